@@ -1,0 +1,165 @@
+"""Records passed between modules: plain data, no behaviour, no torch.
+
+Axis names everywhere: batch, layer, token, hidden, vocab. Layer 0 is the embedding output,
+layer L the last block; arrays over layers have L + 1 rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+METHOD_VERSION = 1
+"""Bumped whenever a stored number would come out differently; part of the content key."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of a dataset as its author wrote it."""
+
+    position: int
+    """Row number in the dataset, from 0; unique within the dataset."""
+    id: str
+    """Stable external id: the id column, else the row number as text."""
+    text: str
+    pair: str | None = None
+    """Second text of a sentence pair."""
+    label: str | None = None
+    """Gold label as text (a name, an id, "2.0", "true"); None where unlabelled."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Other columns kept: str, int, float, bool or None."""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What was read, so that a reader of the file can find it again."""
+
+    name: str
+    """Short name shown to people (file stem or hub name)."""
+    source: str
+    """Path or hub name as given."""
+    split: str | None
+    revision: str | None
+    columns: dict[str, str]
+    """Role -> column name, roles text, pair, label, id."""
+    metadata_columns: tuple[str, ...]
+    label_names: tuple[str, ...] | None
+    """Names from a `ClassLabel` column, in id order; None where the data names none."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The classifier and the language-model head of a run, by what they are, not by where."""
+
+    name: str
+    revision: str | None
+    architecture: str
+    label_names: tuple[str, ...]
+    """One name a class, in the order of the logits."""
+    task: str
+    """`single-label`, `multi-label` or `regression`."""
+    layers: int
+    """Number of blocks L; there are L + 1 states."""
+    lm_head: str
+    """Name or folder of the language-model head, or `tied input embeddings`."""
+    lm_head_is_fallback: bool
+    causal: bool
+    blank_token: str
+    """Token of the blank input: mask, else unknown, else pad, else end token."""
+    model_digest: str
+    tokenizer_digest: str
+    lm_head_digest: str
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything besides model and text that changes a stored number."""
+
+    target: str = "predicted"
+    """`predicted`, `gold` or `class:NAME`."""
+    steps: int = 4
+    max_length: int = 512
+    """Tokens a text may have, special tokens included."""
+    long_text: str = "truncate"
+    """`truncate` or `window`."""
+    dtype: str = "float32"
+    label_map: dict[str, str] = field(default_factory=dict)
+    """Dataset label -> model label."""
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """Token scores of one target of one example, at every layer."""
+
+    scores: np.ndarray
+    """(layer, token) float16, signed, logits; special tokens excluded."""
+    explained: np.ndarray
+    """(layer,) float32: sum of the local map over y(text) - y(blank)."""
+    target: str
+    """`predicted`, `gold`, `contrast`, `class:NAME` or `label:NAME`."""
+
+    def __post_init__(self) -> None:
+        """Check that scores and explained agree on the layers."""
+        assert self.scores.ndim == 2, f"{self.scores.shape} is not (layer, token)"
+        assert self.explained.shape == self.scores.shape[:1], (
+            f"{self.explained.shape} != {self.scores.shape[:1]}"
+        )
+
+
+@dataclass(frozen=True)
+class AuditedExample:
+    """One example with everything an audit learned about it; the unit the store writes."""
+
+    example: Example
+    gold: int | None
+    """Index of the gold label in the model's labels; None where unlabelled (or regression)."""
+    predicted: int | None
+    """Index of the predicted class; None where the example failed or for regression."""
+    logits: np.ndarray
+    """(class,) float32."""
+    probabilities: np.ndarray
+    """(class,) float32: softmax, sigmoid (multi-label) or the output itself (regression)."""
+    token_ids: np.ndarray
+    """(token,) int32, special tokens excluded."""
+    spans: np.ndarray
+    """(token, 2) int32 character spans in the text (or the pair, by side)."""
+    sides: np.ndarray
+    """(token,) int8: 0 the text, 1 the pair."""
+    word_of_token: np.ndarray
+    """(token,) int32: index into words."""
+    words: tuple[str, ...]
+    """Surface form of each word, as in the text (not lower-cased)."""
+    word_spans: np.ndarray
+    """(word, 2) int32 character spans."""
+    chars_seen: int
+    chars_total: int
+    """chars_seen < chars_total marks a truncated example (both texts of a pair summed)."""
+    saliency: tuple[Saliency, ...]
+    """First the run's own target, then e.g. contrast; empty where failed."""
+    decodability: np.ndarray | None = None
+    """(layer,) float32 or None: mean probability of the own token, where sampled."""
+    explanation: np.ndarray | None = None
+    """(layer, 3) int32 vocabulary ids of the most salient tokens; -1 where fewer."""
+    failure: str | None = None
+    """Why the example has no scores (NaN logits, empty text); None where it has them."""
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer of a run (METHOD section 4)."""
+
+    layer: int
+    coherence: float | None
+    """None where only one class was predicted."""
+    low: float | None
+    high: float | None
+    """95 % bootstrap interval."""
+    zero_line: float | None
+    """Coherence of the uniform explanation."""
+    decodability: float | None
+    comprehensiveness: float | None = None
+    sufficiency: float | None = None
+    explained: float | None = None
+    """Median explained part over examples."""
