@@ -1,0 +1,286 @@
+"""One batch of encodings -> saliency of every layer: model, maps, decoding and words together."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saliency_core.decoding import decode, decoding_weights
+from saliency_core.errors import UserError
+from saliency_core.models import Classifier, Encoding
+from saliency_core.records import AuditedExample, Example, Saliency
+from saliency_core.saliency import embeddings_on_path, path_maps
+from saliency_core.words import words_of
+
+BLANK_BYTES = 1_000_000_000
+"""Memory the cached blank states may take; the least recently used go first."""
+MULTI_LABEL_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class BatchMaps:
+    """Saliency of one batch, padding included."""
+
+    saliency: Tensor
+    """(target, layer, batch, token) decoded, special tokens zero."""
+    local: Tensor
+    """(target, layer, batch, token) undecoded."""
+    pooled: Tensor | None
+    norm: Tensor | None
+    explained: Tensor
+    """(target, layer, batch)."""
+    logits: Tensor
+    """(batch, class)."""
+    weights: Tensor
+    """(target, batch, class)."""
+    own: Tensor
+    """(batch, token) bool: real and not special."""
+
+
+class Attributor:
+    """Computes saliency of every layer; keeps the blanks of every layout it has met."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        steps: int = 4,
+        target: str = "predicted",
+        long_text: str = "truncate",
+        variants: bool = False,
+    ) -> None:
+        """Check the target against the model's labels."""
+        self.classifier = classifier
+        self.steps = steps
+        self.target = target
+        self.variants = variants
+        self.blanks: OrderedDict[tuple, tuple[list[Tensor], Tensor]] = OrderedDict()
+        self.blank_bytes = 0
+        self.class_index = self._class_index()
+
+    def _class_index(self) -> int | None:
+        if not self.target.startswith("class:"):
+            if self.target not in ("predicted", "gold"):
+                raise UserError(
+                    f"--target {self.target!r} is unknown; choose predicted, gold or class:NAME."
+                )
+            return None
+        name = self.target.removeprefix("class:")
+        names = self.classifier.info.label_names
+        if name not in names:
+            raise UserError(f"--target {self.target!r}: choose class:NAME of {', '.join(names)}.")
+        return names.index(name)
+
+    def maps(self, encodings: Sequence[Encoding], gold: Sequence[int | None]) -> BatchMaps:
+        """Return the maps of one batch: m forward and m backward passes, one a target."""
+        classifier = self.classifier
+        batch = classifier.collate(encodings)
+        mask = batch["attention_mask"].bool()
+        own = torch.zeros_like(mask)
+        for row, encoding in enumerate(encodings):
+            own[row, mask[row]] = torch.from_numpy(~encoding.special).to(mask.device)
+        blank_states, blank_logits = self._blank_batch(encodings, mask)
+        blank_ids = torch.where(own, classifier.blank_token_id, batch["input_ids"])
+        share = [1.0]
+        with embeddings_on_path(classifier.embedding, lambda ids: blank_ids, share):
+            maps = path_maps(
+                lambda: classifier.forward(batch),
+                share,
+                self.steps,
+                blank_states,
+                blank_logits,
+                lambda logits: self._targets(logits, gold),
+                self.variants,
+            )
+        saliency = self._decoded(maps.states, maps.local, batch["input_ids"], own)
+        pooled = None if maps.pooled is None else maps.pooled / mask.sum(1)[:, None]
+        return BatchMaps(
+            saliency, maps.local, pooled, maps.norm, maps.explained, maps.logits, maps.weights, own
+        )
+
+    @torch.no_grad()
+    def _decoded(
+        self, states: tuple[Tensor, ...], local: Tensor, input_ids: Tensor, own: Tensor
+    ) -> Tensor:
+        """Return S for every target and layer, (target, layer, batch, token)."""
+        head = self.classifier.head
+        columns = head.embeddings[input_ids]  # (batch, token, embedding)
+        bias = head.bias[input_ids] if head.bias is not None else None
+        decoded = torch.zeros_like(local)
+        for layer, state in enumerate(states):
+            normed = self.classifier.normed_last and layer == len(states) - 1
+            features = head.features(state, normed)
+            weights = decoding_weights(features, columns, bias, input_ids, own, head.causal)
+            for target in range(len(local)):
+                decoded[target, layer] = decode(weights, local[target, layer])
+        return decoded
+
+    def _targets(self, logits: Tensor, gold: Sequence[int | None]) -> Tensor:
+        """Return (target, batch, class) weights: the run's target, then contrast where wrong."""
+        predicted = logits.argmax(-1)
+        rows = torch.arange(len(logits), device=logits.device)
+        first = torch.zeros_like(logits)
+        if self.class_index is not None:
+            first[:, self.class_index] = 1
+            return first.unsqueeze(0)
+        known = torch.tensor(
+            [-1 if label is None else label for label in gold], device=logits.device
+        )
+        wrong = (known >= 0) & (known != predicted)
+        chosen = torch.where(known >= 0, known, predicted) if self.target == "gold" else predicted
+        first[rows, chosen] = 1
+        if not wrong.any():
+            return first.unsqueeze(0)
+        contrast = torch.zeros_like(logits)
+        contrast[rows[wrong], predicted[wrong]] = 1
+        contrast[rows[wrong], known[wrong]] -= 1
+        return torch.stack([first, contrast])
+
+    def _blank_batch(
+        self, encodings: Sequence[Encoding], mask: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the blanks' states, padded like the batch, and their logits."""
+        found = [self._blank(encoding) for encoding in encodings]
+        layers = len(found[0][0])
+        padded = []
+        for layer in range(layers):
+            hidden = found[0][0][layer].shape[-1]
+            states = found[0][0][layer].new_zeros(*mask.shape, hidden)
+            for row, (blank, _) in enumerate(found):
+                states[row, mask[row]] = blank[layer]
+            padded.append(states)
+        return padded, torch.stack([logits for _, logits in found])
+
+    def _blank(self, encoding: Encoding) -> tuple[list[Tensor], Tensor]:
+        """Return the (token, hidden) states and (class,) logits of a layout's blank, cached."""
+        blank = self.classifier.blank(encoding)
+        key = (blank.input_ids, blank.type_ids)
+        if key in self.blanks:
+            self.blanks.move_to_end(key)
+            return self.blanks[key]
+        with torch.no_grad():
+            hidden, logits = self.classifier.forward(self.classifier.collate([blank]))
+        entry = ([state[0] for state in hidden], logits[0])
+        self.blanks[key] = entry
+        self.blank_bytes += _bytes(entry)
+        while self.blank_bytes > BLANK_BYTES and len(self.blanks) > 1:
+            _, oldest = self.blanks.popitem(last=False)
+            self.blank_bytes -= _bytes(oldest)
+        return entry
+
+    def audit(
+        self,
+        examples: Sequence[Example],
+        encodings: Sequence[Encoding],
+        gold: Sequence[int | None],
+    ) -> list[AuditedExample]:
+        """Return what the store writes for one batch; a broken example fails alone."""
+        readable = [row for row, encoding in enumerate(encodings) if not encoding.special.all()]
+        results: list[AuditedExample | None] = [None] * len(examples)
+        if readable:
+            maps = self.maps([encodings[row] for row in readable], [gold[row] for row in readable])
+            arrays = _Arrays(maps, self.classifier)
+            for place, row in enumerate(readable):
+                results[row] = self._audited(
+                    examples[row], encodings[row], gold[row], arrays, place
+                )
+        return [
+            result or _failed(example, encoding, label, "The text is empty.")
+            for result, example, encoding, label in zip(
+                results, examples, encodings, gold, strict=True
+            )
+        ]
+
+    def _audited(
+        self,
+        example: Example,
+        encoding: Encoding,
+        gold: int | None,
+        arrays: _Arrays,
+        place: int,
+    ) -> AuditedExample:
+        """Return one row of a batch as a record."""
+        logits = arrays.logits[place]
+        scores = arrays.saliency[:, :, place][:, :, arrays.own[place]]  # (target, layer, token)
+        if not (np.isfinite(logits).all() and np.isfinite(scores).all()):
+            return _failed(example, encoding, gold, "The model returned NaN or infinite numbers.")
+        own = ~encoding.special
+        spans, sides = encoding.spans[own], encoding.sides[own]
+        words = words_of((example.text, example.pair or ""), spans, sides)
+        token_ids = np.array(encoding.input_ids, np.int32)[own]
+        single = self.classifier.info.task == "single-label"
+        return AuditedExample(
+            example=example,
+            gold=gold,
+            predicted=int(logits.argmax()) if single else None,
+            logits=logits,
+            probabilities=self.classifier.probabilities(logits),
+            token_ids=token_ids,
+            spans=spans,
+            sides=sides,
+            word_of_token=words.word_of_token,
+            words=words.words,
+            word_spans=words.spans,
+            chars_seen=encoding.chars_seen,
+            chars_total=encoding.chars_total,
+            saliency=tuple(self._saliencies(scores, arrays, place)),
+            explanation=top_tokens(scores[0], token_ids),
+        )
+
+    def _saliencies(self, scores: np.ndarray, arrays: _Arrays, place: int) -> list[Saliency]:
+        found = [Saliency(scores[0].astype(np.float16), arrays.explained[0, :, place], self.target)]
+        if len(scores) > 1 and arrays.weights[1, place].any():
+            contrast = scores[1].astype(np.float16)
+            found.append(Saliency(contrast, arrays.explained[1, :, place], "contrast"))
+        return found
+
+
+class _Arrays:
+    """A batch's maps as numpy arrays, fetched from the device once."""
+
+    def __init__(self, maps: BatchMaps, classifier: Classifier) -> None:
+        self.saliency = maps.saliency.float().cpu().numpy()
+        self.explained = maps.explained.float().cpu().numpy()
+        self.logits = maps.logits.float().cpu().numpy()
+        self.weights = maps.weights.cpu().numpy()
+        self.own = maps.own.cpu().numpy()
+
+
+def top_tokens(scores: np.ndarray, token_ids: np.ndarray, count: int = 3) -> np.ndarray:
+    """Return (layer, 3) vocabulary ids of the most salient tokens, -1 where fewer are positive."""
+    result = np.full((len(scores), count), -1, np.int32)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :count]  # (layer, 3)
+    chosen = np.where(np.take_along_axis(scores, best, 1) > 0, token_ids[best], -1)
+    result[:, : chosen.shape[1]] = chosen
+    return result
+
+
+def _failed(example: Example, encoding: Encoding, gold: int | None, reason: str) -> AuditedExample:
+    """Return the record of an example without scores."""
+    none = np.zeros(0, np.int32)
+    return AuditedExample(
+        example=example,
+        gold=gold,
+        predicted=None,
+        logits=np.zeros(0, np.float32),
+        probabilities=np.zeros(0, np.float32),
+        token_ids=none,
+        spans=none.reshape(0, 2),
+        sides=none.astype(np.int8),
+        word_of_token=none,
+        words=(),
+        word_spans=none.reshape(0, 2),
+        chars_seen=encoding.chars_seen,
+        chars_total=encoding.chars_total,
+        saliency=(),
+        failure=reason,
+    )
+
+
+def _bytes(entry: tuple[list[Tensor], Tensor]) -> int:
+    return sum(state.numel() * state.element_size() for state in entry[0])

@@ -1,0 +1,121 @@
+"""Semantic coherence of a layer (METHOD section 4): arrays in, numbers out.
+
+C = mean cos(q_e, q_f) over pairs predicted the same - mean cos(q_e, q_f) over pairs predicted
+differently, from the per-class sums of q alone. That a layer has a degree of semantic coherence
+is Hou & Castañón's (2023); this definition is our own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def token_directions(embeddings: np.ndarray) -> np.ndarray:
+    """Return u_v: output embeddings (vocab, embedding) centred over the vocabulary, length one."""
+    centred = embeddings.astype(np.float32)
+    centred = centred - centred.mean(0)
+    return _unit(centred)
+
+
+def explanations(directions: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Return q_e = normalise(sum of u over the most salient tokens), (example, embedding).
+
+    Args:
+        directions: (vocab, embedding) from `token_directions`.
+        tokens: (example, 3) vocabulary ids, -1 where an example has fewer.
+    """
+    present = (tokens >= 0)[..., None]
+    return _unit((directions[np.maximum(tokens, 0)] * present).sum(1))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+
+
+class CoherenceSums:
+    """Per-class sums of q of one layer; O(class x embedding) memory whatever the examples."""
+
+    def __init__(self, classes: int, size: int) -> None:
+        """Start with no example."""
+        self.sums = np.zeros((classes, size))
+        self.squares = np.zeros(classes)
+        self.counts = np.zeros(classes, np.int64)
+
+    def add(self, q: np.ndarray, predicted: np.ndarray) -> None:
+        """Add (example, embedding) explanations of (example,) predicted classes; q = 0 is none."""
+        lengths = (q.astype(np.float64) ** 2).sum(-1)
+        for label in np.unique(predicted):
+            rows = (predicted == label) & (lengths > 0)
+            self.sums[label] += q[rows].sum(0, dtype=np.float64)
+            self.squares[label] += lengths[rows].sum()
+            self.counts[label] += rows.sum()
+
+    def coherence(self) -> float | None:
+        """Return C of the layer; None where fewer than two classes were predicted."""
+        return coherence(self.sums, self.squares, self.counts)
+
+    def of_examples(self, q: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Return each example's coherence, (example,) float32; NaN where undefined."""
+        total = self.sums.sum(0)
+        same_count = self.counts[predicted] - 1
+        other_count = self.counts.sum() - self.counts[predicted]
+        own = (q.astype(np.float64) ** 2).sum(-1)
+        to_same = (q * self.sums[predicted]).sum(-1) - own
+        to_other = (q * (total - self.sums[predicted])).sum(-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = to_same / same_count - to_other / other_count
+        value[(own == 0) | (same_count <= 0) | (other_count <= 0)] = np.nan
+        return value.astype(np.float32)
+
+
+def coherence(sums: np.ndarray, squares: np.ndarray, counts: np.ndarray) -> float | None:
+    """Return C from per-class sums (class, embedding), sums of |q|^2 and counts (class,)."""
+    present = counts > 0
+    same_pairs = float((counts * (counts - 1.0)).sum())
+    total = float(counts.sum())
+    other_pairs = total * total - float((counts.astype(float) ** 2).sum())
+    if present.sum() < 2 or same_pairs <= 0 or other_pairs <= 0:
+        return None
+    within = (sums**2).sum(-1)
+    same = float((within - squares).sum()) / same_pairs
+    other = float((sums.sum(0) ** 2).sum() - within.sum()) / other_pairs
+    return same - other
+
+
+def bootstrap_interval(
+    q: np.ndarray, predicted: np.ndarray, classes: int, *, repeats: int = 200, seed: int = 0
+) -> tuple[float | None, float | None]:
+    """Return the 95 % interval of C over examples drawn with replacement, seeded.
+
+    Pairs of one example with itself, drawn twice, do not count: the squares are weighted.
+    """
+    draw = np.random.default_rng(seed)
+    real = (q**2).sum(-1) > 0
+    q, predicted = q[real].astype(np.float64), predicted[real]
+    values = []
+    by_class = [q[predicted == label] for label in range(classes)]
+    members = [np.flatnonzero(predicted == label) for label in range(classes)]
+    for _ in range(repeats):
+        weights = np.bincount(draw.integers(0, max(len(q), 1), len(q)), minlength=len(q))
+        sums = np.stack([weights[rows] @ own for rows, own in zip(members, by_class, strict=True)])
+        counts = np.array([weights[rows].sum() for rows in members])
+        # w_e w_e pairs of an example with itself: cosine one, not a pair of two examples.
+        selves = np.array([(weights[rows].astype(float) ** 2).sum() for rows in members])
+        value = _weighted(sums, counts, selves)
+        if value is not None:
+            values.append(value)
+    if not values:
+        return None, None
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _weighted(sums: np.ndarray, counts: np.ndarray, selves: np.ndarray) -> float | None:
+    same_pairs = float((counts.astype(float) ** 2 - selves).sum())
+    other_pairs = float(counts.sum() ** 2 - (counts.astype(float) ** 2).sum())
+    if same_pairs <= 0 or other_pairs <= 0:
+        return None
+    within = (sums**2).sum(-1)
+    same = float((within - selves).sum()) / same_pairs
+    return same - float((sums.sum(0) ** 2).sum() - within.sum()) / other_pairs

@@ -1,0 +1,551 @@
+"""Name or folder -> classifier, tokenizer and language-model head; the one user of transformers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from saliency_core.errors import UserError
+from saliency_core.records import ModelInfo
+
+FINAL_NORMS = ("norm", "final_layernorm", "ln_f", "final_layer_norm", "final_norm")
+"""Names under which a base model keeps the norm of its last state; searched in this order."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+UNBOUNDED = 100_000
+"""A tokenizer's model_max_length above this means that it names none."""
+DEFAULT_MAX_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One text (or pair) as the model reads it."""
+
+    input_ids: tuple[int, ...]
+    special: np.ndarray
+    """(token,) bool."""
+    spans: np.ndarray
+    """(token, 2) int32 characters in the text (side 0) or the pair (side 1)."""
+    sides: np.ndarray
+    """(token,) int8."""
+    type_ids: tuple[int, ...] | None
+    chars_seen: int
+    chars_total: int
+
+
+class LanguageModelHead:
+    """The pretrained head f_lm(h)[v] = features(h) . embeddings[v] + bias[v]."""
+
+    def __init__(self, model: nn.Module, causal: bool, name: str, fallback: bool = False) -> None:
+        """Keep a language model whose head decodes states; its blocks are never run."""
+        self.model = model
+        self.causal = causal
+        self.name = name
+        self.fallback = fallback
+        output = model.get_output_embeddings() if not fallback else model.get_input_embeddings()
+        self.output = output
+        self.embeddings: Tensor = output.weight.detach()
+        bias = getattr(output, "bias", None)
+        self.bias: Tensor | None = bias.detach() if bias is not None else None
+        self.final_norm = None if fallback else _final_norm(model.base_model)
+
+    def features(self, states: Tensor, normed: bool) -> Tensor:
+        """Return what the head multiplies with its output embeddings.
+
+        Args:
+            states: (batch, token, hidden) hidden states of one layer.
+            normed: the states already went through the model's final norm.
+
+        Returns:
+            (batch, token, embedding).
+        """
+        if self.fallback:
+            return states
+        if self.final_norm is not None and not normed:
+            states = self.final_norm(states)
+        return _before_output(self.model, self.output, states)
+
+    def digest(self) -> str:
+        """Return a digest of everything of the head that changes a score."""
+        base = {id(parameter) for parameter in self.model.base_model.parameters()}
+        if self.fallback:
+            return _digest([("embeddings", self.embeddings)])
+        own = [
+            (name, parameter.detach())
+            for name, parameter in self.model.named_parameters()
+            if id(parameter) not in base
+        ]
+        norm = [] if self.final_norm is None else list(self.final_norm.named_parameters())
+        return _digest([*own, *norm, ("output", self.embeddings)])
+
+
+class _Reached(Exception):
+    """Carries the input of the output embeddings out of a head."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features
+
+
+def _before_output(model: nn.Module, output: nn.Module, states: Tensor) -> Tensor:
+    """Run a language model's head on given states and stop before the vocabulary product.
+
+    The base model is replaced for the moment by one that returns the states: whatever the head
+    is called and made of in this architecture, it then runs as its authors wrote it.
+    """
+
+    def stop(module: nn.Module, arguments: tuple) -> None:
+        raise _Reached(arguments[0])
+
+    hook = output.register_forward_pre_hook(stop)
+    prefix = model.base_model_prefix
+    base = getattr(model, prefix)
+    forward = base.forward
+    base.forward = lambda *arguments, **options: transformers.modeling_outputs.BaseModelOutput(
+        last_hidden_state=states
+    )
+    try:
+        ids = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
+        model(input_ids=ids)
+    except _Reached as reached:
+        return reached.features
+    finally:
+        base.forward = forward
+        hook.remove()
+    raise AssertionError("the head never reached its output embeddings")
+
+
+def _final_norm(base: nn.Module) -> nn.Module | None:
+    for holder in (base, getattr(base, "decoder", None)):
+        for name in FINAL_NORMS:
+            norm = getattr(holder, name, None)
+            if isinstance(norm, nn.Module):
+                return norm
+    return None
+
+
+def _digest(tensors: Sequence[tuple[str, Tensor]]) -> str:
+    """Return a SHA-256 over names, types, shapes and bytes."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().view(-1)
+        total.update(flat.view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+@dataclass
+class Classifier:
+    """A sequence classifier ready to be audited."""
+
+    model: nn.Module
+    tokenizer: Any
+    head: LanguageModelHead
+    info: ModelInfo
+    max_length: int
+    device: torch.device
+    dtype: str
+    blank_token_id: int
+    normed_last: bool
+
+    @property
+    def embedding(self) -> nn.Module:
+        """Return the input-embedding module."""
+        return self.model.get_input_embeddings()
+
+    @property
+    def default_batch_tokens(self) -> int:
+        """Tokens a batch, padding included: what keeps this kind of machine busy."""
+        return 16384 if self.device.type == "cuda" else 1024
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        max_length: int | None = None,
+    ) -> list[Encoding]:
+        """Tokenize texts; long ones are truncated (the longer side of a pair first)."""
+        encoded = self.tokenizer(
+            list(texts),
+            list(pairs) if pairs is not None else None,
+            truncation="longest_first" if pairs is not None else True,
+            max_length=max_length or self.max_length,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        type_ids = encoded.get("token_type_ids")
+        result = []
+        for row in range(len(texts)):
+            sides = np.array(
+                [-1 if side is None else side for side in encoded.sequence_ids(row)], np.int8
+            )
+            special = (sides < 0) | np.array(encoded["special_tokens_mask"][row], bool)
+            spans = np.array(encoded["offset_mapping"][row], np.int32).reshape(-1, 2)
+            total = len(texts[row]) + (len(pairs[row]) if pairs is not None else 0)
+            result.append(
+                Encoding(
+                    input_ids=tuple(encoded["input_ids"][row]),
+                    special=special,
+                    spans=spans,
+                    sides=np.maximum(sides, 0).astype(np.int8),
+                    type_ids=tuple(type_ids[row]) if type_ids is not None else None,
+                    chars_seen=self._chars_seen(
+                        texts[row], pairs[row] if pairs is not None else None, spans, sides
+                    ),
+                    chars_total=total,
+                )
+            )
+        return result
+
+    @staticmethod
+    def _chars_seen(text: str, pair: str | None, spans: np.ndarray, sides: np.ndarray) -> int:
+        """Return the characters the model read; white space at the end of a text counts as read."""
+        seen = 0
+        for side, content in enumerate((text, pair)):
+            if content is None:
+                continue
+            own = spans[sides == side]
+            end = int(own[:, 1].max()) if len(own) else 0
+            seen += len(content) if not content[end:].strip() else end
+        return seen
+
+    def collate(self, encodings: Sequence[Encoding]) -> dict[str, Tensor]:
+        """Return the padded model inputs, padding on the tokenizer's side."""
+        rows = {"input_ids": [list(encoding.input_ids) for encoding in encodings]}
+        if encodings[0].type_ids is not None:
+            rows["token_type_ids"] = [list(encoding.type_ids) for encoding in encodings]
+        batch = self.tokenizer.pad(rows, return_tensors="pt")
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def blank(self, encoding: Encoding) -> Encoding:
+        """Return the blank input of the same layout (METHOD section 1)."""
+        ids = tuple(
+            token if special else self.blank_token_id
+            for token, special in zip(encoding.input_ids, encoding.special, strict=True)
+        )
+        return Encoding(
+            ids, encoding.special, encoding.spans, encoding.sides, encoding.type_ids, 0, 0
+        )
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the (layer + 1) hidden states and the logits of a padded batch."""
+        output = self.model(**batch, output_hidden_states=True)
+        return tuple(output.hidden_states), output.logits
+
+    def logits(self, encodings: Sequence[Encoding], batch_tokens: int | None = None) -> np.ndarray:
+        """Return the (example, class) float32 logits, without gradient, length-sorted batches."""
+        order = np.argsort([len(encoding.input_ids) for encoding in encodings], kind="stable")
+        budget = batch_tokens or 4 * self.default_batch_tokens
+        result: np.ndarray | None = None
+        with torch.inference_mode():
+            for rows in token_batches([len(encodings[row].input_ids) for row in order], budget):
+                chosen = [int(order[row]) for row in rows]
+                batch = self.collate([encodings[row] for row in chosen])
+                logits = self.model(**batch).logits.float().cpu().numpy()
+                if result is None:
+                    result = np.empty((len(encodings), logits.shape[1]), np.float32)
+                result[chosen] = logits
+        assert result is not None, "no encodings"
+        return result
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return softmax, sigmoid (multi-label) or the output itself (regression)."""
+        if self.info.task == "regression":
+            return logits
+        if self.info.task == "multi-label":
+            return 1 / (1 + np.exp(-logits))
+        shifted = np.exp(logits - logits.max(-1, keepdims=True))
+        return shifted / shifted.sum(-1, keepdims=True)
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut rows, in the order given, into batches of at most `budget` tokens with padding."""
+    batches: list[list[int]] = []
+    longest = 0
+    for row, length in enumerate(lengths):
+        longest = max(longest, length)
+        if not batches or longest * (len(batches[-1]) + 1) > budget:
+            batches.append([])
+            longest = length
+        batches[-1].append(row)
+    return batches
+
+
+def load_classifier(
+    name: str,
+    *,
+    lm_head: str | None = None,
+    revision: str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    max_length: int | None = None,
+    trust_remote_code: bool = False,
+) -> Classifier:
+    """Load a sequence classifier with its tokenizer and language-model head, and check them.
+
+    Args:
+        name: folder or hub name.
+        lm_head: folder or hub name of the pretrained language model; the checkpoint's own head
+            where it has one, else the tied input embeddings.
+        revision: revision on the hub.
+        dtype: `float32`, `bfloat16` or `auto` (bfloat16 on a GPU, float32 on a CPU).
+        device: `auto` or a torch device.
+        max_length: tokens a text may have; default the model's own limit.
+        trust_remote_code: run code that the checkpoint ships.
+
+    Raises:
+        UserError: where a part is missing or does not fit, with the reason.
+    """
+    where = _device(device)
+    kind = _dtype(dtype, where)
+    common = {"revision": revision, "trust_remote_code": trust_remote_code}
+    config = _from_hub(AutoConfig, name, "configuration", **common)
+    model, loading = _from_hub(
+        AutoModelForSequenceClassification,
+        name,
+        "sequence classifier",
+        config=config,
+        dtype=DTYPES[kind],
+        output_loading_info=True,
+        **common,
+    )
+    _refuse_missing(name, loading, "a classification head", "It is not a fine-tuned classifier")
+    tokenizer = _from_hub(AutoTokenizer, name, "tokenizer", **common)
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"The tokenizer of {name} has no fast version, so words can't be placed on the text."
+        )
+    model = model.to(where).eval().requires_grad_(False)
+    head = _load_head(name, lm_head, model, tokenizer, where, kind, trust_remote_code)
+    blank_id = _blank_token_id(tokenizer)
+    classifier = Classifier(
+        model=model,
+        tokenizer=tokenizer,
+        head=head,
+        info=_info(name, revision, model, tokenizer, head, blank_id),
+        max_length=_max_length(max_length, model.config, tokenizer, name),
+        device=where,
+        dtype=kind,
+        blank_token_id=blank_id,
+        normed_last=_final_norm(model.base_model) is not None,
+    )
+    _check_on_dummy(classifier)
+    return classifier
+
+
+def _from_hub(factory: Any, name: str, what: str, **options: Any) -> Any:
+    """Call from_pretrained; what a user can cause becomes one sentence."""
+    if _looks_like_path(name) and not Path(name).exists():
+        raise UserError(f"There is no folder {name!r}; give a model folder or a hub name.")
+    try:
+        return factory.from_pretrained(name, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"Can't load the {what} of {name!r}: {reason}") from error
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def _refuse_missing(name: str, loading: dict, what: str, why: str) -> None:
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise UserError(
+            f"{name} has no weights for {what}: {', '.join(missing[:4])}"
+            f"{' ...' if len(missing) > 4 else ''} would be random. {why}."
+        )
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"--device {device!r} is unknown; choose auto, cpu or cuda.") from error
+
+
+def _dtype(dtype: str, device: torch.device) -> str:
+    if dtype == "auto":
+        return "bfloat16" if device.type == "cuda" else "float32"
+    if dtype not in DTYPES:
+        raise UserError(f"--dtype {dtype!r} is unknown; choose float32, bfloat16 or auto.")
+    return dtype
+
+
+def _max_length(wanted: int | None, config: Any, tokenizer: Any, name: str) -> int:
+    """Return the tokens a text may have: what is asked for, within what the model can take."""
+    limits = [tokenizer.model_max_length]
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions:
+        # RoBERTa-like models start counting positions after the padding index.
+        offset = config.pad_token_id + 1 if _offsets_positions(config) else 0
+        limits.append(positions - offset)
+    limit = min((int(value) for value in limits if 0 < value < UNBOUNDED), default=UNBOUNDED)
+    if wanted is not None and wanted > limit:
+        raise UserError(f"--max-length {wanted} is more than {name} can take, which is {limit}.")
+    return wanted or min(limit, DEFAULT_MAX_LENGTH)
+
+
+def _offsets_positions(config: Any) -> bool:
+    return (
+        config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet")
+        and config.pad_token_id is not None
+    )
+
+
+def _blank_token_id(tokenizer: Any) -> int:
+    for name in ("mask", "unk", "pad", "eos"):
+        token = getattr(tokenizer, f"{name}_token_id", None)
+        if token is not None:
+            return int(token)
+    raise UserError("The tokenizer has no mask, unknown, pad or end token to blank a text with.")
+
+
+def _load_head(
+    name: str,
+    lm_head: str | None,
+    model: nn.Module,
+    tokenizer: Any,
+    device: torch.device,
+    dtype: str,
+    trust_remote_code: bool,
+) -> LanguageModelHead:
+    """Return the head asked for, else the base checkpoint's, else the tied input embeddings."""
+    if lm_head is None:
+        return LanguageModelHead(model, _is_causal(model.config), "tied input embeddings", True)
+    causal = _is_causal(model.config)
+    factory = AutoModelForCausalLM if causal else AutoModelForMaskedLM
+    language_model, loading = _from_hub(
+        factory,
+        lm_head,
+        "language-model head",
+        dtype=DTYPES[dtype],
+        output_loading_info=True,
+        trust_remote_code=trust_remote_code,
+    )
+    _refuse_missing(
+        lm_head,
+        loading,
+        "the language-model head",
+        "Name the pretrained model that the classifier was fine-tuned from with --lm-head",
+    )
+    language_model = language_model.to(device).eval().requires_grad_(False)
+    head = LanguageModelHead(language_model, causal, lm_head)
+    _check_head(head, lm_head, name, model, tokenizer)
+    return head
+
+
+def _check_head(
+    head: LanguageModelHead, lm_head: str, name: str, model: nn.Module, tokenizer: Any
+) -> None:
+    hidden = model.config.hidden_size
+    own = head.model.config.hidden_size
+    if own != hidden:
+        raise UserError(
+            f"The language-model head {lm_head} reads states of size {own}, {name} has {hidden}."
+        )
+    if len(head.embeddings) < len(tokenizer):
+        raise UserError(
+            f"The vocabulary of {lm_head} ({len(head.embeddings)} tokens) is not that of {name} "
+            f"({len(tokenizer)} tokens); give the language model it was fine-tuned from."
+        )
+    try:
+        other = AutoTokenizer.from_pretrained(lm_head)
+    except (OSError, ValueError):
+        return  # A head folder without tokenizer is checked by its size alone.
+    if other.get_vocab() != tokenizer.get_vocab():
+        raise UserError(
+            f"The vocabulary of {lm_head} differs from that of {name}; "
+            "give the language model it was fine-tuned from."
+        )
+
+
+def _is_causal(config: Any) -> bool:
+    """Return whether transformers knows this configuration as a causal model only."""
+    kind = type(config)
+    return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and (
+        kind not in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    )
+
+
+def _task(config: Any) -> str:
+    if config.num_labels == 1 or config.problem_type == "regression":
+        return "regression"
+    if config.problem_type == "multi_label_classification":
+        return "multi-label"
+    return "single-label"
+
+
+def _info(
+    name: str,
+    revision: str | None,
+    model: nn.Module,
+    tokenizer: Any,
+    head: LanguageModelHead,
+    blank_id: int,
+) -> ModelInfo:
+    config = model.config
+    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    return ModelInfo(
+        name=name,
+        revision=revision,
+        architecture=type(model).__name__,
+        label_names=labels,
+        task=_task(config),
+        layers=config.num_hidden_layers,
+        lm_head=head.name,
+        lm_head_is_fallback=head.fallback,
+        causal=head.causal,
+        blank_token=tokenizer.convert_ids_to_tokens(blank_id),
+        model_digest=_digest(list(model.state_dict().items())),
+        tokenizer_digest=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        lm_head_digest=head.digest(),
+    )
+
+
+def _check_on_dummy(classifier: Classifier) -> None:
+    """Run one tiny text through everything an audit needs; refuse with the reason, not mid-run."""
+    name = classifier.info.name
+    batch = classifier.collate(classifier.encode(["a test"]))
+    with torch.enable_grad():
+        reached = []
+        hook = classifier.embedding.register_forward_hook(
+            lambda module, arguments, output: reached.append(1) or output.requires_grad_(True)
+        )
+        try:
+            hidden, logits = classifier.forward(batch)
+        finally:
+            hook.remove()
+        if not reached or not all(state.requires_grad for state in hidden):
+            raise UserError(f"{name}: its hidden states don't depend on its input embeddings.")
+    if len(hidden) != classifier.info.layers + 1:
+        raise UserError(
+            f"{name} returns {len(hidden)} hidden states for {classifier.info.layers} layers."
+        )
+    if logits.shape[-1] != len(classifier.info.label_names):
+        raise UserError(
+            f"{name} returns {logits.shape[-1]} logits for "
+            f"{len(classifier.info.label_names)} labels."
+        )
+    features = classifier.head.features(hidden[0].detach(), normed=False)
+    if features.shape[-1] != classifier.head.embeddings.shape[1]:
+        raise UserError(
+            f"The language-model head {classifier.head.name} gives features of size "
+            f"{features.shape[-1]}, its embeddings have {classifier.head.embeddings.shape[1]}."
+        )

@@ -1,0 +1,14 @@
+"""Where files live when the user does not say."""
+
+import os
+from pathlib import Path
+
+
+def default_database() -> Path:
+    """Return the database a command uses without `--db`: $SALIENCY_DB, else cache/saliency.sqlite."""
+    return Path(os.environ.get("SALIENCY_DB") or Path("cache") / "saliency.sqlite")
+
+
+def demo_folder() -> Path:
+    """Return the folder the embedded demonstration is built in, beside the default database."""
+    return default_database().parent / "demo"
