@@ -1,0 +1,179 @@
+"""Word saliency over any slice of a run (METHOD section 5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from saliency_core.store import Store
+
+Z95 = 1.959963984540054
+"""Half width of a 95 % interval in standard errors."""
+
+PRIOR_WORDS = 500.0
+"""Weight of the prior of the log-odds, in top-three places."""
+
+WORD_COLUMNS = ["word", "class", "examples", "mean_share", "low", "high", "total_share",
+                "top3_rate", "mean_score", "sd_share", "top3"]  # fmt: skip
+
+
+def word_table(
+    store: Store,
+    layer: int,
+    where: str = "",
+    *,
+    run: int | None = None,
+    by_class: bool = True,
+    minimum: int = 5,
+) -> pd.DataFrame:
+    """Return a row a word (and predicted class) of a slice, highest mean share first.
+
+    An example counts once a word, with the sum of the word's places in it. `low` and `high` bound
+    the mean share with 95 % confidence; `total_share` is the word's part of all positive saliency
+    of its class (or slice).
+
+    Args:
+        store: An open file.
+        layer: 0 to L.
+        where: A slice.
+        run: Run number; the newest by default.
+        by_class: A row for each predicted class; else `class` is None throughout.
+        minimum: Examples a word must be in.
+    """
+    sums = store.word_sums(layer, where, run=run)
+    if not by_class:
+        sums = sums.merged()
+    names = store.run(run)["label_names"]
+    n = sums.examples.astype(float)
+    mean = sums.share / n
+    spread = _spread(sums.share, sums.square, n)
+    half = Z95 * spread / np.sqrt(n)
+    total = np.zeros(len(names) + 1)
+    np.add.at(total, sums.label, sums.share)
+    frame = pd.DataFrame(
+        {
+            "word": sums.word,
+            "class": sums.label,
+            "examples": sums.examples,
+            "mean_share": mean,
+            "low": np.clip(mean - half, 0, 1),
+            "high": np.clip(mean + half, 0, 1),
+            "total_share": _part(sums.share, total[sums.label]),
+            "top3_rate": sums.top3 / n,
+            "mean_score": sums.score / n,
+            "sd_share": spread,
+            "top3": sums.top3,
+        }
+    )
+    frame = frame[frame["examples"] >= minimum]
+    frame = frame.sort_values(
+        ["mean_share", "examples", "word"], ascending=[False, False, True], ignore_index=True
+    )
+    labels = pd.Series([*names, None], dtype=object)
+    frame["class"] = labels.iloc[frame["class"].to_numpy()].to_numpy() if len(frame) else None
+    frame["word"] = pd.Series(store.words_of(frame["word"].to_numpy()), dtype=object)
+    return frame[WORD_COLUMNS]
+
+
+def _spread(total: np.ndarray, square: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Return the sample standard deviation; 0 where there is one value."""
+    variance = np.maximum(square - total**2 / n, 0) / np.maximum(n - 1, 1)
+    return np.sqrt(variance)
+
+
+def _part(values: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    return np.divide(values, totals, out=np.zeros_like(totals), where=totals > 0)
+
+
+def contrast(
+    store: Store,
+    layer: int,
+    where_a: str,
+    where_b: str,
+    *,
+    run: int | None = None,
+    run_b: int | None = None,
+    minimum: int = 5,
+) -> pd.DataFrame:
+    """Compare the words of two slices, strongest difference of top-three places first.
+
+    `difference` is mean share in A minus in B with a 95 % interval (unknown, NaN, where a slice
+    holds the word less than twice). `log_odds` and `z`
+    compare how often a word is among the top three in A and in B (Monroe et al. 2008), with both
+    slices together as the informative Dirichlet prior, so that rare words shrink to 0.
+
+    Args:
+        store: An open file.
+        layer: 0 to L.
+        where_a: Slice A.
+        where_b: Slice B.
+        run: Run number; the newest by default.
+        run_b: Run of slice B, to compare two models; that of A by default.
+        minimum: Examples a word must be in, in A and B together.
+    """
+    a = _indexed(store.word_sums(layer, where_a, run=run).merged())
+    b = _indexed(store.word_sums(layer, where_b, run=run if run_b is None else run_b).merged())
+    both = a.join(b, how="outer", lsuffix="_a", rsuffix="_b").fillna(0.0)
+    frame = pd.DataFrame(index=both.index)
+    for side in "ab":
+        n = both[f"examples_{side}"]
+        frame[f"examples_{side}"] = n.astype(int)
+        frame[f"mean_share_{side}"] = both[f"share_{side}"] / n.where(n > 0)
+        frame[f"top3_{side}"] = both[f"top3_{side}"].astype(int)
+    error = np.sqrt(_variance_of_mean(both, "a") + _variance_of_mean(both, "b"))
+    frame["difference"] = frame["mean_share_a"] - frame["mean_share_b"]
+    frame["low"] = frame["difference"] - Z95 * error
+    frame["high"] = frame["difference"] + Z95 * error
+    frame["log_odds"], frame["z"] = log_odds(both["top3_a"].to_numpy(), both["top3_b"].to_numpy())
+    frame = frame[frame["examples_a"] + frame["examples_b"] >= minimum]
+    order = np.lexsort((frame.index, -frame["z"].abs()))
+    frame = frame.iloc[order]
+    frame.insert(0, "word", pd.Series(store.words_of(frame.index.to_numpy()), frame.index, object))
+    return frame.reset_index(drop=True)
+
+
+def _indexed(sums) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "examples": sums.examples.astype(float),
+            "share": sums.share,
+            "square": sums.square,
+            "top3": sums.top3.astype(float),
+        },
+        index=sums.word,
+    )
+
+
+def _variance_of_mean(both: pd.DataFrame, side: str) -> np.ndarray:
+    """Return the squared standard error; NaN (unknown) for fewer than two examples."""
+    n = both[f"examples_{side}"].to_numpy()
+    spread = _spread(
+        both[f"share_{side}"].to_numpy(), both[f"square_{side}"].to_numpy(), np.maximum(n, 1)
+    )
+    return np.where(n >= 2, spread**2 / np.maximum(n, 1), np.nan)
+
+
+def log_odds(
+    count_a: np.ndarray, count_b: np.ndarray, prior_total: float = PRIOR_WORDS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return log-odds ratio and z of (word,) counts under an informative Dirichlet prior.
+
+    Monroe, Colaresi & Quinn 2008, equations 16, 20 and 22; the prior is the two counts' sum scaled
+    to `prior_total`.
+    """
+    a, b = count_a.astype(float), count_b.astype(float)
+    background = a + b
+    if not background.sum():
+        return np.zeros(len(a)), np.zeros(len(a))
+    # A word in nobody's top three has no prior either; half a count keeps its logarithm finite.
+    prior = prior_total * np.maximum(background, 0.5) / np.maximum(background, 0.5).sum()
+    a, b = a + prior, b + prior
+    rest_a, rest_b = a.sum() - a, b.sum() - b
+    alone = (rest_a <= 0) | (rest_b <= 0)
+    rest_a, rest_b = np.where(alone, 1, rest_a), np.where(alone, 1, rest_b)
+    delta = np.log(a / rest_a) - np.log(b / rest_b)
+    z = delta / np.sqrt(1 / a + 1 / rest_a + 1 / b + 1 / rest_b)
+    return np.where(alone, 0.0, delta), np.where(alone, 0.0, z)

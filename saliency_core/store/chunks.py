@@ -1,0 +1,402 @@
+"""A chunk: some examples of a run as columns, in memory and as blobs.
+
+Rows of the file would cost tens of bytes a score; a chunk holds one float16 array a layer and
+small compressed integer arrays for everything that all layers share.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from saliency_core.records import AuditedExample
+
+_CODES = {
+    code: np.dtype(name)
+    for code, name in enumerate(
+        ["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<i8", "<f2", "<f4", "<f8"]
+    )
+}
+_CODE_OF = {dtype: code for code, dtype in _CODES.items()}
+_INTEGERS = [np.dtype(name) for name in ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<i8")]
+
+
+def pack(array: np.ndarray, *, compress: bool = True) -> bytes:
+    """Return dtype code, whether compressed, data as bytes; integers in the least width."""
+    array = np.ascontiguousarray(array)
+    if array.dtype.kind in "iub":
+        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+        array = array.astype(
+            next(
+                kind
+                for kind in _INTEGERS
+                if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max
+            )
+        )
+    data = array.tobytes()
+    if compress:
+        data = zlib.compress(data, 6)
+    return bytes([_CODE_OF[array.dtype], compress]) + data
+
+
+def unpack(blob: bytes) -> np.ndarray:
+    """Return the flat array of `pack`."""
+    dtype = _CODES[blob[0]]
+    if blob[1]:
+        return np.frombuffer(zlib.decompress(memoryview(blob)[2:]), dtype)
+    return np.frombuffer(blob, dtype, offset=2)
+
+
+def starts_of(counts: np.ndarray) -> np.ndarray:
+    """Return where each of consecutive groups begins, and the end of the last: (n + 1,) int64."""
+    ends = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=ends[1:])
+    return ends
+
+
+def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the indices of several ranges one after another."""
+    counts = np.asarray(counts, np.int64)
+    ends = starts_of(counts)
+    return np.repeat(np.asarray(starts, np.int64) - ends[:-1], counts) + np.arange(ends[-1])
+
+
+@dataclass
+class Extra:
+    """Scores of a second target, for the examples that have one."""
+
+    members: np.ndarray
+    """(member,) int32: index in the chunk, rising."""
+    scores: np.ndarray
+    """(layer, token of the members) float16."""
+    explained: np.ndarray
+    """(layer, member) float32."""
+
+
+@dataclass
+class Chunk:
+    """Examples as columns; tokens and words of all examples one after another."""
+
+    positions: np.ndarray
+    predicted: np.ndarray
+    """(example,) int32, -1 where none."""
+    n_tokens: np.ndarray
+    n_words: np.ndarray
+    pieces: np.ndarray
+    """(word,) int32: tokens of each word, one at least."""
+    target: np.ndarray
+    """(example,) int32: index into the run's target names."""
+    token_starts: np.ndarray
+    token_ends: np.ndarray
+    sides: np.ndarray
+    word_starts: np.ndarray
+    word_ends: np.ndarray
+    word_ids: np.ndarray
+    token_ids: np.ndarray
+    scores: np.ndarray
+    """(layer, token) float16."""
+    explained: np.ndarray
+    """(layer, example) float32."""
+    decodability: np.ndarray
+    """(layer, example) float32, NaN where not sampled."""
+    explanation: np.ndarray
+    """(layer, example, 3) int32, -1 where none."""
+    extra: dict[int, Extra] = field(default_factory=dict)
+    """Target -> scores."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.positions)
+
+    @property
+    def layers(self) -> int:
+        """Return the number of layers, the embeddings included."""
+        return len(self.scores)
+
+    def word_scores(self, layer: int) -> np.ndarray:
+        """Return (word,) float32: the sum of each word's pieces."""
+        return sum_pieces(self.scores[layer], self.pieces)
+
+
+_BY_EXAMPLE = ("positions", "predicted", "n_tokens", "n_words", "target")
+_BY_TOKEN = ("token_starts", "token_ends", "sides", "token_ids")
+_BY_WORD = ("pieces", "word_starts", "word_ends", "word_ids")
+
+
+def sum_pieces(scores: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """Sum (token,) scores over words of `pieces` tokens each; float32."""
+    scores = scores.astype(np.float32)
+    if len(scores) == len(pieces):
+        return scores
+    return np.add.reduceat(scores, starts_of(pieces)[:-1]) if len(pieces) else scores[:0]
+
+
+def _by_word(audited: AuditedExample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return tokens sorted by word, the words that have tokens, and tokens a word."""
+    owner = np.asarray(audited.word_of_token, np.int64)
+    order = np.argsort(owner, kind="stable")
+    words, pieces = np.unique(owner, return_counts=True)
+    return order, words, pieces
+
+
+def from_audited(
+    batch: Sequence[AuditedExample], layers: int, word_id: dict[str, int], target_id: dict[str, int]
+) -> Chunk:
+    """Turn records into columns; failed examples keep their place with no tokens."""
+    parts = [_columns(audited, layers, word_id) for audited in batch]
+    joined = {
+        name: np.concatenate([part[name] for part in parts]) for name in (*_BY_TOKEN, *_BY_WORD)
+    }
+    own = [audited.saliency[0] if audited.saliency else None for audited in batch]
+    return Chunk(
+        positions=np.array([audited.example.position for audited in batch], np.int64),
+        predicted=np.array(
+            [-1 if audited.predicted is None else audited.predicted for audited in batch], np.int32
+        ),
+        n_tokens=np.array([len(part["token_ids"]) for part in parts], np.int32),
+        n_words=np.array([len(part["pieces"]) for part in parts], np.int32),
+        target=np.array([target_id[first.target] if first else 0 for first in own], np.int32),
+        scores=np.concatenate([part["scores"] for part in parts], axis=1),
+        explained=np.stack(
+            [first.explained if first else np.full(layers, np.nan) for first in own], axis=1
+        ).astype(np.float32),
+        decodability=np.stack(
+            [
+                np.full(layers, np.nan) if audited.decodability is None else audited.decodability
+                for audited in batch
+            ],
+            axis=1,
+        ).astype(np.float32),
+        explanation=np.stack(
+            [
+                np.full((layers, 3), -1) if audited.explanation is None else audited.explanation
+                for audited in batch
+            ],
+            axis=1,
+        ).astype(np.int32),
+        extra=_extras(batch, target_id),
+        **joined,
+    )
+
+
+def _columns(
+    audited: AuditedExample, layers: int, word_id: dict[str, int]
+) -> dict[str, np.ndarray]:
+    """Return one example's token and word columns, tokens grouped by word."""
+    if not audited.saliency:
+        empty = np.zeros(0, np.int32)
+        return {
+            **dict.fromkeys((*_BY_TOKEN, *_BY_WORD), empty),
+            "scores": np.zeros((layers, 0), np.float16),
+        }
+    order, words, pieces = _by_word(audited)
+    spans = np.asarray(audited.spans, np.int32).reshape(-1, 2)[order]
+    word_spans = np.asarray(audited.word_spans, np.int32).reshape(-1, 2)[words]
+    return {
+        "token_starts": spans[:, 0],
+        "token_ends": spans[:, 1],
+        "sides": np.asarray(audited.sides, np.int32)[order],
+        "token_ids": np.asarray(audited.token_ids, np.int32)[order],
+        "pieces": pieces.astype(np.int32),
+        "word_starts": word_spans[:, 0],
+        "word_ends": word_spans[:, 1],
+        "word_ids": np.array([word_id[audited.words[w].lower()] for w in words], np.int32),
+        "scores": np.asarray(audited.saliency[0].scores, np.float16)[:, order],
+    }
+
+
+def _extras(batch: Sequence[AuditedExample], target_id: dict[str, int]) -> dict[int, Extra]:
+    """Gather the second targets of a batch."""
+    found: dict[int, list] = {}
+    for index, audited in enumerate(batch):
+        order = _by_word(audited)[0]
+        for saliency in audited.saliency[1:]:
+            found.setdefault(target_id[saliency.target], []).append(
+                (index, np.asarray(saliency.scores, np.float16)[:, order], saliency.explained)
+            )
+    return {
+        target: Extra(
+            np.array([index for index, _, _ in rows], np.int32),
+            np.concatenate([scores for _, scores, _ in rows], axis=1),
+            np.stack([explained for _, _, explained in rows], axis=1).astype(np.float32),
+        )
+        for target, rows in found.items()
+    }
+
+
+def take(chunk: Chunk, slots: Sequence[int] | np.ndarray) -> Chunk:
+    """Return the examples at these places, in this order."""
+    slots = np.asarray(slots, np.int64)
+    tokens = ranges(starts_of(chunk.n_tokens)[slots], chunk.n_tokens[slots])
+    words = ranges(starts_of(chunk.n_words)[slots], chunk.n_words[slots])
+    return replace(
+        chunk,
+        **{name: getattr(chunk, name)[slots] for name in _BY_EXAMPLE},
+        **{name: getattr(chunk, name)[tokens] for name in _BY_TOKEN},
+        **{name: getattr(chunk, name)[words] for name in _BY_WORD},
+        scores=chunk.scores[:, tokens],
+        explained=chunk.explained[:, slots],
+        decodability=chunk.decodability[:, slots],
+        explanation=chunk.explanation[:, slots],
+        extra=_take_extras(chunk, slots),
+    )
+
+
+def _take_extras(chunk: Chunk, slots: np.ndarray) -> dict[int, Extra]:
+    """Return the second targets of the taken examples."""
+    taken = {}
+    for target, extra in chunk.extra.items():
+        row_of = np.full(len(chunk), -1, np.int64)
+        row_of[extra.members] = np.arange(len(extra.members))
+        rows = row_of[slots]
+        members = np.flatnonzero(rows >= 0)
+        rows = rows[members]
+        if not len(members):
+            continue
+        counts = chunk.n_tokens[extra.members]
+        tokens = ranges(starts_of(counts)[rows], counts[rows])
+        taken[target] = Extra(
+            members.astype(np.int32), extra.scores[:, tokens], extra.explained[:, rows]
+        )
+    return taken
+
+
+def concat(chunks: Iterable[Chunk]) -> Chunk:
+    """Join chunks one after another."""
+    chunks = list(chunks)
+    if len(chunks) == 1:
+        return chunks[0]
+    flat = (*_BY_EXAMPLE, *_BY_TOKEN, *_BY_WORD)
+    wide = ("scores", "explained", "decodability", "explanation")
+    offsets = starts_of(np.array([len(chunk) for chunk in chunks]))
+    extra = {}
+    for target in sorted({target for chunk in chunks for target in chunk.extra}):
+        rows = [
+            (offset, chunk.extra[target])
+            for offset, chunk in zip(offsets[:-1], chunks, strict=True)
+            if target in chunk.extra
+        ]
+        extra[target] = Extra(
+            np.concatenate([found.members + offset for offset, found in rows]).astype(np.int32),
+            np.concatenate([found.scores for _, found in rows], axis=1),
+            np.concatenate([found.explained for _, found in rows], axis=1),
+        )
+    return Chunk(
+        **{name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in flat},
+        **{
+            name: np.concatenate([getattr(chunk, name) for chunk in chunks], axis=1)
+            for name in wide
+        },
+        extra=extra,
+    )
+
+
+def top3(word_scores: np.ndarray, n_words: np.ndarray) -> np.ndarray:
+    """Return (word,) bool: among its example's three highest positive words, earlier first."""
+    owner = np.repeat(np.arange(len(n_words)), n_words)
+    order = np.lexsort((-word_scores, owner))
+    rank = np.arange(len(order)) - np.repeat(starts_of(n_words)[:-1], n_words)
+    chosen = np.zeros(len(order), bool)
+    chosen[order[rank < 3]] = True
+    return chosen & (word_scores > 0)
+
+
+def shares(word_scores: np.ndarray, n_words: np.ndarray) -> np.ndarray:
+    """Return (word,) float32: each word's part of its example's positive score."""
+    positive = np.maximum(word_scores, 0)
+    return positive * np.repeat(inverse_totals(positive, n_words), n_words)
+
+
+def inverse_totals(positive: np.ndarray, n_words: np.ndarray) -> np.ndarray:
+    """Return (example,) float32: one over the sum of its words, 0 where that is 0."""
+    filled = n_words > 0
+    totals = np.zeros(len(n_words), np.float32)
+    if len(positive):
+        totals[filled] = np.add.reduceat(positive, starts_of(n_words)[:-1][filled])
+    return np.divide(1, totals, out=np.zeros_like(totals), where=totals > 0)
+
+
+def posting_order(chunk: Chunk) -> np.ndarray:
+    """Return (word,) the occurrences sorted by predicted class, word, place in the chunk."""
+    return np.lexsort((chunk.word_ids, np.repeat(chunk.predicted, chunk.n_words)))
+
+
+def layout_row(chunk: Chunk) -> dict[str, bytes | int | None]:
+    """Return the columns of the `chunks` table."""
+    first = starts_of(chunk.pieces)[:-1]
+    last = first + chunk.pieces - 1
+    sampled = np.isfinite(chunk.decodability).any()
+    explained = (chunk.explanation >= 0).any()
+    return {
+        "examples": len(chunk),
+        "n_tokens": pack(chunk.n_tokens),
+        "n_words": pack(chunk.n_words),
+        "pieces": pack(chunk.pieces),
+        "target": pack(chunk.target),
+        "token_starts": pack(np.diff(chunk.token_starts, prepend=0)),
+        "token_lengths": pack(chunk.token_ends - chunk.token_starts),
+        "sides": pack(chunk.sides),
+        "word_before": pack(chunk.token_starts[first] - chunk.word_starts),
+        "word_after": pack(chunk.word_ends - chunk.token_ends[last]),
+        "token_ids": pack(chunk.token_ids),
+        "explained": pack(chunk.explained),
+        "decodability": pack(chunk.decodability) if sampled else None,
+        "explanation": pack(chunk.explanation) if explained else None,
+    }
+
+
+def posting_row(chunk: Chunk) -> tuple[dict[str, bytes], np.ndarray]:
+    """Return the columns of the `postings` table and the order they are in."""
+    order = posting_order(chunk)
+    words = chunk.word_ids[order]
+    classes = np.repeat(chunk.predicted, chunk.n_words)[order]
+    new = np.ones(len(words), bool)
+    new[1:] = (words[1:] != words[:-1]) | (classes[1:] != classes[:-1])
+    begin = np.flatnonzero(new)
+    return {
+        "words": pack(words[begin]),
+        "classes": pack(classes[begin]),
+        "counts": pack(np.diff(begin, append=len(words))),
+        "occurrences": pack(order, compress=False),
+    }, order
+
+
+def layout_columns(row: dict[str, bytes], layers: int) -> dict[str, np.ndarray]:
+    """Return the arrays of a `chunks` row, spans made absolute again."""
+    lengths = unpack(row["token_lengths"]).astype(np.int32)
+    pieces = unpack(row["pieces"]).astype(np.int32)
+    starts = np.cumsum(unpack(row["token_starts"]), dtype=np.int32)
+    first = starts_of(pieces)[:-1]
+    n = row["examples"]
+    nothing = np.full((layers, n), np.nan, np.float32)
+    no_words = np.full((layers, n, 3), -1, np.int32)
+    return {
+        "n_tokens": unpack(row["n_tokens"]).astype(np.int32),
+        "n_words": unpack(row["n_words"]).astype(np.int32),
+        "pieces": pieces,
+        "target": unpack(row["target"]).astype(np.int32),
+        "token_starts": starts,
+        "token_ends": starts + lengths,
+        "sides": unpack(row["sides"]).astype(np.int32),
+        "word_starts": starts[first] - unpack(row["word_before"]).astype(np.int32),
+        "word_ends": (starts + lengths)[first + pieces - 1]
+        + unpack(row["word_after"]).astype(np.int32),
+        "token_ids": unpack(row["token_ids"]).astype(np.int32),
+        "explained": unpack(row["explained"]).reshape(layers, n),
+        "decodability": unpack(row["decodability"]).reshape(layers, n)
+        if row["decodability"]
+        else nothing,
+        "explanation": unpack(row["explanation"]).astype(np.int32).reshape(layers, n, 3)
+        if row["explanation"]
+        else no_words,
+    }
+
+
+def posting_words(row: dict[str, bytes], total: int) -> np.ndarray:
+    """Return (word,) the word ids in the order of the text from a `postings` row."""
+    ids = np.zeros(total, np.int32)
+    ids[unpack(row["occurrences"])] = np.repeat(unpack(row["words"]), unpack(row["counts"]))
+    return ids

@@ -1,0 +1,84 @@
+"""Rows of the file back into chunks; shared by reader and writer."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import numpy as np
+
+from saliency_core.store import chunks as columnar
+from saliency_core.store.chunks import Chunk, Extra
+
+
+def row_of(connection: sqlite3.Connection, table: str, run: int, chunk: int) -> dict:
+    """Return one row of a chunk table by column name."""
+    cursor = connection.execute(f"SELECT * FROM {table} WHERE run = ? AND chunk = ?", (run, chunk))
+    row = cursor.fetchone()
+    return dict(zip([column[0] for column in cursor.description], row, strict=True))
+
+
+def column(connection: sqlite3.Connection, run: int, name: str, chunk: int) -> np.ndarray:
+    """Return a filter column of one chunk."""
+    data = connection.execute(
+        "SELECT data FROM columns WHERE run = ? AND name = ? AND chunk = ?", (run, name, chunk)
+    ).fetchone()[0]
+    return columnar.unpack(data)
+
+
+def load_chunk(
+    connection: sqlite3.Connection, run: int, number: int, *, scores: bool = True
+) -> Chunk:
+    """Read one chunk whole; without scores where only the layout is asked for."""
+    layers = (
+        json.loads(
+            connection.execute("SELECT model_info FROM runs WHERE run = ?", (run,)).fetchone()[0]
+        )["layers"]
+        + 1
+    )
+    layout = columnar.layout_columns(row_of(connection, "chunks", run, number), layers)
+    tokens, words = len(layout["token_ids"]), len(layout["pieces"])
+    data = np.zeros((layers, 0), np.float16)
+    extra: dict[int, Extra] = {}
+    if scores:
+        data = score_rows(connection, run, number, 0, layers).reshape(layers, tokens)
+        extra = load_extra(connection, run, number, layers)
+    return Chunk(
+        positions=column(connection, run, "position", number).astype(np.int64),
+        predicted=column(connection, run, "predicted", number).astype(np.int32),
+        word_ids=columnar.posting_words(row_of(connection, "postings", run, number), words),
+        scores=data,
+        extra=extra,
+        **layout,
+    )
+
+
+def score_rows(
+    connection: sqlite3.Connection, run: int, number: int, target: int, layers: int
+) -> np.ndarray:
+    """Return the (layer, token) scores of a chunk."""
+    sql = "SELECT data FROM scores WHERE run = ? AND target = ? AND layer = ? AND chunk = ?"
+    # A layer at a time: the table is clustered by layer, so anything else would scan it.
+    blobs = [
+        connection.execute(sql, (run, target, layer, number)).fetchone()[0]
+        for layer in range(layers)
+    ]
+    return np.frombuffer(b"".join(blobs), np.float16).reshape(layers, -1)
+
+
+def load_extra(
+    connection: sqlite3.Connection, run: int, number: int, layers: int
+) -> dict[int, Extra]:
+    """Return the second targets of a chunk."""
+    rows = connection.execute(
+        "SELECT target, members, explained FROM extra_targets WHERE run = ? AND chunk = ?",
+        (run, number),
+    ).fetchall()
+    return {
+        target: Extra(
+            columnar.unpack(members).astype(np.int32),
+            score_rows(connection, run, number, target, layers),
+            columnar.unpack(explained).reshape(layers, -1),
+        )
+        for target, members, explained in rows
+    }

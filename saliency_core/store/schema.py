@@ -1,0 +1,319 @@
+"""Tables, numbered migrations and connections.
+
+`sqlite_utils` is imported inside functions: it costs 0.6 s, and a reader of a current file needs
+none of it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saliency_core.errors import UserError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+FORMAT = 1
+"""Number of the last migration; a file with a higher one was written by a newer program."""
+
+BUSY_SECONDS = 120.0
+"""How long a writer waits for another one's transaction; batches take milliseconds."""
+
+PAGE_BYTES = 8192
+
+TABLES = """
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE runs (
+    run INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    content TEXT NOT NULL,
+    model TEXT NOT NULL,
+    dataset TEXT NOT NULL,
+    model_info TEXT NOT NULL,
+    dataset_info TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    label_names TEXT NOT NULL,
+    targets TEXT NOT NULL,
+    versions TEXT NOT NULL,
+    created TEXT NOT NULL,
+    status TEXT NOT NULL,
+    seconds REAL,
+    recommended INTEGER,
+    equals TEXT NOT NULL DEFAULT '[]',
+    warnings TEXT NOT NULL DEFAULT '[]',
+    extra TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+CREATE INDEX runs_content ON runs (content);
+
+CREATE TABLE labels (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    label INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (run, label)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE texts (
+    text_id INTEGER PRIMARY KEY,
+    text TEXT NOT NULL,
+    pair TEXT
+) STRICT;
+
+CREATE TABLE digests (
+    digest BLOB PRIMARY KEY,
+    text_id INTEGER NOT NULL REFERENCES texts ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE examples (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    text_id INTEGER NOT NULL REFERENCES texts,
+    label TEXT,
+    gold INTEGER,
+    predicted INTEGER,
+    confidence REAL,
+    margin REAL,
+    length INTEGER,
+    chars_seen INTEGER,
+    chars_total INTEGER,
+    failure TEXT,
+    chunk INTEGER,
+    slot INTEGER,
+    logits BLOB,
+    metadata TEXT,
+    PRIMARY KEY (run, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX examples_text ON examples (text_id, run);
+CREATE INDEX examples_id ON examples (run, id);
+
+CREATE TABLE chunks (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    chunk INTEGER NOT NULL,
+    examples INTEGER NOT NULL,
+    n_tokens BLOB NOT NULL,
+    n_words BLOB NOT NULL,
+    pieces BLOB NOT NULL,
+    target BLOB NOT NULL,
+    token_starts BLOB NOT NULL,
+    token_lengths BLOB NOT NULL,
+    sides BLOB NOT NULL,
+    word_before BLOB NOT NULL,
+    word_after BLOB NOT NULL,
+    token_ids BLOB NOT NULL,
+    explained BLOB NOT NULL,
+    decodability BLOB,
+    explanation BLOB,
+    PRIMARY KEY (run, chunk)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE columns (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    chunk INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (run, name, chunk)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE postings (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    chunk INTEGER NOT NULL,
+    words BLOB NOT NULL,
+    classes BLOB NOT NULL,
+    counts BLOB NOT NULL,
+    occurrences BLOB NOT NULL,
+    PRIMARY KEY (run, chunk)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE scores (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    target INTEGER NOT NULL,
+    layer INTEGER NOT NULL,
+    chunk INTEGER NOT NULL,
+    top3 BLOB,
+    data BLOB NOT NULL,
+    PRIMARY KEY (run, target, layer, chunk)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE extra_targets (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    chunk INTEGER NOT NULL,
+    target INTEGER NOT NULL,
+    members BLOB NOT NULL,
+    explained BLOB NOT NULL,
+    PRIMARY KEY (run, chunk, target)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE vocabulary (
+    word_id INTEGER PRIMARY KEY,
+    word TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE layers (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    layer INTEGER NOT NULL,
+    coherence REAL,
+    low REAL,
+    high REAL,
+    zero_line REAL,
+    decodability REAL,
+    comprehensiveness REAL,
+    sufficiency REAL,
+    explained REAL,
+    PRIMARY KEY (run, layer)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE slices (
+    name TEXT PRIMARY KEY,
+    condition TEXT NOT NULL,
+    note TEXT NOT NULL DEFAULT '',
+    created TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE notes (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    note TEXT NOT NULL DEFAULT '',
+    proposed_label TEXT,
+    updated TEXT NOT NULL,
+    PRIMARY KEY (run, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE verdicts (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    word TEXT NOT NULL,
+    class TEXT NOT NULL,
+    verdict TEXT NOT NULL CHECK (verdict IN ('spurious', 'genuine', 'unsure')),
+    note TEXT NOT NULL DEFAULT '',
+    updated TEXT NOT NULL,
+    PRIMARY KEY (run, word, class)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE evaluations (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (run, kind, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW misclassified AS
+SELECT e.run, e.position, e.id, t.text, t.pair, g.name AS gold, p.name AS predicted,
+    e.confidence, e.margin, e.length, e.chars_seen, e.chars_total
+FROM examples e
+JOIN texts t USING (text_id)
+JOIN labels g ON g.run = e.run AND g.label = e.gold
+JOIN labels p ON p.run = e.run AND p.label = e.predicted
+WHERE e.gold <> e.predicted;
+
+CREATE VIEW layer_summary AS
+SELECT r.run, r.model, r.dataset, l.layer, l.coherence, l.low, l.high, l.zero_line,
+    l.decodability, l.comprehensiveness, l.sufficiency, l.explained,
+    l.layer = r.recommended AS recommended
+FROM layers l JOIN runs r USING (run);
+"""
+
+
+def _first(db: Database) -> None:
+    """Create every table of format 1."""
+    for statement in TABLES.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+    db["texts"].enable_fts(["text", "pair"], fts_version="FTS5", create_triggers=True)
+    db.execute("INSERT INTO meta VALUES ('format', 1), ('version', 0)")
+
+
+def migrate(path: Path) -> None:
+    """Create the file or bring it to the current format, each migration in its transaction."""
+    from sqlite_utils import Database, Migrations
+
+    migrations = Migrations("saliency_core")
+    migrations(name="m001_tables")(_first)
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        if not _tables(connection):
+            # Both must precede the first table.
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            connection.execute("PRAGMA journal_mode = WAL")
+        migrations.apply(Database(connection))
+    finally:
+        connection.close()
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    """Return the names of the tables in the file."""
+    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+
+
+def check(path: Path) -> int:
+    """Return the format of a file, 0 for a new or empty one.
+
+    Raises:
+        UserError: The file is not one of ours, is damaged, or comes from a newer program.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return 0
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+        try:
+            names = _tables(connection)
+            if not names:
+                return 0
+            if "meta" not in names or "runs" not in names:
+                raise UserError(f"{path} is an SQLite file, but no audit wrote it.")
+            found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        raise UserError(describe(path, error)) from error
+    if found is None:
+        raise UserError(f"{path} holds no format number; it was not written to the end.")
+    if found[0] > FORMAT:
+        raise UserError(
+            f"{path} has format {found[0]}, written by a newer version; this program reads up to "
+            f"format {FORMAT}. Upgrade it to open the file."
+        )
+    return found[0]
+
+
+def describe(path: Path, error: sqlite3.Error) -> str:
+    """Say in one sentence what an SQLite error means for the file."""
+    text = str(error)
+    if "not a database" in text:
+        return f"{path} is not an SQLite file ({text})."
+    if "locked" in text or "busy" in text:
+        return f"{path} is in use by another program for more than {BUSY_SECONDS:.0f} s."
+    if "full" in text:
+        return (
+            f"The disk of {path} is full. What was stored is kept; free some space and run the "
+            "same command again."
+        )
+    if "malformed" in text or "disk I/O" in text:
+        return f"{path} is damaged or cut short ({text}); restore a copy or audit again."
+    if "readonly" in text or "unable to open" in text:
+        return f"{path} cannot be opened ({text}); check the path and its permissions."
+    return f"{path}: {text}."
+
+
+def read_connection(path: Path) -> sqlite3.Connection:
+    """Open a file read-only; one connection a thread."""
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+    connection.execute("PRAGMA query_only = 1")
+    connection.execute("PRAGMA mmap_size = 8589934592")
+    return connection
+
+
+def write_connection(path: Path) -> sqlite3.Connection:
+    """Open a migrated file for writing; transactions are taken explicitly."""
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA foreign_keys = 1")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection

@@ -1,0 +1,711 @@
+"""The writing side: one transaction a batch, so that a kill at any instant loses one at most."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saliency_core.errors import UserError
+from saliency_core.records import (
+    METHOD_VERSION,
+    AuditedExample,
+    DatasetInfo,
+    Example,
+    LayerSummary,
+    ModelInfo,
+    RunSettings,
+)
+from saliency_core.store import chunks as columnar
+from saliency_core.store import schema
+from saliency_core.store.chunks import Chunk
+from saliency_core.store.keys import content_key, run_key, text_digest
+from saliency_core.store.loading import load_chunk
+
+CHUNK_WORDS = 65_536
+"""Words a chunk may hold: their places in it then need two bytes."""
+
+VOCABULARY_CACHE = 200_000
+"""Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""
+
+_PARAMETERS = 900
+"""Values of one SQL `IN`; old builds of SQLite allow 999."""
+
+
+def now() -> str:
+    """Return the time as written in the file."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def pieces_of(values: Sequence, size: int = _PARAMETERS) -> Iterator[Sequence]:
+    """Cut a sequence for `IN` lists."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def marks(values: Sequence) -> str:
+    """Return a question mark a value."""
+    return ",".join("?" * len(values))
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Take the write lock, bump the version, commit; undo everything on any error."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    except sqlite3.Error as error:
+        raise UserError(schema.describe(path, error)) from error
+
+
+@contextmanager
+def open_writer(path: str | Path) -> Iterator[StoreWriter]:
+    """Open a file for writing, creating or migrating it first."""
+    writer = StoreWriter(path)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+class StoreWriter:
+    """One process writing runs into a file; others may read and write at the same time."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open, creating the file and its folder where needed."""
+        self.path = Path(path)
+        prepare(self.path)
+        self.connection = schema.write_connection(self.path)
+        self._word_ids: dict[str, int] = {}
+        self._layers: dict[int, int] = {}
+
+    def close(self) -> None:
+        """Close the connection; nothing is pending outside a transaction."""
+        self.connection.close()
+
+    def _transaction(self):
+        return transaction(self.connection, self.path)
+
+    # Runs
+
+    def begin_run(self, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings) -> int:
+        """Return the number of the run of these three, resumed where it exists."""
+        key = run_key(dataset, model, settings)
+        with self._transaction():
+            found = self.connection.execute("SELECT run FROM runs WHERE key = ?", (key,)).fetchone()
+            if found:
+                self.connection.execute(
+                    "UPDATE runs SET status = 'running', model = ?, model_info = ? WHERE run = ?",
+                    (model.name, json.dumps(asdict(model)), found[0]),
+                )
+                return found[0]
+            return self._insert_run(key, dataset, model, settings)
+
+    def _insert_run(
+        self, key: str, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings
+    ) -> int:
+        run = self.connection.execute(
+            "INSERT INTO runs (key, content, model, dataset, model_info, dataset_info, settings,"
+            " label_names, targets, versions, created, status)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running')",
+            (
+                key,
+                content_key(model, settings),
+                model.name,
+                dataset.name,
+                json.dumps(asdict(model)),
+                json.dumps(asdict(dataset)),
+                json.dumps(asdict(settings)),
+                json.dumps(model.label_names),
+                "[]",
+                json.dumps(_versions()),
+                now(),
+            ),
+        ).lastrowid
+        self.connection.executemany(
+            "INSERT INTO labels VALUES (?, ?, ?)",
+            [(run, label, name) for label, name in enumerate(model.label_names)],
+        )
+        return run
+
+    def layers(self, run: int) -> int:
+        """Return the number of layers of a run, the embeddings included."""
+        if run not in self._layers:
+            row = self.connection.execute(
+                "SELECT model_info FROM runs WHERE run = ?", (run,)
+            ).fetchone()
+            self._layers[run] = json.loads(row[0])["layers"] + 1
+        return self._layers[run]
+
+    # Examples
+
+    def add_examples(
+        self, run: int, examples: Sequence[Example], gold: Sequence[int | None]
+    ) -> None:
+        """Store what a dataset holds at these positions; what changed there is audited again."""
+        if not examples:
+            return
+        with self._transaction():
+            self._add(run, examples, gold)
+
+    def _add(self, run: int, examples: Sequence[Example], gold: Sequence[int | None]) -> None:
+        text_ids = self._text_ids(examples)
+        known = {
+            row[0]: row[1:]
+            for row in self._in(
+                "SELECT position, text_id, gold, id, label, metadata FROM examples"
+                " WHERE run = ? AND position IN ({})",
+                [example.position for example in examples],
+                run,
+            )
+        }
+        new, changed = [], []
+        for example, text_id, label in zip(examples, text_ids, gold, strict=True):
+            row = (text_id, label, example.id, example.label, _metadata(example))
+            old = known.get(example.position)
+            if old is None:
+                new.append((run, example.position, *row))
+            elif old[:2] != row[:2]:
+                changed.append((*row, run, example.position))
+            elif old != row:
+                self.connection.execute(
+                    "UPDATE examples SET id = ?, label = ?, metadata = ?"
+                    " WHERE run = ? AND position = ?",
+                    (*row[2:], run, example.position),
+                )
+        self.connection.executemany(
+            "INSERT INTO examples (run, position, text_id, gold, id, label, metadata)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            new,
+        )
+        # The old result lies on in its chunk until the run is finished, but nobody points to it.
+        self.connection.executemany(
+            "UPDATE examples SET text_id = ?, gold = ?, id = ?, label = ?, metadata = ?,"
+            " predicted = NULL, confidence = NULL, margin = NULL, length = NULL,"
+            " chars_seen = NULL, chars_total = NULL, failure = NULL, chunk = NULL, slot = NULL,"
+            " logits = NULL WHERE run = ? AND position = ?",
+            changed,
+        )
+
+    def _text_ids(self, examples: Sequence[Example]) -> list[int]:
+        """Return the row of each text, inserting the texts the file has not seen."""
+        digests = [text_digest(example) for example in examples]
+        ids = dict(
+            self._in("SELECT digest, text_id FROM digests WHERE digest IN ({})", list(set(digests)))
+        )
+        new = {
+            digest: example
+            for digest, example in zip(digests, examples, strict=True)
+            if digest not in ids
+        }
+        if new:
+            top = self.connection.execute("SELECT max(text_id) FROM texts").fetchone()[0] or 0
+            ids |= {digest: top + 1 + index for index, digest in enumerate(new)}
+            self.connection.executemany(
+                "INSERT INTO texts (text_id, text, pair) VALUES (?, ?, ?)",
+                [(ids[digest], example.text, example.pair) for digest, example in new.items()],
+            )
+            self.connection.executemany(
+                "INSERT INTO digests VALUES (?, ?)", [(digest, ids[digest]) for digest in new]
+            )
+        return [ids[digest] for digest in digests]
+
+    def _in(self, sql: str, values: Sequence, *before: Any) -> list[tuple]:
+        """Run a query with an IN list of any length."""
+        return [
+            row
+            for part in pieces_of(values)
+            for row in self.connection.execute(sql.format(marks(part)), (*before, *part))
+        ]
+
+    def missing(
+        self, run: int, examples: Sequence[Example], gold: Sequence[int | None] | None = None
+    ) -> list[Example]:
+        """Return the examples still to compute, one of each content key.
+
+        Examples not yet stored are stored (with `gold`, if given). What another run with the
+        same content key, or the same text earlier in this run, already has is copied.
+        """
+        if not examples:
+            return []
+        if gold is not None or not self._all_known(run, examples):
+            self.add_examples(run, examples, gold or [None] * len(examples))
+        pending = self._pending(run, [example.position for example in examples])
+        if not pending:
+            return []
+        copied = self._copy_known(run, pending)
+        seen, todo = set(), []
+        for example in examples:
+            key = pending.get(example.position)
+            if key is None or example.position in copied or key in seen:
+                continue
+            seen.add(key)
+            todo.append(example)
+        return todo
+
+    def _all_known(self, run: int, examples: Sequence[Example]) -> bool:
+        known = self._in(
+            "SELECT position FROM examples WHERE run = ? AND position IN ({})",
+            [example.position for example in examples],
+            run,
+        )
+        return len(known) == len({example.position for example in examples})
+
+    def _pending(self, run: int, positions: Sequence[int]) -> dict[int, tuple[int, int | None]]:
+        """Return position -> (text, gold) of the examples without a result."""
+        return {
+            position: (text_id, gold)
+            for position, text_id, gold in self._in(
+                "SELECT position, text_id, gold FROM examples"
+                " WHERE run = ? AND chunk IS NULL AND position IN ({})",
+                positions,
+                run,
+            )
+        }
+
+    def _copy_known(self, run: int, pending: dict[int, tuple[int, int | None]]) -> set[int]:
+        """Copy results of equal content; return the positions that were filled."""
+        donors = self._donors(run, {text_id for text_id, _ in pending.values()})
+        if not donors:
+            return set()
+        contrast_free = self._gold_free(run)
+        pairs = []
+        for position, (text_id, gold) in pending.items():
+            donor = next(
+                (d for d in donors.get(text_id, []) if _fits(d, gold, contrast_free)), None
+            )
+            if donor is not None:
+                pairs.append((position, gold, donor))
+        if pairs:
+            with self._transaction():
+                self._copy(run, pairs)
+        return {position for position, _, _ in pairs}
+
+    def _gold_free(self, run: int) -> bool:
+        """Return whether the main target of a run is the same whatever the gold label."""
+        settings = json.loads(
+            self.connection.execute("SELECT settings FROM runs WHERE run = ?", (run,)).fetchone()[0]
+        )
+        return settings["target"] not in ("gold", "contrast")
+
+    def _donors(self, run: int, text_ids: set[int]) -> dict[int, list[tuple]]:
+        """Return text -> results under the same content key, this run's own first."""
+        rows = self._in(
+            "SELECT e.text_id, e.run, e.position, e.gold, e.predicted, e.chunk, e.slot"
+            " FROM runs me JOIN runs r ON r.content = me.content"
+            " JOIN examples e ON e.run = r.run"
+            " WHERE me.run = ? AND e.chunk IS NOT NULL AND e.text_id IN ({})",
+            sorted(text_ids),
+            run,
+        )
+        found: dict[int, list[tuple]] = {}
+        for row in sorted(rows, key=lambda row: (row[1] != run, row[1], row[2])):
+            found.setdefault(row[0], []).append(row)
+        return found
+
+    def _copy(self, run: int, pairs: list[tuple[int, int | None, tuple]]) -> None:
+        """Write results of other examples as those of these positions."""
+        names = self._targets(run)
+        parts, rows = [], []
+        by_chunk: dict[tuple[int, int], list[tuple[int, int | None, tuple]]] = {}
+        for pair in pairs:
+            by_chunk.setdefault((pair[2][1], pair[2][5]), []).append(pair)
+        for (donor_run, number), wanted in by_chunk.items():
+            donor_names = names if donor_run == run else self._targets(donor_run)
+            chunk = columnar.take(
+                load_chunk(self.connection, donor_run, number), [w[2][6] for w in wanted]
+            )
+            if donor_run != run:
+                chunk, names = _rename_targets(chunk, donor_names, names)
+            chunk = _drop_contrast(chunk, wanted, names)
+            chunk = replace(chunk, positions=np.array([w[0] for w in wanted], np.int64))
+            parts.append(chunk)
+            rows += [
+                self.connection.execute(
+                    "SELECT predicted, confidence, margin, length, chars_seen, chars_total,"
+                    " failure, logits FROM examples WHERE run = ? AND position = ?",
+                    w[2][1:3],
+                ).fetchone()
+                for w in wanted
+            ]
+        self._save_targets(run, names)
+        self._insert_chunk(run, columnar.concat(parts), rows)
+
+    # Results
+
+    def write_batch(self, run: int, batch: Sequence[AuditedExample]) -> None:
+        """Store a batch, and with it every waiting example of equal content, in one transaction."""
+        if not batch:
+            return
+        with self._transaction():
+            self._add_unknown(run, batch)
+            batch = self._waiting(run, batch)
+            if not batch:
+                return
+            names = self._targets(run)
+            names += [
+                name
+                for name in dict.fromkeys(s.target for audited in batch for s in audited.saliency)
+                if name not in names
+            ]
+            self._save_targets(run, names)
+            words = self._vocabulary(
+                {word.lower() for a in batch if a.saliency for word in a.words}
+            )
+            chunk = columnar.from_audited(
+                batch,
+                self.layers(run),
+                words,
+                {name: index for index, name in enumerate(names, start=1)},
+            )
+            self._insert_chunk(run, chunk, [_prediction(audited) for audited in batch])
+        # Only now: ids taken in an undone transaction must not be remembered.
+        if len(self._word_ids) > VOCABULARY_CACHE:
+            self._word_ids.clear()
+        self._word_ids |= words
+
+    def _add_unknown(self, run: int, batch: Sequence[AuditedExample]) -> None:
+        known = {
+            row[0]
+            for row in self._in(
+                "SELECT position FROM examples WHERE run = ? AND position IN ({})",
+                [audited.example.position for audited in batch],
+                run,
+            )
+        }
+        unknown = [a for a in batch if a.example.position not in known]
+        if unknown:
+            self._add(run, [a.example for a in unknown], [a.gold for a in unknown])
+
+    def _waiting(self, run: int, batch: Sequence[AuditedExample]) -> list[AuditedExample]:
+        """Return the batch without what is stored already, with waiting twins of its texts."""
+        pending = self._pending(run, [audited.example.position for audited in batch])
+        own = {a.example.position: a for a in batch if a.example.position in pending}
+        by_key = {pending[position]: a for position, a in own.items()}
+        result = list(own.values())
+        twins = self._in(
+            "SELECT position, text_id, gold FROM examples"
+            " WHERE run = ? AND chunk IS NULL AND text_id IN ({})",
+            sorted({text_id for text_id, _ in by_key}),
+            run,
+        )
+        for position, text_id, gold in sorted(twins):
+            first = by_key.get((text_id, gold))
+            if first is not None and position not in own:
+                result.append(replace(first, example=replace(first.example, position=position)))
+        return result
+
+    def _vocabulary(self, words: set[str]) -> dict[str, int]:
+        """Return the ids of lower-cased words, new ones inserted."""
+        known = {word: self._word_ids[word] for word in words if word in self._word_ids}
+        asked = sorted(words - known.keys())
+        known |= dict(self._in("SELECT word, word_id FROM vocabulary WHERE word IN ({})", asked))
+        new = [word for word in asked if word not in known]
+        if new:
+            top = self.connection.execute("SELECT max(word_id) FROM vocabulary").fetchone()[0]
+            first = 0 if top is None else top + 1
+            known |= {word: first + index for index, word in enumerate(new)}
+            self.connection.executemany(
+                "INSERT INTO vocabulary VALUES (?, ?)", [(known[word], word) for word in new]
+            )
+        return known
+
+    def _targets(self, run: int) -> list[str]:
+        return json.loads(
+            self.connection.execute("SELECT targets FROM runs WHERE run = ?", (run,)).fetchone()[0]
+        )
+
+    def _save_targets(self, run: int, names: list[str]) -> None:
+        self.connection.execute(
+            "UPDATE runs SET targets = ? WHERE run = ?", (json.dumps(names), run)
+        )
+
+    def _insert_chunk(self, run: int, chunk: Chunk, predictions: list[tuple]) -> None:
+        """Write a chunk and point its examples to it."""
+        number = self.connection.execute(
+            "SELECT coalesce(max(chunk) + 1, 0) FROM chunks WHERE run = ?", (run,)
+        ).fetchone()[0]
+        self._write_chunk(run, number, chunk)
+        self.connection.executemany(
+            "UPDATE examples SET predicted = ?, confidence = ?, margin = ?, length = ?,"
+            " chars_seen = ?, chars_total = ?, failure = ?, logits = ?, chunk = ?, slot = ?"
+            " WHERE run = ? AND position = ?",
+            [
+                (*row, number, slot, run, int(position))
+                for slot, (row, position) in enumerate(
+                    zip(predictions, chunk.positions, strict=True)
+                )
+            ],
+        )
+        self._write_columns(run, number, chunk.positions)
+
+    def _write_chunk(self, run: int, number: int, chunk: Chunk) -> None:
+        """Write everything of a chunk but its filter columns."""
+        posting, order = columnar.posting_row(chunk)
+        for table, row in (("chunks", columnar.layout_row(chunk)), ("postings", posting)):
+            self.connection.execute(
+                f"INSERT INTO {table} (run, chunk, {', '.join(row)})"
+                f" VALUES (?, ?, {marks(list(row))})",
+                (run, number, *row.values()),
+            )
+        rows = []
+        for layer in range(chunk.layers):
+            chosen = columnar.top3(chunk.word_scores(layer), chunk.n_words)[order]
+            rows.append(
+                (
+                    run,
+                    0,
+                    layer,
+                    number,
+                    np.packbits(chosen).tobytes(),
+                    chunk.scores[layer].tobytes(),
+                )
+            )
+        for target, extra in chunk.extra.items():
+            self.connection.execute(
+                "INSERT INTO extra_targets VALUES (?, ?, ?, ?, ?)",
+                (
+                    run,
+                    number,
+                    target,
+                    columnar.pack(extra.members),
+                    columnar.pack(extra.explained),
+                ),
+            )
+            rows += [
+                (run, target, layer, number, None, extra.scores[layer].tobytes())
+                for layer in range(chunk.layers)
+            ]
+        self.connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _write_columns(self, run: int, number: int, positions: np.ndarray) -> None:
+        """Write the filter columns of a chunk from the rows of its examples."""
+        found = {
+            row[0]: row[1:]
+            for row in self._in(
+                "SELECT position, gold, predicted, confidence, margin, length,"
+                " chars_seen < chars_total, failure IS NOT NULL"
+                " FROM examples WHERE run = ? AND position IN ({})",
+                [int(position) for position in positions],
+                run,
+            )
+        }
+        rows = [found[int(position)] for position in positions]
+        columns = {"position": columnar.pack(np.asarray(positions))}
+        for index, (name, kind, none) in enumerate(FILTER_COLUMNS):
+            values = [none if row[index] is None else row[index] for row in rows]
+            columns[name] = columnar.pack(np.array(values, kind))
+        self.connection.executemany(
+            "INSERT INTO columns VALUES (?, ?, ?, ?)",
+            [(run, name, number, data) for name, data in columns.items()],
+        )
+
+    # Finishing
+
+    def explanations(self, run: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield (positions, predicted (example,), explanation (layer, example, 3)) a chunk."""
+        numbers = [
+            row[0]
+            for row in self.connection.execute(
+                "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (run,)
+            ).fetchall()
+        ]
+        for number in numbers:
+            chunk = load_chunk(self.connection, run, number, scores=False)
+            current = self._current(run, number, chunk.positions)
+            yield chunk.positions[current], chunk.predicted[current], chunk.explanation[:, current]
+
+    def _current(self, run: int, number: int, positions: np.ndarray) -> np.ndarray:
+        """Return (example,) bool: still points to this place of this chunk."""
+        slots = dict(
+            self._in(
+                "SELECT position, slot FROM examples"
+                " WHERE run = ? AND chunk = ? AND position IN ({})",
+                [int(position) for position in positions],
+                run,
+                number,
+            )
+        )
+        return np.array(
+            [slots.get(int(position)) == slot for slot, position in enumerate(positions)], bool
+        )
+
+    def set_coherence(self, run: int, values: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Store per-example coherence: pairs of positions (n,) and values (layer, n)."""
+        with self._transaction():
+            self.connection.execute(
+                "DELETE FROM columns WHERE run = ? AND name LIKE 'coherence:%'", (run,)
+            )
+            table: dict[int, np.ndarray] = {}
+            for positions, block in values:
+                for position, row in zip(positions, np.asarray(block, np.float16).T, strict=True):
+                    table[int(position)] = row
+            self._write_coherence(run, table)
+
+    def _write_coherence(self, run: int, table: dict[int, np.ndarray]) -> None:
+        empty = np.full(self.layers(run), np.nan, np.float16)
+        for number, data in self.connection.execute(
+            "SELECT chunk, data FROM columns WHERE run = ? AND name = 'position'", (run,)
+        ).fetchall():
+            rows = [table.get(int(p), empty) for p in columnar.unpack(data)]
+            for layer, column in enumerate(np.stack(rows, axis=1)):
+                self.connection.execute(
+                    "INSERT INTO columns VALUES (?, ?, ?, ?)",
+                    (run, f"coherence:{layer}", number, columnar.pack(column, compress=False)),
+                )
+
+    def finish_run(
+        self,
+        run: int,
+        layers: Sequence[LayerSummary],
+        recommended: int | None,
+        equals: Sequence[int],
+        seconds: float,
+        warnings: Sequence[str],
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        """Store the summaries and mark the run as finished."""
+        with self._transaction():
+            self.connection.execute("DELETE FROM layers WHERE run = ?", (run,))
+            self.connection.executemany(
+                "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(run, *(_plain(value) for value in asdict(row).values())) for row in layers],
+            )
+            self.connection.execute(
+                "UPDATE runs SET status = 'finished', recommended = ?, equals = ?, seconds = ?,"
+                " warnings = ?, extra = ? WHERE run = ?",
+                (
+                    _plain(recommended),
+                    json.dumps([int(layer) for layer in equals]),
+                    float(seconds),
+                    json.dumps(list(warnings)),
+                    json.dumps(extra or {}),
+                    run,
+                ),
+            )
+
+
+FILTER_COLUMNS = (
+    ("gold", np.int32, -1),
+    ("predicted", np.int32, -1),
+    ("confidence", np.float64, np.nan),
+    ("margin", np.float64, np.nan),
+    ("length", np.int32, 0),
+    ("truncated", np.uint8, 0),
+    ("failed", np.uint8, 0),
+)
+"""Name, type and value for none of the columns a filter reads."""
+
+
+def prepare(path: Path) -> None:
+    """Create or migrate a file so that it can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if schema.check(path) < schema.FORMAT:
+            schema.migrate(path)
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, sqlite3.Error):
+            raise UserError(schema.describe(path, error)) from error
+        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _versions() -> dict[str, str]:
+    """Return the library versions a run was computed with, without importing them."""
+    found = {"method": str(METHOD_VERSION)}
+    for name in ("torch", "transformers", "tokenizers", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _metadata(example: Example) -> str | None:
+    """Return the metadata as JSON, None where there is none."""
+    if not example.metadata:
+        return None
+    return json.dumps(example.metadata, ensure_ascii=False, default=str, allow_nan=True)
+
+
+def _plain(value: Any) -> float | int | None:
+    """Return a number SQLite takes; a NaN becomes NULL."""
+    if value is None or value != value:
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _prediction(audited: AuditedExample) -> tuple:
+    """Return the result columns of an `examples` row."""
+    confidence, margin = confidence_of(audited)
+    return (
+        _plain(audited.predicted),
+        confidence,
+        margin,
+        len(audited.token_ids),
+        int(audited.chars_seen),
+        int(audited.chars_total),
+        audited.failure,
+        np.asarray(audited.logits, "<f4").tobytes(),
+    )
+
+
+def confidence_of(audited: AuditedExample) -> tuple[float | None, float | None]:
+    """Return the predicted class's probability and its lead over the next class."""
+    probabilities = np.asarray(audited.probabilities, np.float32)
+    if audited.predicted is None or not np.isfinite(probabilities).all():
+        return None, None
+    confidence = probabilities[audited.predicted]
+    others = np.delete(probabilities, audited.predicted)
+    margin = confidence - others.max() if len(others) else None
+    return float(confidence), None if margin is None else float(margin)
+
+
+def _fits(donor: tuple, gold: int | None, gold_free: bool) -> bool:
+    """Return whether a result computed under another gold label holds under this one.
+
+    A contrast is stored where gold and predicted class differ, so such a result fits its own gold
+    label only; without a contrast to compute, any result of a gold-free target fits.
+    """
+    donor_gold, predicted = donor[3], donor[4]
+    return gold == donor_gold or (gold_free and (gold is None or gold == predicted))
+
+
+def _rename_targets(chunk: Chunk, old: list[str], new: list[str]) -> tuple[Chunk, list[str]]:
+    """Return the chunk with target numbers of another run."""
+    new = new + [name for name in old if name not in new]
+    number = np.array([0, *(new.index(name) + 1 for name in old)])
+    extra = {int(number[target]): found for target, found in chunk.extra.items()}
+    return replace(chunk, target=number[chunk.target].astype(np.int32), extra=extra), new
+
+
+def _drop_contrast(chunk: Chunk, wanted: list, names: list[str]) -> Chunk:
+    """Remove contrasts that belong to the donor's gold label only."""
+    if "contrast" not in names or names.index("contrast") + 1 not in chunk.extra:
+        return chunk
+    number = names.index("contrast") + 1
+    keep = np.array([gold == donor[3] for _, gold, donor in wanted])
+    old = chunk.extra[number]
+    rows = np.flatnonzero(keep[old.members])
+    counts = chunk.n_tokens[old.members]
+    tokens = columnar.ranges(columnar.starts_of(counts)[rows], counts[rows])
+    extra = {target: found for target, found in chunk.extra.items() if target != number}
+    if len(rows):
+        extra[number] = columnar.Extra(
+            old.members[rows], old.scores[:, tokens], old.explained[:, rows]
+        )
+    return replace(chunk, extra=extra)
