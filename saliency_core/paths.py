@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def default_database() -> Path:
-    """Return the database a command uses without `--db`: $SALIENCY_DB, else cache/saliency.sqlite."""
+    """Return the database a command uses without `--db`."""
     return Path(os.environ.get("SALIENCY_DB") or Path("cache") / "saliency.sqlite")
 
 

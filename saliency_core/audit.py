@@ -1,0 +1,458 @@
+"""The conductor: blocks of examples -> misses -> model -> saliency -> one transaction a batch.
+
+Reading and tokenizing run one block ahead in a thread, writing runs behind in another, the
+model in between. The batches of a block depend on its texts alone, never on what is already
+stored, so an audit that was killed and started again computes the same batches and stores the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saliency_core.data import Dataset, load_examples
+from saliency_core.errors import UserError
+from saliency_core.labels import check_label_order, map_labels
+from saliency_core.layers import LayerCoherence, decodability, recommend, with_values
+from saliency_core.records import AuditedExample, Example, RunSettings
+
+BLOCK = 2048
+"""Examples planned together: enough for batches of like length, small enough to hold."""
+GUARD_SAMPLE = 256
+"""Examples the label-order guard predicts before any score is computed."""
+EVALUATION_SAMPLE = 64
+"""Examples whose faithfulness decides the recommended layer (METHOD section 4)."""
+DRY_RUN_SECONDS = 5.0
+"""How long a dry run computes before it estimates."""
+BYTES_A_SCORE = 4.0
+"""Budget of the file for one token at one layer (DESIGN section 4)."""
+WRITES_AHEAD = 4
+"""Batches that may wait for the writer; bounds memory."""
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """What a user may choose; the names are those of the command line."""
+
+    text_column: str | None = None
+    pair_column: str | None = None
+    label_column: str | None = None
+    id_column: str | None = None
+    metadata_columns: list[str] | None = None
+    split: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    header: bool = True
+    label_map: dict[str, str] = field(default_factory=dict)
+    trust_labels: bool = False
+    lm_head: str | None = None
+    target: str = "predicted"
+    steps: int = 4
+    dtype: str = "float32"
+    device: str = "auto"
+    batch_tokens: int | None = None
+    max_length: int | None = None
+    long_text: str = "truncate"
+    limit: int | None = None
+    seed: int = 0
+    evaluate: bool = True
+    trust_remote_code: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What one audit did."""
+
+    run: int | None
+    database: str
+    examples: int
+    computed: int
+    reused: int
+    failed: int
+    seconds: float
+    warnings: tuple[str, ...]
+    guessed: dict[str, str]
+    estimate: dict[str, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON object of `audit --json`."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def sentence(self) -> str:
+        """Say in words what was done."""
+        lines = [f"Note: {warning}" for warning in self.warnings]
+        if self.guessed:
+            roles = ", ".join(f"{role} = {name}" for role, name in self.guessed.items())
+            lines.insert(0, f"Columns taken: {roles}.")
+        if self.estimate is not None:
+            lines.append(
+                f"Dry run: {self.examples} examples, about {self.estimate['seconds']:.0f} seconds "
+                f"and {self.estimate['megabytes']:.1f} MB in {self.database}. Nothing was stored."
+            )
+        elif self.computed == 0:
+            lines.append(
+                f"Nothing to compute: all {self.examples} examples are already in {self.database} "
+                f"(run {self.run})."
+            )
+        else:
+            kept = f", {self.reused} were already there" if self.reused else ""
+            lines.append(
+                f"Audited {self.examples} examples into {self.database} (run {self.run}): "
+                f"{self.computed} computed in {self.seconds:.1f} s{kept}, {self.failed} failed."
+            )
+        return "\n".join(lines)
+
+
+def audit(
+    model: str,
+    dataset: Any,
+    *,
+    db: str | Path,
+    options: AuditOptions | None = None,
+    progress: Progress | None = None,
+    **choices: Any,
+) -> AuditResult:
+    """Compute what is missing of one run and store it; resumes where an earlier call stopped.
+
+    Args:
+        model: folder or hub name of a sequence classifier.
+        dataset: file, folder, hub name, pandas DataFrame or `datasets.Dataset`.
+        db: the SQLite file; made where it is missing.
+        options: the choices as one record; or give them as keywords.
+        progress: called with (stage, done, total).
+        choices: fields of `AuditOptions`, instead of `options`.
+
+    Returns:
+        What was computed, reused and failed.
+
+    Raises:
+        UserError: for anything the caller gave that cannot be used.
+    """
+    options = options or AuditOptions(**choices)
+    return _Audit(str(model), dataset, Path(db), options, progress or _silent).run()
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    """Show no progress."""
+
+
+class _Audit:
+    """The state of one call of `audit`."""
+
+    def __init__(
+        self, model: str, dataset: Any, db: Path, options: AuditOptions, progress: Progress
+    ) -> None:
+        from saliency_core.attribution import Attributor
+        from saliency_core.models import load_classifier
+
+        self.db = db
+        self.options = options
+        self.progress = progress
+        self.dataset = load_examples(
+            dataset,
+            text_column=options.text_column,
+            pair_column=options.pair_column,
+            label_column=options.label_column,
+            id_column=options.id_column,
+            metadata_columns=options.metadata_columns,
+            split=options.split,
+            config=options.config,
+            revision=options.revision,
+            header=options.header,
+            limit=options.limit,
+        )
+        self.survey = _survey(self.dataset, options.seed)
+        self.classifier = load_classifier(
+            model,
+            lm_head=options.lm_head,
+            dtype=options.dtype,
+            device=options.device,
+            max_length=options.max_length,
+            trust_remote_code=options.trust_remote_code,
+        )
+        self.label_index = self._map_labels()
+        self.settings = RunSettings(
+            target=options.target,
+            steps=options.steps,
+            max_length=self.classifier.max_length,
+            long_text=options.long_text,
+            dtype=self.classifier.dtype,
+            label_map=dict(options.label_map),
+        )
+        self.attributor = Attributor(
+            self.classifier,
+            steps=options.steps,
+            target=options.target,
+            long_text=options.long_text,
+        )
+        self.batch_tokens = options.batch_tokens or self.classifier.default_batch_tokens
+        self.computed = 0
+        self.done = 0
+
+    def _map_labels(self) -> dict[str, int]:
+        """Return dataset label -> index among the model's labels, checked for order on a sample."""
+        info = self.classifier.info
+        if not self.survey.labels or info.task != "single-label":
+            return {}
+        index = map_labels(
+            list(self.survey.labels),
+            list(info.label_names),
+            self.options.label_map,
+            list(self.dataset.info.label_names) if self.dataset.info.label_names else None,
+        )
+        if not self.options.trust_labels:
+            self._guard_label_order(index)
+        return index
+
+    def _guard_label_order(self, index: dict[str, int]) -> None:
+        """Stop before any score where another order of the labels fits a sample clearly better."""
+        sample = [example for example in self.survey.sample if example.label in index]
+        if not sample:
+            return
+        encodings = self.classifier.encode(
+            [example.text for example in sample], _pairs(sample), self.classifier.max_length
+        )
+        logits = self.classifier.logits(encodings)  # (batch, class)
+        gold = np.array([index[example.label] for example in sample])
+        check_label_order(gold, logits.argmax(axis=1), list(self.classifier.info.label_names))
+
+    def run(self) -> AuditResult:
+        """Audit everything that is missing; see `audit`."""
+        if self.options.dry_run:
+            return self._dry_run()
+        from saliency_core.store import open_writer
+
+        started = time.perf_counter()
+        self.db.parent.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(1, "store") as store_thread:
+            context = open_writer(self.db)
+            writer = store_thread.submit(context.__enter__).result()
+            try:
+                run = store_thread.submit(
+                    writer.begin_run, self.dataset.info, self.classifier.info, self.settings
+                ).result()
+                self._audit_blocks(run, writer, store_thread)
+                seconds = time.perf_counter() - started
+                store_thread.submit(self._finish, run, writer, seconds).result()
+                failed = store_thread.submit(writer.count_failed, run).result()
+            finally:
+                store_thread.submit(context.__exit__, None, None, None).result()
+        return AuditResult(
+            run=run,
+            database=str(self.db),
+            examples=self.survey.examples,
+            computed=self.computed,
+            reused=self.survey.examples - self.computed,
+            failed=failed,
+            seconds=seconds,
+            warnings=tuple(self._warnings()),
+            guessed=self.dataset.guessed,
+        )
+
+    def _audit_blocks(self, run: int, writer: Any, store_thread: ThreadPoolExecutor) -> None:
+        """Go through the dataset block by block, computing only what is missing."""
+        writes: deque[Future] = deque()
+        self.progress("auditing", 0, self.survey.examples)
+        for block, encodings in _ahead(self._read_blocks()):
+            missing = store_thread.submit(self._register, run, writer, block).result()
+            self._advance(len(block) - len(missing))
+            for batch in self._batches(block, encodings):
+                batch = [row for row in batch if block[row].position in missing]
+                if not batch:
+                    continue
+                records = self._compute(
+                    [block[row] for row in batch], [encodings[row] for row in batch]
+                )
+                writes.append(store_thread.submit(writer.write_batch, run, records))
+                self.computed += len(records)
+                self._advance(len(records))
+                while len(writes) > WRITES_AHEAD:
+                    writes.popleft().result()
+            while writes:
+                writes.popleft().result()
+            # Duplicates within the block take over what their first occurrence just computed.
+            copied = store_thread.submit(self._register, run, writer, block).result()
+            assert not copied, f"{len(copied)} examples of a finished block have no result"
+        self.progress("auditing", self.survey.examples, self.survey.examples)
+
+    def _advance(self, examples: int) -> None:
+        self.done += examples
+        self.progress("auditing", min(self.done, self.survey.examples), self.survey.examples)
+
+    def _read_blocks(self) -> Iterator[tuple[list[Example], list[Any]]]:
+        """Yield blocks of examples with their encodings, in the order of the dataset."""
+        rows = iter(self.dataset)
+        while block := list(islice(rows, BLOCK)):
+            encodings = self.classifier.encode(
+                [example.text for example in block], _pairs(block), self._encoding_length()
+            )
+            yield block, encodings
+
+    def _encoding_length(self) -> int | None:
+        """Return the tokens to cut a text at; windows cut later."""
+        return self.classifier.max_length if self.options.long_text == "truncate" else None
+
+    def _register(self, run: int, writer: Any, block: list[Example]) -> set[int]:
+        """Store the rows of a block; return the positions without result, first of equals only."""
+        writer.add_examples(run, block, [self._gold(example) for example in block])
+        return {example.position for example in writer.missing(run, block)}
+
+    def _gold(self, example: Example) -> int | None:
+        return self.label_index.get(example.label) if example.label is not None else None
+
+    def _batches(self, block: list[Example], encodings: list[Any]) -> Iterator[list[int]]:
+        """Yield batches of rows of like length under the token budget.
+
+        Only the first of equal texts takes part, whatever is stored already.
+        """
+        first: dict[tuple, int] = {}
+        for row, example in enumerate(block):
+            first.setdefault((example.text, example.pair, self._gold(example)), row)
+        rows = sorted(first.values(), key=lambda row: (len(encodings[row].input_ids), row))
+        batch: list[int] = []
+        for row in rows:
+            if batch and len(encodings[row].input_ids) * (len(batch) + 1) > self.batch_tokens:
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _compute(self, examples: list[Example], encodings: list[Any]) -> list[AuditedExample]:
+        """Run the model on one batch and return what the store writes."""
+        gold = [self._gold(example) for example in examples]
+        return self.attributor.audit(examples, encodings, gold)
+
+    def _finish(self, run: int, writer: Any, seconds: float) -> None:
+        """Summarise the layers of a run and mark it finished."""
+        sample = [example for example in self.survey.sample if example.text.strip()]
+        sample = random.Random(self.options.seed).sample(
+            sample, min(EVALUATION_SAMPLE, len(sample))
+        )
+        encodings = self.classifier.encode(
+            [example.text for example in sample], _pairs(sample), self.classifier.max_length
+        )
+        predicted = self.classifier.logits(encodings).argmax(axis=1)
+        seed = self.options.seed
+        coherence = LayerCoherence(self.classifier, len(self.classifier.info.label_names), seed)
+        for _, classes, tokens in writer.explanations(run):
+            coherence.add(classes, tokens)
+        layers = with_values(
+            coherence.summaries(),
+            zero_line=[coherence.zero_line(encodings, predicted)] * coherence.layers,
+            decodability=decodability(self.classifier, encodings, seed),
+        )
+        recommended, equals = recommend(layers)
+        writer.set_coherence(run, coherence.of_examples(writer.explanations(run)))
+        writer.finish_run(run, layers, recommended, equals, seconds, self._warnings())
+
+    def _dry_run(self) -> AuditResult:
+        """Time one block's worth of batches and estimate the whole; nothing is stored."""
+        sample = self.survey.sample
+        encodings = self.classifier.encode(
+            [example.text for example in sample], _pairs(sample), self.classifier.max_length
+        )
+        started = time.perf_counter()
+        tokens = computed = 0
+        for batch in self._batches(sample, encodings):
+            records = self._compute(
+                [sample[row] for row in batch], [encodings[row] for row in batch]
+            )
+            tokens += sum(len(record.token_ids) for record in records)
+            computed += len(records)
+            if time.perf_counter() - started > DRY_RUN_SECONDS:
+                break
+        seconds = time.perf_counter() - started
+        share = self.survey.examples / computed
+        scores = tokens * (self.classifier.info.layers + 1) * share
+        return AuditResult(
+            run=None,
+            database=str(self.db),
+            examples=self.survey.examples,
+            computed=0,
+            reused=0,
+            failed=0,
+            seconds=seconds,
+            warnings=tuple(self._warnings()),
+            guessed=self.dataset.guessed,
+            estimate={
+                "seconds": seconds * share,
+                "megabytes": (scores * BYTES_A_SCORE + 2 * self.survey.characters) / 1e6,
+            },
+        )
+
+    def _warnings(self) -> list[str]:
+        """Say what a reader of the numbers must know."""
+        info = self.classifier.info
+        found = []
+        if info.lm_head_is_fallback:
+            found.append(
+                "No language-model head was given: features are decoded through the tied input "
+                "embeddings. Give the pretrained model with --lm-head for a true decoding."
+            )
+        if self.options.label_map:
+            pairs = ", ".join(f"{old} = {new}" for old, new in self.options.label_map.items())
+            found.append(f"Labels of the dataset were mapped: {pairs}.")
+        if not self.survey.labels:
+            found.append("The dataset has no labels, so right and wrong are unknown.")
+        return found
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What one pass over the dataset tells before anything is computed."""
+
+    examples: int
+    labels: Counter
+    sample: list[Example]
+    characters: int
+
+
+def _survey(dataset: Dataset, seed: int) -> _Survey:
+    """Count examples and labels and draw a seeded sample, in constant memory."""
+    labels: Counter = Counter()
+    sample: list[Example] = []
+    draw = random.Random(seed)
+    examples = characters = 0
+    for example in dataset:
+        examples += 1
+        characters += len(example.text)
+        if example.label is not None:
+            labels[example.label] += 1
+        if len(sample) < GUARD_SAMPLE:
+            sample.append(example)
+        elif (place := draw.randrange(examples)) < GUARD_SAMPLE:
+            sample[place] = example
+    if not examples:
+        raise UserError(f"{dataset.info.source} holds no examples.")
+    return _Survey(examples, labels, sample, characters)
+
+
+def _pairs(examples: list[Example]) -> list[str] | None:
+    """Return the second texts; None where the dataset has none."""
+    if examples[0].pair is None:
+        return None
+    return [example.pair or "" for example in examples]
+
+
+def _ahead(items: Iterable) -> Iterator:
+    """Yield items while a thread already makes the next one."""
+    source = iter(items)
+    with ThreadPoolExecutor(1, "reader") as reader:
+        upcoming = reader.submit(next, source, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = reader.submit(next, source, None)
+            yield item

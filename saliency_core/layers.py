@@ -1,0 +1,169 @@
+"""What a finished run says about its layers: coherence, decodability, the one to read first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from saliency_core.coherence import (
+    CoherenceSums,
+    bootstrap_interval,
+    explanations,
+    token_directions,
+)
+from saliency_core.models import Classifier, Encoding
+from saliency_core.records import LayerSummary
+
+BOOTSTRAP_EXAMPLES = 2000
+"""Examples the interval is drawn from; that of more examples is narrower by the root law."""
+DECODED_POSITIONS = 512
+"""Positions decoded over the full vocabulary for decodability."""
+
+
+class LayerCoherence:
+    """Coherence of every layer of a run, streamed over its stored explanations."""
+
+    def __init__(self, classifier: Classifier, classes: int, seed: int) -> None:
+        """Prepare the language model's own space."""
+        embeddings = classifier.head.embeddings.float().cpu().numpy()
+        self.directions = token_directions(embeddings)
+        self.classes = classes
+        self.layers = classifier.info.layers + 1
+        self.seed = seed
+        size = self.directions.shape[1]
+        self.sums = [CoherenceSums(classes, size) for _ in range(self.layers)]
+        self.kept: list[tuple[np.ndarray, np.ndarray]] = []
+        self.examples = 0
+
+    def add(self, predicted: np.ndarray, tokens: np.ndarray) -> None:
+        """Add (example,) predicted classes and (layer, example, 3) most salient vocabulary ids."""
+        known = predicted >= 0
+        predicted, tokens = predicted[known], tokens[:, known]
+        for layer in range(self.layers):
+            self.sums[layer].add(explanations(self.directions, tokens[layer]), predicted)
+        self.examples += len(predicted)
+        room = BOOTSTRAP_EXAMPLES - sum(len(kept) for kept, _ in self.kept)
+        if room > 0:
+            self.kept.append((predicted[:room], tokens[:, :room]))
+
+    def summaries(self) -> list[LayerSummary]:
+        """Return coherence with its 95 % interval for every layer."""
+        if not self.kept:
+            return [
+                LayerSummary(layer, None, None, None, None, None) for layer in range(self.layers)
+            ]
+        predicted = np.concatenate([kept for kept, _ in self.kept])
+        tokens = np.concatenate([kept for _, kept in self.kept], axis=1)
+        narrower = np.sqrt(len(predicted) / max(self.examples, 1))
+        found = []
+        for layer in range(self.layers):
+            value = self.sums[layer].coherence()
+            low = high = None
+            if value is not None:
+                q = explanations(self.directions, tokens[layer])
+                low, high = bootstrap_interval(q, predicted, self.classes, seed=self.seed)
+                if low is not None and len(predicted) < self.examples:
+                    middle = (low + high) / 2
+                    low = value - (middle - low) * narrower
+                    high = value + (high - middle) * narrower
+            found.append(LayerSummary(layer, value, low, high, None, None))
+        return found
+
+    def of_examples(
+        self, rows: Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (positions, (layer, example) coherence) for the store."""
+        for positions, predicted, tokens in rows:
+            values = np.full((self.layers, len(positions)), np.nan, np.float32)
+            known = predicted >= 0
+            for layer in range(self.layers):
+                q = explanations(self.directions, tokens[layer, known])
+                values[layer, known] = self.sums[layer].of_examples(q, predicted[known])
+            yield positions, values
+
+    def zero_line(self, encodings: Sequence[Encoding], predicted: np.ndarray) -> float | None:
+        """Return the coherence of pointing at every token alike, on a sample."""
+        uniform = np.stack(
+            [
+                self.directions[np.array(encoding.input_ids)[~encoding.special]].sum(0)
+                for encoding in encodings
+            ]
+        )
+        length = np.linalg.norm(uniform, axis=1, keepdims=True)
+        uniform = np.divide(uniform, length, out=np.zeros_like(uniform), where=length > 0)
+        sums = CoherenceSums(self.classes, uniform.shape[1])
+        sums.add(uniform, predicted)
+        return sums.coherence()
+
+
+@torch.no_grad()
+def decodability(classifier: Classifier, encodings: Sequence[Encoding], seed: int) -> np.ndarray:
+    """Return (layer,) the mean probability that the head gives a position its own token back.
+
+    A seeded sample of positions, the full vocabulary (METHOD section 4).
+    """
+    chances: list[list[np.ndarray]] = [[] for _ in range(classifier.info.layers + 1)]
+    draw = np.random.default_rng(seed)
+    each = max(1, DECODED_POSITIONS // max(len(encodings), 1))
+    for encoding in encodings:
+        own = np.flatnonzero(~encoding.special)
+        if not len(own):
+            continue
+        chosen = torch.from_numpy(draw.choice(own, min(each, len(own)), replace=False))
+        batch = classifier.collate([encoding])
+        states, _ = classifier.forward(batch)
+        ids = batch["input_ids"][0, chosen]
+        for layer, state in enumerate(states):
+            normed = classifier.normed_last and layer == len(states) - 1
+            features = classifier.head.features(state[:, chosen], normed)[0]  # (token, embedding)
+            logits = features @ classifier.head.embeddings.T
+            if classifier.head.bias is not None:
+                logits = logits + classifier.head.bias
+            own_chance = torch.softmax(logits.float(), -1)[torch.arange(len(ids)), ids]
+            chances[layer].append(own_chance.cpu().numpy())
+    return np.array([np.concatenate(found).mean() if found else np.nan for found in chances])
+
+
+def recommend(layers: Sequence[LayerSummary]) -> tuple[int, list[int]]:
+    """Return the layer to read first and those that equal it (METHOD section 4).
+
+    Of the layers whose coherence is above the zero line the one of highest comprehensiveness
+    where that was evaluated; else the one of highest coherence. Layers whose coherence interval
+    overlaps its own are its equals.
+    """
+    above = [row for row in layers if row.coherence is not None and _above_zero(row)]
+    evaluated = [row for row in above or layers if row.comprehensiveness is not None]
+    coherent = [row for row in layers if row.coherence is not None]
+    if evaluated:
+        best = max(evaluated, key=lambda row: row.comprehensiveness)
+    elif coherent:
+        best = max(coherent, key=lambda row: row.coherence)
+    else:
+        best = layers[max(len(layers) - 2, 0)]
+    equals = [
+        row.layer
+        for row in layers
+        if row.layer != best.layer and None not in (row.low, best.low)
+        and row.low <= best.high and best.low <= row.high
+    ]  # fmt: skip
+    return best.layer, equals
+
+
+def _above_zero(row: LayerSummary) -> bool:
+    return row.coherence > (row.zero_line or 0.0)
+
+
+def with_values(layers: Sequence[LayerSummary], **columns: Any) -> list[LayerSummary]:
+    """Return the summaries with (layer,) arrays of further fields filled in."""
+    return [
+        replace(row, **{name: _number(values[row.layer]) for name, values in columns.items()})
+        for row in layers
+    ]
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or value != value else float(value)

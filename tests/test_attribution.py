@@ -1,0 +1,179 @@
+"""Laws of the saliency of a batch, on a tiny seeded BERT and against Captum."""
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import LayerGradientXActivation
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from saliency_core.attribution import Attributor
+from saliency_core.models import load_classifier
+from saliency_core.records import Example
+from saliency_core.words import word_scores
+
+WORDS = "the a film was good bad dull bright plot un ##happy ##ly nice , . actor scene".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+TEXTS = [
+    "the film was good .",
+    "a dull plot , bad actor",
+    "unhappy scene",
+    "the bright bright actor was unhappily nice , the film was good , the plot was dull .",
+]
+
+
+def save_tiny_bert(folder, seed=0):
+    """Save a seeded BERT classifier and the language model it shares its body with."""
+    vocabulary = {token: number for number, token in enumerate(SPECIAL + WORDS)}
+    raw = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    raw.normalizer = normalizers.BertNormalizer()
+    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    raw.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=64,
+    )
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        num_labels=3,
+        initializer_range=0.3,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder / "model")
+    BertForMaskedLM(config).save_pretrained(folder / "lm")
+    tokenizer.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "lm")
+    return str(folder / "model"), str(folder / "lm")
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    model, lm_head = save_tiny_bert(tmp_path_factory.mktemp("tiny"))
+    return load_classifier(model, lm_head=lm_head)
+
+
+def test_explained_part_tends_to_one_at_every_layer(classifier):
+    encodings = classifier.encode(TEXTS)
+    explained = Attributor(classifier, steps=64).maps(encodings, [None] * 4).explained
+    assert torch.allclose(explained, torch.ones_like(explained), atol=0.02)
+
+
+def test_decoding_keeps_the_total_and_specials_get_nothing(classifier):
+    maps = Attributor(classifier, steps=3).maps(classifier.encode(TEXTS), [None] * 4)
+    assert torch.allclose(maps.saliency.sum(-1), maps.local.sum(-1), atol=1e-4)
+    assert maps.saliency[:, :, ~maps.own].abs().max() == 0
+
+
+def test_one_step_equals_captum_at_every_layer(classifier):
+    encodings = classifier.encode(TEXTS[:1])
+    batch = classifier.collate(encodings)
+    attributor = Attributor(classifier, steps=1)
+    maps = attributor.maps(encodings, [None])
+    predicted = int(maps.logits.argmax())
+    blank_states, _ = attributor._blank(encodings[0])
+    classifier.model.enable_input_require_grads()
+    states, logits = classifier.forward(batch)
+    classifier.model.disable_input_require_grads()
+    gradients = torch.autograd.grad(logits[0, predicted], states)
+    modules = [classifier.model.bert.embeddings, *classifier.model.bert.encoder.layer]
+
+    def logit(ids):
+        return classifier.model(ids, attention_mask=batch["attention_mask"]).logits
+
+    for layer, module in enumerate(modules):
+        with torch.enable_grad():
+            classifier.model.requires_grad_(True)
+            captum = LayerGradientXActivation(logit, module).attribute(
+                batch["input_ids"], target=predicted
+            )
+            classifier.model.requires_grad_(False)
+        captum = captum[0] if isinstance(captum, tuple) else captum
+        blank_part = (gradients[layer][0] * blank_states[layer]).sum(-1)
+        expected = captum[0].sum(-1) - blank_part
+        assert torch.allclose(maps.local[0, layer, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_batch_and_neighbours_change_no_score(classifier, size):
+    attributor = Attributor(classifier, steps=4)
+    encodings = classifier.encode(TEXTS)
+    together = attributor.maps(encodings, [None] * 4).saliency
+    for start in range(0, 4, size):
+        rows = encodings[start : start + size]
+        part = attributor.maps(rows, [None] * len(rows)).saliency
+        width = part.shape[-1]
+        rows = together[:, :, start : start + size, :width]
+        assert (part - rows).abs().max() <= 1e-5
+
+
+def test_m_forwards_and_backwards_a_batch_and_blanks_once_a_length(classifier):
+    passes = {"forward": 0, "backward": 0}
+    attributor = Attributor(classifier, steps=4)
+    encodings = classifier.encode(TEXTS)
+
+    def count_forward(module, arguments, output):
+        passes["forward"] += 1
+        if output.logits.requires_grad:
+            output.logits.register_hook(lambda gradient: _count(passes))
+
+    hook = classifier.model.register_forward_hook(count_forward)
+    try:
+        attributor.maps(encodings, [None] * 4)
+        lengths = len({len(encoding.input_ids) for encoding in encodings})
+        assert passes == {"forward": 4 + lengths, "backward": 4}
+        attributor.maps(encodings, [None] * 4)
+        assert passes == {"forward": 8 + lengths, "backward": 8}
+    finally:
+        hook.remove()
+
+
+def _count(passes):
+    passes["backward"] += 1
+
+
+def test_contrast_is_predicted_minus_gold(classifier):
+    encodings = classifier.encode(TEXTS)
+    predicted = classifier.logits(encodings).argmax(1)
+    gold = [int((label + 1) % 3) for label in predicted]
+    by_predicted = Attributor(classifier, steps=2).maps(encodings, gold)
+    by_gold = Attributor(classifier, steps=2, target="gold").maps(encodings, gold)
+    difference = by_predicted.saliency[0] - by_gold.saliency[0]
+    assert torch.allclose(by_predicted.saliency[1], difference, atol=1e-4)
+
+
+def test_words_add_up_and_lie_on_the_text(classifier):
+    examples = [Example(number, str(number), text) for number, text in enumerate(TEXTS)]
+    audited = Attributor(classifier).audit(examples, classifier.encode(TEXTS), [None] * 4)
+    row = audited[2]
+    assert row.words == ("unhappy", "scene")
+    assert [TEXTS[2][start:end] for start, end in row.word_spans] == ["unhappy", "scene"]
+    scores = row.saliency[0].scores.astype(np.float32)
+    by_word = word_scores(scores, row.word_of_token, len(row.words))
+    assert np.allclose(by_word.sum(1), scores.sum(1), atol=1e-5)
+
+
+def test_an_empty_text_fails_alone(classifier):
+    examples = [Example(0, "0", "the film"), Example(1, "1", "  ")]
+    encodings = classifier.encode([example.text for example in examples])
+    audited = Attributor(classifier).audit(examples, encodings, [None, None])
+    assert audited[0].failure is None
+    assert audited[1].failure == "The text is empty."
