@@ -233,7 +233,7 @@ class _Audit:
         """Audit everything that is missing; see `audit`."""
         if self.options.dry_run:
             return self._dry_run()
-        from saliency_core.store import open_writer
+        from saliency_core.store import open_store, open_writer
 
         started = time.perf_counter()
         self.db.parent.mkdir(parents=True, exist_ok=True)
@@ -246,8 +246,8 @@ class _Audit:
                 ).result()
                 self._audit_blocks(run, writer, store_thread)
                 seconds = time.perf_counter() - started
-                store_thread.submit(self._finish, run, writer, seconds).result()
-                failed = store_thread.submit(writer.count_failed, run).result()
+                if not store_thread.submit(writer.finished, run).result():
+                    store_thread.submit(self._finish, run, writer, seconds).result()
             finally:
                 store_thread.submit(context.__exit__, None, None, None).result()
         return AuditResult(
@@ -256,7 +256,7 @@ class _Audit:
             examples=self.survey.examples,
             computed=self.computed,
             reused=self.survey.examples - self.computed,
-            failed=failed,
+            failed=open_store(self.db).count("failed", run=run),
             seconds=seconds,
             warnings=tuple(self._warnings()),
             guessed=self.dataset.guessed,

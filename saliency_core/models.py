@@ -23,6 +23,9 @@ from transformers import (
 from saliency_core.errors import UserError
 from saliency_core.records import ModelInfo
 
+# The command line shows one progress bar, that of the audit.
+transformers.utils.logging.disable_progress_bar()
+
 FINAL_NORMS = ("norm", "final_layernorm", "ln_f", "final_layer_norm", "final_norm")
 """Names under which a base model keeps the norm of its last state; searched in this order."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

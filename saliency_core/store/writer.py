@@ -110,7 +110,7 @@ class StoreWriter:
             found = self.connection.execute("SELECT run FROM runs WHERE key = ?", (key,)).fetchone()
             if found:
                 self.connection.execute(
-                    "UPDATE runs SET status = 'running', model = ?, model_info = ? WHERE run = ?",
+                    "UPDATE runs SET model = ?, model_info = ? WHERE run = ?",
                     (model.name, json.dumps(asdict(model)), found[0]),
                 )
                 return found[0]
@@ -437,6 +437,7 @@ class StoreWriter:
 
     def _insert_chunk(self, run: int, chunk: Chunk, predictions: list[tuple]) -> None:
         """Write a chunk and point its examples to it."""
+        self.connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
         number = self.connection.execute(
             "SELECT coalesce(max(chunk) + 1, 0) FROM chunks WHERE run = ?", (run,)
         ).fetchone()[0]
@@ -516,6 +517,12 @@ class StoreWriter:
         )
 
     # Finishing
+
+    def finished(self, run: int) -> bool:
+        """Return whether the summaries of a run are up to date with its results."""
+        return self.connection.execute(
+            "SELECT status = 'finished' FROM runs WHERE run = ?", (run,)
+        ).fetchone()[0] == 1
 
     def explanations(self, run: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield (positions, predicted (example,), explanation (layer, example, 3)) a chunk."""
