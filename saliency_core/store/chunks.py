@@ -357,9 +357,9 @@ def posting_row(chunk: Chunk) -> tuple[dict[str, bytes], np.ndarray]:
     new[1:] = (words[1:] != words[:-1]) | (classes[1:] != classes[:-1])
     begin = np.flatnonzero(new)
     return {
-        "words": pack(words[begin]),
+        "words": pack(words[begin], compress=False),
         "classes": pack(classes[begin]),
-        "counts": pack(np.diff(begin, append=len(words))),
+        "counts": pack(np.diff(begin, append=len(words)), compress=False),
         "occurrences": pack(order, compress=False),
     }, order
 

@@ -92,8 +92,8 @@ class _Index:
         self.first = columnar.starts_of(self.counts)
         stored = _join([row[2] for row in rows], np.int64)
         self.storage_position = stored
-        rising = np.all(stored[1:] > stored[:-1])
-        # A changed example lies twice in an unfinished run; only its newest place counts.
+        rising = np.all(stored[1:] > stored[:-1]) and (not len(stored) or stored[0] >= 0)
+        # In an unfinished run a place may be given up (-1), or copied to a later chunk already.
         self.order = None if rising else _last_places(stored)
         self.position = stored if rising else stored[self.order]
 
@@ -146,8 +146,9 @@ def _join(blobs: list[bytes], dtype: Any) -> np.ndarray:
 
 
 def _last_places(positions: np.ndarray) -> np.ndarray:
-    """Return the last index of each distinct position, by rising position."""
+    """Return the last index of each distinct position but -1, by rising position."""
     order = np.argsort(positions, kind="stable")
+    order = order[np.searchsorted(positions[order], 0) :]
     sorted_positions = positions[order]
     last = np.ones(len(order), bool)
     last[:-1] = sorted_positions[1:] != sorted_positions[:-1]

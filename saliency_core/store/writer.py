@@ -25,13 +25,10 @@ from saliency_core.records import (
     RunSettings,
 )
 from saliency_core.store import chunks as columnar
-from saliency_core.store import schema
+from saliency_core.store import consolidation, schema
 from saliency_core.store.chunks import Chunk
 from saliency_core.store.keys import content_key, run_key, text_digest
-from saliency_core.store.loading import load_chunk
-
-CHUNK_WORDS = 65_536
-"""Words a chunk may hold: their places in it then need two bytes."""
+from saliency_core.store.loading import column, load_chunk
 
 VOCABULARY_CACHE = 200_000
 """Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""
@@ -98,7 +95,8 @@ class StoreWriter:
         """Close the connection; nothing is pending outside a transaction."""
         self.connection.close()
 
-    def _transaction(self):
+    def transaction(self):
+        """Return a context that commits once, or undoes everything."""
         return transaction(self.connection, self.path)
 
     # Runs
@@ -106,7 +104,7 @@ class StoreWriter:
     def begin_run(self, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings) -> int:
         """Return the number of the run of these three, resumed where it exists."""
         key = run_key(dataset, model, settings)
-        with self._transaction():
+        with self.transaction():
             found = self.connection.execute("SELECT run FROM runs WHERE key = ?", (key,)).fetchone()
             if found:
                 self.connection.execute(
@@ -160,7 +158,7 @@ class StoreWriter:
         """Store what a dataset holds at these positions; what changed there is audited again."""
         if not examples:
             return
-        with self._transaction():
+        with self.transaction():
             self._add(run, examples, gold)
 
     def _add(self, run: int, examples: Sequence[Example], gold: Sequence[int | None]) -> None:
@@ -168,13 +166,14 @@ class StoreWriter:
         known = {
             row[0]: row[1:]
             for row in self._in(
-                "SELECT position, text_id, gold, id, label, metadata FROM examples"
+                "SELECT position, text_id, gold, id, label, metadata, chunk, slot FROM examples"
                 " WHERE run = ? AND position IN ({})",
                 [example.position for example in examples],
                 run,
             )
         }
         new, changed = [], []
+        stale: dict[int, list[int]] = {}
         for example, text_id, label in zip(examples, text_ids, gold, strict=True):
             row = (text_id, label, example.id, example.label, _metadata(example))
             old = known.get(example.position)
@@ -182,7 +181,9 @@ class StoreWriter:
                 new.append((run, example.position, *row))
             elif old[:2] != row[:2]:
                 changed.append((*row, run, example.position))
-            elif old != row:
+                if old[5] is not None:
+                    stale.setdefault(old[5], []).append(old[6])
+            elif old[:5] != row:
                 self.connection.execute(
                     "UPDATE examples SET id = ?, label = ?, metadata = ?"
                     " WHERE run = ? AND position = ?",
@@ -193,13 +194,23 @@ class StoreWriter:
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             new,
         )
-        # The old result lies on in its chunk until the run is finished, but nobody points to it.
+        for number, slots in stale.items():
+            self._forget(run, number, slots)
         self.connection.executemany(
             "UPDATE examples SET text_id = ?, gold = ?, id = ?, label = ?, metadata = ?,"
             " predicted = NULL, confidence = NULL, margin = NULL, length = NULL,"
             " chars_seen = NULL, chars_total = NULL, failure = NULL, chunk = NULL, slot = NULL,"
             " logits = NULL WHERE run = ? AND position = ?",
             changed,
+        )
+
+    def _forget(self, run: int, number: int, slots: list[int]) -> None:
+        """Mark results that no longer hold; their chunk is cleared of them at the run's end."""
+        positions = column(self.connection, run, "position", number).astype(np.int64)
+        positions[slots] = -1
+        self.connection.execute(
+            "UPDATE columns SET data = ? WHERE run = ? AND name = 'position' AND chunk = ?",
+            (columnar.pack(positions), run, number),
         )
 
     def _text_ids(self, examples: Sequence[Example]) -> list[int]:
@@ -292,7 +303,7 @@ class StoreWriter:
             if donor is not None:
                 pairs.append((position, gold, donor))
         if pairs:
-            with self._transaction():
+            with self.transaction():
                 self._copy(run, pairs)
         return {position for position, _, _ in pairs}
 
@@ -352,7 +363,7 @@ class StoreWriter:
         """Store a batch, and with it every waiting example of equal content, in one transaction."""
         if not batch:
             return
-        with self._transaction():
+        with self.transaction():
             self._add_unknown(run, batch)
             batch = self._waiting(run, batch)
             if not batch:
@@ -438,10 +449,8 @@ class StoreWriter:
     def _insert_chunk(self, run: int, chunk: Chunk, predictions: list[tuple]) -> None:
         """Write a chunk and point its examples to it."""
         self.connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
-        number = self.connection.execute(
-            "SELECT coalesce(max(chunk) + 1, 0) FROM chunks WHERE run = ?", (run,)
-        ).fetchone()[0]
-        self._write_chunk(run, number, chunk)
+        number = consolidation.next_batch_number(self.connection, run)
+        self.write_chunk(run, number, chunk)
         self.connection.executemany(
             "UPDATE examples SET predicted = ?, confidence = ?, margin = ?, length = ?,"
             " chars_seen = ?, chars_total = ?, failure = ?, logits = ?, chunk = ?, slot = ?"
@@ -453,9 +462,9 @@ class StoreWriter:
                 )
             ],
         )
-        self._write_columns(run, number, chunk.positions)
+        self.write_columns(run, number, chunk.positions)
 
-    def _write_chunk(self, run: int, number: int, chunk: Chunk) -> None:
+    def write_chunk(self, run: int, number: int, chunk: Chunk) -> None:
         """Write everything of a chunk but its filter columns."""
         posting, order = columnar.posting_row(chunk)
         for table, row in (("chunks", columnar.layout_row(chunk)), ("postings", posting)):
@@ -494,7 +503,7 @@ class StoreWriter:
             ]
         self.connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-    def _write_columns(self, run: int, number: int, positions: np.ndarray) -> None:
+    def write_columns(self, run: int, number: int, positions: np.ndarray) -> None:
         """Write the filter columns of a chunk from the rows of its examples."""
         found = {
             row[0]: row[1:]
@@ -508,7 +517,7 @@ class StoreWriter:
         }
         rows = [found[int(position)] for position in positions]
         columns = {"position": columnar.pack(np.asarray(positions))}
-        for index, (name, kind, none) in enumerate(FILTER_COLUMNS):
+        for index, (name, kind, none) in enumerate(consolidation.FILTER_COLUMNS):
             values = [none if row[index] is None else row[index] for row in rows]
             columns[name] = columnar.pack(np.array(values, kind))
         self.connection.executemany(
@@ -518,63 +527,92 @@ class StoreWriter:
 
     # Finishing
 
-    def finished(self, run: int) -> bool:
-        """Return whether the summaries of a run are up to date with its results."""
+    def count_failed(self, run: int) -> int:
+        """Return the number of examples without scores."""
         return self.connection.execute(
-            "SELECT status = 'finished' FROM runs WHERE run = ?", (run,)
-        ).fetchone()[0] == 1
+            "SELECT count(*) FROM examples WHERE run = ? AND failure IS NOT NULL", (run,)
+        ).fetchone()[0]
+
+    def consolidate(self, run: int) -> None:
+        """Join the chunks of batches into large ones, by rising position.
+
+        The outcome depends on the results alone, not on how batches, kills and copies cut them.
+        One transaction a large chunk; stopped anywhere, the next call goes on.
+        """
+        try:
+            consolidation.consolidate(self, run)
+        except sqlite3.Error as error:
+            raise UserError(schema.describe(self.path, error)) from error
 
     def explanations(self, run: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield (positions, predicted (example,), explanation (layer, example, 3)) a chunk."""
-        numbers = [
-            row[0]
-            for row in self.connection.execute(
-                "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (run,)
-            ).fetchall()
-        ]
-        for number in numbers:
-            chunk = load_chunk(self.connection, run, number, scores=False)
-            current = self._current(run, number, chunk.positions)
-            yield chunk.positions[current], chunk.predicted[current], chunk.explanation[:, current]
+        """Yield (positions, predicted (example,), explanation (layer, example, 3)) a chunk.
 
-    def _current(self, run: int, number: int, positions: np.ndarray) -> np.ndarray:
-        """Return (example,) bool: still points to this place of this chunk."""
-        slots = dict(
-            self._in(
-                "SELECT position, slot FROM examples"
-                " WHERE run = ? AND chunk = ? AND position IN ({})",
-                [int(position) for position in positions],
-                run,
-                number,
-            )
-        )
-        return np.array(
-            [slots.get(int(position)) == slot for slot, position in enumerate(positions)], bool
-        )
+        Chunks are joined first, so that sums over them come out the same after any interruption.
+        """
+        self.consolidate(run)
+        numbers = self.connection.execute(
+            "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (run,)
+        ).fetchall()
+        for (number,) in numbers:
+            chunk = load_chunk(self.connection, run, number, scores=False)
+            yield chunk.positions, chunk.predicted, chunk.explanation
 
     def set_coherence(self, run: int, values: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         """Store per-example coherence: pairs of positions (n,) and values (layer, n)."""
-        with self._transaction():
+        self.consolidate(run)
+        sizes = dict(
+            self.connection.execute(
+                "SELECT chunk, examples FROM chunks WHERE run = ?", (run,)
+            ).fetchall()
+        )
+        layers = self.layers(run)
+        # Only chunks begun and not complete are in memory.
+        begun: dict[int, np.ndarray] = {}
+        left = dict(sizes)
+        with self.transaction():
             self.connection.execute(
                 "DELETE FROM columns WHERE run = ? AND name LIKE 'coherence:%'", (run,)
             )
-            table: dict[int, np.ndarray] = {}
             for positions, block in values:
-                for position, row in zip(positions, np.asarray(block, np.float16).T, strict=True):
-                    table[int(position)] = row
-            self._write_coherence(run, table)
-
-    def _write_coherence(self, run: int, table: dict[int, np.ndarray]) -> None:
-        empty = np.full(self.layers(run), np.nan, np.float16)
-        for number, data in self.connection.execute(
-            "SELECT chunk, data FROM columns WHERE run = ? AND name = 'position'", (run,)
-        ).fetchall():
-            rows = [table.get(int(p), empty) for p in columnar.unpack(data)]
-            for layer, column in enumerate(np.stack(rows, axis=1)):
-                self.connection.execute(
-                    "INSERT INTO columns VALUES (?, ?, ?, ?)",
-                    (run, f"coherence:{layer}", number, columnar.pack(column, compress=False)),
+                block = np.asarray(block, np.float16)
+                for number, slots, rows in self._places(run, positions):
+                    if number not in begun:
+                        begun[number] = np.full((layers, sizes[number]), np.nan, np.float16)
+                    begun[number][:, slots] = block[:, rows]
+                    left[number] -= len(rows)
+                    if not left[number]:
+                        self._write_coherence(run, number, begun.pop(number))
+            for number, table in begun.items():
+                self._write_coherence(run, number, table)
+            for number in [n for n, rest in left.items() if rest == sizes[n] and rest]:
+                self._write_coherence(
+                    run, number, np.full((layers, sizes[number]), np.nan, np.float16)
                 )
+
+    def _places(self, run: int, positions: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
+        """Return (chunk, slots, rows of `positions`) of the examples."""
+        row_of = {int(position): row for row, position in enumerate(positions)}
+        found: dict[int, list[tuple[int, int]]] = {}
+        for position, chunk, slot in self._in(
+            "SELECT position, chunk, slot FROM examples"
+            " WHERE run = ? AND chunk IS NOT NULL AND position IN ({})",
+            list(row_of),
+            run,
+        ):
+            found.setdefault(chunk, []).append((slot, row_of[position]))
+        return [
+            (chunk, *(np.array(part, np.int64) for part in zip(*pairs, strict=True)))
+            for chunk, pairs in found.items()
+        ]
+
+    def _write_coherence(self, run: int, number: int, table: np.ndarray) -> None:
+        self.connection.executemany(
+            "INSERT INTO columns VALUES (?, ?, ?, ?)",
+            [
+                (run, f"coherence:{layer}", number, columnar.pack(column, compress=False))
+                for layer, column in enumerate(table)
+            ],
+        )
 
     def finish_run(
         self,
@@ -587,7 +625,8 @@ class StoreWriter:
         extra: dict[str, Any] | None = None,
     ) -> None:
         """Store the summaries and mark the run as finished."""
-        with self._transaction():
+        self.consolidate(run)
+        with self.transaction():
             self.connection.execute("DELETE FROM layers WHERE run = ?", (run,))
             self.connection.executemany(
                 "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -605,18 +644,6 @@ class StoreWriter:
                     run,
                 ),
             )
-
-
-FILTER_COLUMNS = (
-    ("gold", np.int32, -1),
-    ("predicted", np.int32, -1),
-    ("confidence", np.float64, np.nan),
-    ("margin", np.float64, np.nan),
-    ("length", np.int32, 0),
-    ("truncated", np.uint8, 0),
-    ("failed", np.uint8, 0),
-)
-"""Name, type and value for none of the columns a filter reads."""
 
 
 def prepare(path: Path) -> None:

@@ -1,0 +1,222 @@
+"""Joining the small chunks that batches leave into large ones by position.
+
+Chunks of batches are numbered from `FIRST_BATCH`, joined ones from 0 by rising position, so a
+finished run's chunks have the same numbers and the same content however it was interrupted.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from saliency_core.store import chunks as columnar
+from saliency_core.store.chunks import Chunk
+from saliency_core.store.loading import load_chunk
+
+if TYPE_CHECKING:
+    from saliency_core.store.writer import StoreWriter
+
+FIRST_BATCH = 1 << 30
+
+CHUNK_TOKENS = 65_536
+"""Tokens a joined chunk may hold: the places of its words then need two bytes."""
+
+CHUNK_EXAMPLES = 8_192
+"""Examples a joined chunk may hold, for runs of very short texts."""
+
+OPEN_TOKENS = 4 * CHUNK_TOKENS
+"""Tokens kept decoded; the batches of one block of the audit follow one another."""
+
+TABLES = ("chunks", "columns", "postings", "extra_targets")
+
+FILTER_COLUMNS = (
+    ("gold", np.int32, -1),
+    ("predicted", np.int32, -1),
+    ("confidence", np.float64, np.nan),
+    ("margin", np.float64, np.nan),
+    ("length", np.int32, 0),
+    ("truncated", np.uint8, 0),
+    ("failed", np.uint8, 0),
+)
+"""Name, type and value for none of the columns a filter reads."""
+
+COLUMN_NAMES = ("position", *(name for name, _, _ in FILTER_COLUMNS))
+
+Member = tuple[int, int, int]
+"""Position, chunk, slot."""
+
+
+def next_batch_number(connection: sqlite3.Connection, run: int) -> int:
+    """Return the number of a new chunk of a batch."""
+    top = connection.execute("SELECT max(chunk) FROM chunks WHERE run = ?", (run,)).fetchone()[0]
+    return FIRST_BATCH if top is None else max(FIRST_BATCH, top + 1)
+
+
+def consolidate(writer: StoreWriter, run: int) -> None:
+    """Bring a run's chunks into their final form; does nothing where they have it."""
+    live = Counter(
+        dict(
+            writer.connection.execute(
+                "SELECT chunk, count(*) FROM examples WHERE run = ? AND chunk IS NOT NULL"
+                " GROUP BY chunk",
+                (run,),
+            ).fetchall()
+        )
+    )
+    opened = _Opened(writer.connection, run)
+    number = 0
+    for members in _groups(writer.connection, run):
+        if not _is_final(writer.connection, run, number, members):
+            with writer.transaction():
+                members = _make_room(writer.connection, run, number, members, live, opened)
+                _write(writer, run, number, members, live, opened)
+        number += 1
+    stray = [
+        row[0]
+        for row in writer.connection.execute("SELECT chunk FROM chunks WHERE run = ?", (run,))
+        if row[0] >= number
+    ]
+    if stray:
+        with writer.transaction():
+            for chunk in stray:
+                delete(writer.connection, run, chunk, writer.layers(run))
+
+
+def _groups(connection: sqlite3.Connection, run: int) -> Iterator[list[Member]]:
+    """Yield the members of each final chunk; read group by group, so that writes may follow."""
+    last = -1
+    while True:
+        rows = connection.execute(
+            "SELECT position, chunk, slot, length FROM examples"
+            " WHERE run = ? AND position > ? AND chunk IS NOT NULL ORDER BY position LIMIT ?",
+            (run, last, CHUNK_EXAMPLES),
+        ).fetchall()
+        if not rows:
+            return
+        tokens = np.cumsum([row[3] for row in rows])
+        n = max(1, int(np.searchsorted(tokens, CHUNK_TOKENS, side="right")))
+        n = min(n, len(rows))
+        last = rows[n - 1][0]
+        yield [row[:3] for row in rows[:n]]
+
+
+def _is_final(connection: sqlite3.Connection, run: int, number: int, members: list[Member]) -> bool:
+    """Return whether a chunk holds exactly these members already."""
+    row = connection.execute(
+        "SELECT examples FROM chunks WHERE run = ? AND chunk = ?", (run, number)
+    ).fetchone()
+    return (
+        row is not None
+        and row[0] == len(members)
+        and all(chunk == number and slot == at for at, (_, chunk, slot) in enumerate(members))
+    )
+
+
+def _make_room(
+    connection: sqlite3.Connection,
+    run: int,
+    number: int,
+    members: list[Member],
+    live: Counter,
+    opened: _Opened,
+) -> list[Member]:
+    """Renumber a chunk that stands where another is to be written, as one of a batch."""
+    taken = connection.execute(
+        "SELECT 1 FROM chunks WHERE run = ? AND chunk = ?", (run, number)
+    ).fetchone()
+    if not taken:
+        return members
+    moved = next_batch_number(connection, run)
+    for table in (*TABLES, "scores"):
+        connection.execute(
+            f"UPDATE {table} SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
+        )
+    connection.execute(
+        "UPDATE examples SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
+    )
+    live[moved] = live.pop(number, 0)
+    opened.forget(number)
+    return [(p, moved if chunk == number else chunk, slot) for p, chunk, slot in members]
+
+
+def _write(
+    writer: StoreWriter,
+    run: int,
+    number: int,
+    members: list[Member],
+    live: Counter,
+    opened: _Opened,
+) -> None:
+    """Write one final chunk and delete the chunks it leaves empty."""
+    by_chunk: dict[int, list[tuple[int, int]]] = {}
+    for position, chunk, slot in members:
+        by_chunk.setdefault(chunk, []).append((position, slot))
+    parts, positions = [], []
+    for chunk, rows in by_chunk.items():
+        parts.append(columnar.take(opened.get(chunk), [slot for _, slot in rows]))
+        positions += [position for position, _ in rows]
+    order = np.argsort(positions)
+    joined = columnar.take(columnar.concat(parts), order)
+    joined.positions = np.array(positions, np.int64)[order]
+    writer.write_chunk(run, number, joined)
+    writer.connection.executemany(
+        "UPDATE examples SET chunk = ?, slot = ? WHERE run = ? AND position = ?",
+        [(number, slot, run, int(position)) for slot, position in enumerate(joined.positions)],
+    )
+    writer.write_columns(run, number, joined.positions)
+    for chunk, rows in by_chunk.items():
+        live[chunk] -= len(rows)
+        if not live[chunk]:
+            delete(writer.connection, run, chunk, writer.layers(run))
+            opened.forget(chunk)
+
+
+def delete(connection: sqlite3.Connection, run: int, chunk: int, layers: int) -> None:
+    """Delete a chunk."""
+    targets = [0] + [
+        row[0]
+        for row in connection.execute(
+            "SELECT target FROM extra_targets WHERE run = ? AND chunk = ?", (run, chunk)
+        )
+    ]
+    # By full key: the table is clustered by layer, so a chunk alone would scan it.
+    connection.executemany(
+        "DELETE FROM scores WHERE run = ? AND target = ? AND layer = ? AND chunk = ?",
+        [(run, target, layer, chunk) for target in targets for layer in range(layers)],
+    )
+    names = [*COLUMN_NAMES, *(f"coherence:{layer}" for layer in range(layers))]
+    connection.executemany(
+        "DELETE FROM columns WHERE run = ? AND name = ? AND chunk = ?",
+        [(run, name, chunk) for name in names],
+    )
+    for table in ("chunks", "postings", "extra_targets"):
+        connection.execute(f"DELETE FROM {table} WHERE run = ? AND chunk = ?", (run, chunk))
+
+
+class _Opened:
+    """Decoded chunks, the longest unused given up first."""
+
+    def __init__(self, connection: sqlite3.Connection, run: int) -> None:
+        self.connection, self.run = connection, run
+        self.chunks: OrderedDict[int, Chunk] = OrderedDict()
+        self.tokens = 0
+
+    def get(self, number: int) -> Chunk:
+        """Return a chunk."""
+        if number not in self.chunks:
+            self.chunks[number] = load_chunk(self.connection, self.run, number)
+            self.tokens += len(self.chunks[number].token_ids)
+            while len(self.chunks) > 1 and self.tokens > OPEN_TOKENS:
+                self.tokens -= len(self.chunks.popitem(last=False)[1].token_ids)
+        self.chunks.move_to_end(number)
+        return self.chunks[number]
+
+    def forget(self, number: int) -> None:
+        """Give up a chunk that was deleted or renumbered."""
+        gone = self.chunks.pop(number, None)
+        if gone is not None:
+            self.tokens -= len(gone.token_ids)
