@@ -246,8 +246,7 @@ class _Audit:
                 ).result()
                 self._audit_blocks(run, writer, store_thread)
                 seconds = time.perf_counter() - started
-                if not store_thread.submit(writer.finished, run).result():
-                    store_thread.submit(self._finish, run, writer, seconds).result()
+                store_thread.submit(self._finish, run, writer, seconds).result()
             finally:
                 store_thread.submit(context.__exit__, None, None, None).result()
         return AuditResult(

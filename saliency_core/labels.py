@@ -1,0 +1,149 @@
+"""Dataset labels -> the model's classes, and the guard against labels in another order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import binomtest
+
+from saliency_core.errors import UserError
+
+GUARD_P = 1e-3
+"""A permutation must beat identity on the examples where they differ with a p below this."""
+GUARD_GAIN = 0.10
+"""And be right on at least this much more of the sample."""
+
+
+def map_labels(
+    labels: Sequence[str],
+    model_labels: Sequence[str],
+    label_map: dict[str, str] | None = None,
+    dataset_names: Sequence[str] | None = None,
+) -> dict[str, int]:
+    """Return dataset label -> class index, by the user's map, by name, or by id.
+
+    Names match whatever their case; else all labels must be ids ("2", "2.0", "true"), which are
+    taken as the model's own. Ids of a dataset that names its labels go by those names.
+
+    Args:
+        labels: the distinct labels of the dataset as text.
+        model_labels: the model's labels in the order of its logits.
+        label_map: dataset label -> model label (or id), which wins over everything.
+        dataset_names: names a `ClassLabel` column declares.
+
+    Raises:
+        UserError: a label the model does not know; shows both lists and a map that would fix it.
+    """
+    names = {name.lower(): index for index, name in enumerate(model_labels)}
+    given = {old: _model_index(new, names, model_labels) for old, new in (label_map or {}).items()}
+    rest = [label for label in labels if label not in given]
+    by_name = {label: names[label.lower()] for label in rest if label.lower() in names}
+    if len(by_name) < len(rest):
+        by_name = _by_id(rest, model_labels)
+    if by_name is None:
+        raise UserError(_unknown(labels, model_labels, dataset_names))
+    return {**by_name, **{label: given[label] for label in labels if label in given}}
+
+
+def _model_index(label: str, names: dict[str, int], model_labels: Sequence[str]) -> int:
+    if label.lower() in names:
+        return names[label.lower()]
+    if label.isdigit() and int(label) < len(model_labels):
+        return int(label)
+    raise UserError(
+        f"--label-map: the model has no label {label!r}; its labels are {_list(model_labels)}."
+    )
+
+
+def _by_id(labels: Sequence[str], model_labels: Sequence[str]) -> dict[str, int] | None:
+    """Return label -> id where every label is an id of the model, else None."""
+    ids = {label: label_id(label) for label in labels}
+    if any(value is None or value >= len(model_labels) for value in ids.values()):
+        return None
+    return {label: int(value) for label, value in ids.items()}
+
+
+def label_id(label: str) -> int | None:
+    """Return the id a label text stands for: "2", "2.0", "LABEL_2", "true"."""
+    text = label.strip().lower()
+    if text in ("true", "false"):
+        return int(text == "true")
+    found = re.fullmatch(r"(?:label_)?(\d+)(?:\.0*)?", text)
+    return int(found.group(1)) if found else None
+
+
+def _unknown(
+    labels: Sequence[str], model_labels: Sequence[str], dataset_names: Sequence[str] | None
+) -> str:
+    """Say what does not fit and how to repair it."""
+    ids = sorted({value for label in labels if (value := label_id(label)) is not None})
+    ordered = sorted(labels, key=lambda label: (label_id(label) is None, label_id(label), label))
+    hint = ""
+    if ids and ids == list(range(1, len(model_labels) + 1)):
+        hint = " The ids count from 1."
+    elif dataset_names:
+        hint = f" The dataset names its labels {_list(dataset_names)}."
+    pairs = ",".join(
+        f"{label}={model_labels[place] if place < len(model_labels) else '...'}"
+        for place, label in enumerate(ordered[:12])
+    )
+    return (
+        f"The labels of the dataset ({_list(ordered)}) are not those of the model "
+        f"({_list(model_labels)}).{hint} If they mean the same in this order, give "
+        f'--label-map "{pairs}".'
+    )
+
+
+def _list(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:12])
+    return shown + (f", ... {len(labels)} in all" if len(labels) > 12 else "")
+
+
+def check_label_order(gold: np.ndarray, predicted: np.ndarray, model_labels: Sequence[str]) -> None:
+    """Stop where another order of the labels fits a sample clearly better than their own.
+
+    The best permutation of the gold labels is the one of highest accuracy (assignment problem on
+    the confusion matrix). It accuses only if it is right on `GUARD_GAIN` more of the sample, a
+    sign test over the examples on which the two differ gives p < `GUARD_P` after a correction for
+    the search over permutations, and the model is worse than always naming its commonest answer.
+
+    Args:
+        gold: (example,) class indices.
+        predicted: (example,) class indices.
+        model_labels: names in the order of the logits.
+
+    Raises:
+        UserError: names the permutation and the two ways on.
+    """
+    classes = len(model_labels)
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (gold, predicted), 1)
+    order = linear_sum_assignment(-counts)[1]  # gold label -> the class it seems to mean
+    best = int(counts[np.arange(classes), order].sum())
+    identity = int(np.trace(counts))
+    moved = order != np.arange(classes)
+    gained = int(counts[np.arange(classes), order][moved].sum())
+    lost = int(np.diag(counts)[moved].sum())
+    if best - identity < GUARD_GAIN * len(gold) or identity >= _chance(counts):
+        return
+    searched = min(float(np.prod(np.arange(1.0, classes + 1))), 1e6)
+    p = binomtest(gained, gained + lost, 0.5, alternative="greater").pvalue * searched
+    if p >= GUARD_P:
+        return
+    meant = [
+        f"{model_labels[old]}={model_labels[new]}" for old, new in enumerate(order) if moved[old]
+    ]
+    raise UserError(
+        f"The labels of the dataset seem to be in another order than the model's: on "
+        f"{len(gold)} examples the model is right on {identity / len(gold):.0%}, and on "
+        f"{best / len(gold):.0%} if {', '.join(meant)}. Repair it with --label-map "
+        f'"{",".join(meant)}", or say --trust-labels if they are right.'
+    )
+
+
+def _chance(counts: np.ndarray) -> float:
+    """Return the examples that answering the commonest gold label would get right."""
+    return float(counts.sum(1).max())
