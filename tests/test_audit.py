@@ -1,0 +1,184 @@
+"""The audit from a CSV and a model folder to the file, as a user runs it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from test_attribution import save_tiny_bert
+
+from saliency_core.audit import AuditOptions, audit
+from saliency_core.errors import UserError
+from saliency_core.store import open_store
+
+WORDS = "the a film was good bad dull bright plot unhappy nice actor scene".split()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_bert(tmp_path_factory.mktemp("tiny"))
+
+
+def write_csv(path, rows=60, labels=3):
+    """Write texts of 1 to 12 words, every seventh one twice."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "source"])
+        for row in range(rows):
+            number = row - 1 if row % 7 == 6 else row
+            text = " ".join(
+                WORDS[(number * step) % len(WORDS)] for step in range(1, 2 + number % 12)
+            )
+            writer.writerow([text, number % labels, f"site {row % 2}"])
+    return path
+
+
+def options(lm_head, **choices):
+    return AuditOptions(
+        lm_head=lm_head, trust_labels=True, evaluate=False, batch_tokens=64, **choices
+    )
+
+
+def contents(database):
+    """Return everything a reader can see of the newest run."""
+    store = open_store(database)
+    run = store.run()
+    frame = store.examples()
+    examples = [store.example(int(position)) for position in frame["example"]]
+    scores = [
+        {target: values.tolist() for target, values in example["saliency"].items()}
+        for example in examples
+    ]
+    return frame.to_json(), scores, store.layers().to_json(), run["recommended"]
+
+
+def test_audit_stores_every_example_with_all_layers(model, tmp_path):
+    path = write_csv(tmp_path / "reviews.csv")
+    result = audit(model[0], path, db=tmp_path / "a.sqlite", options=options(model[1]))
+    assert (result.examples, result.failed) == (60, 0)
+    store = open_store(tmp_path / "a.sqlite")
+    assert store.count() == 60
+    example = store.example(3)
+    assert example["saliency"]["predicted"].shape == (4, len(example["tokens"]))
+    assert example["metadata"] == {"source": "site 1"}
+
+
+def test_a_second_audit_computes_nothing(model, tmp_path):
+    path = write_csv(tmp_path / "reviews.csv")
+    first = audit(model[0], path, db=tmp_path / "a.sqlite", options=options(model[1]))
+    assert first.computed == len({line.rsplit(",", 2)[0] for line in path.open()}) - 1
+    before = contents(tmp_path / "a.sqlite")
+    second = audit(model[0], path, db=tmp_path / "a.sqlite", options=options(model[1]))
+    assert (second.computed, second.reused) == (0, 60)
+    assert "Nothing to compute" in second.sentence()
+    assert contents(tmp_path / "a.sqlite") == before
+
+
+def test_killed_and_started_again_ends_the_same(model, tmp_path):
+    path = write_csv(tmp_path / "reviews.csv", rows=400)
+    audit(model[0], path, db=tmp_path / "whole.sqlite", options=options(model[1]))
+    command = [
+        sys.executable, "-m", "saliency_core", "audit", model[0], str(path),
+        "--lm-head", model[1], "--trust-labels", "--no-evaluate", "--batch-tokens", "64",
+        "--db", str(tmp_path / "killed.sqlite"), "--quiet",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment)
+    while process.poll() is None:
+        if _stored(tmp_path / "killed.sqlite") > 20:
+            process.send_signal(signal.SIGKILL)
+        time.sleep(0.005)
+    assert process.returncode == -signal.SIGKILL
+    stored = _stored(tmp_path / "killed.sqlite")
+    assert 20 < stored < 400
+    subprocess.run(command, check=True, env=environment)
+    again = audit(model[0], path, db=tmp_path / "killed.sqlite", options=options(model[1]))
+    assert again.computed == 0
+    assert contents(tmp_path / "killed.sqlite") == contents(tmp_path / "whole.sqlite")
+
+
+def _stored(database):
+    try:
+        return open_store(database).count()
+    except UserError:
+        return 0
+
+
+def test_unknown_labels_name_the_map_that_repairs_them(model, tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\nthe film,cat\na plot,dog\n")
+    with pytest.raises(UserError, match=r'--label-map "cat=LABEL_0,dog=LABEL_1"'):
+        audit(model[0], path, db=tmp_path / "a.sqlite")
+    assert not (tmp_path / "a.sqlite").exists()
+
+
+def test_without_language_model_the_fallback_is_said(model, tmp_path):
+    path = write_csv(tmp_path / "reviews.csv", rows=10)
+    result = audit(model[0], path, db=tmp_path / "a.sqlite", options=options(None))
+    assert any("tied input embeddings" in warning for warning in result.warnings)
+    assert open_store(tmp_path / "a.sqlite").run()["warnings"] == list(result.warnings)
+
+
+def test_empty_texts_fail_alone(model, tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text('text,label\nthe film,0\n"  ",1\na plot,2\n')
+    result = audit(model[0], path, db=tmp_path / "a.sqlite", options=options(model[1]))
+    assert result.failed == 1
+    assert open_store(tmp_path / "a.sqlite").count("failed") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["MODEL", "nowhere.csv"], "There is no file 'nowhere.csv'"),
+        (["MODEL", "reviews.csv", "--text-column", "txt"], "Did you mean 'text'?"),
+        (["./no-model", "reviews.csv"], "There is no folder './no-model'"),
+        (["MODEL", "pointer.csv"], "git-LFS pointer"),
+        (["MODEL", "reviews.csv", "--target", "class:x"], "choose class:NAME of LABEL_0"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_sentence(model, tmp_path, arguments, sentence):
+    write_csv(tmp_path / "reviews.csv", rows=6)
+    (tmp_path / "pointer.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha\n")
+    arguments = [model[0] if argument == "MODEL" else argument for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "saliency_core", "audit", *arguments, "--db", "a.sqlite"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert sentence in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "a.sqlite").exists()
+
+
+def test_reading_commands_print_the_documented_json(model, tmp_path):
+    database = tmp_path / "a.sqlite"
+    path = write_csv(tmp_path / "reviews.csv")
+    audit(model[0], path, db=database, options=options(model[1]))
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "saliency_core", *arguments, "--db", str(database), "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+    assert {"database", "version", "runs"} <= run("info").keys()
+    layers = run("layers")
+    assert {"run", "layers", "recommended", "equals"} <= layers.keys()
+    assert [row["layer"] for row in layers["layers"]] == [0, 1, 2, 3]
+    errors = run("errors", "--limit", "2")
+    assert errors["total"] == open_store(database).count("wrong")
+    word = errors["rows"][0]["words"][0]
+    assert errors["rows"][0]["text"][word["start"] : word["end"]] == word["word"]
+    tokens = run("tokens", "--minimum", "1")
+    assert {"word", "class", "examples", "mean_share", "low", "high"} <= tokens["words"][0].keys()
