@@ -131,7 +131,14 @@ def sum_pieces(scores: np.ndarray, pieces: np.ndarray) -> np.ndarray:
     scores = scores.astype(np.float32)
     if len(scores) == len(pieces):
         return scores
-    return np.add.reduceat(scores, starts_of(pieces)[:-1]) if len(pieces) else scores[:0]
+    starts = starts_of(pieces)[:-1]
+    further = np.ones(len(scores), bool)
+    further[starts] = False
+    total = scores[starts]
+    # Most words have one piece: adding only the further ones beats summing every group.
+    further = np.flatnonzero(further)
+    np.add.at(total, np.repeat(np.arange(len(pieces)), pieces)[further], scores[further])
+    return total
 
 
 def _by_word(audited: AuditedExample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -348,20 +355,23 @@ def layout_row(chunk: Chunk) -> dict[str, bytes | int | None]:
     }
 
 
-def posting_row(chunk: Chunk) -> tuple[dict[str, bytes], np.ndarray]:
-    """Return the columns of the `postings` table and the order they are in."""
+def posting_row(chunk: Chunk) -> dict[str, bytes]:
+    """Return the columns of the `postings` table."""
     order = posting_order(chunk)
     words = chunk.word_ids[order]
     classes = np.repeat(chunk.predicted, chunk.n_words)[order]
+    owner = np.repeat(np.arange(len(chunk)), chunk.n_words)[order]
     new = np.ones(len(words), bool)
     new[1:] = (words[1:] != words[:-1]) | (classes[1:] != classes[:-1])
     begin = np.flatnonzero(new)
+    again = np.flatnonzero(~new[1:] & (owner[1:] == owner[:-1])) + 1
     return {
         "words": pack(words[begin], compress=False),
         "classes": pack(classes[begin]),
         "counts": pack(np.diff(begin, append=len(words)), compress=False),
+        "repeats": pack(again, compress=False),
         "occurrences": pack(order, compress=False),
-    }, order
+    }
 
 
 def layout_columns(row: dict[str, bytes], layers: int) -> dict[str, np.ndarray]:

@@ -6,9 +6,10 @@ finished run's chunks have the same numbers and the same content however it was 
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections import Counter, OrderedDict
-from collections.abc import Iterator
+import zlib
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,52 +57,70 @@ def next_batch_number(connection: sqlite3.Connection, run: int) -> int:
     return FIRST_BATCH if top is None else max(FIRST_BATCH, top + 1)
 
 
+class Progress:
+    """How far a run is joined; kept by a writer, so that each block costs its own examples."""
+
+    def __init__(self) -> None:
+        """Start at the first example."""
+        self.number = 0
+        self.last = -1
+
+
+def join_closed(writer: StoreWriter, run: int, progress: Progress) -> None:
+    """Join what no later example can change: full chunks before the first waiting example.
+
+    Freed pages then serve the next batches, so that a file grows to little more than it ends at.
+    """
+    waiting = writer.connection.execute(
+        "SELECT min(position) FROM examples WHERE run = ? AND position > ? AND chunk IS NULL",
+        (run, progress.last),
+    ).fetchone()[0]
+    _join(writer, run, progress, waiting, closed=True)
+
+
 def consolidate(writer: StoreWriter, run: int) -> None:
     """Bring a run's chunks into their final form; does nothing where they have it."""
-    live = Counter(
-        dict(
-            writer.connection.execute(
-                "SELECT chunk, count(*) FROM examples WHERE run = ? AND chunk IS NOT NULL"
-                " GROUP BY chunk",
-                (run,),
-            ).fetchall()
-        )
-    )
-    opened = _Opened(writer.connection, run)
-    number = 0
-    for members in _groups(writer.connection, run):
-        if not _is_final(writer.connection, run, number, members):
-            with writer.transaction():
-                members = _make_room(writer.connection, run, number, members, live, opened)
-                _write(writer, run, number, members, live, opened)
-        number += 1
-    stray = [
-        row[0]
-        for row in writer.connection.execute("SELECT chunk FROM chunks WHERE run = ?", (run,))
-        if row[0] >= number
-    ]
+    progress = Progress()
+    _join(writer, run, progress, None, closed=False)
+    stray = writer.connection.execute(
+        "SELECT chunk FROM chunks WHERE run = ? AND chunk >= ?", (run, progress.number)
+    ).fetchall()
     if stray:
         with writer.transaction():
-            for chunk in stray:
+            for (chunk,) in stray:
                 delete(writer.connection, run, chunk, writer.layers(run))
 
 
-def _groups(connection: sqlite3.Connection, run: int) -> Iterator[list[Member]]:
-    """Yield the members of each final chunk; read group by group, so that writes may follow."""
-    last = -1
-    while True:
-        rows = connection.execute(
-            "SELECT position, chunk, slot, length FROM examples"
-            " WHERE run = ? AND position > ? AND chunk IS NOT NULL ORDER BY position LIMIT ?",
-            (run, last, CHUNK_EXAMPLES),
-        ).fetchall()
-        if not rows:
-            return
-        tokens = np.cumsum([row[3] for row in rows])
-        n = max(1, int(np.searchsorted(tokens, CHUNK_TOKENS, side="right")))
-        n = min(n, len(rows))
-        last = rows[n - 1][0]
-        yield [row[:3] for row in rows[:n]]
+def _join(
+    writer: StoreWriter, run: int, progress: Progress, before: int | None, *, closed: bool
+) -> None:
+    """Write final chunks from where `progress` stands."""
+    opened = _Opened(writer.connection, run)
+    while members := _group(writer.connection, run, progress.last, before, closed):
+        if not _is_final(writer.connection, run, progress.number, members):
+            with writer.transaction():
+                members = _make_room(writer.connection, run, progress.number, members, opened)
+                _write(writer, run, progress.number, members, opened)
+        progress.number += 1
+        progress.last = members[-1][0]
+
+
+def _group(
+    connection: sqlite3.Connection, run: int, last: int, before: int | None, closed: bool
+) -> list[Member]:
+    """Return the members of the final chunk after position `last`; none if it may yet grow."""
+    rows = connection.execute(
+        "SELECT position, chunk, slot, length FROM examples"
+        " WHERE run = ? AND position > ? AND chunk IS NOT NULL AND position < ?"
+        " ORDER BY position LIMIT ?",
+        (run, last, 1 << 62 if before is None else before, CHUNK_EXAMPLES + 1),
+    ).fetchall()
+    tokens = np.cumsum([row[3] for row in rows])
+    n = max(1, int(np.searchsorted(tokens, CHUNK_TOKENS, side="right")))
+    n = min(n, CHUNK_EXAMPLES)
+    if closed and n >= len(rows):
+        return []
+    return [row[:3] for row in rows[:n]]
 
 
 def _is_final(connection: sqlite3.Connection, run: int, number: int, members: list[Member]) -> bool:
@@ -121,7 +140,6 @@ def _make_room(
     run: int,
     number: int,
     members: list[Member],
-    live: Counter,
     opened: _Opened,
 ) -> list[Member]:
     """Renumber a chunk that stands where another is to be written, as one of a batch."""
@@ -138,7 +156,6 @@ def _make_room(
     connection.execute(
         "UPDATE examples SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
     )
-    live[moved] = live.pop(number, 0)
     opened.forget(number)
     return [(p, moved if chunk == number else chunk, slot) for p, chunk, slot in members]
 
@@ -148,7 +165,6 @@ def _write(
     run: int,
     number: int,
     members: list[Member],
-    live: Counter,
     opened: _Opened,
 ) -> None:
     """Write one final chunk and delete the chunks it leaves empty."""
@@ -169,10 +185,25 @@ def _write(
     )
     writer.write_columns(run, number, joined.positions)
     for chunk, rows in by_chunk.items():
-        live[chunk] -= len(rows)
-        if not live[chunk]:
+        if writer.forget(run, chunk, [slot for _, slot in rows]):
             delete(writer.connection, run, chunk, writer.layers(run))
             opened.forget(chunk)
+
+
+def meta_column(values: list) -> bytes:
+    """Return one metadata column of a chunk: its distinct values as JSON and a code an example."""
+    texts = [json.dumps(value, ensure_ascii=False) for value in values]
+    distinct = sorted(set(texts))
+    code = {text: number for number, text in enumerate(distinct)}
+    dictionary = zlib.compress(("[" + ",".join(distinct) + "]").encode(), 6)
+    codes = columnar.pack(np.array([code[text] for text in texts], np.int64))
+    return len(dictionary).to_bytes(4, "little") + dictionary + codes
+
+
+def read_meta_column(data: bytes) -> tuple[list, np.ndarray]:
+    """Return the distinct values and the (example,) codes."""
+    end = 4 + int.from_bytes(data[:4], "little")
+    return json.loads(zlib.decompress(data[4:end])), columnar.unpack(data[end:])
 
 
 def delete(connection: sqlite3.Connection, run: int, chunk: int, layers: int) -> None:
@@ -188,7 +219,9 @@ def delete(connection: sqlite3.Connection, run: int, chunk: int, layers: int) ->
         "DELETE FROM scores WHERE run = ? AND target = ? AND layer = ? AND chunk = ?",
         [(run, target, layer, chunk) for target in targets for layer in range(layers)],
     )
+    named = connection.execute("SELECT name FROM meta_columns WHERE run = ?", (run,)).fetchall()
     names = [*COLUMN_NAMES, *(f"coherence:{layer}" for layer in range(layers))]
+    names += [f"meta:{name}" for (name,) in named]
     connection.executemany(
         "DELETE FROM columns WHERE run = ? AND name = ? AND chunk = ?",
         [(run, name, chunk) for name in names],

@@ -7,9 +7,11 @@ are read once per state of the file (1 000 000 examples: about 30 MB), not on SQ
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,16 @@ import pandas as pd
 from saliency_core.errors import UserError
 from saliency_core.store import chunks as columnar
 from saliency_core.store import loading, schema, slices
+from saliency_core.store.consolidation import read_meta_column
 from saliency_core.store.slices import Term, Value
-from saliency_core.store.wordsums import WordSums, chunk_sums, reduce_rows
+from saliency_core.store.wordsums import Postings, Sums, WordSums, chunk_sums
 
 SORTS = ("position", "confidence", "margin", "coherence", "length")
+
+_SHARED_CHUNKS = 16
+"""Chunks from which on threads share the work of word sums."""
+
+_THREADS = 8
 
 _COMPARE = {
     ">": np.greater,
@@ -460,7 +468,7 @@ class Store:
                     " WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
                     (index.run, layer, number),
                 )[0][0]
-                places = places[_bits(bits, at)]
+                places = places[_bits(bits, places.astype(np.int64))]
             yield number, first_of[number], places
 
     def _verdict(self, index: _Index, term: Term, value: Value, line: str) -> np.ndarray:
@@ -487,7 +495,7 @@ class Store:
         if not any(letter.isalnum() for letter in value.text):
             raise slices.error(line, term.start, value.start, "holds no word to look for", None)
         rows = self._rows(
-            "SELECT e.position FROM texts_fts f JOIN examples e ON e.text_id = f.rowid"
+            "SELECT e.position FROM texts_fts f CROSS JOIN examples e ON e.text_id = f.rowid"
             " WHERE texts_fts MATCH ? AND e.run = ?",
             (quoted, index.run),
         )
@@ -516,16 +524,17 @@ class Store:
                 known,
                 "names no metadata column",
             )
-        rows = self._rows(
-            "SELECT position, metadata FROM examples WHERE run = ? AND metadata IS NOT NULL",
-            (index.run,),
-        )
-        found = np.zeros(len(index), bool)
         test = _meta_test(term, line)
-        hits = [position for position, data in rows if test(json.loads(data).get(key))]
-        places = index.rows_of(np.array(hits, np.int64))
-        found[places[places >= 0]] = True
-        return found
+        found = np.zeros(len(index.storage_position), bool)
+        first_of = dict(zip(index.chunks.tolist(), index.first.tolist(), strict=False))
+        for number, data in self._rows(
+            "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
+            (index.run, f"meta:{key}"),
+        ):
+            values, codes = read_meta_column(data)
+            first = first_of[number]
+            found[first : first + len(codes)] = np.array([test(value) for value in values])[codes]
+        return index.from_stored(found)
 
     def metadata_columns(self, run: int | None = None) -> list[str]:
         """Return the names of the metadata columns."""
@@ -534,11 +543,9 @@ class Store:
         if named:
             return named
         rows = self._rows(
-            "SELECT DISTINCT j.key FROM (SELECT metadata FROM examples WHERE run = ?"
-            " AND metadata IS NOT NULL LIMIT 1000) e, json_each(e.metadata) j",
-            (facts["run"],),
+            "SELECT name FROM meta_columns WHERE run = ? ORDER BY name", (facts["run"],)
         )
-        return sorted(row[0] for row in rows)
+        return [row[0] for row in rows]
 
     def slices(self) -> pd.DataFrame:
         """Return the saved slices."""
@@ -813,40 +820,44 @@ class Store:
         layer = self._layer(run, layer)
         index = self._index(run)
         wanted = index.stored_mask(self._mask(index, where, ()))
-        parts = []
-        for at, (number, top3, scores) in enumerate(
-            self._rows(
-                "SELECT chunk, top3, data FROM scores WHERE run = ? AND target = 0 AND layer = ?"
-                " ORDER BY chunk",
-                (run, layer),
-            )
-        ):
-            here = wanted[index.first[at] : index.first[at + 1]]
-            if here.any():
-                row = self._rows(
-                    "SELECT words, classes, counts, occurrences, pieces, n_words FROM postings"
-                    " JOIN chunks USING (run, chunk) WHERE run = ? AND chunk = ?",
-                    (run, number),
-                )[0]
-                words, classes, counts, order, pieces, n_words = map(columnar.unpack, row)
-                parts.append(
-                    chunk_sums(
-                        words,
-                        classes,
-                        counts,
-                        order,
-                        top3,
-                        np.frombuffer(scores, np.float16),
-                        pieces.astype(np.int64),
-                        n_words.astype(np.int64),
-                        here,
-                    )
-                )
-        joined = [
-            np.concatenate([part[i] for part in parts]) if parts else np.zeros(0, np.int64)
-            for i in range(7)
+        held = [
+            (number, wanted[index.first[at] : index.first[at + 1]])
+            for at, number in enumerate(index.chunks.tolist())
         ]
-        return reduce_rows(joined[0], joined[1], tuple(joined[2:]))
+        held = [(number, here) for number, here in held if here.any()]
+        classes = len(self.run(run)["label_names"])
+        words = self._rows("SELECT coalesce(max(word_id) + 1, 0) FROM vocabulary")[0][0]
+
+        def part(shared: list[tuple[int, np.ndarray]]) -> Sums:
+            sums = Sums(classes, words)
+            for number, here in shared:
+                sums.add(*self._chunk_sums(run, number, layer, here))
+            return sums
+
+        if len(held) < _SHARED_CHUNKS:
+            return part(held).rows()
+        threads = min(os.cpu_count() or 1, _THREADS)
+        size = -(-len(held) // threads)
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(part, [held[i : i + size] for i in range(0, len(held), size)]))
+        for other in parts[1:]:
+            parts[0].join(other)
+        return parts[0].rows()
+
+    def _chunk_sums(self, run: int, number: int, layer: int, wanted: np.ndarray) -> tuple:
+        row = self._rows(
+            "SELECT words, classes, counts, occurrences, repeats, pieces, n_words"
+            " FROM postings JOIN chunks USING (run, chunk) WHERE run = ? AND chunk = ?",
+            (run, number),
+        )[0]
+        top3, scores = self._rows(
+            "SELECT top3, data FROM scores"
+            " WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
+            (run, layer, number),
+        )[0]
+        *postings, pieces, n_words = map(columnar.unpack, row)
+        scores = np.frombuffer(scores, np.float16)
+        return chunk_sums(Postings(*postings), scores, pieces, n_words, top3, wanted)
 
     def words_of(self, ids: Sequence[int]) -> list[str]:
         """Return words by id."""

@@ -120,12 +120,19 @@ CREATE TABLE columns (
     PRIMARY KEY (run, name, chunk)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE meta_columns (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    PRIMARY KEY (run, name)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE postings (
     run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     chunk INTEGER NOT NULL,
     words BLOB NOT NULL,
     classes BLOB NOT NULL,
     counts BLOB NOT NULL,
+    repeats BLOB NOT NULL,
     occurrences BLOB NOT NULL,
     PRIMARY KEY (run, chunk)
 ) STRICT, WITHOUT ROWID;
@@ -237,8 +244,9 @@ def migrate(path: Path) -> None:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         if not _tables(connection):
-            # Both must precede the first table.
+            # All three must precede the first table; incremental gives pages back without a copy.
             connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
         migrations.apply(Database(connection))
     finally:

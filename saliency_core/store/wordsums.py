@@ -1,4 +1,8 @@
-"""Sums of saliency by predicted class and word over a slice, straight from the postings."""
+"""Sums of saliency by predicted class and word over a slice, straight from the postings.
+
+The budget is 20 million words in half a second, so each step is one pass of compiled code over a
+chunk that fits the processor's cache, and chunks are shared among threads.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from saliency_core.store import chunks as columnar
+
+VALUES = 5
+"""Sums a row: examples, share, squared share, score, top-three places."""
+
+DENSE_ROWS = 4_000_000
+"""Classes x words up to which sums are kept in one table rather than sorted together."""
 
 
 @dataclass(frozen=True)
@@ -30,74 +40,145 @@ class WordSums:
 
     def merged(self) -> WordSums:
         """Return the sums over all classes."""
-        return reduce_rows(
-            np.full_like(self.label, -1),
-            self.word,
-            (self.examples, self.share, self.square, self.score, self.top3),
-        )
+        word, row = np.unique(self.word, return_inverse=True)
+        values = (self.examples, self.share, self.square, self.score, self.top3)
+        table = [np.bincount(row, value, minlength=len(word)) for value in values]
+        return _word_sums(np.full(len(word), -1, np.int32), word, np.stack(table, axis=1))
 
 
-def reduce_rows(label: np.ndarray, word: np.ndarray, values: tuple[np.ndarray, ...]) -> WordSums:
-    """Sum rows of equal class and word."""
-    width = int(word.max()) + 1 if len(word) else 1
-    key = (label.astype(np.int64) + 1) * width + word
-    # Dense tables beat sorting unless classes x words is far larger than what occurs.
-    size = (int(label.max()) + 2) * width if len(label) else 0
-    if size <= 8 * len(key) + 1_000_000:
-        slots = key
-        found = np.flatnonzero(np.bincount(key, minlength=size))
-    else:
-        found, slots = np.unique(key, return_inverse=True)
-        size = len(found)
-    sums = [np.bincount(slots, weights=value, minlength=size) for value in values]
-    if size != len(found):
-        sums = [total[found] for total in sums]
+class Sums:
+    """Sums by class and word, added to chunk by chunk."""
+
+    def __init__(self, classes: int, words: int) -> None:
+        """Make room for classes 0 to `classes` - 1 and none."""
+        self.words = max(words, 1)
+        rows = (classes + 1) * self.words
+        self.table = np.zeros((rows, VALUES)) if rows <= DENSE_ROWS else None
+        self.keys: list[np.ndarray] = []
+        self.values: list[np.ndarray] = []
+
+    def add(self, label: np.ndarray, word: np.ndarray, values: np.ndarray) -> None:
+        """Add (row, VALUES) sums of pairs that are all different."""
+        key = (label.astype(np.int64) + 1) * self.words + word
+        if self.table is not None:
+            self.table[key] += values
+        else:
+            self.keys.append(key)
+            self.values.append(values)
+
+    def join(self, other: Sums) -> None:
+        """Add the sums of another thread."""
+        if self.table is not None:
+            self.table += other.table
+        self.keys += other.keys
+        self.values += other.values
+
+    def rows(self) -> WordSums:
+        """Return the rows that occur."""
+        if self.table is not None:
+            found = np.flatnonzero(self.table[:, 0])
+            table = self.table[found]
+        else:
+            keys = np.concatenate([np.zeros(0, np.int64), *self.keys])
+            values = np.concatenate([np.zeros((0, VALUES)), *self.values])
+            order = np.argsort(keys, kind="stable")
+            found, first = np.unique(keys[order], return_index=True)
+            table = np.add.reduceat(values[order], first) if len(first) else values
+        return _word_sums(found // self.words - 1, found % self.words, table)
+
+
+def _word_sums(label: np.ndarray, word: np.ndarray, table: np.ndarray) -> WordSums:
     return WordSums(
-        (found // width - 1).astype(np.int32),
-        (found % width).astype(np.int32),
-        sums[0].astype(np.int64), sums[1], sums[2], sums[3], sums[4].astype(np.int64),
-    )  # fmt: skip
+        label.astype(np.int32),
+        word.astype(np.int32),
+        np.rint(table[:, 0]).astype(np.int64),
+        table[:, 1],
+        table[:, 2],
+        table[:, 3],
+        np.rint(table[:, 4]).astype(np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class Postings:
+    """The words of a chunk grouped by class and word."""
+
+    words: np.ndarray
+    """(group,)"""
+    classes: np.ndarray
+    """(group,)"""
+    counts: np.ndarray
+    """(group,) occurrences."""
+    occurrences: np.ndarray
+    """(occurrence,) place among the chunk's words."""
+    repeats: np.ndarray
+    """Occurrences, by index, of a word that the same example has just before."""
 
 
 def chunk_sums(
-    words: np.ndarray,
-    classes: np.ndarray,
-    counts: np.ndarray,
-    order: np.ndarray,
-    top3_bits: bytes,
+    postings: Postings,
     scores: np.ndarray,
     pieces: np.ndarray,
     n_words: np.ndarray,
+    top3_bits: bytes,
     wanted: np.ndarray,
-) -> tuple[np.ndarray, ...]:
-    """Return class, word and the five sums of each segment of a chunk."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return class, word and sums (group, VALUES) of one chunk's groups in the slice.
+
+    Args:
+        postings: Of the chunk.
+        scores: (token,) float16 of the layer.
+        pieces: (word,) tokens a word.
+        n_words: (example,) words an example.
+        top3_bits: (word,) packed bits.
+        wanted: (example,) bool: in the slice.
+    """
+    from scipy.sparse import csr_matrix
+
     score = columnar.sum_pieces(scores, pieces)
     share = columnar.shares(score, n_words)
-    owner = np.repeat(np.arange(len(n_words)), n_words)[order]
-    segment = np.repeat(np.arange(len(words)), counts)
-    chosen = np.unpackbits(np.frombuffer(top3_bits, np.uint8), count=len(order)).astype(bool)
-    share, score = share[order], score[order]
+    top = np.unpackbits(np.frombuffer(top3_bits, np.uint8), count=len(score))
+    values = np.empty((len(score), VALUES), np.float32)
+    values[:, 0] = 1
+    values[:, 1] = share
+    values[:, 3] = score
+    _once_an_example(postings, values, share, top)
     if not wanted.all():
-        keep = wanted[owner]
-        owner, segment, chosen = owner[keep], segment[keep], chosen[keep]
-        share, score = share[keep], score[keep]
-    if not len(owner):
-        nothing = np.zeros(0)
-        return (classes[:0], words[:0], *[nothing] * 5)
-    new = np.ones(len(owner), bool)
-    new[1:] = (owner[1:] != owner[:-1]) | (segment[1:] != segment[:-1])
-    if not new.all():
-        first = np.flatnonzero(new)
-        share, score = np.add.reduceat(share, first), np.add.reduceat(score, first)
-        chosen, segment = np.logical_or.reduceat(chosen, first), segment[first]
-    begin = np.flatnonzero(np.diff(segment, prepend=-1))
-    here = segment[begin]
-    return (
-        classes[here],
-        words[here],
-        np.diff(begin, append=len(segment)),
-        np.add.reduceat(share, begin, dtype=np.float64),
-        np.add.reduceat(share.astype(np.float64) ** 2, begin),
-        np.add.reduceat(score, begin, dtype=np.float64),
-        np.add.reduceat(chosen, begin, dtype=np.int64),
+        values *= np.repeat(wanted, n_words)[:, None]
+    groups = len(postings.words)
+    # Occurrences of a group are the non-zeros of a row, so the product sums and gathers in one.
+    matrix = csr_matrix(
+        (
+            np.ones(len(score), np.float32),
+            postings.occurrences.astype(np.int32),
+            columnar.starts_of(postings.counts).astype(np.int32),
+        ),
+        shape=(groups, len(score)),
     )
+    sums = matrix @ values
+    if wanted.all():
+        return postings.classes, postings.words, sums
+    here = np.flatnonzero(sums[:, 0])
+    return postings.classes[here], postings.words[here], sums[here]
+
+
+def _once_an_example(
+    postings: Postings, values: np.ndarray, share: np.ndarray, top: np.ndarray
+) -> None:
+    """Fill what counts once an example: its number, squared share and top-three place.
+
+    Where an example repeats a word, the first occurrence stands for all of them.
+    """
+    again = postings.repeats.astype(np.int64)
+    if len(again):
+        begins = np.flatnonzero(np.diff(again, prepend=-2) != 1)
+        head = np.repeat(again[begins] - 1, np.diff(begins, append=len(again)))
+        again, head = postings.occurrences[again], postings.occurrences[head]
+        share, top = share.copy(), top.copy()
+        np.add.at(share, head, share[again])
+        top[head[top[again] == 1]] = 1
+        share[again] = 0
+        top[again] = 0
+        values[again, 0] = 0
+    np.multiply(share, share, out=values[:, 2])
+    values[:, 4] = top

@@ -33,6 +33,9 @@ from saliency_core.store.loading import column, load_chunk
 VOCABULARY_CACHE = 200_000
 """Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""
 
+JOIN_TOKENS = 2 * consolidation.CHUNK_TOKENS
+"""Tokens of new batches after which complete chunks are joined."""
+
 _PARAMETERS = 900
 """Values of one SQL `IN`; old builds of SQLite allow 999."""
 
@@ -90,6 +93,8 @@ class StoreWriter:
         self.connection = schema.write_connection(self.path)
         self._word_ids: dict[str, int] = {}
         self._layers: dict[int, int] = {}
+        self._joined: dict[int, consolidation.Progress] = {}
+        self._unjoined: dict[int, int] = {}
 
     def close(self) -> None:
         """Close the connection; nothing is pending outside a transaction."""
@@ -181,6 +186,9 @@ class StoreWriter:
                 new.append((run, example.position, *row))
             elif old[:2] != row[:2]:
                 changed.append((*row, run, example.position))
+                joined = self._joined.get(run)
+                if joined and example.position <= joined.last:
+                    del self._joined[run]
                 if old[5] is not None:
                     stale.setdefault(old[5], []).append(old[6])
             elif old[:5] != row:
@@ -195,7 +203,7 @@ class StoreWriter:
             new,
         )
         for number, slots in stale.items():
-            self._forget(run, number, slots)
+            self.forget(run, number, slots)
         self.connection.executemany(
             "UPDATE examples SET text_id = ?, gold = ?, id = ?, label = ?, metadata = ?,"
             " predicted = NULL, confidence = NULL, margin = NULL, length = NULL,"
@@ -204,14 +212,15 @@ class StoreWriter:
             changed,
         )
 
-    def _forget(self, run: int, number: int, slots: list[int]) -> None:
-        """Mark results that no longer hold; their chunk is cleared of them at the run's end."""
+    def forget(self, run: int, number: int, slots: list[int]) -> bool:
+        """Give up results of a chunk; return whether none is left in it."""
         positions = column(self.connection, run, "position", number).astype(np.int64)
         positions[slots] = -1
         self.connection.execute(
             "UPDATE columns SET data = ? WHERE run = ? AND name = 'position' AND chunk = ?",
             (columnar.pack(positions), run, number),
         )
+        return bool((positions < 0).all())
 
     def _text_ids(self, examples: Sequence[Example]) -> list[int]:
         """Return the row of each text, inserting the texts the file has not seen."""
@@ -256,6 +265,7 @@ class StoreWriter:
             return []
         if gold is not None or not self._all_known(run, examples):
             self.add_examples(run, examples, gold or [None] * len(examples))
+        self._join_closed(run)
         pending = self._pending(run, [example.position for example in examples])
         if not pending:
             return []
@@ -268,6 +278,13 @@ class StoreWriter:
             seen.add(key)
             todo.append(example)
         return todo
+
+    def _join_closed(self, run: int) -> None:
+        """Join chunks that are complete, once enough batches have come in."""
+        if self._unjoined.get(run, JOIN_TOKENS) >= JOIN_TOKENS:
+            progress = self._joined.setdefault(run, consolidation.Progress())
+            consolidation.join_closed(self, run, progress)
+            self._unjoined[run] = 0
 
     def _all_known(self, run: int, examples: Sequence[Example]) -> bool:
         known = self._in(
@@ -449,6 +466,7 @@ class StoreWriter:
     def _insert_chunk(self, run: int, chunk: Chunk, predictions: list[tuple]) -> None:
         """Write a chunk and point its examples to it."""
         self.connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
+        self._unjoined[run] = self._unjoined.get(run, 0) + len(chunk.token_ids)
         number = consolidation.next_batch_number(self.connection, run)
         self.write_chunk(run, number, chunk)
         self.connection.executemany(
@@ -466,8 +484,10 @@ class StoreWriter:
 
     def write_chunk(self, run: int, number: int, chunk: Chunk) -> None:
         """Write everything of a chunk but its filter columns."""
-        posting, order = columnar.posting_row(chunk)
-        for table, row in (("chunks", columnar.layout_row(chunk)), ("postings", posting)):
+        for table, row in (
+            ("chunks", columnar.layout_row(chunk)),
+            ("postings", columnar.posting_row(chunk)),
+        ):
             self.connection.execute(
                 f"INSERT INTO {table} (run, chunk, {', '.join(row)})"
                 f" VALUES (?, ?, {marks(list(row))})",
@@ -475,7 +495,7 @@ class StoreWriter:
             )
         rows = []
         for layer in range(chunk.layers):
-            chosen = columnar.top3(chunk.word_scores(layer), chunk.n_words)[order]
+            chosen = columnar.top3(chunk.word_scores(layer), chunk.n_words)
             rows.append(
                 (
                     run,
@@ -509,7 +529,7 @@ class StoreWriter:
             row[0]: row[1:]
             for row in self._in(
                 "SELECT position, gold, predicted, confidence, margin, length,"
-                " chars_seen < chars_total, failure IS NOT NULL"
+                " chars_seen < chars_total, failure IS NOT NULL, metadata"
                 " FROM examples WHERE run = ? AND position IN ({})",
                 [int(position) for position in positions],
                 run,
@@ -520,10 +540,23 @@ class StoreWriter:
         for index, (name, kind, none) in enumerate(consolidation.FILTER_COLUMNS):
             values = [none if row[index] is None else row[index] for row in rows]
             columns[name] = columnar.pack(np.array(values, kind))
+        columns |= self._meta_columns(run, [row[-1] for row in rows])
         self.connection.executemany(
             "INSERT INTO columns VALUES (?, ?, ?, ?)",
             [(run, name, number, data) for name, data in columns.items()],
         )
+
+    def _meta_columns(self, run: int, rows: list[str | None]) -> dict[str, bytes]:
+        """Return the metadata columns of a chunk; every chunk has all that any had so far."""
+        values = [json.loads(row) if row else {} for row in rows]
+        names = {name for value in values for name in value}
+        self.connection.executemany(
+            "INSERT OR IGNORE INTO meta_columns VALUES (?, ?)", [(run, name) for name in names]
+        )
+        return {
+            f"meta:{name}": consolidation.meta_column([value.get(name) for value in values])
+            for name in sorted(names)
+        }
 
     # Finishing
 
@@ -644,6 +677,12 @@ class StoreWriter:
                     run,
                 ),
             )
+        self.release()
+
+    def release(self) -> None:
+        """Give free pages back to the file system."""
+        # A script is stepped to its end; `execute` would stop after the first page.
+        self.connection.executescript("PRAGMA incremental_vacuum;")
 
 
 def prepare(path: Path) -> None:
@@ -673,7 +712,17 @@ def _metadata(example: Example) -> str | None:
     """Return the metadata as JSON, None where there is none."""
     if not example.metadata:
         return None
-    return json.dumps(example.metadata, ensure_ascii=False, default=str, allow_nan=True)
+    plain = {str(name): _json_value(value) for name, value in example.metadata.items()}
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def _json_value(value: Any) -> str | int | float | bool | None:
+    """Return what JSON can hold: NaN and infinities are no numbers there."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def _plain(value: Any) -> float | int | None:
