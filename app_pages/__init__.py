@@ -1,0 +1,1 @@
+"""One page a file: reads widgets, asks the store, draws a chart."""

@@ -1,0 +1,115 @@
+"""What all pages share: the open file, the run, the slice in the URL, empty states."""
+
+import re
+from pathlib import Path
+
+import streamlit as st
+
+from saliency_core.errors import UserError
+from saliency_core.paths import default_database
+from saliency_core.store import open_store
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&\"'/=@^])")
+
+
+def escape(text: object) -> str:
+    """Return untrusted text so that Markdown shows it as it is."""
+    return _MARKDOWN.sub(r"\\\1", str(text)).replace("\n", " ")
+
+
+def databases() -> list[str]:
+    """Return the files the dashboard can open: the default one first, then its neighbours."""
+    default = default_database()
+    beside = sorted(str(path) for path in default.parent.glob("*.sqlite") if path != default)
+    return [str(default), *beside]
+
+
+def sidebar() -> None:
+    """Let the user choose file and run; both are in the URL."""
+    with st.sidebar:
+        files = databases()
+        st.selectbox(
+            "Database", files, key="db", bind="query-params", format_func=lambda f: Path(f).name
+        )
+        try:
+            runs = open_store(st.session_state.db).runs()
+        except UserError:
+            return
+        names = {
+            str(row.run): f"{row.run}: {Path(row.model).name} on {row.dataset}"
+            for row in runs.itertuples()
+        }
+        if names:
+            newest = sorted(names, key=int, reverse=True)
+            st.selectbox(
+                "Run",
+                newest,
+                key="run",
+                bind="query-params",
+                format_func=lambda run: names.get(run, run),
+            )
+
+
+def opened():
+    """Return (store, run, facts of the run), or say how to make one and stop."""
+    database = st.session_state.get("db") or str(default_database())
+    try:
+        store = open_store(database)
+        run = st.session_state.get("run")
+        facts = store.run(int(run) if run else None)
+        if not store.count(run=facts["run"]):
+            raise UserError(f"Run {facts['run']} holds no audited example yet.")
+    except UserError as error:
+        st.info(f"{escape(error)}")
+        st.markdown("Make an audit, then reload this page:")
+        st.code(
+            f"python -m saliency_core audit MODEL DATASET --db {database}\n"
+            "python -m saliency_core demo",
+            language="bash",
+        )
+        st.stop()
+    for warning in facts["warnings"]:
+        st.caption(f"⚠️ {escape(warning)}")
+    return store, facts["run"], facts
+
+
+def slice_input(key: str = "where") -> str:
+    """Show the filter line; its text is in the URL."""
+    return st.text_input(
+        "Filter",
+        key=key,
+        bind="query-params",
+        placeholder='wrong confidence>0.9 word:people "a phrase" meta.region:EU',
+        help="Terms joined by AND; - negates, commas are alternatives: wrong, right, gold:LABEL, "
+        "predicted:A,B, confidence>0.9, margin<0.1, length>=50, truncated, failed, word:people, "
+        "salient:people@5, coherence<0, meta.COLUMN:VALUE, slice:NAME, id:17.",
+    )
+
+
+def counted(store, run: int, where: str) -> int:
+    """Return how many examples a slice holds; explain a slice that can't be read and stop."""
+    try:
+        return store.count(where, run=run)
+    except UserError as error:
+        st.error(escape(error))
+        st.stop()
+
+
+def quote(term: str, value: str) -> str:
+    """Return a slice term for a value that may hold spaces, commas or quotes."""
+    plain = re.fullmatch(r"[\w./\-]+", value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f"{term}:{value}" if plain else f'{term}:"{escaped}"'
+
+
+def layer_slider(facts: dict, key: str) -> int:
+    """Let the user choose a layer, starting at the recommended one; it is in the URL."""
+    recommended = facts["recommended"] if facts["recommended"] is not None else facts["layers"]
+    return st.select_slider(
+        "Layer",
+        list(range(facts["layers"] + 1)),
+        value=recommended,
+        key=key,
+        bind="query-params",
+        help=f"0 is the embeddings, {facts['layers']} the last block; recommended: {recommended}.",
+    )

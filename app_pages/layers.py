@@ -1,0 +1,33 @@
+import streamlit as st
+
+from app_pages import context
+from saliency_core import charts
+
+COLUMNS = {
+    "coherence": "Coherence: do its words mean alike when the decision is alike?",
+    "decodability": "Decodability: do its features still name their own token?",
+    "comprehensiveness": "Comprehensiveness: how far does masking its top words move the answer?",
+    "sufficiency": "Sufficiency: how far does keeping only its top words move it? Lower is better.",
+}
+
+store, run, facts = context.opened()
+st.title("Layers")
+layers = store.layers(run=run)
+recommended, equals = facts["recommended"], facts["equals"]
+evaluated = layers["comprehensiveness"].notna().any()
+reason = "the highest comprehensiveness" if evaluated else "the highest coherence"
+sentence = f"Read layer **{recommended}** first: it has {reason}."
+if equals:
+    sentence += f" Layers {', '.join(map(str, equals))} can't be told from it (intervals overlap)."
+st.markdown(sentence)
+if layers["coherence"].isna().all():
+    st.info("Only one class was predicted, so coherence is undefined.")
+for column, title in COLUMNS.items():
+    if layers[column].notna().any():
+        st.subheader(title)
+        st.altair_chart(
+            charts.by_layer(layers, column, column.capitalize(), recommended),
+            alt=f"{column} by layer",
+        )
+st.caption("Whiskers are 95 % bootstrap intervals; the dashed line is pointing at every word.")
+st.dataframe(layers, hide_index=True)

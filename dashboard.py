@@ -1,0 +1,19 @@
+"""The dashboard: page config, sidebar and navigation; pages live in app_pages/."""
+
+import streamlit as st
+
+from app_pages import context
+
+st.set_page_config(page_title="Saliency audit", page_icon="🔎", layout="wide")
+context.sidebar()
+page = st.navigation(
+    [
+        st.Page("app_pages/overview.py", title="Overview", default=True),
+        st.Page("app_pages/errors.py", title="Errors"),
+        st.Page("app_pages/example.py", title="Example"),
+        st.Page("app_pages/layers.py", title="Layers"),
+        st.Page("app_pages/words.py", title="Words"),
+    ],
+    position="top",
+)
+page.run()

@@ -1,0 +1,142 @@
+"""Arrays in, Altair charts out; never calls Streamlit."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+BLUE, ORANGE, GREY = "#2f6ea8", "#de8d33", "#8a8a8a"
+MAX_CONFUSION_CLASSES = 30
+"""Beyond this many classes a matrix can't be read; the most frequent confusions are shown."""
+
+
+def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.LayerChart:
+    """Return the confusion matrix; cells are selectable as `cell` with gold and predicted."""
+    rows = counts.copy()
+    rows["right"] = rows["gold"] == rows["predicted"]
+    rows["share"] = rows["count"] / rows.groupby("gold")["count"].transform("sum")
+    rows["tone"] = rows["share"].where(~rows["right"], -rows["share"])
+    if len(labels) > MAX_CONFUSION_CLASSES:
+        wrong = rows[~rows["right"]].nlargest(60, "count")
+        labels = [name for name in labels if name in {*wrong["gold"], *wrong["predicted"]}]
+        labels = labels[:MAX_CONFUSION_CLASSES]
+        rows = rows[rows["gold"].isin(labels) & rows["predicted"].isin(labels)]
+    axis = alt.Axis(labelOverlap=False, labelLimit=140, labelAngle=-40)
+    base = alt.Chart(rows).encode(
+        x=alt.X("predicted:N", sort=labels, title="Predicted", axis=axis),
+        y=alt.Y("gold:N", sort=labels, title="Gold", axis=alt.Axis(labelLimit=140)),
+    )
+    cells = base.mark_rect(cursor="pointer").encode(
+        color=alt.Color("tone:Q", legend=None).scale(scheme="blueorange", domain=[-1.6, 1.6]),
+        tooltip=["gold:N", "predicted:N", "count:Q", alt.Tooltip("share:Q", format=".1%")],
+    )
+    cells = cells.add_params(
+        alt.selection_point("cell", fields=["gold", "predicted"], clear="dblclick")
+    )
+    numbers = base.mark_text(color="#111").encode(text="count:Q")
+    return (cells + numbers).properties(height=max(180, min(640, 46 * len(labels))))
+
+
+def confidence(values: np.ndarray, right: np.ndarray) -> alt.Chart:
+    """Return the histogram of confidence, right and wrong stacked."""
+    edges = np.linspace(0, 1, 21)
+    parts = []
+    for name, mask in (("right", right), ("wrong", ~right)):
+        counts, _ = np.histogram(values[mask], edges)
+        parts.append(
+            pd.DataFrame({"from": edges[:-1], "to": edges[1:], "examples": counts, "answer": name})
+        )
+    return (
+        alt.Chart(pd.concat(parts))
+        .mark_bar()
+        .encode(
+            x=alt.X("from:Q", bin="binned", title="Confidence", scale=alt.Scale(domain=[0, 1])),
+            x2="to:Q",
+            y=alt.Y("examples:Q", title="Examples"),
+            color=alt.Color(
+                "answer:N",
+                scale=alt.Scale(domain=["right", "wrong"], range=[BLUE, ORANGE]),
+                title=None,
+            ),
+            tooltip=["answer:N", "from:Q", "to:Q", "examples:Q"],
+        )
+        .properties(height=220)
+    )
+
+
+def by_layer(
+    layers: pd.DataFrame, column: str, title: str, recommended: int | None
+) -> alt.LayerChart:
+    """Return a value by layer with its 95 % interval where `low` and `high` stand beside it."""
+    rows = layers.assign(recommended=layers["layer"] == recommended)
+    base = alt.Chart(rows).encode(x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)))
+    line = base.mark_line(color=GREY).encode(y=alt.Y(f"{column}:Q", title=title))
+    points = base.mark_point(filled=True, size=90).encode(
+        y=f"{column}:Q",
+        color=alt.condition("datum.recommended", alt.value(ORANGE), alt.value(BLUE)),
+        tooltip=["layer:O", alt.Tooltip(f"{column}:Q", format=".3f")],
+    )
+    marks = [line, points]
+    if column == "coherence":
+        marks.insert(1, base.mark_rule(color=GREY).encode(y="low:Q", y2="high:Q"))
+        zero = layers["zero_line"].dropna()
+        if len(zero):
+            frame = pd.DataFrame({"zero": [float(zero.iloc[0])]})
+            marks.insert(
+                0, alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="zero:Q")
+            )
+    return alt.layer(*marks).properties(height=240)
+
+
+def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:
+    """Return the layer x word heatmap of one example, (layer, word) logits."""
+    names = [f"{place:03d} {word}" for place, word in enumerate(words)]
+    layers, count = scores.shape
+    frame = pd.DataFrame(
+        {
+            "layer": np.repeat(np.arange(layers), count),
+            "place": names * layers,
+            "word": list(words) * layers,
+            "score": scores.ravel().astype(float),
+        }
+    )
+    limit = float(max(0.1, np.abs(scores).max(initial=0)))
+    return (
+        alt.Chart(frame)
+        .mark_rect()
+        .encode(
+            x=alt.X(
+                "place:O",
+                sort=None,
+                title=None,
+                axis=alt.Axis(
+                    labelExpr="slice(datum.label,4)",
+                    labelAngle=-60,
+                    labelOverlap=False,
+                    labelLimit=90,
+                ),
+            ),
+            y=alt.Y("layer:O", sort="descending", title="Layer", axis=alt.Axis(labelOverlap=False)),
+            color=alt.Color("score:Q", title="Logits").scale(
+                scheme="blueorange", domain=[-limit, limit], domainMid=0
+            ),
+            tooltip=["layer:O", "word:N", alt.Tooltip("score:Q", format="+.3f")],
+        )
+        .properties(height=alt.Step(20))
+    )
+
+
+def word_bars(table: pd.DataFrame, value: str, title: str) -> alt.LayerChart:
+    """Return words as bars with their 95 % interval (`low`, `high`)."""
+    order = table["word"].tolist()
+    base = alt.Chart(table).encode(
+        y=alt.Y("word:N", sort=order, title=None, axis=alt.Axis(labelLimit=160))
+    )
+    bars = base.mark_bar().encode(
+        x=alt.X(f"{value}:Q", title=title),
+        color=alt.condition(f"datum.{value} < 0", alt.value(BLUE), alt.value(ORANGE)),
+        tooltip=[alt.Tooltip(name) for name in table.columns],
+    )
+    whiskers = base.mark_rule(color="#444").encode(x="low:Q", x2="high:Q")
+    return (bars + whiskers).properties(height=alt.Step(18))
