@@ -1,0 +1,84 @@
+"""Every page on a filled and on an empty database; the dashboard never loads torch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+from test_attribution import save_tiny_bert
+from test_audit import options, write_csv
+
+from saliency_core.audit import audit
+
+DASHBOARD = str(Path(__file__).parents[1] / "dashboard.py")
+PAGES = ["overview", "errors", "example", "layers", "words"]
+os.environ["STREAMLIT_CLIENT_SHOW_ERROR_DETAILS"] = "full"
+
+
+@pytest.fixture(autouse=True)
+def no_cached_answers():
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    model, lm_head = save_tiny_bert(folder)
+    audit(
+        model, write_csv(folder / "reviews.csv"), db=folder / "a.sqlite", options=options(lm_head)
+    )
+    return folder / "a.sqlite"
+
+
+def opened(page, database, monkeypatch):
+    monkeypatch.setenv("SALIENCY_DB", str(database))
+    app = AppTest.from_file(DASHBOARD, default_timeout=30).run()
+    if page != "overview":
+        app.switch_page(f"app_pages/{page}.py").run()
+    return app
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_on_a_filled_database(page, database, monkeypatch):
+    app = opened(page, database, monkeypatch)
+    assert not app.exception
+    assert app.title[0].value.lower() == page
+    assert not app.error
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_without_a_database_says_how_to_make_one(page, tmp_path, monkeypatch):
+    app = opened(page, tmp_path / "none.sqlite", monkeypatch)
+    assert not app.exception
+    assert "There is no database" in app.info[0].value
+    assert "python -m saliency_core audit" in app.code[0].value
+
+
+def test_a_filter_that_means_nothing_is_explained(database, monkeypatch):
+    monkeypatch.setenv("SALIENCY_DB", str(database))
+    app = AppTest.from_file(DASHBOARD, default_timeout=30).run()
+    app.switch_page("app_pages/errors.py").run()
+    app.text_input(key="where").set_value("wrog").run()
+    assert not app.exception
+    assert "wrong" in app.error[0].value
+
+
+def test_the_dashboard_loads_neither_torch_nor_transformers(database):
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest;"
+        "app = AppTest.from_file('dashboard.py', default_timeout=30).run();"
+        "assert not app.exception;"
+        "print(sorted({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "SALIENCY_DB": str(database)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip().splitlines()[-1] == "[]"
