@@ -50,6 +50,11 @@ def unpack(blob: bytes) -> np.ndarray:
     return np.frombuffer(blob, dtype, offset=2)
 
 
+def unpack_bits(blob: bytes, count: int) -> np.ndarray:
+    """Return (count,) bool."""
+    return np.unpackbits(np.frombuffer(blob, np.uint8), count=count).view(bool)
+
+
 def starts_of(counts: np.ndarray) -> np.ndarray:
     """Return where each of consecutive groups begins, and the end of the last: (n + 1,) int64."""
     ends = np.zeros(len(counts) + 1, np.int64)
@@ -118,7 +123,7 @@ class Chunk:
 
     def word_scores(self, layer: int) -> np.ndarray:
         """Return (word,) float32: the sum of each word's pieces."""
-        return sum_pieces(self.scores[layer], self.pieces)
+        return sum_pieces(self.scores[layer], first_tokens(self.pieces))
 
 
 _BY_EXAMPLE = ("positions", "predicted", "n_tokens", "n_words", "target")
@@ -126,19 +131,28 @@ _BY_TOKEN = ("token_starts", "token_ends", "sides", "token_ids")
 _BY_WORD = ("pieces", "word_starts", "word_ends", "word_ids")
 
 
-def sum_pieces(scores: np.ndarray, pieces: np.ndarray) -> np.ndarray:
-    """Sum (token,) scores over words of `pieces` tokens each; float32."""
+def sum_pieces(scores: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Sum (token,) scores over words; float32.
+
+    Args:
+        scores: (token,)
+        first: (token,) bool: a word begins here.
+    """
     scores = scores.astype(np.float32)
-    if len(scores) == len(pieces):
-        return scores
-    starts = starts_of(pieces)[:-1]
-    further = np.ones(len(scores), bool)
-    further[starts] = False
-    total = scores[starts]
-    # Most words have one piece: adding only the further ones beats summing every group.
-    further = np.flatnonzero(further)
-    np.add.at(total, np.repeat(np.arange(len(pieces)), pieces)[further], scores[further])
+    total = scores.take(np.flatnonzero(first))
+    # Most words have one piece: adding only the further ones beats summing every group. Of the
+    # tokens up to the k-th further one at t, k + 1 are further, so its word is t - k - 1.
+    further = np.flatnonzero(~first)
+    np.add.at(total, further - np.arange(1, len(further) + 1), scores[further])
     return total
+
+
+def first_tokens(pieces: np.ndarray) -> np.ndarray:
+    """Return (token,) bool: a word begins here, from the tokens of each word."""
+    ends = starts_of(pieces)
+    first = np.zeros(ends[-1], bool)
+    first[ends[:-1]] = True
+    return first
 
 
 def _by_word(audited: AuditedExample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -340,8 +354,8 @@ def layout_row(chunk: Chunk) -> dict[str, bytes | int | None]:
     return {
         "examples": len(chunk),
         "n_tokens": pack(chunk.n_tokens),
-        "n_words": pack(chunk.n_words),
-        "pieces": pack(chunk.pieces),
+        "n_words": pack(chunk.n_words, compress=False),
+        "first": np.packbits(first_tokens(chunk.pieces)).tobytes(),
         "target": pack(chunk.target),
         "token_starts": pack(np.diff(chunk.token_starts, prepend=0)),
         "token_lengths": pack(chunk.token_ends - chunk.token_starts),
@@ -364,10 +378,12 @@ def posting_row(chunk: Chunk) -> dict[str, bytes]:
     new = np.ones(len(words), bool)
     new[1:] = (words[1:] != words[:-1]) | (classes[1:] != classes[:-1])
     begin = np.flatnonzero(new)
+    turn = np.flatnonzero(np.diff(classes[begin], prepend=-2))
     again = np.flatnonzero(~new[1:] & (owner[1:] == owner[:-1])) + 1
     return {
         "words": pack(words[begin], compress=False),
-        "classes": pack(classes[begin]),
+        "classes": pack(classes[begin][turn], compress=False),
+        "groups": pack(np.diff(turn, append=len(begin)), compress=False),
         "counts": pack(np.diff(begin, append=len(words)), compress=False),
         "repeats": pack(again, compress=False),
         "occurrences": pack(order, compress=False),
@@ -377,7 +393,9 @@ def posting_row(chunk: Chunk) -> dict[str, bytes]:
 def layout_columns(row: dict[str, bytes], layers: int) -> dict[str, np.ndarray]:
     """Return the arrays of a `chunks` row, spans made absolute again."""
     lengths = unpack(row["token_lengths"]).astype(np.int32)
-    pieces = unpack(row["pieces"]).astype(np.int32)
+    tokens = int(unpack(row["n_tokens"]).sum(dtype=np.int64))
+    begins = np.flatnonzero(unpack_bits(row["first"], tokens))
+    pieces = np.diff(begins, append=tokens).astype(np.int32)
     starts = np.cumsum(unpack(row["token_starts"]), dtype=np.int32)
     first = starts_of(pieces)[:-1]
     n = row["examples"]

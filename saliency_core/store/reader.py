@@ -285,7 +285,7 @@ class Store:
         )[0][0]
         layout = self._rows(
             "SELECT coalesce(sum(length(token_ids) + length(token_starts) + length(token_lengths)"
-            " + length(pieces) + length(explained) + coalesce(length(explanation), 0)), 0)"
+            " + length(first) + length(explained) + coalesce(length(explanation), 0)), 0)"
             " FROM chunks WHERE run = ?",
             (run,),
         )[0][0]
@@ -730,7 +730,9 @@ class Store:
             "SELECT data FROM scores WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
             (run, layer, number),
         )[0][0]
-        scores = columnar.sum_pieces(np.frombuffer(data, np.float16), chunk.pieces)
+        scores = columnar.sum_pieces(
+            np.frombuffer(data, np.float16), columnar.first_tokens(chunk.pieces)
+        )
         return chunk, columnar.starts_of(chunk.n_words), scores
 
     # Numbers over slices
@@ -846,7 +848,7 @@ class Store:
 
     def _chunk_sums(self, run: int, number: int, layer: int, wanted: np.ndarray) -> tuple:
         row = self._rows(
-            "SELECT words, classes, counts, occurrences, repeats, pieces, n_words"
+            "SELECT words, classes, groups, counts, occurrences, repeats, n_words, first"
             " FROM postings JOIN chunks USING (run, chunk) WHERE run = ? AND chunk = ?",
             (run, number),
         )[0]
@@ -855,9 +857,12 @@ class Store:
             " WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
             (run, layer, number),
         )[0]
-        *postings, pieces, n_words = map(columnar.unpack, row)
+        words, classes, groups, *rest, n_words = map(columnar.unpack, row[:-1])
         scores = np.frombuffer(scores, np.float16)
-        return chunk_sums(Postings(*postings), scores, pieces, n_words, top3, wanted)
+        first = columnar.unpack_bits(row[-1], len(scores))
+        top = columnar.unpack_bits(top3, len(rest[1]))
+        postings = Postings(words, np.repeat(classes, groups), *rest)
+        return chunk_sums(postings, scores, first, n_words, top, wanted)
 
     def words_of(self, ids: Sequence[int]) -> list[str]:
         """Return words by id."""

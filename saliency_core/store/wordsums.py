@@ -118,9 +118,9 @@ class Postings:
 def chunk_sums(
     postings: Postings,
     scores: np.ndarray,
-    pieces: np.ndarray,
+    first: np.ndarray,
     n_words: np.ndarray,
-    top3_bits: bytes,
+    top: np.ndarray,
     wanted: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return class, word and sums (group, VALUES) of one chunk's groups in the slice.
@@ -128,28 +128,30 @@ def chunk_sums(
     Args:
         postings: Of the chunk.
         scores: (token,) float16 of the layer.
-        pieces: (word,) tokens a word.
+        first: (token,) bool: a word begins here.
         n_words: (example,) words an example.
-        top3_bits: (word,) packed bits.
+        top: (word,) bool: among the top three; written over.
         wanted: (example,) bool: in the slice.
     """
     from scipy.sparse import csr_matrix
 
-    score = columnar.sum_pieces(scores, pieces)
+    score = columnar.sum_pieces(scores, first)
     share = columnar.shares(score, n_words)
-    top = np.unpackbits(np.frombuffer(top3_bits, np.uint8), count=len(score))
-    values = np.empty((len(score), VALUES), np.float32)
-    values[:, 0] = 1
+    present = np.ones(len(score), bool)
+    if not wanted.all():
+        present = np.repeat(wanted, n_words)
+        score *= present
+        share *= present
+        top &= present
+    values = np.empty((len(score), VALUES))
     values[:, 1] = share
     values[:, 3] = score
-    _once_an_example(postings, values, share, top)
-    if not wanted.all():
-        values *= np.repeat(wanted, n_words)[:, None]
+    _once_an_example(postings, values, present, share, top)
     groups = len(postings.words)
     # Occurrences of a group are the non-zeros of a row, so the product sums and gathers in one.
     matrix = csr_matrix(
         (
-            np.ones(len(score), np.float32),
+            np.ones(len(score)),
             postings.occurrences.astype(np.int32),
             columnar.starts_of(postings.counts).astype(np.int32),
         ),
@@ -163,7 +165,11 @@ def chunk_sums(
 
 
 def _once_an_example(
-    postings: Postings, values: np.ndarray, share: np.ndarray, top: np.ndarray
+    postings: Postings,
+    values: np.ndarray,
+    present: np.ndarray,
+    share: np.ndarray,
+    top: np.ndarray,
 ) -> None:
     """Fill what counts once an example: its number, squared share and top-three place.
 
@@ -174,11 +180,11 @@ def _once_an_example(
         begins = np.flatnonzero(np.diff(again, prepend=-2) != 1)
         head = np.repeat(again[begins] - 1, np.diff(begins, append=len(again)))
         again, head = postings.occurrences[again], postings.occurrences[head]
-        share, top = share.copy(), top.copy()
         np.add.at(share, head, share[again])
-        top[head[top[again] == 1]] = 1
+        top[head[top[again]]] = True
         share[again] = 0
-        top[again] = 0
-        values[again, 0] = 0
-    np.multiply(share, share, out=values[:, 2])
+        top[again] = False
+        present[again] = False
+    values[:, 0] = present
+    np.square(share, out=values[:, 2], dtype=np.float64)
     values[:, 4] = top
