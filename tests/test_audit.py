@@ -80,22 +80,25 @@ def test_a_second_audit_computes_nothing(model, tmp_path):
 
 def test_killed_and_started_again_ends_the_same(model, tmp_path):
     path = write_csv(tmp_path / "reviews.csv", rows=400)
-    audit(model[0], path, db=tmp_path / "whole.sqlite", options=options(model[1]))
-    command = [
-        sys.executable, "-m", "saliency_core", "audit", model[0], str(path),
-        "--lm-head", model[1], "--trust-labels", "--no-evaluate", "--batch-tokens", "64",
-        "--db", str(tmp_path / "killed.sqlite"), "--quiet",
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment)
-    while process.poll() is None:
+
+    def start(database):
+        command = [
+            sys.executable, "-m", "saliency_core", "audit", model[0], str(path),
+            "--lm-head", model[1], "--trust-labels", "--no-evaluate", "--batch-tokens", "64",
+            "--db", str(tmp_path / database), "--quiet",
+        ]  # fmt: skip
+        # Sums depend on the number of threads in their last bit, so all runs use one.
+        return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    assert start("whole.sqlite").wait() == 0
+    killed = start("killed.sqlite")
+    while killed.poll() is None:
         if _stored(tmp_path / "killed.sqlite") > 20:
-            process.send_signal(signal.SIGKILL)
+            killed.send_signal(signal.SIGKILL)
         time.sleep(0.005)
-    assert process.returncode == -signal.SIGKILL
-    stored = _stored(tmp_path / "killed.sqlite")
-    assert 20 < stored < 400
-    subprocess.run(command, check=True, env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert 20 < _stored(tmp_path / "killed.sqlite") < 400
+    assert start("killed.sqlite").wait() == 0
     again = audit(model[0], path, db=tmp_path / "killed.sqlite", options=options(model[1]))
     assert again.computed == 0
     assert contents(tmp_path / "killed.sqlite") == contents(tmp_path / "whole.sqlite")
