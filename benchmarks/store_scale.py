@@ -98,12 +98,29 @@ class Generator:
         explanation[:, : top.shape[1]] = ids[top]
         return AuditedExample(
             Example(
-                position, str(position), text, None,
-                str(gold), {"region": ("EU", "US", "ASIA")[position % 3], "year": 2000 + position % 25},
+                position,
+                str(position),
+                text,
+                None,
+                str(gold),
+                {"region": ("EU", "US", "ASIA")[position % 3], "year": 2000 + position % 25},
             ),
-            gold, predicted, logits, powers / powers.sum(), ids, spans, np.zeros(n, np.int8), owner,
-            (*words, "."), word_spans, len(text), len(text), tuple(saliency), None, explanation,
-        )  # fmt: skip
+            gold,
+            predicted,
+            logits,
+            powers / powers.sum(),
+            ids,
+            spans,
+            np.zeros(n, np.int8),
+            owner,
+            (*words, "."),
+            word_spans,
+            len(text),
+            len(text),
+            tuple(saliency),
+            None,
+            explanation,
+        )
 
     def saliency(self, n: int, target: str) -> Saliency:
         """Return heavy-tailed scores."""
@@ -124,13 +141,29 @@ def write(path: Path, examples: int, seed: int) -> dict:
         old.unlink()
     generator = Generator(seed)
     dataset = DatasetInfo(
-        "made up", "benchmarks/store_scale.py", None, None, {"text": "text"},
-        ("region", "year"), None,
-    )  # fmt: skip
+        "made up",
+        "benchmarks/store_scale.py",
+        None,
+        None,
+        {"text": "text"},
+        ("region", "year"),
+        None,
+    )
     model = ModelInfo(
-        "made up", None, "none", ("negative", "positive"), "single-label", LAYERS, "none", False,
-        False, "[MASK]", "0", "0", "0",
-    )  # fmt: skip
+        "made up",
+        None,
+        "none",
+        ("negative", "positive"),
+        "single-label",
+        LAYERS,
+        "none",
+        False,
+        False,
+        "[MASK]",
+        "0",
+        "0",
+        "0",
+    )
     scores, writing, begun = 0, 0.0, time.perf_counter()
     memory = []
     with open_writer(path) as writer:
@@ -151,9 +184,16 @@ def write(path: Path, examples: int, seed: int) -> dict:
         started = time.perf_counter()
         writer.set_coherence(run, coherence(writer, run, generator))
         writer.finish_run(
-            run, [LayerSummary(n, n / 20, n / 20 - 0.01, n / 20 + 0.01, 0.1, 0.8)
-                  for n in range(LAYERS + 1)], 5, [4], time.perf_counter() - begun, [],
-        )  # fmt: skip
+            run,
+            [
+                LayerSummary(n, n / 20, n / 20 - 0.01, n / 20 + 0.01, 0.1, 0.8)
+                for n in range(LAYERS + 1)
+            ],
+            5,
+            [4],
+            time.perf_counter() - begun,
+            [],
+        )
         finishing = time.perf_counter() - started
     return {
         "examples": examples,
@@ -218,21 +258,31 @@ def queries(path: Path) -> list[tuple[str, float, object]]:
 
     found += [
         ("words of a page of 50", FILTER_BUDGET, painted),
-        ("one example, all layers", FILTER_BUDGET,
-         lambda repeat: len(store.example(int(store.ids("wrong")[repeat * 37]))["words"])),
+        (
+            "one example, all layers",
+            FILTER_BUDGET,
+            lambda repeat: len(store.example(int(store.ids("wrong")[repeat * 37]))["words"]),
+        ),
         ("confusion", FILTER_BUDGET, lambda repeat: len(store.confusion("confidence>0.8"))),
         ("class metrics", FILTER_BUDGET, lambda repeat: len(store.class_metrics(""))),
         ("runs", FILTER_BUDGET, lambda repeat: len(store.runs())),
-    ]  # fmt: skip
+    ]
     found += [
-        (f"words of a slice: {name}", WORDS_BUDGET,
-         lambda repeat, where=where: len(word_table(store, repeat % 13, where)))
-        for name, where in slices.items() if name != "four terms"
-    ]  # fmt: skip
+        (
+            f"words of a slice: {name}",
+            WORDS_BUDGET,
+            lambda repeat, where=where: len(word_table(store, repeat % 13, where)),
+        )
+        for name, where in slices.items()
+        if name != "four terms"
+    ]
     found.append(
-        ("contrast right, wrong (two slices)", 2 * WORDS_BUDGET,
-         lambda repeat: len(contrast(store, repeat % 13, "right", "wrong")))
-    )  # fmt: skip
+        (
+            "contrast right, wrong (two slices)",
+            2 * WORDS_BUDGET,
+            lambda repeat: len(contrast(store, repeat % 13, "right", "wrong")),
+        )
+    )
     return found
 
 
@@ -246,11 +296,17 @@ def measure(path: Path, repeats: int) -> list[dict]:
             answer = ask(repeat)
             times.append(time.perf_counter() - started)
         p50, p95 = np.quantile(times, [0.5, 0.95])
-        rows.append({
-            "query": name, "first_ms": 1000 * times[0], "p50_ms": 1000 * p50,
-            "p95_ms": 1000 * p95, "rows": int(answer), "budget_ms": 1000 * budget,
-            "ratio": p95 / budget,
-        })  # fmt: skip
+        rows.append(
+            {
+                "query": name,
+                "first_ms": 1000 * times[0],
+                "p50_ms": 1000 * p50,
+                "p95_ms": 1000 * p95,
+                "rows": int(answer),
+                "budget_ms": 1000 * budget,
+                "ratio": p95 / budget,
+            }
+        )
     return rows
 
 

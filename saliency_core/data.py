@@ -61,8 +61,8 @@ class Dataset:
                 if example.id in seen:
                     raise UserError(
                         f"{self.info.source}: id {example.id!r} stands in row "
-                        f"{seen[example.id] + 1} and in row {position + 1}; ids must differ. Leave --id-column out to "
-                        "number the rows."
+                        f"{seen[example.id] + 1} and in row {position + 1}; ids must differ. "
+                        "Leave --id-column out to number the rows."
                     )
                 seen[example.id] = position
             yield example

@@ -540,12 +540,10 @@ class Store:
         """Return the names of the metadata columns."""
         facts = self.run(run)
         named = list(facts["dataset"]["metadata_columns"])
-        if named:
-            return named
-        rows = self._rows(
+        found = self._rows(
             "SELECT name FROM meta_columns WHERE run = ? ORDER BY name", (facts["run"],)
         )
-        return [row[0] for row in rows]
+        return named + [name for (name,) in found if name not in named]
 
     def slices(self) -> pd.DataFrame:
         """Return the saved slices."""

@@ -1,0 +1,127 @@
+"""`audit`: compute and keep; resumes where it stopped."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from saliency_core.cli.terminal import AsJson, Bar, Database, Quiet, print_json, progress_bar
+from saliency_core.errors import UserError
+from saliency_core.paths import default_database
+
+
+class LongText(StrEnum):
+    """What happens to a text longer than the model takes."""
+
+    truncate = "truncate"
+    window = "window"
+
+
+class Dtype(StrEnum):
+    """Number format the model computes in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    auto = "auto"
+
+
+def audit(
+    model: Annotated[str, typer.Argument(help="Folder or hub name of a sequence classifier.")],
+    dataset: Annotated[str, typer.Argument(help="File, folder or hub name of a dataset.")],
+    database: Database = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
+    pair_column: Annotated[str | None, typer.Option(help="Column of the second text.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of the gold label.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column of a stable id.")] = None,
+    metadata_columns: Annotated[
+        str | None, typer.Option(help="Columns kept beside, comma-separated (default: the rest).")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
+    config: Annotated[str | None, typer.Option(help="Configuration of a hub dataset.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub dataset.")] = None,
+    no_header: Annotated[bool, typer.Option("--no-header", help="CSV without header.")] = False,
+    label_map: Annotated[
+        str | None, typer.Option(help='Dataset label to model label: "0=negative,1=positive".')
+    ] = None,
+    trust_labels: Annotated[
+        bool, typer.Option("--trust-labels", help="Skip the label-order guard.")
+    ] = False,
+    lm_head: Annotated[
+        str | None, typer.Option(help="Folder or hub name of the pretrained language model.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="predicted, gold or class:NAME.")] = "predicted",
+    steps: Annotated[int, typer.Option(min=1, help="Steps m of the path.")] = 4,
+    dtype: Annotated[Dtype, typer.Option(help="Number format of the model.")] = Dtype.float32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens a batch, padding included.")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(min=3, help="Tokens a text may have.")] = None,
+    long_text: Annotated[LongText, typer.Option(help="Longer texts.")] = LongText.truncate,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every sample.")] = 0,
+    no_evaluate: Annotated[
+        bool, typer.Option("--no-evaluate", help="Skip the faithfulness sample.")
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code shipped with the model.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, estimate time and size, stop.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compute saliency of every layer for every example and keep it in one SQLite file."""
+    from saliency_core.audit import AuditOptions
+    from saliency_core.audit import audit as run_audit
+
+    options = AuditOptions(
+        text_column=text_column,
+        pair_column=pair_column,
+        label_column=label_column,
+        id_column=id_column,
+        metadata_columns=metadata_columns.split(",") if metadata_columns is not None else None,
+        split=split,
+        config=config,
+        revision=revision,
+        header=not no_header,
+        label_map=_label_map(label_map),
+        trust_labels=trust_labels,
+        lm_head=lm_head,
+        target=target,
+        steps=steps,
+        dtype=dtype.value,
+        device=device,
+        batch_tokens=batch_tokens,
+        max_length=max_length,
+        long_text=long_text.value,
+        limit=limit,
+        seed=seed,
+        evaluate=not no_evaluate,
+        trust_remote_code=trust_remote_code,
+        dry_run=dry_run,
+    )
+    with progress_bar(quiet or as_json) as bar:
+        result = run_audit(
+            model, dataset, db=database or default_database(), options=options, progress=Bar(bar)
+        )
+    if as_json:
+        print_json(result.as_dict())
+    elif not quiet:
+        print(result.sentence())
+
+
+def _label_map(text: str | None) -> dict[str, str]:
+    """Parse "0=negative,1=positive"."""
+    if not text:
+        return {}
+    pairs = [part.split("=", 1) for part in text.split(",")]
+    for pair in pairs:
+        if len(pair) != 2 or not all(side.strip() for side in pair):
+            raise UserError(
+                f"--label-map: {'='.join(pair)!r} is not of the form DATASET_LABEL=MODEL_LABEL."
+            )
+    return {old.strip(): new.strip() for old, new in pairs}

@@ -1,0 +1,126 @@
+"""`runs`, `info`, `layers`, `errors`, `tokens`: what a file holds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from saliency_core.cli.terminal import (
+    AsJson,
+    Database,
+    RunOption,
+    Where,
+    open_database,
+    print_json,
+    records,
+    show,
+)
+from saliency_core.errors import UserError
+
+
+def runs(database: Database = None, as_json: AsJson = False) -> None:
+    """List the runs a file holds."""
+    frame = open_database(database).runs()
+    if as_json:
+        print_json({"runs": records(frame)})
+        return
+    columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "status"]
+    show(records(frame), columns)
+
+
+def info(database: Database = None, as_json: AsJson = False) -> None:
+    """Tell what a file holds: runs, models, datasets, sizes, versions."""
+    store = open_database(database)
+    facts = store.info()
+    if as_json:
+        print_json(facts)
+        return
+    print(f"{facts['database']} (format {facts['version']})")
+    columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "layers", "target"]
+    show(facts["runs"], [*columns, "seconds", "bytes"])
+    for row in facts["runs"]:
+        for warning in store.run(row["run"])["warnings"]:
+            print(f"Run {row['run']}: {warning}")
+
+
+def layers(database: Database = None, run: RunOption = None, as_json: AsJson = False) -> None:
+    """Show coherence and faithfulness by layer, and the recommended layer."""
+    store = open_database(database)
+    facts = store.run(run)
+    rows = records(store.layers(run=run))
+    if as_json:
+        print_json(
+            {
+                "run": facts["run"],
+                "layers": rows,
+                "recommended": facts["recommended"],
+                "equals": facts["equals"],
+            }
+        )
+        return
+    columns = ["layer", "coherence", "low", "high", "zero_line", "decodability"]
+    show(rows, [*columns, "comprehensiveness", "sufficiency", "explained"])
+    print(f"Recommended layer: {facts['recommended']}. Equals: {facts['equals'] or 'none'}.")
+
+
+def errors(
+    database: Database = None,
+    run: RunOption = None,
+    where: Where = "",
+    layer: Annotated[int | None, typer.Option(help="Layer of the words.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, help="Rows to skip.")] = 0,
+    sort: Annotated[str, typer.Option(help="confidence, margin, coherence, length, position.")] = (
+        "confidence"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """List misclassified examples, most confident first."""
+    store = open_database(database)
+    condition = f"wrong {where}".strip()
+    frame = store.examples(
+        condition, run=run, sort=sort, descending=sort != "position", limit=limit, offset=offset
+    )
+    layer = store.run(run)["recommended"] if layer is None else layer
+    words = store.top_words(frame["example"].tolist(), layer, run=run) if len(frame) else []
+    rows = [{**row, "words": found} for row, found in zip(records(frame), words, strict=True)]
+    total = store.count(condition, run=run)
+    if as_json:
+        print_json({"total": total, "rows": rows})
+        return
+    for row in rows:
+        row["words"] = " ".join(word["word"] for word in row["words"][:3])
+    show(rows, ["id", "gold", "predicted", "confidence", "words", "text"])
+    print(f"{len(rows)} of {total} misclassified examples.")
+
+
+def tokens(
+    database: Database = None,
+    run: RunOption = None,
+    where: Where = "",
+    layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
+    predicted: Annotated[str | None, typer.Option("--class", help="Predicted class.")] = None,
+    minimum: Annotated[int, typer.Option(min=1, help="Examples a word must be in.")] = 5,
+    limit: Annotated[int, typer.Option(min=1, help="Words to print.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show the salient words of a slice by predicted class."""
+    from saliency_core.aggregate import word_table
+
+    store = open_database(database)
+    layer = store.run(run)["recommended"] if layer is None else layer
+    frame = word_table(store, layer, where, run=run, by_class=True, minimum=minimum)
+    if predicted is not None:
+        names = store.run(run)["label_names"]
+        if predicted not in names:
+            raise UserError(
+                f"--class {predicted!r} is not a label; choose from {', '.join(names)}."
+            )
+        frame = frame[frame["class"] == predicted]
+    rows = records(frame.head(limit))
+    if as_json:
+        print_json({"layer": layer, "examples": store.count(where, run=run), "words": rows})
+        return
+    columns = ["word", "class", "examples", "mean_share", "low", "high", "total_share", "top3_rate"]
+    show(rows, columns, f"Layer {layer}")

@@ -1,0 +1,55 @@
+"""`dashboard` and `demo`: open the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saliency_core.cli.terminal import Bar, Database, Quiet, progress_bar
+from saliency_core.paths import default_database, demo_folder
+
+
+def dashboard(
+    database: Database = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8501,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only serve.")] = False,
+) -> None:
+    """Open the dashboard on 127.0.0.1."""
+    from saliency_core.serve import serve
+
+    serve(database or default_database(), port=port, open_browser=not no_browser)
+
+
+def demo(
+    folder: Annotated[Path | None, typer.Option(help="Where it is built.")] = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8501,
+    no_dashboard: Annotated[
+        bool, typer.Option("--no-dashboard", help="Build and audit only.")
+    ] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only serve.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build the embedded demonstration, audit it and open the dashboard."""
+    from saliency_core.audit import AuditOptions
+    from saliency_core.audit import audit as run_audit
+    from saliency_core.demo import build_demo
+
+    folder = folder or demo_folder()
+    database = folder / "demo.sqlite"
+    with progress_bar(quiet) as bar:
+        progress = Bar(bar)
+        built = build_demo(folder, progress=progress)
+        options = AuditOptions(
+            text_column="text", label_column="label", id_column="id", lm_head=str(built.lm_head)
+        )
+        result = run_audit(
+            str(built.model), str(built.dataset), db=database, options=options, progress=progress
+        )
+    if not quiet:
+        print(result.sentence())
+    if not no_dashboard:
+        from saliency_core.serve import serve
+
+        serve(database, port=port, open_browser=not no_browser)

@@ -1,0 +1,124 @@
+"""What every command shares: options, tables, JSON and the progress bar."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from saliency_core.errors import UserError
+from saliency_core.paths import default_database
+
+errors_to = Console(stderr=True)
+
+Database = Annotated[
+    Path | None, typer.Option("--db", help="The SQLite file (default: cache/saliency.sqlite).")
+]
+RunOption = Annotated[int | None, typer.Option("--run", help="Run number (default: the newest).")]
+Where = Annotated[str, typer.Option(help='A slice, e.g. "wrong confidence>0.9 word:people".')]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+
+
+def existing(database: Path | None) -> Path:
+    """Return the database to read; say how to make one where there is none."""
+    path = database or default_database()
+    if not path.is_file():
+        raise UserError(
+            f"There is no database at {path}. Make one with "
+            f"`python -m saliency_core audit MODEL DATASET --db {path}`."
+        )
+    return path
+
+
+def open_database(database: Path | None) -> Any:
+    """Return the store to read; the commands that only read never load torch."""
+    from saliency_core.store import open_store
+
+    return open_store(existing(database))
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object; NaN is not JSON, so it becomes null."""
+    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Turn numpy scalars, NaN and nested containers into what JSON knows."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and value != value:
+        return None
+    return value
+
+
+def records(frame) -> list[dict]:
+    """Return a frame's rows as dictionaries."""
+    return [plain(row) for row in frame.to_dict("records")]
+
+
+def show(rows: list[dict], columns: list[str], title: str | None = None) -> None:
+    """Print rows as a table; text from the data is never taken for markup."""
+    from rich.text import Text
+
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def progress_bar(quiet: bool) -> Progress:
+    """Return the progress bar of every long command: rate and time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=errors_to,
+        disable=quiet,
+        transient=False,
+    )
+
+
+class Bar:
+    """Feeds a rich progress bar from the audit's progress callback."""
+
+    def __init__(self, bar: Progress) -> None:
+        """Feed `bar`."""
+        self.bar = bar
+        self.tasks: dict[str, int] = {}
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Show that `done` of `total` steps of a stage are finished."""
+        if stage not in self.tasks:
+            self.tasks[stage] = self.bar.add_task(stage, total=total, rate="", completed=done)
+            return
+        task = self.bar.tasks[self.tasks[stage]]
+        rate = f"{task.speed:.0f}/s" if task.speed else ""
+        self.bar.update(task.id, completed=done, total=total, rate=rate)
