@@ -1,6 +1,10 @@
 """What all tests share."""
 
+import json
 import os
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,3 +19,22 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real models and datasets are not at {folder}")
     return folder
+
+
+@dataclass(frozen=True)
+class BuiltDemo:
+    """The embedded demonstration, built and audited by the command a newcomer runs."""
+
+    folder: Path
+    database: Path
+    rows: list[dict]
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> BuiltDemo:
+    """Build the demonstration once for all slow tests that look at it."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "saliency_core", "demo", "--no-dashboard", "--quiet"]
+    subprocess.run([*command, "--folder", str(folder)], check=True, cwd=Path(__file__).parents[1])
+    lines = (folder / "messages.jsonl").read_text(encoding="utf-8").splitlines()
+    return BuiltDemo(folder, folder / "demo.sqlite", [json.loads(line) for line in lines])

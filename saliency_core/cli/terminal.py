@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,8 @@ from saliency_core.errors import UserError
 from saliency_core.paths import default_database
 
 errors_to = Console(stderr=True)
+WIDTH_OF_FILES = 140
+"""Characters a line where the output is no terminal."""
 
 Database = Annotated[
     Path | None, typer.Option("--db", help="The SQLite file (default: cache/saliency.sqlite).")
@@ -77,18 +80,19 @@ def show(rows: list[dict], columns: list[str], title: str | None = None) -> None
     from rich.text import Text
 
     table = Table(title=title)
+    columns = [name for name in columns if any(row.get(name) is not None for row in rows)]
     for column in columns:
-        table.add_column(column)
+        table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES).print(table)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.3g}"
     return str(value)
 
 

@@ -1,0 +1,224 @@
+"""The embedded demonstration: generated messages with planted flaws, a small BERT trained on them.
+
+The model is first trained as a masked language model, so that it owns a real LM head, and then as
+a classifier. Nothing is downloaded; the data are the same every time.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from saliency_core.demo_messages import LABELS, Message, audited_messages, training_messages
+
+VERSION = 1
+"""Raise it when the generated data or the training changes: older folders are then rebuilt."""
+TRAINING_MESSAGES = 3000
+AUDITED_MESSAGES = 1000
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+MAXIMUM_TOKENS = 96
+BATCH = 32
+LANGUAGE_MODEL_EPOCHS = 7
+CLASSIFIER_EPOCHS = 3
+IGNORED = -100
+"""The label that the cross entropy of transformers leaves out."""
+
+transformers.utils.logging.disable_progress_bar()
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where the parts of a built demonstration lie."""
+
+    model: Path
+    lm_head: Path
+    dataset: Path
+    train: Path
+
+
+def build_demo(folder: Path, progress: Progress | None = None) -> Demo:
+    """Generate the messages and train the model, or return what an earlier call built.
+
+    Args:
+        folder: where everything is written; made where it is missing.
+        progress: called with (stage, done, total).
+    """
+    demo = Demo(
+        model=folder / "classifier",
+        lm_head=folder / "language-model",
+        dataset=folder / "messages.jsonl",
+        train=folder / "training-messages.jsonl",
+    )
+    stamp = folder / "built.json"
+    if stamp.is_file() and json.loads(stamp.read_text()).get("version") == VERSION:
+        return demo
+    folder.mkdir(parents=True, exist_ok=True)
+    training = training_messages(TRAINING_MESSAGES)
+    _write(demo.train, training)
+    _write(demo.dataset, audited_messages(AUDITED_MESSAGES))
+    torch.manual_seed(0)
+    tokenizer = _train_tokenizer([message.text for message in training])
+    encoded = [
+        torch.tensor(ids) for ids in tokenizer([message.text for message in training])["input_ids"]
+    ]
+    progress = progress or _silent
+    language_model = _train_language_model(tokenizer, encoded, progress)
+    language_model.save_pretrained(demo.lm_head)
+    tokenizer.save_pretrained(demo.lm_head)
+    labels = torch.tensor([LABELS.index(message.label) for message in training])
+    classifier = _train_classifier(language_model, encoded, labels, progress)
+    classifier.save_pretrained(demo.model)
+    tokenizer.save_pretrained(demo.model)
+    stamp.write_text(json.dumps({"version": VERSION}))
+    return demo
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    """Show no progress."""
+
+
+def _write(path: Path, messages: list[Message]) -> None:
+    """Write one JSON line a message."""
+    lines = (json.dumps(message.row(), ensure_ascii=False) for message in messages)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+    """Return a lower-casing WordPiece tokenizer whose vocabulary comes from the texts."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=1200, special_tokens=SPECIAL_TOKENS)
+    )
+    tokenizer.post_processor = processors.BertProcessing(
+        ("[SEP]", tokenizer.token_to_id("[SEP]")), ("[CLS]", tokenizer.token_to_id("[CLS]"))
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=MAXIMUM_TOKENS,
+    )
+
+
+def _train_language_model(
+    tokenizer: PreTrainedTokenizerFast, encoded: list[Tensor], progress: Progress
+) -> BertForMaskedLM:
+    """Return a BERT trained to fill in masked tokens."""
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=256,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        max_position_embeddings=MAXIMUM_TOKENS,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = BertForMaskedLM(config)
+
+    def loss_of(rows: list[int]) -> Tensor:
+        ids, attention = _pad([encoded[row] for row in rows], tokenizer.pad_token_id)
+        masked, labels = _mask(ids, attention.bool(), tokenizer)
+        return model(input_ids=masked, attention_mask=attention, labels=labels).loss
+
+    _train(model, loss_of, encoded, LANGUAGE_MODEL_EPOCHS, 3e-3, "language model", progress)
+    return model
+
+
+def _train_classifier(
+    language_model: BertForMaskedLM, encoded: list[Tensor], labels: Tensor, progress: Progress
+) -> BertForSequenceClassification:
+    """Return a classifier of the four classes that starts from the language model."""
+    config = copy.deepcopy(language_model.config)
+    config.id2label = dict(enumerate(LABELS))
+    config.label2id = {label: index for index, label in enumerate(LABELS)}
+    model = BertForSequenceClassification(config)
+    # The pooler alone is new: a masked language model has none.
+    model.bert.load_state_dict(language_model.bert.state_dict(), strict=False)
+
+    def loss_of(rows: list[int]) -> Tensor:
+        ids, attention = _pad([encoded[row] for row in rows], config.pad_token_id)
+        return model(input_ids=ids, attention_mask=attention, labels=labels[rows]).loss
+
+    _train(model, loss_of, encoded, CLASSIFIER_EPOCHS, 5e-4, "classifier", progress)
+    return model
+
+
+def _train(
+    model: torch.nn.Module,
+    loss_of: Callable[[list[int]], Tensor],
+    encoded: list[Tensor],
+    epochs: int,
+    learning_rate: float,
+    stage: str,
+    progress: Progress,
+) -> None:
+    """Train with AdamW and a one-cycle learning rate."""
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
+    steps = epochs * -(-len(encoded) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
+    batches = (rows for _ in range(epochs) for rows in _batches(encoded))
+    for step, rows in enumerate(batches, start=1):
+        loss = loss_of(rows)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        progress(f"training the {stage}", step, steps)
+    model.eval()
+
+
+def _batches(encoded: list[Tensor]) -> Iterator[list[int]]:
+    """Yield the rows of an epoch in batches of like length, which wastes little on padding."""
+    order = torch.randperm(len(encoded)).tolist()
+    pool = 8 * BATCH
+    for start in range(0, len(order), pool):
+        rows = sorted(order[start : start + pool], key=lambda row: len(encoded[row]))
+        batches = [rows[first : first + BATCH] for first in range(0, len(rows), BATCH)]
+        for chosen in torch.randperm(len(batches)).tolist():
+            yield batches[chosen]
+
+
+def _pad(rows: list[Tensor], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """Return token ids and attention mask, both (batch, token)."""
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_token_id)
+    return ids, (ids != pad_token_id).long()
+
+
+def _mask(ids: Tensor, real: Tensor, tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+    """Return masked ids and labels (batch, token): 30 % chosen, of them 70 % masked, 10 % random.
+
+    The scheme of Devlin et al. 2019, section 3.1, with twice the tokens chosen and more of them
+    left as they are: a short training then already decodes its own tokens.
+    """
+    special = torch.isin(ids, torch.tensor(tokenizer.all_special_ids))
+    chosen = (torch.rand(ids.shape) < 0.3) & real & ~special
+    labels = torch.where(chosen, ids, IGNORED)
+    dice = torch.rand(ids.shape)
+    masked = torch.where(chosen & (dice < 0.7), tokenizer.mask_token_id, ids)
+    random_ids = torch.randint(len(SPECIAL_TOKENS), len(tokenizer), ids.shape)
+    return torch.where(chosen & (dice >= 0.9), random_ids, masked), labels
