@@ -3,7 +3,7 @@ import streamlit as st
 from app_pages import context
 from saliency_core import painting
 
-ROWS = 50
+ROWS, PAINTED = 50, 20
 
 store, run, facts = context.opened()
 st.title("Errors")
@@ -70,12 +70,12 @@ frame = store.examples(
     offset=(page - 1) * ROWS,
 )
 words = store.top_words(frame["example"].tolist(), layer, run=run)
-table = frame[["id", "gold", "predicted", "confidence", "length", "text"]].assign(
+table = frame.assign(
     words=[
         ", ".join(w["word"] for w in sorted(found, key=lambda w: -w["score"])[:3])
         for found in words
     ]
-)
+)[["gold", "predicted", "confidence", "words", "text", "length", "id"]]
 # The key holds page and filter: a selected row must never mean another example after paging.
 event = st.dataframe(
     table,
@@ -94,15 +94,9 @@ if selected and selected[0] < len(frame):
     chosen = str(frame.iloc[selected[0]]["id"])
     st.switch_page("app_pages/example.py", query_params={"id": chosen, "where": where})
 
-st.caption(f"Painted at layer {layer}: orange speaks for the predicted class, blue against it.")
-rows = [
-    f"<p><small>{painting.html.escape(str(row.gold))} → "
-    f"{painting.html.escape(str(row.predicted))} · {row.confidence:.3f}</small></p>"
-    + painting.paint(
-        row.text,
-        [word for word in found if word["side"] == 0],
-        painting.scale_of([word["score"] for word in found]),
-    )
-    for row, found in zip(frame.head(20).itertuples(), words, strict=False)
-]
-st.html(painting.STYLE + "".join(rows))
+st.caption(
+    f"The first {PAINTED} painted at layer {layer}: orange speaks for the predicted class, blue "
+    "against it; full colour is the strongest word of the row."
+)
+shown = frame.head(PAINTED)
+st.html(painting.paint_rows(shown.to_dict("records"), words[: len(shown)]))

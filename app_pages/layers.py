@@ -18,7 +18,9 @@ evaluated = layers["comprehensiveness"].notna().any()
 reason = "the highest comprehensiveness" if evaluated else "the highest coherence"
 sentence = f"Read layer **{recommended}** first: it has {reason}."
 if equals:
-    sentence += f" Layers {', '.join(map(str, equals))} can't be told from it (intervals overlap)."
+    names = ", ".join(map(str, equals))
+    sentence += f" Within the intervals, {'layer' if len(equals) == 1 else 'layers'} {names} "
+    sentence += f"{'does' if len(equals) == 1 else 'do'} as well."
 st.markdown(sentence)
 if layers["coherence"].isna().all():
     st.info("Only one class was predicted, so coherence is undefined.")
@@ -30,4 +32,4 @@ for column, title in COLUMNS.items():
             alt=f"{column} by layer",
         )
 st.caption("Whiskers are 95 % bootstrap intervals; the dashed line is pointing at every word.")
-st.dataframe(layers, hide_index=True)
+st.dataframe(layers.dropna(axis="columns", how="all"), hide_index=True)

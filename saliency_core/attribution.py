@@ -12,7 +12,7 @@ from torch import Tensor
 
 from saliency_core.decoding import decode, decoding_weights
 from saliency_core.errors import UserError
-from saliency_core.models import Classifier, Encoding
+from saliency_core.models import Classifier, Encoding, token_batches
 from saliency_core.records import AuditedExample, Example, Saliency
 from saliency_core.saliency import embeddings_on_path, path_maps
 from saliency_core.words import words_of
@@ -102,6 +102,25 @@ class Attributor:
         return BatchMaps(
             saliency, maps.local, pooled, maps.norm, maps.explained, maps.logits, maps.weights, own
         )
+
+    def saliency_maps(
+        self, encodings: Sequence[Encoding], batch_tokens: int
+    ) -> list[list[np.ndarray]]:
+        """Return S of the first target: (layer, example) arrays of (token,), without specials."""
+        maps: list[list[np.ndarray]] = [
+            [np.empty(0)] * len(encodings) for _ in range(self.classifier.info.layers + 1)
+        ]
+        order = np.argsort([len(encoding.input_ids) for encoding in encodings], kind="stable")
+        lengths = [len(encodings[row].input_ids) for row in order]
+        for places in token_batches(lengths, batch_tokens):
+            rows = [int(order[place]) for place in places]
+            found = self.maps([encodings[row] for row in rows], [None] * len(rows))
+            saliency = found.saliency[0].float().cpu().numpy()  # (layer, batch, token)
+            own = found.own.cpu().numpy()
+            for place, row in enumerate(rows):
+                for layer, scores in enumerate(saliency[:, place][:, own[place]]):
+                    maps[layer][row] = scores
+        return maps
 
     @torch.no_grad()
     def _decoded(

@@ -24,7 +24,8 @@ from saliency_core.data import Dataset, load_examples
 from saliency_core.errors import UserError
 from saliency_core.labels import check_label_order, map_labels
 from saliency_core.layers import LayerCoherence, decodability, recommend, with_values
-from saliency_core.records import AuditedExample, Example, RunSettings
+from saliency_core.records import AuditedExample, Example, LayerSummary, RunSettings
+from saliency_core.store import open_store, open_writer
 
 BLOCK = 2048
 """Examples planned together: enough for batches of like length, small enough to hold."""
@@ -233,8 +234,6 @@ class _Audit:
         """Audit everything that is missing; see `audit`."""
         if self.options.dry_run:
             return self._dry_run()
-        from saliency_core.store import open_store, open_writer
-
         started = time.perf_counter()
         self.db.parent.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1, "store") as store_thread:
@@ -246,7 +245,8 @@ class _Audit:
                 ).result()
                 self._audit_blocks(run, writer, store_thread)
                 seconds = time.perf_counter() - started
-                store_thread.submit(self._finish, run, writer, seconds).result()
+                if self.computed or not self._is_summarised(run):
+                    store_thread.submit(self._finish, run, writer, seconds).result()
             finally:
                 store_thread.submit(context.__exit__, None, None, None).result()
         return AuditResult(
@@ -335,6 +335,17 @@ class _Audit:
         gold = [self._gold(example) for example in examples]
         return self.attributor.audit(examples, encodings, gold)
 
+    def _is_summarised(self, run: int) -> bool:
+        """Tell whether an earlier call already summarised all that this one would."""
+        store = open_store(self.db)
+        evaluated = store.layers(run=run)["comprehensiveness"].notna().any()
+        return store.run(run)["status"] == "finished" and (
+            evaluated or not self._evaluates_layers()
+        )
+
+    def _evaluates_layers(self) -> bool:
+        return self.options.evaluate and self.classifier.info.task != "regression"
+
     def _finish(self, run: int, writer: Any, seconds: float) -> None:
         """Summarise the layers of a run and mark it finished."""
         sample = [example for example in self.survey.sample if example.text.strip()]
@@ -354,9 +365,33 @@ class _Audit:
             zero_line=[coherence.zero_line(encodings, predicted)] * coherence.layers,
             decodability=decodability(self.classifier, encodings, seed),
         )
-        recommended, equals = recommend(layers)
+        intervals = None
+        if self._evaluates_layers():
+            layers, intervals = self._evaluate(layers, encodings)
+        recommended, equals = recommend(layers, intervals)
         writer.set_coherence(run, coherence.of_examples(writer.explanations(run)))
         writer.finish_run(run, layers, recommended, equals, seconds, self._warnings())
+
+    def _evaluate(
+        self, layers: list[LayerSummary], encodings: list[Any]
+    ) -> tuple[list[LayerSummary], list[tuple[float, float]]]:
+        """Return the layers with their faithfulness, and the intervals of comprehensiveness."""
+        from saliency_core.attribution import Attributor
+        from saliency_core.faithfulness import faithfulness, mean_interval
+
+        self.progress("evaluating layers", 0, len(encodings))
+        readable = [encoding for encoding in encodings if not encoding.special.all()]
+        attributor = Attributor(self.classifier, steps=self.options.steps)
+        maps = attributor.saliency_maps(readable, self.batch_tokens)  # (layer, example)
+        found = faithfulness(self.classifier, readable, maps)
+        self.progress("evaluating layers", len(encodings), len(encodings))
+        intervals = [mean_interval(row.comprehensiveness, self.options.seed) for row in found]
+        layers = with_values(
+            layers,
+            comprehensiveness=[mean for mean, _, _ in intervals],
+            sufficiency=[float(row.sufficiency.mean()) for row in found],
+        )
+        return layers, [(low, high) for _, low, high in intervals]
 
     def _dry_run(self) -> AuditResult:
         """Time one block's worth of batches and estimate the whole; nothing is stored."""

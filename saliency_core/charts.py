@@ -35,7 +35,7 @@ def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.LayerChart:
         alt.selection_point("cell", fields=["gold", "predicted"], clear="dblclick")
     )
     numbers = base.mark_text(color="#111").encode(text="count:Q")
-    return (cells + numbers).properties(height=max(180, min(640, 46 * len(labels))))
+    return (cells + numbers).properties(height=max(260, min(700, 52 * len(labels))))
 
 
 def confidence(values: np.ndarray, right: np.ndarray) -> alt.Chart:
@@ -131,7 +131,7 @@ def word_bars(table: pd.DataFrame, value: str, title: str) -> alt.LayerChart:
     """Return words as bars with their 95 % interval (`low`, `high`)."""
     order = table["word"].tolist()
     base = alt.Chart(table).encode(
-        y=alt.Y("word:N", sort=order, title=None, axis=alt.Axis(labelLimit=160))
+        y=alt.Y("word:N", sort=order, title=None, axis=alt.Axis(labelLimit=160, labelOverlap=False))
     )
     bars = base.mark_bar().encode(
         x=alt.X(f"{value}:Q", title=title),

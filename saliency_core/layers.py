@@ -128,29 +128,43 @@ def decodability(classifier: Classifier, encodings: Sequence[Encoding], seed: in
     return np.array([np.concatenate(found).mean() if found else np.nan for found in chances])
 
 
-def recommend(layers: Sequence[LayerSummary]) -> tuple[int, list[int]]:
+def recommend(
+    layers: Sequence[LayerSummary],
+    comprehensiveness: Sequence[tuple[float, float]] | None = None,
+) -> tuple[int, list[int]]:
     """Return the layer to read first and those that equal it (METHOD section 4).
 
     Of the layers whose coherence is above the zero line the one of highest comprehensiveness
-    where that was evaluated; else the one of highest coherence. Layers whose coherence interval
-    overlaps its own are its equals.
+    where that was evaluated; else the one of highest coherence. Layers whose interval of that
+    measure overlaps its own are its equals.
+
+    Args:
+        layers: what is known of every layer.
+        comprehensiveness: 95 % interval (low, high) of every layer where it was evaluated.
     """
     above = [row for row in layers if row.coherence is not None and _above_zero(row)]
-    evaluated = [row for row in above or layers if row.comprehensiveness is not None]
     coherent = [row for row in layers if row.coherence is not None]
-    if evaluated:
-        best = max(evaluated, key=lambda row: row.comprehensiveness)
+    intervals = {row.layer: (row.low, row.high) for row in layers if row.low is not None}
+    if comprehensiveness is not None:
+        intervals = dict(enumerate(comprehensiveness))
+        best = max(above or layers, key=lambda row: row.comprehensiveness).layer
+        eligible = {row.layer for row in above or layers}
     elif coherent:
-        best = max(coherent, key=lambda row: row.coherence)
+        best = max(coherent, key=lambda row: row.coherence).layer
+        eligible = {row.layer for row in coherent}
     else:
-        best = layers[max(len(layers) - 2, 0)]
+        # One predicted class only: the last block puts all gradient on the classifier's token.
+        return layers[max(len(layers) - 2, 0)].layer, []
     equals = [
-        row.layer
-        for row in layers
-        if row.layer != best.layer and None not in (row.low, best.low)
-        and row.low <= best.high and best.low <= row.high
-    ]  # fmt: skip
-    return best.layer, equals
+        layer
+        for layer in sorted(eligible - {best})
+        if layer in intervals and best in intervals and _overlap(intervals[layer], intervals[best])
+    ]
+    return best, equals
+
+
+def _overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] <= other[1] and other[0] <= one[1]
 
 
 def _above_zero(row: LayerSummary) -> bool:

@@ -18,6 +18,10 @@ STYLE = (
     "<style>.painted{line-height:2.0;overflow-wrap:anywhere;white-space:pre-wrap;margin:.1em 0}"
     ".painted span{border-radius:3px;padding:1px 0}"
     ".painted .cut{opacity:.45;font-style:italic}"
+    ".rows>div{display:grid;grid-template-columns:13rem 1fr;gap:0 1rem;padding:.35rem 0;"
+    "border-top:1px solid color-mix(in srgb,currentColor 15%,transparent)}"
+    ".rows .about{font-size:.85em;line-height:1.5;padding-top:.25rem;overflow-wrap:anywhere}"
+    "@media(max-width:640px){.rows>div{grid-template-columns:1fr}}"
     + "".join(
         f".painted .s{step}{{background:{background};color:{foreground}}}"
         for step, (background, foreground) in enumerate(zip(BACKGROUND, FOREGROUND, strict=True))
@@ -63,6 +67,32 @@ def paint(text: str, words: Iterable[dict[str, Any]], scale: float, seen: int | 
     else:
         pieces.append(html.escape(text[at:]))
     return f"<p class='painted' dir='auto'>{''.join(pieces)}</p>"
+
+
+def paint_rows(rows: Iterable[dict[str, Any]], words: Iterable[list[dict[str, Any]]]) -> str:
+    """Return one painted row an example: what it is on the left, its text on the right.
+
+    Args:
+        rows: dicts with text, pair, gold, predicted and confidence.
+        words: the salient words of each, as `Store.top_words` gives them.
+    """
+    pieces = [STYLE, "<div class='rows'>"]
+    for row, found in zip(rows, words, strict=True):
+        scale = scale_of([word["score"] for word in found])
+        gold = html.escape(str(row["gold"] or "no label"))
+        predicted = html.escape(str(row["predicted"] or "failed"))
+        texts = [row["text"], row["pair"] or ""]
+        painted = "".join(
+            paint(text, [word for word in found if word["side"] == side], scale)
+            for side, text in enumerate(texts)
+            if text
+        )
+        pieces.append(
+            f"<div><div class='about'>{gold} → <b>{predicted}</b><br>"
+            f"confidence {row['confidence']:.3f}</div><div>{painted}</div></div>"
+        )
+    pieces.append("</div>")
+    return "".join(pieces)
 
 
 def scale_of(scores: Sequence[float]) -> float:

@@ -1,0 +1,61 @@
+"""Takes the screenshots of the documentation, and a full set to look at after a change.
+
+`python -m docs.make_screenshots` takes those of docs/images from the demonstration;
+`python -m docs.make_screenshots --db FILE --folder DIR --all` every size and theme of any file.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from urllib.parse import urlencode
+
+from saliency_core.paths import demo_folder
+from tests.browser.driver import chromium, new_page, served, visit
+
+PAGES: dict[str, dict[str, str]] = {
+    "overview": {},
+    "errors": {},
+    "example": {},
+    "layers": {},
+    "words": {},
+}
+VIEWS = {
+    "": {},
+    "-dark": {"dark": True},
+    "-phone": {"width": 390, "height": 844},
+    "-phone-dark": {"width": 390, "height": 844, "dark": True},
+}
+
+
+def main() -> None:
+    """Take the screenshots."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--db", type=Path, default=demo_folder() / "demo.sqlite")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "images")
+    parser.add_argument("--all", action="store_true", help="every size and theme")
+    parser.add_argument("--pages", nargs="*", default=list(PAGES))
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    views = VIEWS if arguments.all else {"": {}}
+    with served(arguments.db.resolve()) as address, chromium() as browser:
+        for suffix, view in views.items():
+            page = new_page(browser, address, **view)
+            for name in arguments.pages:
+                path = "" if name == "overview" else name
+                visit(page, f"{address}/{path}?{urlencode(PAGES[name])}")
+                page.wait_for_timeout(600)
+                # Streamlit scrolls an inner box: the window must be as high as what is in it.
+                height = page.evaluate(
+                    "document.querySelector('[data-testid=stMain]').scrollHeight + 60"
+                )
+                size = page.viewport_size
+                page.set_viewport_size({"width": size["width"], "height": min(height, 4000)})
+                page.wait_for_timeout(300)
+                page.screenshot(path=arguments.folder / f"{name}{suffix}.png")
+                page.set_viewport_size(size)
+            page.close()
+
+
+if __name__ == "__main__":
+    main()

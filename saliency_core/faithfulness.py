@@ -1,0 +1,141 @@
+"""Comprehensiveness, sufficiency and plausibility of saliency maps (METHOD section 7).
+
+Masking the words a map points at should move the prediction (comprehensiveness, higher is
+better); keeping only them should not (sufficiency, lower is better). DeYoung et al. 2020,
+ERASER, equations 1 and 2, averaged over shares of the tokens (AOPC, Samek et al. 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from saliency_core.models import Classifier, Encoding
+
+TOKEN_SHARES = (0.1, 0.2, 0.3)
+"""Shares of the non-special tokens that are masked or kept."""
+BOOTSTRAP_REPEATS = 1000
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """How far one map moves the predicted class's probability, one value an example."""
+
+    comprehensiveness: np.ndarray
+    """(example,) p(text) - p(text without the top tokens), mean over `TOKEN_SHARES`."""
+    sufficiency: np.ndarray
+    """(example,) p(text) - p(top tokens alone), mean over `TOKEN_SHARES`."""
+
+
+def top_positions(scores: np.ndarray, share: float) -> np.ndarray:
+    """Return the positions of the highest scores: `share` of them, at least one; ties by order."""
+    count = max(1, round(share * len(scores)))
+    return np.argsort(-scores, kind="stable")[:count]
+
+
+def faithfulness(
+    classifier: Classifier,
+    encodings: Sequence[Encoding],
+    maps: Sequence[Sequence[np.ndarray]],
+    *,
+    delete: bool = False,
+) -> list[Faithfulness]:
+    """Return comprehensiveness and sufficiency of every map on the same examples.
+
+    Equal perturbed texts are run once, whichever maps and shares led to them.
+
+    Args:
+        classifier: the model under audit.
+        encodings: the examples; each needs a token that is not special.
+        maps: (map, example) arrays of (token,) scores, special tokens left out.
+        delete: take the tokens out instead of replacing them with the mask token.
+
+    Returns:
+        One record a map.
+    """
+    texts: dict[tuple, int] = {}
+    unique: list[Encoding] = []
+
+    def place_of(encoding: Encoding) -> int:
+        key = (encoding.input_ids, encoding.type_ids)
+        if key not in texts:
+            texts[key] = len(unique)
+            unique.append(encoding)
+        return texts[key]
+
+    whole = [place_of(encoding) for encoding in encodings]
+    # (map, example, share, masked or kept)
+    places = np.empty((len(maps), len(encodings), len(TOKEN_SHARES), 2), np.int64)
+    for number, scores_of_examples in enumerate(maps):
+        for row, (encoding, scores) in enumerate(zip(encodings, scores_of_examples, strict=True)):
+            for step, share in enumerate(TOKEN_SHARES):
+                top = np.zeros(len(scores), bool)
+                top[top_positions(scores, share)] = True
+                places[number, row, step, 0] = place_of(
+                    without(encoding, top, classifier.blank_token_id, delete)
+                )
+                places[number, row, step, 1] = place_of(
+                    without(encoding, ~top, classifier.blank_token_id, delete)
+                )
+    logits = classifier.logits(unique)
+    probabilities = classifier.probabilities(logits)
+    predicted = logits[whole].argmax(-1)
+    before = probabilities[whole, predicted]  # (example,)
+    after = probabilities[places, predicted[None, :, None, None]]
+    change = (before[None, :, None, None] - after).mean(2)  # (map, example, masked or kept)
+    return [Faithfulness(own[:, 0], own[:, 1]) for own in change]
+
+
+def without(encoding: Encoding, chosen: np.ndarray, blank_id: int, delete: bool) -> Encoding:
+    """Return the encoding with the chosen tokens replaced by the blank token, or deleted.
+
+    Args:
+        encoding: one text or pair.
+        chosen: (token,) bool over the tokens that are not special.
+        blank_id: id of the token that says nothing.
+        delete: take them out.
+    """
+    drop = np.zeros(len(encoding.input_ids), bool)
+    drop[np.flatnonzero(~encoding.special)[chosen]] = True
+    if not delete:
+        ids = np.where(drop, blank_id, encoding.input_ids)
+        return replace(encoding, input_ids=tuple(ids.tolist()))
+    types = encoding.type_ids
+    return replace(
+        encoding,
+        input_ids=tuple(np.array(encoding.input_ids)[~drop].tolist()),
+        special=encoding.special[~drop],
+        spans=encoding.spans[~drop],
+        sides=encoding.sides[~drop],
+        type_ids=None if types is None else tuple(np.array(types)[~drop].tolist()),
+    )
+
+
+def average_precision(scores: np.ndarray, rationale: np.ndarray) -> float:
+    """Return the area under precision and recall of scores against human rationale tokens.
+
+    Args:
+        scores: (token,) saliency.
+        rationale: (token,) bool, True where annotators marked the token.
+
+    Returns:
+        Mean precision at the rank of every marked token; NaN where none is marked.
+    """
+    ranked = rationale[np.argsort(-scores, kind="stable")]
+    if not ranked.any():
+        return float("nan")
+    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    return float(precision[ranked].mean())
+
+
+def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Return the mean over examples and its 95 % bootstrap interval (seeded)."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan"), float("nan"), float("nan")
+    draw = np.random.default_rng(seed)
+    means = values[draw.integers(0, len(values), (BOOTSTRAP_REPEATS, len(values)))].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)
