@@ -24,8 +24,26 @@ def databases() -> list[str]:
     return [str(default), *beside]
 
 
+KEPT = ("layer", "where")
+"""What a view keeps when one page leads to another."""
+
+
+def go_to(page: str, **values: object) -> None:
+    """Switch to another page with values for its widgets.
+
+    The values travel in the session, because Streamlit refuses query parameters that a widget of
+    the current page is bound to; `sidebar` puts them into the widgets and the address.
+    """
+    kept = {key: st.session_state[key] for key in KEPT if key in st.session_state}
+    st.session_state["arriving"] = kept | values
+    st.switch_page(f"app_pages/{page}.py", query_params={})
+
+
 def sidebar() -> None:
     """Let the user choose file and run; both are in the URL."""
+    for key, value in st.session_state.pop("arriving", {}).items():
+        st.query_params[key] = str(value)
+        st.session_state[key] = value
     with st.sidebar:
         files = databases()
         st.selectbox(
@@ -105,10 +123,13 @@ def quote(term: str, value: str) -> str:
 def layer_slider(facts: dict, key: str) -> int:
     """Let the user choose a layer, starting at the recommended one; it is in the URL."""
     recommended = facts["recommended"] if facts["recommended"] is not None else facts["layers"]
+    layers = list(range(facts["layers"] + 1))
+    unset = key not in st.session_state and key not in st.query_params
+    if unset or st.session_state.get(key, recommended) not in layers:
+        st.session_state[key] = recommended
     return st.select_slider(
         "Layer",
-        list(range(facts["layers"] + 1)),
-        value=recommended,
+        layers,
         key=key,
         bind="query-params",
         help=f"0 is the embeddings, {facts['layers']} the last block; recommended: {recommended}.",

@@ -92,7 +92,7 @@ event = st.dataframe(
 selected = event["selection"]["rows"]
 if selected and selected[0] < len(frame):
     chosen = str(frame.iloc[selected[0]]["id"])
-    st.switch_page("app_pages/example.py", query_params={"id": chosen, "where": where})
+    context.go_to("example", id=chosen, where=where)
 
 st.caption(
     f"The first {PAINTED} painted at layer {layer}: orange speaks for the predicted class, blue "

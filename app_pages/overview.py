@@ -42,7 +42,7 @@ with left:
                 context.quote(term, str(cells[0][term])) for term in ("gold", "predicted")
             )
             st.session_state.pop("confusion", None)
-            st.switch_page("app_pages/errors.py", query_params={"where": where})
+            context.go_to("errors", where=where)
     else:
         st.info("The dataset has no labels, so right and wrong are unknown.")
 with middle:

@@ -14,8 +14,11 @@ MAX_CONFUSION_CLASSES = 30
 def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.LayerChart:
     """Return the confusion matrix; cells are selectable as `cell` with gold and predicted."""
     rows = counts.copy()
+    if len(labels) <= MAX_CONFUSION_CLASSES:
+        every = pd.MultiIndex.from_product([labels, labels], names=["gold", "predicted"])
+        rows = rows.set_index(["gold", "predicted"]).reindex(every, fill_value=0).reset_index()
     rows["right"] = rows["gold"] == rows["predicted"]
-    rows["share"] = rows["count"] / rows.groupby("gold")["count"].transform("sum")
+    rows["share"] = rows["count"] / rows.groupby("gold")["count"].transform("sum").clip(lower=1)
     rows["tone"] = rows["share"].where(~rows["right"], -rows["share"])
     if len(labels) > MAX_CONFUSION_CLASSES:
         wrong = rows[~rows["right"]].nlargest(60, "count")

@@ -1,0 +1,138 @@
+"""What people click, in a real browser, on the demonstration's audit."""
+
+import re
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+
+from saliency_core.demo_messages import SHORTCUT
+from saliency_core.store import open_store
+from tests.browser.driver import CHROMIUM, chromium, new_page, select_row, served, settle, visit
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address(demo):
+    with served(demo.database) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser, address):
+    opened = new_page(browser, address)
+    yield opened
+    assert not opened.refused, f"the page asked for {opened.refused}"
+    opened.close()
+
+
+def query(page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
+
+
+def shown_id(page) -> str:
+    return page.get_by_label("Id", exact=True).input_value()
+
+
+def test_confusion_cell_to_filtered_table_to_row_to_example(page, address, demo):
+    visit(page, address)
+    chart = page.get_by_test_id("stVegaLiteChart").first
+    marks = chart.locator(".mark-rect path")
+    assert marks.count() == 16
+    label = marks.nth(1).get_attribute("aria-label")
+    found = re.search(r"predicted: (\w+); gold: (\w+)|Predicted: (\w+); Gold: (\w+)", label)
+    predicted, gold = [name for name in found.groups() if name]
+    marks.nth(1).click()
+    page.wait_for_url(re.compile("/errors\\?"))
+    settle(page)
+    where = query(page)["where"]
+    assert where == f"gold:{gold} predicted:{predicted}"
+    store = open_store(demo.database)
+    total = store.count(where)
+    assert page.get_by_text(re.compile(rf"^{total} of 1,000 examples")).is_visible()
+
+    rows = store.examples(where, sort="confidence", descending=True, limit=50)
+    select_row(page, 2)
+    page.wait_for_url(re.compile("/example\\?"))
+    settle(page)
+    assert shown_id(page) == rows["id"].iloc[2] == query(page)["id"]
+    painted = page.locator(".painted")
+    assert painted.first.inner_text().strip() == rows["text"].iloc[2].strip()
+
+
+def test_typed_and_picked_filters_give_the_same_view(page, address):
+    visit(page, f"{address}/errors?where=wrong gold:billing")
+    typed = query(page)["where"]
+    count = page.get_by_text(re.compile(r"of 1,000 examples")).inner_text()
+    visit(page, f"{address}/errors")
+    page.get_by_text("Pick instead of typing").click()
+    page.wait_for_timeout(600)
+    for name, value in (("Answer", "wrong"), ("Gold", "billing")):
+        page.get_by_role("combobox", name=name).first.fill(value)
+        page.get_by_role("option", name=value, exact=True).click()
+        settle(page)
+    page.get_by_role("button", name="Apply").click()
+    settle(page)
+    assert query(page)["where"] == typed == "wrong gold:billing"
+    assert page.get_by_text(re.compile(r"of 1,000 examples")).inner_text() == count
+
+
+def test_a_selected_row_never_opens_another_example_after_paging(page, address, demo):
+    visit(page, f"{address}/errors?where=right")
+    page.get_by_test_id("stPagination").get_by_text("2", exact=True).click()
+    settle(page)
+    select_row(page, 3)
+    page.wait_for_url(re.compile("/example\\?"))
+    settle(page)
+    frame = open_store(demo.database).examples(
+        "right", sort="confidence", descending=True, limit=50, offset=50
+    )
+    assert shown_id(page) == frame["id"].iloc[3]
+
+
+def test_a_pasted_address_restores_example_layer_and_filter(page, address, demo):
+    where = f"wrong word:{SHORTCUT}"
+    frame = open_store(demo.database).examples(where, sort="confidence", descending=True)
+    chosen = frame["id"].iloc[1]
+    visit(page, f"{address}/example?where={where}&id={chosen}&layer=2")
+    assert shown_id(page) == chosen
+    assert page.get_by_text(f"2 of {len(frame)} in the filter").is_visible()
+    assert query(page)["layer"] == "2"
+    page.get_by_role("button", name="Next").click()
+    settle(page)
+    assert shown_id(page) == frame["id"].iloc[2]
+
+
+def test_the_layer_slider_repaints_the_text(page, address):
+    visit(page, f"{address}/example?layer=0")
+    before = page.locator(".painted").first.inner_html()
+    slider = page.get_by_role("slider")
+    slider.focus()
+    slider.press("ArrowRight")
+    settle(page)
+    assert query(page)["layer"] == "1"
+    assert page.locator(".painted").first.inner_html() != before
+
+
+def test_a_filter_that_cannot_be_read_is_explained_and_nothing_breaks(page, address):
+    visit(page, f"{address}/errors?where=wrogn")
+    alert = page.get_by_test_id("stAlert").inner_text()
+    assert "wrogn" in alert and "wrong" in alert
+
+
+def test_an_empty_database_says_how_to_fill_it_on_every_page(browser, tmp_path):
+    with served(tmp_path / "none.sqlite") as url:
+        page = new_page(browser, url)
+        for name in ("", "errors", "example", "layers", "words"):
+            visit(page, f"{url}/{name}")
+            assert page.get_by_text("python -m saliency_core audit").first.is_visible()
+        page.close()
