@@ -339,9 +339,7 @@ class _Audit:
         """Tell whether an earlier call already summarised all that this one would."""
         store = open_store(self.db)
         evaluated = store.layers(run=run)["comprehensiveness"].notna().any()
-        return store.run(run)["status"] == "finished" and (
-            evaluated or not self._evaluates_layers()
-        )
+        return store.is_complete(run) and (evaluated or not self._evaluates_layers())
 
     def _evaluates_layers(self) -> bool:
         return self.options.evaluate and self.classifier.info.task != "regression"

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from saliency_core.errors import UserError
-from saliency_core.store import schema, slices
-from saliency_core.store.writer import now, prepare, transaction
-
-
-@contextmanager
-def _writing(path: str | Path) -> Iterator:
-    """Open an existing file for one short transaction."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no database at {path}.")
-    prepare(path)
-    connection = schema.write_connection(path)
-    try:
-        with transaction(connection, path):
-            yield connection
-    finally:
-        connection.close()
+from saliency_core.store import slices
+from saliency_core.store.access import now, writing
 
 
 def save_slice(path: str | Path, name: str, where: str, note: str = "") -> None:
@@ -32,7 +15,7 @@ def save_slice(path: str | Path, name: str, where: str, note: str = "") -> None:
     if not name:
         raise UserError("A saved slice needs a name.")
     slices.parse(where)
-    with _writing(path) as connection:
+    with writing(path) as connection:
         connection.execute(
             "INSERT INTO slices VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
             " condition = excluded.condition, note = excluded.note",
@@ -42,7 +25,7 @@ def save_slice(path: str | Path, name: str, where: str, note: str = "") -> None:
 
 def delete_slice(path: str | Path, name: str) -> None:
     """Delete a saved slice."""
-    with _writing(path) as connection:
+    with writing(path) as connection:
         if not connection.execute("DELETE FROM slices WHERE name = ?", (name,)).rowcount:
             raise UserError(f"There is no saved slice {name!r}.")
 
@@ -51,7 +34,7 @@ def set_note(
     path: str | Path, run: int, id: str, note: str, proposed_label: str | None = None
 ) -> None:
     """Keep a note and a proposed label for an example; both empty removes them."""
-    with _writing(path) as connection:
+    with writing(path) as connection:
         known = connection.execute(
             "SELECT 1 FROM examples WHERE run = ? AND id = ?", (run, str(id))
         ).fetchone()
@@ -74,7 +57,7 @@ def set_verdict(
     """Keep the analyst's verdict on a word for a class; None removes it."""
     if verdict is not None and verdict not in slices.VERDICTS:
         raise UserError(f"{verdict!r} is not a verdict; choose from {', '.join(slices.VERDICTS)}.")
-    with _writing(path) as connection:
+    with writing(path) as connection:
         if verdict is None:
             connection.execute(
                 "DELETE FROM verdicts WHERE run = ? AND word = ? AND class = ?",

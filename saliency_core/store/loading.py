@@ -26,6 +26,18 @@ def column(connection: sqlite3.Connection, run: int, name: str, chunk: int) -> n
     return columnar.unpack(data)
 
 
+def is_complete(connection: sqlite3.Connection, run: int) -> bool:
+    """Return whether a run is finished and none of its examples waits for a result."""
+    return bool(
+        connection.execute(
+            "SELECT status = 'finished' AND NOT EXISTS"
+            " (SELECT 1 FROM examples e WHERE e.run = r.run AND chunk IS NULL)"
+            " FROM runs r WHERE run = ?",
+            (run,),
+        ).fetchone()[0]
+    )
+
+
 def load_chunk(
     connection: sqlite3.Connection, run: int, number: int, *, scores: bool = True
 ) -> Chunk:

@@ -22,7 +22,9 @@ import pandas as pd
 from saliency_core.errors import UserError
 from saliency_core.store import chunks as columnar
 from saliency_core.store import loading, schema, slices
+from saliency_core.store.access import prepare
 from saliency_core.store.consolidation import read_meta_column
+from saliency_core.store.results import Results
 from saliency_core.store.slices import Term, Value
 from saliency_core.store.wordsums import Postings, Sums, WordSums, chunk_sums
 
@@ -79,7 +81,7 @@ def open_store(path: str | Path) -> Store:
     if found == 0:
         raise UserError(f"{path} is empty; no audit wrote it.")
     if found < schema.FORMAT:
-        schema.migrate(path)
+        prepare(path)
     return Store(path)
 
 
@@ -163,7 +165,7 @@ def _last_places(positions: np.ndarray) -> np.ndarray:
     return order[last]
 
 
-class Store:
+class Store(Results):
     """One file, read-only. Every method takes `run`; None is the newest."""
 
     def __init__(self, path: str | Path) -> None:
@@ -544,6 +546,24 @@ class Store:
             "SELECT name FROM meta_columns WHERE run = ? ORDER BY name", (facts["run"],)
         )
         return named + [name for (name,) in found if name not in named]
+
+    def metadata_values(self, column: str, run: int | None = None) -> np.ndarray:
+        """Return the texts of a metadata column by rising position, as slices compare them.
+
+        An example without the value has an empty text.
+        """
+        index = self._index(self._run(run))
+        found = np.full(len(index.storage_position), "", object)
+        first_of = dict(zip(index.chunks.tolist(), index.first[:-1].tolist(), strict=True))
+        for number, data in self._rows(
+            "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
+            (index.run, f"meta:{column}"),
+        ):
+            values, codes = read_meta_column(data)
+            texts = ["" if value is None else _meta_text(value) for value in values]
+            first = first_of[number]
+            found[first : first + len(codes)] = np.array(texts, object)[codes]
+        return index.from_stored(found)
 
     def slices(self) -> pd.DataFrame:
         """Return the saved slices."""

@@ -7,6 +7,7 @@ none of it.
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from saliency_core.errors import UserError
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-FORMAT = 1
+FORMAT = 2
 """Number of the last migration; a file with a higher one was written by a newer program."""
 
 BUSY_SECONDS = 120.0
@@ -236,20 +237,90 @@ def _first(db: Database) -> None:
     db.execute("INSERT INTO meta VALUES ('format', 1), ('version', 0)")
 
 
+RESULTS = """
+DROP TABLE evaluations;
+
+CREATE TABLE evaluations (
+    evaluation INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    method TEXT NOT NULL,
+    layer INTEGER,
+    comprehensiveness REAL,
+    comprehensiveness_low REAL,
+    comprehensiveness_high REAL,
+    sufficiency REAL,
+    sufficiency_low REAL,
+    sufficiency_high REAL,
+    plausibility REAL,
+    plausibility_low REAL,
+    plausibility_high REAL,
+    examples INTEGER,
+    seed INTEGER,
+    forwards REAL,
+    backwards REAL,
+    seconds REAL,
+    extra TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+CREATE UNIQUE INDEX evaluations_key ON evaluations (run, method, coalesce(layer, -1));
+
+CREATE TABLE kept_tables (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    created TEXT NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (run, name, settings)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tokens (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    layer INTEGER NOT NULL,
+    label INTEGER NOT NULL,
+    word_id INTEGER NOT NULL REFERENCES vocabulary,
+    examples INTEGER NOT NULL,
+    mean_share REAL NOT NULL,
+    total_share REAL NOT NULL,
+    top3_rate REAL NOT NULL,
+    mean_score REAL NOT NULL,
+    PRIMARY KEY (run, layer, label, word_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW token_summary AS
+SELECT r.run, r.model, r.dataset, s.layer, n.name AS class, v.word, s.examples, s.mean_share,
+    s.total_share, s.top3_rate, s.mean_score
+FROM tokens s
+JOIN runs r USING (run)
+JOIN vocabulary v USING (word_id)
+LEFT JOIN labels n ON n.run = s.run AND n.label = s.label;
+"""
+
+
+def _second(db: Database) -> None:
+    """Add results kept with a run; `evaluations` of format 1 was never written to."""
+    for statement in RESULTS.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+    db.execute("UPDATE meta SET value = 2 WHERE key = 'format'")
+
+
 def migrate(path: Path) -> None:
     """Create the file or bring it to the current format, each migration in its transaction."""
     from sqlite_utils import Database, Migrations
 
     migrations = Migrations("saliency_core")
     migrations(name="m001_tables")(_first)
+    migrations(name="m002_results")(_second)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         if not _tables(connection):
             # All three must precede the first table; incremental gives pages back without a copy.
             connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("PRAGMA journal_mode = WAL")
+            use_wal(connection)
+        # Under the write lock: of several processes one migrates, the others find it done.
+        connection.execute("BEGIN IMMEDIATE")
         migrations.apply(Database(connection))
+        connection.commit()
     finally:
         connection.close()
 
@@ -323,6 +394,18 @@ def write_connection(path: Path) -> sqlite3.Connection:
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
     connection.execute("PRAGMA foreign_keys = 1")
-    connection.execute("PRAGMA journal_mode = WAL")
+    use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
+
+
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Let readers read while one writes; SQLite itself does not wait for the lock this takes."""
+    patience = time.monotonic() + BUSY_SECONDS
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > patience:
+                raise
+            time.sleep(0.02)

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,10 @@ from saliency_core.records import (
 )
 from saliency_core.store import chunks as columnar
 from saliency_core.store import consolidation, schema
+from saliency_core.store.access import connect, now, transaction
 from saliency_core.store.chunks import Chunk
 from saliency_core.store.keys import content_key, run_key, text_digest
-from saliency_core.store.loading import column, load_chunk
+from saliency_core.store.loading import column, is_complete, load_chunk
 
 VOCABULARY_CACHE = 200_000
 """Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""
@@ -40,11 +40,6 @@ _PARAMETERS = 900
 """Values of one SQL `IN`; old builds of SQLite allow 999."""
 
 
-def now() -> str:
-    """Return the time as written in the file."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def pieces_of(values: Sequence, size: int = _PARAMETERS) -> Iterator[Sequence]:
     """Cut a sequence for `IN` lists."""
     for start in range(0, len(values), size):
@@ -54,23 +49,6 @@ def pieces_of(values: Sequence, size: int = _PARAMETERS) -> Iterator[Sequence]:
 def marks(values: Sequence) -> str:
     """Return a question mark a value."""
     return ",".join("?" * len(values))
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """Take the write lock, bump the version, commit; undo everything on any error."""
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-    except sqlite3.Error as error:
-        raise UserError(schema.describe(path, error)) from error
 
 
 @contextmanager
@@ -89,8 +67,7 @@ class StoreWriter:
     def __init__(self, path: str | Path) -> None:
         """Open, creating the file and its folder where needed."""
         self.path = Path(path)
-        prepare(self.path)
-        self.connection = schema.write_connection(self.path)
+        self.connection = connect(self.path)
         self._word_ids: dict[str, int] = {}
         self._layers: dict[int, int] = {}
         self._joined: dict[int, consolidation.Progress] = {}
@@ -177,7 +154,7 @@ class StoreWriter:
                 run,
             )
         }
-        new, changed = [], []
+        new, changed, renamed = [], [], []
         stale: dict[int, list[int]] = {}
         for example, text_id, label in zip(examples, text_ids, gold, strict=True):
             row = (text_id, label, example.id, example.label, _metadata(example))
@@ -192,16 +169,18 @@ class StoreWriter:
                 if old[5] is not None:
                     stale.setdefault(old[5], []).append(old[6])
             elif old[:5] != row:
-                self.connection.execute(
-                    "UPDATE examples SET id = ?, label = ?, metadata = ?"
-                    " WHERE run = ? AND position = ?",
-                    (*row[2:], run, example.position),
-                )
+                renamed.append((*row[2:], run, example.position))
         self.connection.executemany(
             "INSERT INTO examples (run, position, text_id, gold, id, label, metadata)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             new,
         )
+        self.connection.executemany(
+            "UPDATE examples SET id = ?, label = ?, metadata = ? WHERE run = ? AND position = ?",
+            renamed,
+        )
+        if changed or renamed:
+            self._forget_tables(run)
         for number, slots in stale.items():
             self.forget(run, number, slots)
         self.connection.executemany(
@@ -211,6 +190,10 @@ class StoreWriter:
             " logits = NULL WHERE run = ? AND position = ?",
             changed,
         )
+
+    def _forget_tables(self, run: int) -> None:
+        """Forget what was computed from other results than the run now has."""
+        self.connection.execute("DELETE FROM kept_tables WHERE run = ?", (run,))
 
     def forget(self, run: int, number: int, slots: list[int]) -> bool:
         """Give up results of a chunk; return whether none is left in it."""
@@ -466,6 +449,7 @@ class StoreWriter:
     def _insert_chunk(self, run: int, chunk: Chunk, predictions: list[tuple]) -> None:
         """Write a chunk and point its examples to it."""
         self.connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
+        self._forget_tables(run)
         self._unjoined[run] = self._unjoined.get(run, 0) + len(chunk.token_ids)
         number = consolidation.next_batch_number(self.connection, run)
         self.write_chunk(run, number, chunk)
@@ -566,6 +550,10 @@ class StoreWriter:
             "SELECT count(*) FROM examples WHERE run = ? AND failure IS NOT NULL", (run,)
         ).fetchone()[0]
 
+    def is_complete(self, run: int) -> bool:
+        """Return whether a run is finished and none of its examples waits for a result."""
+        return is_complete(self.connection, run)
+
     def consolidate(self, run: int) -> None:
         """Join the chunks of batches into large ones, by rising position.
 
@@ -657,7 +645,7 @@ class StoreWriter:
         warnings: Sequence[str],
         extra: dict[str, Any] | None = None,
     ) -> None:
-        """Store the summaries and mark the run as finished."""
+        """Store the summaries and mark the run as finished; `seconds` add up over its calls."""
         self.consolidate(run)
         with self.transaction():
             self.connection.execute("DELETE FROM layers WHERE run = ?", (run,))
@@ -666,7 +654,8 @@ class StoreWriter:
                 [(run, *(_plain(value) for value in asdict(row).values())) for row in layers],
             )
             self.connection.execute(
-                "UPDATE runs SET status = 'finished', recommended = ?, equals = ?, seconds = ?,"
+                "UPDATE runs SET status = 'finished', recommended = ?, equals = ?,"
+                " seconds = coalesce(seconds, 0) + ?,"
                 " warnings = ?, extra = ? WHERE run = ?",
                 (
                     _plain(recommended),
@@ -683,18 +672,6 @@ class StoreWriter:
         """Give free pages back to the file system."""
         # A script is stepped to its end; `execute` would stop after the first page.
         self.connection.executescript("PRAGMA incremental_vacuum;")
-
-
-def prepare(path: Path) -> None:
-    """Create or migrate a file so that it can be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if schema.check(path) < schema.FORMAT:
-            schema.migrate(path)
-    except (sqlite3.Error, OSError) as error:
-        if isinstance(error, sqlite3.Error):
-            raise UserError(schema.describe(path, error)) from error
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _versions() -> dict[str, str]:

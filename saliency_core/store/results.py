@@ -1,0 +1,239 @@
+"""What is computed from a finished run and kept with it: evaluations and tables of any kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saliency_core.errors import UserError
+from saliency_core.store import loading
+from saliency_core.store.access import now, writing
+
+METRICS = ("comprehensiveness", "sufficiency", "plausibility")
+
+EVALUATION_COLUMNS = (
+    "method",
+    "layer",
+    *(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")),
+    "examples",
+    "seed",
+    "forwards",
+    "backwards",
+    "seconds",
+)
+"""Columns of `evaluations`; `layer` is missing for methods that have none."""
+
+_NUMBERS = EVALUATION_COLUMNS[2:]
+
+
+def save_evaluation(path: str | Path, run: int, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Keep faithfulness results of a run, replacing those of the same method and layer.
+
+    Args:
+        path: The file.
+        run: Run number.
+        rows: Keys from `EVALUATION_COLUMNS`; `method` is required, further keys are kept as they
+            are and come back as columns.
+    """
+    values = [_evaluation(row) for row in rows]
+    with writing(path) as connection:
+        _check_run(connection, run)
+        connection.executemany(
+            "DELETE FROM evaluations WHERE run = ? AND method = ? AND layer IS ?",
+            [(run, *row[:2]) for row in values],
+        )
+        names = ", ".join(("run", *EVALUATION_COLUMNS, "extra"))
+        marks = ", ".join("?" * (len(EVALUATION_COLUMNS) + 2))
+        connection.executemany(
+            f"INSERT INTO evaluations ({names}) VALUES ({marks})",
+            [(run, *row) for row in values],
+        )
+
+
+def _evaluation(row: Mapping[str, Any]) -> tuple:
+    if not row.get("method"):
+        raise UserError("An evaluation needs the name of its method.")
+    plain = {str(name): _plain(value) for name, value in row.items()}
+    extra = {name: value for name, value in plain.items() if name not in EVALUATION_COLUMNS}
+    return (*(plain.get(name) for name in EVALUATION_COLUMNS), json.dumps(extra))
+
+
+def set_layer_faithfulness(
+    path: str | Path,
+    run: int,
+    comprehensiveness: Sequence[float],
+    sufficiency: Sequence[float],
+    recommended: int | None = None,
+    equals: Sequence[int] | None = None,
+) -> None:
+    """Fill the layer summaries of a run; (layer,) values, and the layer to read where it changes.
+
+    Args:
+        path: The file.
+        run: Run number.
+        comprehensiveness: (layer,) mean over the evaluated examples.
+        sufficiency: (layer,) mean over the evaluated examples.
+        recommended: New recommended layer; None keeps the old one.
+        equals: Layers that equal it; None keeps the old ones.
+    """
+    with writing(path) as connection:
+        _check_run(connection, run)
+        layers = connection.execute("SELECT count(*) FROM layers WHERE run = ?", (run,)).fetchone()[
+            0
+        ]
+        for values in (comprehensiveness, sufficiency):
+            if len(values) != layers:
+                raise UserError(f"Run {run} has {layers} layers, but {len(values)} values came.")
+        connection.executemany(
+            "UPDATE layers SET comprehensiveness = ?, sufficiency = ? WHERE run = ? AND layer = ?",
+            [
+                (_plain(one), _plain(other), run, layer)
+                for layer, (one, other) in enumerate(
+                    zip(comprehensiveness, sufficiency, strict=True)
+                )
+            ],
+        )
+        if recommended is not None:
+            connection.execute(
+                "UPDATE runs SET recommended = ? WHERE run = ?", (int(recommended), run)
+            )
+        if equals is not None:
+            connection.execute(
+                "UPDATE runs SET equals = ? WHERE run = ?",
+                (json.dumps([int(layer) for layer in equals]), run),
+            )
+
+
+def save_table(
+    path: str | Path,
+    run: int,
+    name: str,
+    table: pd.DataFrame | Iterable[Mapping[str, Any]],
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Keep a computed table of a run, replacing the one of the same name and settings.
+
+    It is forgotten as soon as the run gets or loses results, so what is read back never is older
+    than what it was computed from.
+
+    Args:
+        path: The file.
+        run: Run number.
+        name: What it is, e.g. `suspects`.
+        table: A frame or records; cells may be numbers, texts, None, lists and dictionaries.
+        settings: Everything that changes the table; part of its key.
+    """
+    with writing(path) as connection:
+        _check_run(connection, run)
+        connection.execute(
+            "INSERT OR REPLACE INTO kept_tables (run, name, settings, created, data)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (run, name, settings_key(settings), now(), _dump(table)),
+        )
+
+
+def delete_table(
+    path: str | Path, run: int, name: str, settings: Mapping[str, Any] | None = None
+) -> None:
+    """Forget a kept table; does nothing where there is none."""
+    with writing(path) as connection:
+        connection.execute(
+            "DELETE FROM kept_tables WHERE run = ? AND name = ? AND settings = ?",
+            (run, name, settings_key(settings)),
+        )
+
+
+def settings_key(settings: Mapping[str, Any] | None) -> str:
+    """Return settings as the text they are compared by."""
+    return json.dumps(
+        _plain(dict(settings or {})), ensure_ascii=False, sort_keys=True, separators=(",", ":")
+    )
+
+
+def _check_run(connection: Any, run: int) -> None:
+    if not connection.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone():
+        raise UserError(f"The file has no run {run}.")
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON and SQLite hold: a NaN becomes None, arrays become lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        return None
+    return value
+
+
+def _dump(table: pd.DataFrame | Iterable[Mapping[str, Any]]) -> str:
+    """Return a table as JSON, columns one after another with their kinds."""
+    frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(list(table))
+    columns = [
+        {"name": str(name), "kind": frame[name].dtype.kind, "values": _plain(frame[name].tolist())}
+        for name in frame.columns
+    ]
+    return json.dumps({"rows": len(frame), "columns": columns}, ensure_ascii=False)
+
+
+def _load(text: str) -> pd.DataFrame:
+    """Return the table of `_dump`."""
+    stored = json.loads(text)
+    kinds = {"i": "int64", "u": "int64", "f": "float64", "b": "bool"}
+    return pd.DataFrame(
+        {
+            column["name"]: pd.Series(column["values"], dtype=kinds.get(column["kind"], object))
+            for column in stored["columns"]
+        },
+        index=pd.RangeIndex(stored["rows"]),
+    )
+
+
+class Results:
+    """The part of `Store` that reads what this module keeps."""
+
+    def evaluations(self, run: int | None = None) -> pd.DataFrame:
+        """Return a row a method and layer, in the order saved."""
+        rows = self._rows(
+            f"SELECT {', '.join(EVALUATION_COLUMNS)}, extra FROM evaluations WHERE run = ?"
+            " ORDER BY evaluation",
+            (self._run(run),),
+        )
+        frame = pd.DataFrame([row[:-1] for row in rows], columns=list(EVALUATION_COLUMNS))
+        frame = frame.astype({name: float for name in _NUMBERS})
+        frame["layer"] = pd.array(frame["layer"], dtype="Int64")
+        extra = pd.DataFrame([json.loads(row[-1]) for row in rows], index=frame.index)
+        return pd.concat([frame, extra], axis=1)
+
+    def table(
+        self, name: str, settings: Mapping[str, Any] | None = None, run: int | None = None
+    ) -> pd.DataFrame | None:
+        """Return a kept table, None where it was never computed or no longer holds."""
+        rows = self._rows(
+            "SELECT data FROM kept_tables WHERE run = ? AND name = ? AND settings = ?",
+            (self._run(run), name, settings_key(settings)),
+        )
+        return _load(rows[0][0]) if rows else None
+
+    def tables(self, run: int | None = None) -> pd.DataFrame:
+        """Return name, settings (a dictionary) and time of the kept tables, newest first."""
+        rows = self._rows(
+            "SELECT name, settings, created FROM kept_tables WHERE run = ?"
+            " ORDER BY created DESC, name, settings",
+            (self._run(run),),
+        )
+        return pd.DataFrame(
+            [(name, json.loads(settings), created) for name, settings, created in rows],
+            columns=["name", "settings", "created"],
+        )
+
+    def is_complete(self, run: int | None = None) -> bool:
+        """Return whether a run is finished and none of its examples waits for a result."""
+        return loading.is_complete(self.connection, self._run(run))

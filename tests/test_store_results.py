@@ -1,0 +1,245 @@
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from store_made_up import LAYERS, SETTINGS, example, write_all
+
+from saliency_core.errors import UserError
+from saliency_core.store import (
+    delete_table,
+    open_store,
+    open_writer,
+    save_evaluation,
+    save_table,
+    schema,
+    set_layer_faithfulness,
+)
+
+ROOT = Path(__file__).parents[1]
+FORMAT_1 = ROOT / "tests" / "fixtures" / "format-1.sqlite.gz"
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "audit.sqlite"
+    with open_writer(path) as writer:
+        write_all(writer, [example(n) for n in range(20)])
+    return path
+
+
+# Evaluations
+
+
+def test_evaluations_come_back_in_order_with_further_keys(path):
+    rows = [
+        {"method": "random", "comprehensiveness": 0.25, "examples": 20, "forwards": 0},
+        {"method": "ours", "layer": 0, "sufficiency": np.float32(0.5), "q": [10, 20]},
+        {"method": "ours", "layer": np.int64(1), "plausibility": float("nan")},
+    ]
+    save_evaluation(path, 1, rows)
+    found = open_store(path).evaluations(1)
+    assert found["method"].tolist() == ["random", "ours", "ours"]
+    assert found["layer"].isna().tolist() == [True, False, False]
+    assert found["layer"].tolist()[1:] == [0, 1]
+    assert found["comprehensiveness"][0] == 0.25
+    assert found["sufficiency"][1] == 0.5
+    assert np.isnan(found["plausibility"][2])
+    assert found["q"][1] == [10, 20]
+
+
+def test_an_evaluation_replaces_the_one_of_its_method_and_layer(path):
+    save_evaluation(path, 1, [{"method": "ours", "layer": 0, "seconds": 1.0}])
+    save_evaluation(path, 1, [{"method": "ours", "layer": 1, "seconds": 2.0}])
+    save_evaluation(path, 1, [{"method": "ours", "layer": 0, "seconds": 3.0}])
+    save_evaluation(path, 1, [{"method": "ours", "seconds": 4.0}])
+    save_evaluation(path, 1, [{"method": "ours", "seconds": 5.0}])
+    assert sorted(open_store(path).evaluations(1)["seconds"]) == [2.0, 3.0, 5.0]
+
+
+def test_evaluations_of_nothing_are_an_empty_frame(path):
+    found = open_store(path).evaluations()
+    assert found.empty
+    assert {"method", "layer", "comprehensiveness", "sufficiency_low"} <= set(found.columns)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda path: save_evaluation(path, 7, [{"method": "a"}]), "has no run 7"),
+        (lambda path: save_evaluation(path, 1, [{"layer": 1}]), "name of its method"),
+        (lambda path: save_table(path, 7, "a", []), "has no run 7"),
+        (lambda path: set_layer_faithfulness(path, 1, [0.1], [0.1]), "has 4 layers, but 1"),
+    ],
+)
+def test_what_cannot_be_kept_is_one_sentence(path, call, sentence):
+    with pytest.raises(UserError, match=sentence):
+        call(path)
+
+
+def test_layer_faithfulness_fills_the_summaries(path):
+    values = np.linspace(0, 1, LAYERS + 1)
+    set_layer_faithfulness(path, 1, values, 1 - values, recommended=3, equals=[0])
+    store = open_store(path)
+    np.testing.assert_array_equal(store.layers(1)["comprehensiveness"], values)
+    np.testing.assert_array_equal(store.layers(1)["sufficiency"], 1 - values)
+    assert (store.run(1)["recommended"], store.run(1)["equals"]) == (3, [0])
+    set_layer_faithfulness(path, 1, values, values)
+    assert (store.run(1)["recommended"], store.run(1)["equals"]) == (3, [0])
+
+
+# Tables
+
+CELLS = [
+    st.lists(st.integers(-(2**53), 2**53), min_size=3, max_size=3),
+    st.lists(st.floats(allow_infinity=False), min_size=3, max_size=3),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+    st.lists(st.text() | st.none(), min_size=3, max_size=3),
+    st.lists(st.dictionaries(st.text(), st.integers()), min_size=3, max_size=3),
+]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(st.text(), st.one_of(CELLS), max_size=4))
+def test_any_table_is_read_back(tmp_path_factory, columns):
+    path = tmp_path_factory.mktemp("t") / "a.sqlite"
+    with open_writer(path) as writer:
+        write_all(writer, [example(n) for n in range(3)])
+    frame = pd.DataFrame(columns, index=range(3))
+    save_table(path, 1, "any", frame, {"a": 1})
+    found = open_store(path).table("any", {"a": 1})
+    assert found.columns.tolist() == list(columns)
+    assert found.index.tolist() == [0, 1, 2]
+    for name, values in columns.items():
+        missing = frame[name].isna().tolist()
+        assert found[name].isna().tolist() == missing
+        assert [v for v in found[name] if v is not None and v == v] == [
+            value for value, gone in zip(values, missing, strict=True) if not gone
+        ]
+
+
+def test_tables_are_told_apart_by_name_settings_and_run(path):
+    with open_writer(path) as writer:
+        from dataclasses import replace
+
+        write_all(writer, [example(n) for n in range(3)], settings=replace(SETTINGS, steps=1))
+    save_table(path, 1, "suspects", [{"word": "a"}], {"layer": 1, "where": "wrong"})
+    save_table(path, 1, "suspects", [{"word": "b"}], {"layer": 2, "where": "wrong"})
+    save_table(path, 2, "suspects", [{"word": "c"}], {"where": "wrong", "layer": 1})
+    store = open_store(path)
+    asked = {"where": "wrong", "layer": 1}
+    assert store.table("suspects", asked, run=1)["word"].tolist() == ["a"]
+    assert store.table("suspects", asked)["word"].tolist() == ["c"]
+    assert store.table("suspects", run=1) is None
+    assert store.table("effects", asked, run=1) is None
+    assert [row["layer"] for row in store.tables(1)["settings"]] == [1, 2]
+    delete_table(path, 1, "suspects", asked)
+    assert store.table("suspects", asked, run=1) is None
+    assert len(store.table("suspects", asked, run=2)) == 1
+
+
+@pytest.mark.parametrize("change", ["more", "text", "metadata"])
+def test_tables_are_forgotten_when_the_run_changes(path, change):
+    from dataclasses import replace
+
+    save_table(path, 1, "suspects", [{"word": "a"}])
+    rows = [example(n) for n in range(20)]
+    with open_writer(path) as writer:
+        write_all(writer, rows)
+        assert open_store(path).table("suspects") is not None
+        if change == "more":
+            rows.append(example(20))
+        elif change == "text":
+            rows[3] = replace(rows[3], text="something else")
+        else:
+            rows[3] = replace(rows[3], metadata={"region": "moved"})
+        write_all(writer, rows)
+    assert open_store(path).table("suspects") is None
+
+
+# Complete runs
+
+
+def test_a_run_is_complete_once_finished_and_nothing_waits(tmp_path):
+    path = tmp_path / "a.sqlite"
+    with open_writer(path) as writer:
+        run, _ = write_all(writer, [example(n) for n in range(6)], finish=False)
+        assert not writer.is_complete(run)
+        write_all(writer, [example(n) for n in range(6)])
+        assert writer.is_complete(run)
+        assert open_store(path).is_complete()
+        writer.add_examples(run, [example(6)], [None])
+        assert not writer.is_complete(run)
+        assert not open_store(path).is_complete(run)
+
+
+def test_seconds_add_up_over_calls(tmp_path):
+    path = tmp_path / "a.sqlite"
+    with open_writer(path) as writer:
+        write_all(writer, [example(n) for n in range(6)])
+        write_all(writer, [example(n) for n in range(9)])
+    assert open_store(path).run()["seconds"] == 2.0
+
+
+# Formats
+
+
+def test_a_file_of_format_1_still_opens(tmp_path):
+    path = tmp_path / "old.sqlite"
+    path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
+    assert schema.check(path) == 1
+    store = open_store(path)
+    assert schema.check(path) == schema.FORMAT
+    rows = [example(n) for n in range(12)]
+    assert store.examples()["text"].tolist() == [row.text for row in rows]
+    assert store.slices()["where"].tolist() == ["confidence>0.5"]
+    assert store.note("id-3") == {"note": "looks wrong", "proposed_label": "positive"}
+    assert store.verdicts()["word"].tolist() == ["movie"]
+    assert store.is_complete()
+    assert store.evaluations().empty
+    assert store.table("suspects") is None
+    with open_writer(path) as writer:
+        assert write_all(writer, rows) == (1, 0)
+
+
+def test_format_1_in_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
+    path = tmp_path / "old.sqlite"
+    path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
+
+    def refuse(path):
+        import sqlite3
+
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(schema, "migrate", refuse)
+    with pytest.raises(UserError, match="cannot be opened"):
+        open_store(path)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_many_processes_may_create_or_migrate_a_file_at_once(tmp_path, old):
+    path = tmp_path / "new.sqlite"
+    if old:
+        path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
+    code = (
+        "import sys; from saliency_core.store import open_writer\n"
+        "import sqlite_utils; sys.stdin.readline()\n"
+        f"with open_writer({str(path)!r}): pass"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    for process in children:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    failures = [process.communicate()[1].decode() for process in children]
+    assert failures == [""] * 4
+    assert schema.check(path) == schema.FORMAT
