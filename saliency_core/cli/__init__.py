@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from saliency_core.cli import auditing, reading, serving
+from saliency_core.cli import auditing, reading, serving, slicing
 from saliency_core.cli.terminal import errors_to
 from saliency_core.errors import UserError
 
@@ -33,6 +33,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(slicing.app, name="slices")
 
 
 def main() -> None:

@@ -31,6 +31,10 @@ EVALUATION_COLUMNS = (
 _NUMBERS = EVALUATION_COLUMNS[2:]
 
 
+TOKEN_EXAMPLES = 5
+"""Examples a word must be in to stand in `token_summary`."""
+
+
 def save_evaluation(path: str | Path, run: int, rows: Iterable[Mapping[str, Any]]) -> None:
     """Keep faithfulness results of a run, replacing those of the same method and layer.
 
@@ -81,6 +85,7 @@ def set_layer_faithfulness(
         recommended: New recommended layer; None keeps the old one.
         equals: Layers that equal it; None keeps the old ones.
     """
+    words = None if recommended is None else token_rows(path, run, int(recommended))
     with writing(path) as connection:
         _check_run(connection, run)
         layers = connection.execute("SELECT count(*) FROM layers WHERE run = ?", (run,)).fetchone()[
@@ -102,6 +107,7 @@ def set_layer_faithfulness(
             connection.execute(
                 "UPDATE runs SET recommended = ? WHERE run = ?", (int(recommended), run)
             )
+            write_tokens(connection, run, words)
         if equals is not None:
             connection.execute(
                 "UPDATE runs SET equals = ? WHERE run = ?",
@@ -153,6 +159,28 @@ def settings_key(settings: Mapping[str, Any] | None) -> str:
     return json.dumps(
         _plain(dict(settings or {})), ensure_ascii=False, sort_keys=True, separators=(",", ":")
     )
+
+
+def token_rows(path: str | Path, run: int, layer: int) -> list[tuple]:
+    """Return the rows of `tokens` of a layer: words by predicted class, for people with SQL."""
+    from saliency_core.store.reader import Store
+
+    sums = Store(path).word_sums(layer, run=run)
+    total = np.zeros(int(sums.label.max(initial=-1)) + 2)
+    np.add.at(total, sums.label, sums.share)
+    own = total[sums.label]
+    part = np.divide(sums.share, own, out=np.zeros_like(own), where=own > 0)
+    n = sums.examples
+    table = (sums.label, sums.word, n, sums.share / n, part, sums.top3 / n, sums.score / n)
+    kept = n >= TOKEN_EXAMPLES
+    columns = [column[kept].tolist() for column in table]
+    return [(run, layer, *row) for row in zip(*columns, strict=True)]
+
+
+def write_tokens(connection: Any, run: int, rows: list[tuple]) -> None:
+    """Replace the rows of `tokens` of a run."""
+    connection.execute("DELETE FROM tokens WHERE run = ?", (run,))
+    connection.executemany("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _check_run(connection: Any, run: int) -> None:
