@@ -13,6 +13,7 @@ page = st.navigation(
         st.Page("app_pages/example.py", title="Example"),
         st.Page("app_pages/layers.py", title="Layers"),
         st.Page("app_pages/words.py", title="Words"),
+        st.Page("app_pages/compare.py", title="Compare"),
     ],
     position="top",
 )

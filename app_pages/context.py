@@ -17,6 +17,11 @@ def escape(text: object) -> str:
     return _MARKDOWN.sub(r"\\\1", str(text)).replace("\n", " ")
 
 
+def name_of(path: str) -> str:
+    """Return the last part of a model's folder or hub name."""
+    return Path(path).name
+
+
 def databases() -> list[str]:
     """Return the files the dashboard can open: the default one first, then its neighbours."""
     default = default_database()
@@ -54,7 +59,7 @@ def sidebar() -> None:
         except UserError:
             return
         names = {
-            str(row.run): f"{row.run}: {Path(row.model).name} on {row.dataset}"
+            str(row.run): f"{row.run}: {name_of(row.model)} on {row.dataset}"
             for row in runs.itertuples()
         }
         if names:

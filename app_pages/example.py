@@ -5,6 +5,7 @@ import streamlit as st
 from app_pages import context
 from saliency_core import charts, painting
 from saliency_core.errors import UserError
+from saliency_core.store.curate import set_note
 from saliency_core.words import shares, word_scores
 
 store, run, facts = context.opened()
@@ -17,10 +18,12 @@ def go(to: str):
 
 if "where" not in st.session_state and "where" not in st.query_params:
     st.session_state["where"] = "wrong"
-where = context.slice_input()
+columns = st.columns([3, 1])
+with columns[0]:
+    where = context.slice_input()
 total = context.counted(store, run, where)
 order = store.ids(where, run=run, sort="confidence", descending=True)
-wanted = st.text_input("Id", key="id", bind="query-params", help="The example's id.")
+wanted = columns[1].text_input("Id", key="id", bind="query-params", help="The example's id.")
 try:
     if not wanted and total:
         example = store.example(int(order[0]), run=run)
@@ -110,6 +113,22 @@ right.dataframe(
     pd.DataFrame({"class": facts["label_names"], "probability": example["probabilities"]}),
     hide_index=True,
 )
+with left:
+    note = example["note"] or {"note": "", "proposed_label": None}
+    labels = facts["label_names"]
+    with st.form(f"note-{run}-{example['id']}"):
+        st.markdown("**Your note**")
+        text = st.text_area("Note", note["note"], help="Kept in the file and exported.")
+        proposed = st.selectbox(
+            "Right label",
+            [None, *labels],
+            index=labels.index(note["proposed_label"]) + 1 if note["proposed_label"] else 0,
+            format_func=lambda name: "as it is" if name is None else name,
+            help="What the gold label should be; kept and exported, the dataset stays as it is.",
+        )
+        if st.form_submit_button("Keep"):
+            set_note(store.path, run, example["id"], text.strip(), proposed)
+            st.success("Kept.")
 if example["metadata"]:
     right.dataframe(
         pd.DataFrame(

@@ -2,6 +2,7 @@ import streamlit as st
 
 from app_pages import context
 from saliency_core import charts
+from saliency_core.agreement import SAMPLE, layer_agreement
 
 COLUMNS = {
     "coherence": "Coherence: do its words mean alike when the decision is alike?",
@@ -33,3 +34,24 @@ for column, title in COLUMNS.items():
         )
 st.caption("Whiskers are 95 % bootstrap intervals; the dashed line is pointing at every word.")
 st.dataframe(layers.dropna(axis="columns", how="all"), hide_index=True)
+
+st.subheader("Do the layers point at the same words?")
+where = context.slice_input()
+total = context.counted(store, run, where)
+
+
+@st.cache_data(max_entries=32, show_spinner="Reading a sample ...")
+def agreement(path: str, version: int, run: int, where: str):
+    return layer_agreement(context.open_store(path), where, run=run)
+
+
+pairs = agreement(str(store.path), store.version(), run, where)
+if pairs.empty:
+    st.info("No example of this filter has three words and a score.")
+else:
+    st.altair_chart(charts.agreement(pairs), alt="Rank correlation of word scores between layers")
+    st.caption(
+        f"Spearman's rank correlation of word scores, mean over {pairs['examples'].iloc[0]} "
+        f"examples (a seeded sample of at most {SAMPLE} of {total:,}): 1 means the same order of "
+        "words, 0 no relation."
+    )

@@ -2,6 +2,8 @@ import streamlit as st
 
 from app_pages import context
 from saliency_core import charts
+from saliency_core.calibration import expected_calibration_error
+from saliency_core.findings import findings
 
 store, run, facts = context.opened()
 st.title("Overview")
@@ -24,6 +26,14 @@ with st.container(horizontal=True):
     st.metric("Misclassified", f"{wrong:,}", border=True)
     st.metric("Truncated", f"{truncated:,}", border=True, help="Texts the model read in part.")
     st.metric("Failed", f"{failed:,}", border=True, help="Empty texts or numbers out of range.")
+
+found = findings(store, run)
+if found:
+    st.subheader("Look here first")
+for number, finding in enumerate(found):
+    sentence = context.escape(finding.sentence)
+    if st.button(f"{sentence} **→**", key=f"finding-{number}", type="tertiary"):
+        context.go_to("errors", where=finding.where)
 
 left, middle = st.columns(2)
 with left:
@@ -51,6 +61,10 @@ with middle:
         values, is_right = store.confidence(run=run)
         st.altair_chart(
             charts.confidence(values, is_right), alt="Histogram of confidence, right and wrong"
+        )
+        st.caption(
+            f"Expected calibration error {expected_calibration_error(values, is_right):.3f}: the "
+            "mean gap between how sure the model is and how often it is right; 0 is best."
         )
     st.subheader("Coherence by layer")
     st.altair_chart(

@@ -19,6 +19,7 @@ PAGES: dict[str, dict[str, str]] = {
     "example": {},
     "layers": {},
     "words": {},
+    "compare": {},
 }
 VIEWS = {
     "": {},

@@ -92,6 +92,22 @@ def by_layer(
     return alt.layer(*marks).properties(height=240)
 
 
+def agreement(pairs: pd.DataFrame) -> alt.LayerChart:
+    """Return the layer x layer matrix of rank correlations."""
+    base = alt.Chart(pairs).encode(
+        x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("other:O", title="Layer"),
+    )
+    cells = base.mark_rect().encode(
+        color=alt.Color("correlation:Q", title="Correlation").scale(
+            scheme="blueorange", domain=[-1, 1], domainMid=0
+        ),
+        tooltip=["layer:O", "other:O", alt.Tooltip("correlation:Q", format=".2f")],
+    )
+    numbers = base.mark_text(color="#111").encode(text=alt.Text("correlation:Q", format=".2f"))
+    return (cells + numbers).properties(height=alt.Step(28))
+
+
 def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:
     """Return the layer x word heatmap of one example, (layer, word) logits."""
     names = [f"{place:03d} {word}" for place, word in enumerate(words)]

@@ -14,7 +14,7 @@ from test_audit import options, write_csv
 from saliency_core.audit import audit
 
 DASHBOARD = str(Path(__file__).parents[1] / "dashboard.py")
-PAGES = ["overview", "errors", "example", "layers", "words"]
+PAGES = ["overview", "errors", "example", "layers", "words", "compare"]
 os.environ["STREAMLIT_CLIENT_SHOW_ERROR_DETAILS"] = "full"
 
 

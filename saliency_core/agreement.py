@@ -1,0 +1,60 @@
+"""Do the layers of a run point at the same words? Rank correlation between their scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from saliency_core.store import Store
+from saliency_core.words import word_scores
+
+SAMPLE = 200
+MINIMUM_WORDS = 3
+
+
+def layer_agreement(
+    store: Store, where: str = "", *, run: int | None = None, sample: int = SAMPLE, seed: int = 0
+) -> pd.DataFrame:
+    """Return Spearman's rank correlation of word scores between layers, mean over examples.
+
+    Args:
+        store: the open file.
+        where: the slice; a seeded sample of it is read.
+        run: the run, None for the newest.
+        sample: examples read at most.
+        seed: of the sample.
+
+    Returns:
+        Columns layer, other, correlation (-1 to 1) and examples; empty where no example has three
+        words or more.
+    """
+    positions = store.ids(where, run=run)
+    if len(positions) > sample:
+        positions = np.random.default_rng(seed).choice(positions, sample, replace=False)
+    total, examples = 0.0, 0
+    for position in positions:
+        example = store.example(int(position), run=run)
+        if not example["saliency"] or len(example["words"]) < MINIMUM_WORDS:
+            continue
+        scores = next(iter(example["saliency"].values()))  # (layer, token)
+        scores = word_scores(scores, example["word_of_token"], len(example["words"]))
+        total = total + _spearman(scores)
+        examples += 1
+    if not examples:
+        return pd.DataFrame(columns=["layer", "other", "correlation", "examples"])
+    mean = total / examples
+    layers = range(len(mean))
+    return pd.DataFrame(
+        [(one, other, mean[one, other], examples) for one in layers for other in layers],
+        columns=["layer", "other", "correlation", "examples"],
+    )
+
+
+def _spearman(scores: np.ndarray) -> np.ndarray:
+    """Return the (layer, layer) rank correlation of (layer, word) scores; 0 for constant rows."""
+    ranks = rankdata(scores, axis=1)
+    ranks = ranks - ranks.mean(1, keepdims=True)
+    length = np.linalg.norm(ranks, axis=1, keepdims=True)
+    ranks = np.divide(ranks, length, out=np.zeros_like(ranks), where=length > 0)
+    return ranks @ ranks.T

@@ -1,0 +1,123 @@
+"""The most telling findings of an audit as sentences, each with the slice that shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from saliency_core.aggregate import contrast
+from saliency_core.store import Store
+from saliency_core.store.slices import quote
+
+CONFIDENT = 0.9
+MINIMUM_SUPPORT = 10
+"""Examples a metadata value or word needs before a sentence is made of it."""
+MINIMUM_Z = 3.0
+"""z of the log-odds from which a word counts as typical of errors."""
+MAXIMUM_VALUES = 50
+"""Values a metadata column may have to be looked at: ids and free text are no groups."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence and where to look."""
+
+    sentence: str
+    where: str
+    """A slice of the examples it speaks of."""
+
+
+def findings(store: Store, run: int | None = None) -> list[Finding]:
+    """Return what an analyst should look at first: worst group, worst word, surprising errors.
+
+    Nothing is said of a run without labels or without errors.
+    """
+    run = store.run(run)["run"]
+    right, wrong = store.count("right", run=run), store.count("wrong", run=run)
+    if not wrong:
+        return []
+    error_rate = wrong / (right + wrong)
+    found = [
+        _worst_group(store, run, error_rate),
+        _word_of_errors(store, run),
+        _confident_errors(store, run, wrong),
+        _worst_confusion(store, run),
+    ]
+    return [finding for finding in found if finding is not None]
+
+
+def _worst_group(store: Store, run: int, error_rate: float) -> Finding | None:
+    """Return the metadata value with the most errors beyond the expected, of those far above."""
+    gold = store.column("gold", run=run)
+    predicted = store.column("predicted", run=run)
+    judged = (gold >= 0) & (predicted >= 0)
+    wrong = judged & (gold != predicted)
+    worst, most = None, 0.0
+    for column in store.metadata_columns(run=run):
+        values = store.metadata_values(column, run=run)
+        names, codes = np.unique(values.astype(str), return_inverse=True)
+        if not 1 < len(names) <= MAXIMUM_VALUES:
+            continue
+        n = np.bincount(codes[judged], minlength=len(names))
+        errors = np.bincount(codes[wrong], minlength=len(names))
+        spread = np.sqrt(error_rate * (1 - error_rate) * np.maximum(n, 1))
+        telling = (n >= MINIMUM_SUPPORT) & (errors - error_rate * n > MINIMUM_Z * spread)
+        excess = np.where(telling & (names != ""), errors - error_rate * n, 0.0)
+        place = int(excess.argmax())
+        if excess[place] > most:
+            most = float(excess[place])
+            worst = (column, str(names[place]), int(errors[place]), int(n[place]))
+    if worst is None:
+        return None
+    column, value, errors, n = worst
+    return Finding(
+        f"Where {column} is {value}, {errors} of {n} answers are wrong ({errors / n:.0%}, "
+        f"against {error_rate:.0%} overall).",
+        f"wrong meta.{quote(column)}:{quote(value)}",
+    )
+
+
+def _word_of_errors(store: Store, run: int) -> Finding | None:
+    """Return the word whose place among the most salient is most typical of wrong answers."""
+    layer = store.run(run)["recommended"]
+    if layer is None or not store.count("right", run=run):
+        return None
+    words = contrast(store, layer, "wrong", "right", run=run, minimum=MINIMUM_SUPPORT)
+    words = words[(words["z"] > MINIMUM_Z) & words["word"].str.contains(r"\w")]
+    if words.empty:
+        return None
+    word = words.sort_values("z", ascending=False)["word"].iloc[0]
+    where = f"salient:{quote(word)}@{layer}"
+    total, errors = store.count(where, run=run), store.count(f"wrong {where}", run=run)
+    if not errors:
+        return None
+    return Finding(
+        f"Where “{word}” is among the three words the model leans on most, {errors} of {total} "
+        f"answers are wrong ({errors / total:.0%}).",
+        f"wrong {where}",
+    )
+
+
+def _confident_errors(store: Store, run: int, wrong: int) -> Finding | None:
+    where = f"wrong confidence>{CONFIDENT:g}"
+    count = store.count(where, run=run)
+    if not count:
+        return None
+    return Finding(
+        f"{count} of {wrong} wrong answers are given with more than {CONFIDENT:.0%} confidence: "
+        "wrong labels often stand at the top of them.",
+        where,
+    )
+
+
+def _worst_confusion(store: Store, run: int) -> Finding | None:
+    cells = store.confusion(run=run)
+    cells = cells[cells["gold"] != cells["predicted"]]
+    if cells.empty:
+        return None
+    cell = cells.loc[cells["count"].idxmax()]
+    return Finding(
+        f"{cell['gold']} is most often taken for {cell['predicted']}: {cell['count']} times.",
+        f"gold:{quote(cell['gold'])} predicted:{quote(cell['predicted'])}",
+    )
