@@ -347,8 +347,11 @@ def blobs(path) -> dict:
     """Return the content that must be the same; ids of words depend on the order of batches."""
     found = content(path)
     store = open_store(path)
-    for name in ("vocabulary", "postings"):
+    for name in ("vocabulary", "postings", "tokens"):
         found.pop(name)
+    found["token_summary"] = sorted(
+        store.connection.execute("SELECT * FROM token_summary").fetchall()
+    )
     words = store.occurrences(2)
     found["occurrences"] = [
         words.example.tolist(),

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from saliency_core.cli import auditing, reading, serving, slicing
+from saliency_core.cli import auditing, keeping, reading, serving, slicing
 from saliency_core.cli.terminal import errors_to
 from saliency_core.errors import UserError
 
@@ -30,9 +30,12 @@ COMMANDS = (
     reading.errors,
     reading.tokens,
     serving.dashboard,
+    keeping.merge,
+    keeping.prune,
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(keeping.annotations, name="annotations")
 app.add_typer(slicing.app, name="slices")
 
 

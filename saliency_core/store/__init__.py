@@ -10,7 +10,11 @@ import importlib
 _HOMES = {
     "Occurrences": "reader",
     "Store": "reader",
+    "export_annotations": "annotations",
+    "import_annotations": "annotations",
+    "merge": "merging",
     "open_store": "reader",
+    "prune": "pruning",
     "StoreWriter": "writer",
     "open_writer": "writer",
     "content_key": "keys",

@@ -175,7 +175,7 @@ class Store(Results):
         self._lock = threading.Lock()
         self._indexes: dict[int, _Index] = {}
         self._layouts: dict[tuple[int, int, int], columnar.Chunk] = {}
-        self._words: tuple[int, list[str]] | None = None
+        self._words: tuple[tuple[int, int], list[str]] | None = None
 
     # Connections and caches
 
@@ -234,11 +234,14 @@ class Store(Results):
     def vocabulary(self) -> list[str]:
         """Return the lower-cased words of the file by id."""
         top = self._rows("SELECT coalesce(max(word_id), -1) FROM vocabulary")[0][0]
-        if self._words is None or self._words[0] != top:
+        # Ids only rise, but those of a pruned run may be given to other words.
+        pruned = self._rows("SELECT value FROM meta WHERE key = 'pruned'")
+        state = (top, pruned[0][0] if pruned else 0)
+        if self._words is None or self._words[0] != state:
             words = [""] * (top + 1)
             for word_id, word in self._rows("SELECT word_id, word FROM vocabulary"):
                 words[word_id] = word
-            self._words = (top, words)
+            self._words = (state, words)
         return self._words[1]
 
     # Runs

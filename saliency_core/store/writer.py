@@ -332,18 +332,18 @@ class StoreWriter:
 
     def _copy(self, run: int, pairs: list[tuple[int, int | None, tuple]]) -> None:
         """Write results of other examples as those of these positions."""
-        names = self._targets(run)
+        names = self.targets(run)
         parts, rows = [], []
         by_chunk: dict[tuple[int, int], list[tuple[int, int | None, tuple]]] = {}
         for pair in pairs:
             by_chunk.setdefault((pair[2][1], pair[2][5]), []).append(pair)
         for (donor_run, number), wanted in by_chunk.items():
-            donor_names = names if donor_run == run else self._targets(donor_run)
+            donor_names = names if donor_run == run else self.targets(donor_run)
             chunk = columnar.take(
                 load_chunk(self.connection, donor_run, number), [w[2][6] for w in wanted]
             )
             if donor_run != run:
-                chunk, names = _rename_targets(chunk, donor_names, names)
+                chunk, names = rename_targets(chunk, donor_names, names)
             chunk = _drop_contrast(chunk, wanted, names)
             chunk = replace(chunk, positions=np.array([w[0] for w in wanted], np.int64))
             parts.append(chunk)
@@ -355,8 +355,8 @@ class StoreWriter:
                 ).fetchone()
                 for w in wanted
             ]
-        self._save_targets(run, names)
-        self._insert_chunk(run, columnar.concat(parts), rows)
+        self.save_targets(run, names)
+        self.insert_chunk(run, columnar.concat(parts), rows)
 
     # Results
 
@@ -369,23 +369,21 @@ class StoreWriter:
             batch = self._waiting(run, batch)
             if not batch:
                 return
-            names = self._targets(run)
+            names = self.targets(run)
             names += [
                 name
                 for name in dict.fromkeys(s.target for audited in batch for s in audited.saliency)
                 if name not in names
             ]
-            self._save_targets(run, names)
-            words = self._vocabulary(
-                {word.lower() for a in batch if a.saliency for word in a.words}
-            )
+            self.save_targets(run, names)
+            words = self.vocabulary({word.lower() for a in batch if a.saliency for word in a.words})
             chunk = columnar.from_audited(
                 batch,
                 self.layers(run),
                 words,
                 {name: index for index, name in enumerate(names, start=1)},
             )
-            self._insert_chunk(run, chunk, [_prediction(audited) for audited in batch])
+            self.insert_chunk(run, chunk, [_prediction(audited) for audited in batch])
         # Only now: ids taken in an undone transaction must not be remembered.
         if len(self._word_ids) > VOCABULARY_CACHE:
             self._word_ids.clear()
@@ -422,7 +420,7 @@ class StoreWriter:
                 result.append(replace(first, example=replace(first.example, position=position)))
         return result
 
-    def _vocabulary(self, words: set[str]) -> dict[str, int]:
+    def vocabulary(self, words: set[str]) -> dict[str, int]:
         """Return the ids of lower-cased words, new ones inserted."""
         known = {word: self._word_ids[word] for word in words if word in self._word_ids}
         asked = sorted(words - known.keys())
@@ -437,17 +435,19 @@ class StoreWriter:
             )
         return known
 
-    def _targets(self, run: int) -> list[str]:
+    def targets(self, run: int) -> list[str]:
+        """Return the names of the targets of a run; number 1 is the first."""
         return json.loads(
             self.connection.execute("SELECT targets FROM runs WHERE run = ?", (run,)).fetchone()[0]
         )
 
-    def _save_targets(self, run: int, names: list[str]) -> None:
+    def save_targets(self, run: int, names: list[str]) -> None:
+        """Store the names of the targets of a run."""
         self.connection.execute(
             "UPDATE runs SET targets = ? WHERE run = ?", (json.dumps(names), run)
         )
 
-    def _insert_chunk(self, run: int, chunk: Chunk, predictions: list[tuple]) -> None:
+    def insert_chunk(self, run: int, chunk: Chunk, predictions: list[tuple]) -> None:
         """Write a chunk and point its examples to it."""
         self.connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
         self._forget_tables(run)
@@ -748,7 +748,7 @@ def _fits(donor: tuple, gold: int | None, gold_free: bool) -> bool:
     return gold == donor_gold or (gold_free and (gold is None or gold == predicted))
 
 
-def _rename_targets(chunk: Chunk, old: list[str], new: list[str]) -> tuple[Chunk, list[str]]:
+def rename_targets(chunk: Chunk, old: list[str], new: list[str]) -> tuple[Chunk, list[str]]:
     """Return the chunk with target numbers of another run."""
     new = new + [name for name in old if name not in new]
     number = np.array([0, *(new.index(name) + 1 for name in old)])

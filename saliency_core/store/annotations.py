@@ -1,0 +1,203 @@
+"""What analysts add, as a JSON file: slices, notes, proposed labels, verdicts.
+
+It is carried over by stable ids and words, never by row, so that it survives a changed dataset.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from saliency_core.errors import UserError
+from saliency_core.records import Example
+from saliency_core.store import slices
+from saliency_core.store.access import now, writing
+from saliency_core.store.keys import text_digest
+from saliency_core.store.reader import open_store
+
+KIND = "saliency annotations"
+VERSION = 1
+
+_NOTES = "SELECT id, note, proposed_label, updated FROM notes WHERE run = ? ORDER BY id"
+_VERDICTS = (
+    "SELECT word, class, verdict, note, updated FROM verdicts WHERE run = ? ORDER BY word, class"
+)
+_ADD_NOTE = (
+    "INSERT INTO notes (run, id, note, proposed_label, updated) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (run, id) DO UPDATE SET note = excluded.note,"
+    " proposed_label = excluded.proposed_label, updated = excluded.updated"
+    " WHERE excluded.updated > notes.updated"
+)
+_ADD_VERDICT = (
+    "INSERT INTO verdicts (run, word, class, verdict, note, updated) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (run, word, class) DO UPDATE SET verdict = excluded.verdict,"
+    " note = excluded.note, updated = excluded.updated"
+    " WHERE excluded.updated > verdicts.updated"
+)
+
+
+def export_annotations(path: str | Path, run: int | None = None) -> dict[str, Any]:
+    """Return slices, notes and verdicts of a run as what `json.dumps` takes."""
+    store = open_store(path)
+    facts = store.run(run)
+    texts = _digests(store.connection, facts["run"])
+    notes = [
+        {
+            "id": id,
+            "text": texts.get(id),
+            "note": note,
+            "proposed_label": proposed,
+            "updated": updated,
+        }
+        for id, note, proposed, updated in store.connection.execute(_NOTES, (facts["run"],))
+    ]
+    return {
+        "kind": KIND,
+        "version": VERSION,
+        "model": facts["model"]["name"],
+        "dataset": facts["dataset"]["name"],
+        "exported": now(),
+        "slices": store.slices().to_dict("records"),
+        "notes": notes,
+        "verdicts": store.verdicts(facts["run"]).to_dict("records"),
+    }
+
+
+def _digests(connection: sqlite3.Connection, run: int) -> dict[str, str]:
+    """Return id -> digest of the text as it was annotated."""
+    rows = connection.execute(
+        "SELECT e.id, t.text, t.pair FROM notes n"
+        " JOIN examples e ON e.run = n.run AND e.id = n.id JOIN texts t USING (text_id)"
+        " WHERE n.run = ?",
+        (run,),
+    )
+    return {id: text_digest(Example(0, id, text, pair)).hex() for id, text, pair in rows}
+
+
+def import_annotations(
+    path: str | Path, annotations: Mapping[str, Any], run: int | None = None
+) -> dict[str, Any]:
+    """Add annotations to a run; of two on the same example or word the newer one holds.
+
+    Args:
+        path: The file.
+        annotations: What `export_annotations` returned.
+        run: Run number; the newest by default.
+
+    Returns:
+        Counts of `slices`, `notes` and `verdicts` taken, and `unknown_ids` (the run lacks them),
+        `changed_ids` (their text is another now: look again), `kept_slices` (a different slice of
+        that name was there and stays).
+    """
+    run = open_store(path).run(run)["run"]
+    notes, verdicts, saved = _checked(annotations)
+    with writing(path) as connection:
+        known = {
+            row[0]
+            for row in connection.execute("SELECT DISTINCT id FROM examples WHERE run = ?", (run,))
+        }
+        unknown = [note["id"] for note in notes if note["id"] not in known]
+        notes = [note for note in notes if note["id"] in known]
+        connection.executemany(
+            _ADD_NOTE,
+            [(run, n["id"], n["note"], n["proposed_label"], n["updated"]) for n in notes],
+        )
+        connection.executemany(
+            _ADD_VERDICT,
+            [(run, v["word"], v["class"], v["verdict"], v["note"], v["updated"]) for v in verdicts],
+        )
+        kept = _add_slices(connection, saved)
+        texts = _digests(connection, run)
+    changed = [n["id"] for n in notes if n["text"] and texts.get(n["id"]) != n["text"]]
+    return {
+        "run": run,
+        "slices": len(saved) - len(kept),
+        "notes": len(notes),
+        "verdicts": len(verdicts),
+        "unknown_ids": unknown,
+        "changed_ids": changed,
+        "kept_slices": kept,
+    }
+
+
+def _checked(annotations: Mapping[str, Any]) -> tuple[list[dict], list[dict], list[tuple]]:
+    """Return notes, verdicts and slices with every field as the file needs it."""
+    if not isinstance(annotations, Mapping) or annotations.get("kind") != KIND:
+        raise UserError(f'This is not an export of annotations: it lacks "kind": "{KIND}".')
+    if annotations.get("version", 0) > VERSION:
+        raise UserError(
+            f"These annotations have version {annotations['version']}; this program reads up to "
+            f"{VERSION}. Upgrade it."
+        )
+    try:
+        notes = [
+            {
+                "id": str(row["id"]),
+                "text": row.get("text"),
+                "note": str(row.get("note") or ""),
+                "proposed_label": _text(row.get("proposed_label")),
+                "updated": str(row.get("updated") or now()),
+            }
+            for row in annotations.get("notes", [])
+        ]
+        verdicts = [
+            {
+                "word": str(row["word"]).lower(),
+                "class": str(row["class"]),
+                "verdict": str(row["verdict"]),
+                "note": str(row.get("note") or ""),
+                "updated": str(row.get("updated") or now()),
+            }
+            for row in annotations.get("verdicts", [])
+        ]
+        saved = [
+            (
+                str(row["name"]),
+                str(row["where"]),
+                str(row.get("note") or ""),
+                str(row.get("created") or now()),
+            )
+            for row in annotations.get("slices", [])
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"These annotations are not complete: {error} is missing.") from error
+    for row in verdicts:
+        if row["verdict"] not in slices.VERDICTS:
+            raise UserError(
+                f"{row['verdict']!r} (word {row['word']!r}) is not a verdict; choose from "
+                f"{', '.join(slices.VERDICTS)}."
+            )
+    for _, where, _, _ in saved:
+        slices.parse(where)
+    return notes, verdicts, saved
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _add_slices(connection: sqlite3.Connection, rows: list[tuple]) -> list[str]:
+    """Add slices; return the names that stood for something else and stay so."""
+    known = dict(connection.execute("SELECT name, condition FROM slices"))
+    connection.executemany(
+        "INSERT INTO slices (name, condition, note, created) VALUES (?, ?, ?, ?)",
+        [row for row in rows if row[0] not in known],
+    )
+    return [row[0] for row in rows if known.get(row[0], row[1]) != row[1]]
+
+
+def merge_slices(target: sqlite3.Connection, source: sqlite3.Connection) -> list[str]:
+    """Copy the slices of another file; return the names that differ and were not taken."""
+    rows = source.execute("SELECT name, condition, note, created FROM slices").fetchall()
+    return _add_slices(target, rows)
+
+
+def merge_notes(
+    target: sqlite3.Connection, run: int, source: sqlite3.Connection, theirs: int
+) -> None:
+    """Copy notes and verdicts of a run of another file; the newer of two holds."""
+    for read, add in ((_NOTES, _ADD_NOTE), (_VERDICTS, _ADD_VERDICT)):
+        rows = source.execute(read, (theirs,)).fetchall()
+        target.executemany(add, [(run, *row) for row in rows])

@@ -1,0 +1,310 @@
+"""Several files into one: runs of the same key become one run, whatever part each file holds."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saliency_core.errors import UserError
+from saliency_core.records import Example
+from saliency_core.store import chunks as columnar
+from saliency_core.store import schema
+from saliency_core.store.annotations import merge_notes, merge_slices
+from saliency_core.store.chunks import Chunk
+from saliency_core.store.loading import column, load_chunk
+from saliency_core.store.reader import open_store
+from saliency_core.store.results import token_rows, write_tokens
+from saliency_core.store.writer import StoreWriter, open_writer, rename_targets
+
+BLOCK = 2048
+"""Examples of one transaction."""
+
+_RUN_COLUMNS = (
+    "key", "content", "model", "dataset", "model_info", "dataset_info", "settings",
+    "label_names", "versions", "created",
+)  # fmt: skip
+
+
+def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
+    """Copy every run of the sources into `output`; safe to repeat, and to go on after a kill.
+
+    A run that comes out with exactly the examples one finished source has keeps that source's
+    layer summaries. Any other run needs them computed anew from all its examples: it stays
+    unfinished until the same `audit` is run on the merged file, which computes no example again.
+
+    Args:
+        output: The file to write; may exist and then takes the sources in.
+        sources: Files to read; they stay as they are.
+
+    Returns:
+        `{"database", "runs": [{"run", "examples", "added", "finished", "sources"}], "slices_kept"}`
+    """
+    output = Path(output)
+    sources = [Path(source) for source in sources]
+    stores = [open_store(source) for source in sources]
+    if any(output.exists() and source.samefile(output) for source in sources):
+        raise UserError(f"{output} cannot be both a source and the file to merge into.")
+    report: dict[int, dict[str, Any]] = {}
+    differing: list[str] = []
+    with open_writer(output) as writer:
+        for source, store in zip(sources, stores, strict=True):
+            with _snapshot(store.connection, source) as connection:
+                for (key,) in connection.execute("SELECT key FROM runs ORDER BY run").fetchall():
+                    part = _Part(writer, connection, source, key)
+                    added = part.copy()
+                    row = report.setdefault(part.run, {"added": 0, "sources": 0})
+                    row["added"] += added
+                    row["sources"] += 1
+                with writer.transaction():
+                    differing += merge_slices(writer.connection, connection)
+        for run, row in report.items():
+            writer.consolidate(run)
+            row["examples"] = _results(writer.connection, run)
+            row["finished"] = writer.is_complete(run)
+        writer.release()
+    rows = [{"run": run, **row} for run, row in sorted(report.items())]
+    return {"database": str(output), "runs": rows, "slices_kept": sorted(set(differing))}
+
+
+class _snapshot:
+    """A file as it is now, however long reading takes and whoever writes meanwhile."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.connection, self.path = connection, path
+
+    def __enter__(self) -> sqlite3.Connection:
+        self.connection.execute("BEGIN")
+        return self.connection
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        self.connection.rollback()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise UserError(schema.describe(self.path, error)) from error
+
+
+def _results(connection: sqlite3.Connection, run: int) -> int:
+    return connection.execute("SELECT count(chunk) FROM examples WHERE run = ?", (run,)).fetchone()[
+        0
+    ]
+
+
+class _Part:
+    """One run of one source on its way into the output."""
+
+    def __init__(
+        self, writer: StoreWriter, source: sqlite3.Connection, path: Path, key: str
+    ) -> None:
+        self.writer, self.source, self.path = writer, source, path
+        cursor = source.execute("SELECT * FROM runs WHERE key = ?", (key,))
+        names = [item[0] for item in cursor.description]
+        self.facts = dict(zip(names, cursor.fetchone(), strict=True))
+        self.theirs = self.facts["run"]
+        self.run = self._begin()
+        self.words: np.ndarray | None = None
+
+    def _begin(self) -> int:
+        """Return the run of the output with this key, made where it is new."""
+        target = self.writer.connection
+        found = target.execute(
+            "SELECT run FROM runs WHERE key = ?", (self.facts["key"],)
+        ).fetchone()
+        if found:
+            return found[0]
+        with self.writer.transaction():
+            run = target.execute(
+                f"INSERT INTO runs ({', '.join(_RUN_COLUMNS)}, targets, status)"
+                f" VALUES ({', '.join('?' * len(_RUN_COLUMNS))}, '[]', 'running')",
+                [self.facts[name] for name in _RUN_COLUMNS],
+            ).lastrowid
+            target.executemany(
+                "INSERT INTO labels VALUES (?, ?, ?)",
+                [(run, n, name) for n, name in enumerate(json.loads(self.facts["label_names"]))],
+            )
+        return run
+
+    def copy(self) -> int:
+        """Copy examples, results and what belongs to the run; return the results added."""
+        for block in self._blocks():
+            self._copy_examples(block)
+        before = _results(self.writer.connection, self.run)
+        numbers = self.source.execute(
+            "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (self.theirs,)
+        ).fetchall()
+        for (number,) in numbers:
+            self._copy_chunk(number)
+        after = _results(self.writer.connection, self.run)
+        if after == _results(self.source, self.theirs) and self.facts["status"] == "finished":
+            self._copy_summaries()
+        elif after != before:
+            self._leave_open()
+        with self.writer.transaction():
+            merge_notes(self.writer.connection, self.run, self.source, self.theirs)
+            self._copy_evaluations()
+        return after - before
+
+    def _blocks(self) -> Iterator[list[tuple]]:
+        last = -1
+        while rows := self.source.execute(
+            "SELECT e.position, e.id, t.text, t.pair, e.label, e.metadata, e.gold"
+            " FROM examples e JOIN texts t USING (text_id)"
+            " WHERE e.run = ? AND e.position > ? ORDER BY e.position LIMIT ?",
+            (self.theirs, last, BLOCK),
+        ).fetchall():
+            last = rows[-1][0]
+            yield rows
+
+    def _copy_examples(self, rows: list[tuple]) -> None:
+        known = {
+            row[0]: row[1:]
+            for row in self.writer.connection.execute(
+                "SELECT e.position, e.id, t.text, t.pair, e.gold FROM examples e"
+                " JOIN texts t USING (text_id)"
+                " WHERE e.run = ? AND e.position BETWEEN ? AND ?",
+                (self.run, rows[0][0], rows[-1][0]),
+            )
+        }
+        new = []
+        for position, id, text, pair, label, metadata, gold in rows:
+            if position not in known:
+                values = json.loads(metadata) if metadata else {}
+                new.append((Example(position, id, text, pair, label, values), gold))
+            elif known[position] != (id, text, pair, gold):
+                raise UserError(
+                    f"{self.path} holds another example at position {position} "
+                    f"(id {id!r}) than the files before it (id {known[position][0]!r}): they are "
+                    "not parts of one run. Audit the same version of the dataset."
+                )
+        self.writer.add_examples(self.run, [row for row, _ in new], [gold for _, gold in new])
+
+    def _copy_chunk(self, number: int) -> None:
+        """Copy the results of a chunk that the output lacks, in one transaction."""
+        positions = column(self.source, self.theirs, "position", number).astype(np.int64)
+        connection = self.writer.connection
+        waiting = {
+            row[0]
+            for row in connection.execute(
+                "SELECT position FROM examples WHERE run = ? AND chunk IS NULL"
+                " AND position BETWEEN ? AND ?",
+                (self.run, int(positions.min(initial=0)), int(positions.max(initial=0))),
+            )
+        }
+        # A place given up, or copied to a later chunk, is not where its example says it is.
+        rows = {
+            slot: row
+            for slot, *row in self.source.execute(
+                "SELECT slot, predicted, confidence, margin, length, chars_seen, chars_total,"
+                " failure, logits FROM examples WHERE run = ? AND chunk = ?"
+                " AND position BETWEEN ? AND ?",
+                (self.theirs, number, int(positions.min(initial=0)), int(positions.max(initial=0))),
+            )
+        }
+        slots = [
+            slot
+            for slot, place in enumerate(positions.tolist())
+            if slot in rows and place in waiting
+        ]
+        if not slots:
+            return
+        chunk = columnar.take(load_chunk(self.source, self.theirs, number), slots)
+        chunk = replace(chunk, positions=positions[slots])
+        with self.writer.transaction():
+            names = self.writer.targets(self.run)
+            chunk, names = rename_targets(chunk, json.loads(self.facts["targets"]), names)
+            self.writer.save_targets(self.run, names)
+            chunk = self._with_words(chunk)
+            self.writer.insert_chunk(self.run, chunk, [tuple(rows[slot]) for slot in slots])
+
+    def _with_words(self, chunk: Chunk) -> Chunk:
+        """Return the chunk with the output's word ids."""
+        theirs = np.unique(chunk.word_ids)
+        words = {}
+        for start in range(0, len(theirs), 900):
+            part = theirs[start : start + 900].tolist()
+            words |= dict(
+                self.source.execute(
+                    "SELECT word_id, word FROM vocabulary"
+                    f" WHERE word_id IN ({','.join('?' * len(part))})",
+                    part,
+                )
+            )
+        ours = self.writer.vocabulary(set(words.values()))
+        number = np.array([ours[words[int(word)]] for word in theirs], np.int32)
+        return replace(chunk, word_ids=number[np.searchsorted(theirs, chunk.word_ids)])
+
+    def _copy_summaries(self) -> None:
+        """Take over summaries, coherence and status of a source that has all there is."""
+        target = self.writer.connection
+        if self.writer.is_complete(self.run):
+            return
+        self.writer.set_coherence(self.run, self._coherence())
+        recommended = self.facts["recommended"]
+        words = [] if recommended is None else token_rows(self.writer.path, self.run, recommended)
+        layers = self.source.execute(
+            "SELECT * FROM layers WHERE run = ?", (self.theirs,)
+        ).fetchall()
+        with self.writer.transaction():
+            write_tokens(target, self.run, words)
+            target.execute("DELETE FROM layers WHERE run = ?", (self.run,))
+            target.executemany(
+                f"INSERT INTO layers VALUES ({','.join('?' * 10)})",
+                [(self.run, *row[1:]) for row in layers],
+            )
+            names = ("recommended", "equals", "seconds", "warnings", "extra")
+            target.execute(
+                f"UPDATE runs SET status = 'finished', {' = ?, '.join(names)} = ? WHERE run = ?",
+                (*(self.facts[name] for name in names), self.run),
+            )
+
+    def _coherence(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        layers = self.writer.layers(self.run)
+        for (number,) in self.source.execute(
+            "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (self.theirs,)
+        ).fetchall():
+            positions = column(self.source, self.theirs, "position", number).astype(np.int64)
+            table = [
+                column(self.source, self.theirs, f"coherence:{layer}", number)
+                for layer in range(layers)
+            ]
+            yield positions, np.stack(table)
+
+    def _leave_open(self) -> None:
+        """Take away what was summarised from a part of the examples; add up the seconds."""
+        target = self.writer.connection
+        with self.writer.transaction():
+            for table in ("layers", "tokens"):
+                target.execute(f"DELETE FROM {table} WHERE run = ?", (self.run,))
+            target.execute(
+                "UPDATE runs SET status = 'running', recommended = NULL, equals = '[]',"
+                " seconds = coalesce(seconds, 0) + ?, warnings = ? WHERE run = ?",
+                (
+                    self.facts["seconds"] or 0.0,
+                    json.dumps(
+                        [
+                            "Merged from several files: run the same audit on this file to "
+                            "summarise its layers; no example is computed again."
+                        ]
+                    ),
+                    self.run,
+                ),
+            )
+
+    def _copy_evaluations(self) -> None:
+        """Copy the evaluations of methods that the output has none of."""
+        target = self.writer.connection
+        known = {
+            row[0]
+            for row in target.execute("SELECT method FROM evaluations WHERE run = ?", (self.run,))
+        }
+        rows = self.source.execute(
+            "SELECT * FROM evaluations WHERE run = ? ORDER BY evaluation", (self.theirs,)
+        ).fetchall()
+        target.executemany(
+            f"INSERT INTO evaluations VALUES ({','.join('?' * 19)})",
+            [(None, self.run, *row[2:]) for row in rows if row[2] not in known],
+        )

@@ -1,0 +1,100 @@
+"""Deleting runs and giving their space back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saliency_core.errors import UserError
+from saliency_core.store import chunks as columnar
+from saliency_core.store import schema
+from saliency_core.store.access import connect, transaction
+from saliency_core.store.reader import open_store
+
+
+def prune(path: str | Path, runs: Sequence[int]) -> dict[str, Any]:
+    """Delete runs with everything that only they use: texts, words, notes and verdicts.
+
+    Saved slices stay, they belong to no run.
+
+    Args:
+        path: The file.
+        runs: Run numbers.
+
+    Returns:
+        `{"database", "runs", "bytes_before", "bytes_after"}`
+    """
+    path = Path(path)
+    store = open_store(path)
+    known = store.runs()["run"].tolist()
+    for run in runs:
+        if run not in known:
+            shown = ", ".join(map(str, known)) or "none"
+            raise UserError(f"{path} has no run {run}; it has: {shown}.")
+    connection = connect(path)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        before = path.stat().st_size
+        # Cascades would look for the children of every single text; what refers to a run is known.
+        connection.execute("PRAGMA foreign_keys = 0")
+        with transaction(connection, path):
+            _delete(connection, list(dict.fromkeys(runs)))
+        _give_back(connection)
+    except sqlite3.Error as error:
+        raise UserError(schema.describe(path, error)) from error
+    finally:
+        connection.close()
+    after = path.stat().st_size
+    return {
+        "database": str(path),
+        "runs": list(dict.fromkeys(runs)),
+        "bytes_before": before,
+        "bytes_after": after,
+    }
+
+
+def _delete(connection: sqlite3.Connection, runs: list[int]) -> None:
+    tables = [
+        name
+        for (name,) in connection.execute(
+            "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c"
+            " WHERE m.type = 'table' AND c.name = 'run'"
+        )
+    ]
+    for run in runs:
+        for table in tables:
+            connection.execute(f'DELETE FROM "{table}" WHERE run = ?', (run,))
+    for table in ("digests", "texts"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE text_id NOT IN (SELECT text_id FROM examples)"
+        )
+    used = _words(connection)
+    gone = [
+        row
+        for row in connection.execute("SELECT word_id FROM vocabulary").fetchall()
+        if row[0] not in used
+    ]
+    connection.executemany("DELETE FROM vocabulary WHERE word_id = ?", gone)
+    connection.execute(
+        "INSERT INTO meta VALUES ('pruned', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
+    )
+
+
+def _words(connection: sqlite3.Connection) -> set[int]:
+    """Return the ids of the words that any run still holds."""
+    used: set[int] = set()
+    for (words,) in connection.execute("SELECT words FROM postings"):
+        used.update(np.unique(columnar.unpack(words)).tolist())
+    return used
+
+
+def _give_back(connection: sqlite3.Connection) -> None:
+    """Rebuild the full-text index without what was deleted and cut free pages off the file."""
+    connection.execute("INSERT INTO texts_fts (texts_fts) VALUES ('optimize')")
+    # A script is stepped to its end; `execute` would stop after the first page.
+    connection.executescript("PRAGMA incremental_vacuum;")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
