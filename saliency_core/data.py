@@ -1,25 +1,35 @@
 """File, folder, hub name or table -> Examples; the one user of `datasets`.
 
-Rows are streamed: nothing here holds more than one row group of a file.
+Examples are streamed; of what was read only a fingerprint of each id is kept.
 """
 
 from __future__ import annotations
 
-import bz2
-import csv
+import datetime
 import difflib
-import gzip
-import io
 import itertools
 import json
-import lzma
-import zipfile
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from saliency_core.errors import UserError
+from saliency_core.files import (
+    KINDS,
+    Reading,
+    Row,
+    check_file,
+    declared_names,
+    kind_of,
+    looks_like_file,
+    read_rows,
+    split_of,
+)
 from saliency_core.records import DatasetInfo, Example
 
 ROLE_NAMES = {
@@ -30,16 +40,11 @@ ROLE_NAMES = {
 }
 """Column names taken for a role where the user names none; the first found wins."""
 
-COMPRESSIONS: dict[str, Callable] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-TEXT_KINDS = {".csv": "csv", ".tsv": "tsv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-TEXT_KINDS |= {".json": "json"}
-BINARY_KINDS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
-LFS_MARK = "version https://git-lfs.github.com/spec/"
-SNIFFED_CHARACTERS = 65_536
-MAX_CELL = 100_000_000
-"""Characters a CSV cell may hold; the csv module's own limit is too low for documents."""
-
-Row = dict[str, Any]
+PEEKED_ROWS = 100
+"""Rows whose columns together are the columns: JSON Lines may leave some out."""
+SHOWN_CELL = 24
+"""Characters of a first row's cell shown where a column has to be chosen."""
+BIGGEST = 2**63
 
 
 @dataclass(frozen=True)
@@ -54,51 +59,149 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Example]:
         """Yield the examples in the order of the source; duplicate ids are an error."""
-        seen: dict[str, int] = {}
-        for position, row in enumerate(itertools.islice(self.rows(), self.limit)):
-            example = self._example(position, row)
-            if "id" in self.info.columns:
-                if example.id in seen:
-                    raise UserError(
-                        f"{self.info.source}: id {example.id!r} stands in row "
-                        f"{seen[example.id] + 1} and in row {position + 1}; ids must differ. "
-                        "Leave --id-column out to number the rows."
-                    )
-                seen[example.id] = position
+        seen = _Seen() if "id" in self.info.columns else None
+        for example in self._examples():
+            if seen is not None and seen.add(example.id):
+                self._check_ids()
             yield example
+        if seen is not None and seen.close():
+            self._check_ids()
+
+    def _examples(self) -> Iterator[Example]:
+        for position, row in enumerate(itertools.islice(self.rows(), self.limit)):
+            yield self._example(position, row)
+
+    def _check_ids(self) -> None:
+        """Go through the source again, exactly: two rows may share an id."""
+        first: dict[str, int] = {}
+        for example in self._examples():
+            if example.id in first:
+                raise UserError(
+                    f"{self.info.source}: id {example.id!r} stands in row "
+                    f"{first[example.id] + 1} and in row {example.position + 1}; ids must differ. "
+                    f"{self._other_id()}"
+                )
+            first[example.id] = example.position
+
+    def _other_id(self) -> str:
+        if "id" in self.guessed:
+            return (
+                f"The column {self.guessed['id']!r} was taken for the id; name another with "
+                "--id-column, or --id-column none to number the rows."
+            )
+        return "Leave --id-column out, or say --id-column none, to number the rows."
 
     def _example(self, position: int, row: Row) -> Example:
         columns = self.info.columns
         return Example(
             position=position,
-            id=str(row[columns["id"]]) if "id" in columns else str(position),
-            text=_as_text(row.get(columns["text"])),
-            pair=_as_text(row.get(columns["pair"])) if "pair" in columns else None,
+            id=self._id(position, row),
+            text=self._text(position, row, columns["text"]),
+            pair=self._text(position, row, columns["pair"]) if "pair" in columns else None,
             label=self._label(row.get(columns["label"])) if "label" in columns else None,
             metadata={name: _plain(row.get(name)) for name in self.info.metadata_columns},
         )
 
+    def _id(self, position: int, row: Row) -> str:
+        if "id" not in self.info.columns:
+            return str(position)
+        column = self.info.columns["id"]
+        value = row.get(column)
+        if is_missing(value) or value == "":
+            raise UserError(
+                f"{self.info.source}: row {position + 1} has no {column!r}, the column of the id; "
+                "say --id-column none to number the rows."
+            )
+        return _clean(str(value))
+
+    def _text(self, position: int, row: Row, column: str) -> str:
+        """Return a cell as text; a missing one is empty."""
+        value = row.get(column)
+        if isinstance(value, (list, dict, bytes, tuple)):
+            raise UserError(
+                f"{self.info.source}: column {column!r} holds a {type(value).__name__} in row "
+                f"{position + 1}, not a text; choose another with --text-column."
+            )
+        return "" if is_missing(value) else _clean(str(value))
+
     def _label(self, value: Any) -> str | None:
         names = self.info.label_names
-        if value is None or value == "" or value != value:
+        if is_missing(value):
             return None
         if names is not None and isinstance(value, int) and not isinstance(value, bool):
             return names[value] if 0 <= value < len(names) else None
-        return str(value).lower() if isinstance(value, bool) else str(value)
+        value = _plain(value)
+        text = str(value).lower() if isinstance(value, bool) else str(value).strip()
+        return text or None
 
 
-def _as_text(value: Any) -> str:
-    """Return a cell as text; a missing one is empty."""
-    return "" if value is None or value != value else str(value)
+class _Seen:
+    """Notices an id that came before, in eight bytes an id; may be wrong about a new one."""
+
+    BUFFER = 65_536
+
+    def __init__(self) -> None:
+        self.sorted = np.empty(0, np.int64)
+        self.fresh: list[int] = []
+
+    def add(self, id: str) -> bool:
+        """Take in an id; return whether, as far as checked, one may have come twice."""
+        self.fresh.append(hash(id))
+        return len(self.fresh) >= max(self.BUFFER, len(self.sorted) // 8) and self.close()
+
+    def close(self) -> bool:
+        """Check what was not checked yet."""
+        self.sorted = np.concatenate([self.sorted, np.array(self.fresh, np.int64)])
+        self.sorted.sort()
+        self.fresh = []
+        return bool((self.sorted[1:] == self.sorted[:-1]).any())
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a cell is empty: None, NaN, or what pandas calls NA."""
+    if value is None:
+        return True
+    if isinstance(value, (str, int, list, dict)):
+        return False
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # pandas.NA has no truth; an array has several
+        return type(value).__name__ == "NAType"
+
+
+def _clean(text: str) -> str:
+    """Replace what neither SQLite nor a tokenizer takes, one character for one."""
+    if text.isascii() and "\0" not in text:
+        return text
+    text = text.replace("\0", "\ufffd")
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can write
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _plain(value: Any) -> Any:
     """Return metadata as str, int, float, bool or None."""
     if hasattr(value, "item"):
         value = value.item()
-    if value is None or value != value:
+    if is_missing(value):
         return None
-    return value if isinstance(value, (str, int, float, bool)) else json.dumps(value, default=str)
+    if isinstance(value, str):
+        return _clean(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if -BIGGEST <= value < BIGGEST else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, (list, tuple, dict)):
+        return _clean(json.dumps(value, default=str, ensure_ascii=False))
+    return _clean(str(value))
 
 
 def load_examples(
@@ -118,15 +221,15 @@ def load_examples(
     """Open a dataset and settle which column plays which role; nothing is read but its start.
 
     Args:
-        source: a file (CSV, TSV, JSON Lines, JSON, Parquet, Arrow; also gzip, xz, bz2 or zip of
-            the text ones), a folder of them, a `datasets.save_to_disk` folder, a hub name, a
+        source: a file (CSV, TSV, JSON Lines, JSON, text lines, Parquet, Arrow; also gzip, xz, bz2
+            or zip of these), a folder of them, a `datasets.save_to_disk` folder, a hub name, a
             pandas DataFrame or a `datasets.Dataset`.
         text_column: column of the text; guessed where None, as are the next three.
-        pair_column: column of a second text.
-        label_column: column of the gold label.
-        id_column: column of a stable id.
+        pair_column: column of a second text; `none` for no pair.
+        label_column: column of the gold label; `none` for no labels.
+        id_column: column of a stable id; `none` numbers the rows.
         metadata_columns: columns kept beside; None keeps all others.
-        split: split of a hub dataset or of a JSON file of splits.
+        split: split of a hub dataset, of a folder or of a JSON file of splits.
         config: configuration of a hub dataset.
         revision: revision of a hub dataset.
         header: whether a CSV or TSV starts with column names; else they are column1, column2, ...
@@ -135,53 +238,141 @@ def load_examples(
     Raises:
         UserError: what was wrong with the source, where, and the choices.
     """
-    name, described, rows, label_names = _open(
-        source, split, config, revision, header, label_column
-    )
-    first = next(iter(rows()), None)
-    if first is None:
-        raise UserError(f"{described} holds no rows.")
+    opened = _open(source, split, config, revision, header)
+    peeked = list(itertools.islice(opened.rows(), PEEKED_ROWS))
+    if not peeked:
+        raise UserError(f"{opened.source} holds no rows.")
+    names = list(dict.fromkeys(name for row in peeked for name in row))
     wanted = {"text": text_column, "pair": pair_column, "label": label_column, "id": id_column}
-    columns, guessed = _roles(list(first), wanted, described)
+    columns, guessed = _roles(names, wanted, opened.source, peeked[0], opened.may_lack_header)
+    label = columns.get("label")
     return Dataset(
         info=DatasetInfo(
-            name=name,
-            source=described,
+            name=opened.name,
+            source=opened.source,
             split=split,
             revision=revision,
             columns=columns,
-            metadata_columns=_metadata_columns(list(first), columns, metadata_columns, described),
-            label_names=label_names(columns.get("label")),
+            metadata_columns=_metadata_columns(names, columns, metadata_columns, opened.source),
+            label_names=opened.label_names(label) if label is not None else None,
         ),
         guessed=guessed,
-        rows=rows,
+        rows=opened.rows,
         limit=limit,
     )
 
 
+def first_rows(
+    source: Any, count: int = 10, *, split: str | None = None, header: bool = True
+) -> list[Row]:
+    """Return the first rows of a source as they stand, to choose columns from.
+
+    Raises:
+        UserError: what was wrong with the source, where, and the choices.
+    """
+    opened = _open(source, split, None, None, header)
+    found = list(itertools.islice(opened.rows(), count))
+    if not found:
+        raise UserError(f"{opened.source} holds no rows.")
+    return found
+
+
+def guess_roles(names: list[str]) -> dict[str, str]:
+    """Return role -> column for the roles that the names of the columns give away."""
+    lower = {name.lower(): name for name in reversed(names)}
+    guesses = {
+        role: next((lower[name] for name in candidates if name in lower), None)
+        for role, candidates in ROLE_NAMES.items()
+    }
+    return {role: name for role, name in guesses.items() if name is not None}
+
+
+def first_rows(
+    source: Any,
+    count: int,
+    *,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    header: bool = True,
+) -> list[Row]:
+    """Return the first rows of a source as they stand there, before columns have roles.
+
+    Raises:
+        UserError: what was wrong with the source, where, and the choices.
+    """
+    opened = _open(source, split, config, revision, header)
+    rows = list(itertools.islice(opened.rows(), count))
+    if not rows:
+        raise UserError(f"{opened.source} holds no rows.")
+    return rows
+
+
+def guess_roles(names: list[str]) -> dict[str, str]:
+    """Return role -> column for the roles that column names tell."""
+    lower = {name.lower(): name for name in reversed(names)}
+    guessed = {}
+    for role, candidates in ROLE_NAMES.items():
+        found = next((lower[name] for name in candidates if name in lower), None)
+        if found is not None:
+            guessed[role] = found
+    return guessed
+
+
 def _roles(
-    names: list[str], wanted: dict[str, str | None], described: str
+    names: list[str],
+    wanted: dict[str, str | None],
+    described: str,
+    first: Row,
+    may_lack_header: bool,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return role -> column, and the guessed part of it."""
     columns: dict[str, str] = {}
     guessed: dict[str, str] = {}
+    refused = set()
     for role, name in wanted.items():
-        if name is not None:
-            _check_column(name, names, described)
+        if name == "none" and name not in names and role != "text":
+            refused.add(role)
+        elif name is not None:
+            _check_column(name, names, described, may_lack_header)
             columns[role] = name
-    lower = {name.lower(): name for name in reversed(names)}
-    for role, candidates in ROLE_NAMES.items():
-        if role in columns:
-            continue
-        found = next((lower[name] for name in candidates if name in lower), None)
-        if found is not None and found not in columns.values():
-            columns[role] = guessed[role] = found
+    _check_distinct(columns, described)
+    free = [name for name in names if name not in columns.values()]
+    for role, name in guess_roles(free).items():
+        if role not in columns and role not in refused:
+            columns[role] = guessed[role] = name
     if "text" not in columns:
         raise UserError(
-            f"{described}: which column holds the text? Its columns are {', '.join(names)}; "
-            "choose one with --text-column."
+            f"{described}: which column holds the text? Its columns are {_shown(names, first)}; "
+            f"choose one with --text-column.{_header_hint(may_lack_header)}"
         )
     return columns, guessed
+
+
+def _check_distinct(columns: dict[str, str], described: str) -> None:
+    for (role, name), (other, same) in itertools.combinations(columns.items(), 2):
+        if name == same and "id" not in (role, other):
+            raise UserError(
+                f"{described}: column {name!r} can't be both --{role}-column and --{other}-column."
+            )
+
+
+def _shown(names: list[str], first: Row) -> str:
+    """Return columns with the start of their first cell."""
+    cells = []
+    for name in names:
+        cell = " ".join(str(first.get(name, "")).split())
+        cut = cell if len(cell) <= SHOWN_CELL else cell[: SHOWN_CELL - 1] + "…"
+        cells.append(f"{_short(name)} ({cut!r})")
+    return ", ".join(cells)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 2 * SHOWN_CELL else name[: 2 * SHOWN_CELL - 1] + "…"
+
+
+def _header_hint(may_lack_header: bool) -> str:
+    return " If its first line is no header, say --no-header." if may_lack_header else ""
 
 
 def _metadata_columns(
@@ -194,63 +385,89 @@ def _metadata_columns(
     return tuple(wanted)
 
 
-def _check_column(name: str, names: list[str], described: str) -> None:
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 1, 0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(
-            f"{described} has no column {name!r}; its columns are {', '.join(names)}.{hint}"
-        )
+def _check_column(
+    name: str, names: list[str], described: str, may_lack_header: bool = False
+) -> None:
+    if name in names:
+        return
+    near = difflib.get_close_matches(name, names, 1, 0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UserError(
+        f"{described} has no column {name!r}; its columns are {', '.join(map(_short, names))}."
+        f"{hint}{_header_hint(may_lack_header and not near)}"
+    )
 
 
-Opened = tuple[
-    str, str, Callable[[], Iterator[Row]], Callable[[str | None], tuple[str, ...] | None]
-]
+# Sources
 
 
-def _no_names(column: str | None) -> None:
-    """Return no label names: text files name none."""
+@dataclass(frozen=True)
+class _Opened:
+    """A source before its columns have roles."""
+
+    name: str
+    source: str
+    """As the user gave it."""
+    rows: Callable[[], Iterator[Row]]
+    label_names: Callable[[str], tuple[str, ...] | None] = lambda column: None
+    """Column -> the names a `ClassLabel` gives."""
+    may_lack_header: bool = False
+    """Whether the first line was taken for a header."""
 
 
 def _open(
-    source: Any,
-    split: str | None,
-    config: str | None,
-    revision: str | None,
-    header: bool,
-    label_column: str | None,
-) -> Opened:
-    """Return name, description, a function that streams rows, and one that names labels."""
+    source: Any, split: str | None, config: str | None, revision: str | None, header: bool
+) -> _Opened:
     if not isinstance(source, (str, Path)):
-        return _open_object(source)
+        return _open_object(source, split)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _open_folder(path, split, header)
+        return _open_folder(path, Reading(header, split))
     if path.is_file():
-        _check_file(path)
-        return _stem(path), str(source), lambda: _flat(_read(path, split, header)), _no_names
-    if path.suffix in (*TEXT_KINDS, *BINARY_KINDS, *COMPRESSIONS, ".zip") or str(source).startswith(
-        (".", "/", "~")
-    ):
-        raise UserError(f"There is no file {str(source)!r}.")
+        return _open_file(path, str(source), Reading(header, split))
+    if looks_like_file(str(source)):
+        raise UserError(f"There is no file {str(source)!r}.{_near_file(path)}")
     return _open_hub(str(source), split, config, revision)
 
 
-def _stem(path: Path) -> str:
-    return path.name.split(".")[0] or path.name
+def _near_file(path: Path) -> str:
+    """Suggest the file of the nearest name in the same folder."""
+    try:
+        beside = [child.name for child in path.parent.iterdir()]
+    except OSError:
+        return f" There is no folder {str(path.parent)!r} either."
+    near = difflib.get_close_matches(path.name, beside, 1, 0.6)
+    return f" Did you mean {str(path.with_name(near[0]))!r}?" if near else ""
 
 
-def _open_object(source: Any) -> Opened:
-    """Open a pandas DataFrame or a `datasets.Dataset`."""
+def _open_file(path: Path, described: str, reading: Reading) -> _Opened:
+    check_file(path)
+    return _Opened(
+        name=path.name.split(".")[0] or path.name,
+        source=described,
+        rows=lambda: _flat(read_rows(path, reading)),
+        label_names=partial(declared_names, path),
+        may_lack_header=reading.header and kind_of(path) in ("csv", "tsv"),
+    )
+
+
+def _open_object(source: Any, split: str | None) -> _Opened:
+    """Open a pandas DataFrame, a `datasets.Dataset` or a dictionary of these."""
+    if isinstance(source, dict) and source:
+        return _open_object(split_of(source, split, "the dataset given"), None)
     if hasattr(source, "features"):
-        return "dataset", "the dataset given", lambda: _flat(iter(source)), _names_of(source)
-    if hasattr(source, "to_dict") and hasattr(source, "columns"):
+        return _Opened(
+            "dataset", "the dataset given", lambda: _flat(iter(source)), _names_of(source)
+        )
+    if hasattr(source, "itertuples"):
         names = [str(name) for name in source.columns]
-        return (
+        return _Opened(
             "table",
             "the table given",
-            lambda: (dict(zip(names, row, strict=True)) for row in source.itertuples(index=False)),
-            _no_names,
+            lambda: (
+                dict(zip(names, row, strict=True))
+                for row in source.itertuples(index=False, name=None)
+            ),
         )
     raise UserError(
         f"A dataset is a path, a hub name, a pandas DataFrame or a datasets.Dataset, not "
@@ -258,271 +475,121 @@ def _open_object(source: Any) -> Opened:
     )
 
 
-def _names_of(dataset: Any) -> Callable[[str | None], tuple[str, ...] | None]:
+def _names_of(dataset: Any) -> Callable[[str], tuple[str, ...] | None]:
     """Return a function that gives the names of a `ClassLabel` column."""
 
-    def names(column: str | None) -> tuple[str, ...] | None:
-        feature = (dataset.features or {}).get(column) if column else None
-        found = getattr(feature, "names", None)
+    def names(column: str) -> tuple[str, ...] | None:
+        found = getattr((dataset.features or {}).get(column), "names", None)
         return tuple(found) if found else None
 
     return names
 
 
-def _open_folder(path: Path, split: str | None, header: bool) -> Opened:
+def _open_folder(path: Path, reading: Reading) -> _Opened:
     """Open a `save_to_disk` folder or a folder of files of one kind."""
-    if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
-        import datasets
-
-        loaded = datasets.load_from_disk(str(path))
-        if isinstance(loaded, datasets.DatasetDict):
-            loaded = _split_of(loaded, split, str(path))
-        return path.name, str(path), lambda: _flat(iter(loaded)), _names_of(loaded)
-    shards = sorted(
-        child for child in path.iterdir() if child.is_file() and _kind(child) is not None
-    )
-    if not shards:
-        raise UserError(
-            f"The folder {path} holds no dataset: no CSV, TSV, JSON, Parquet or Arrow file."
-        )
+    if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+        return _open_saved(path, reading.split)
+    shards = _shards(path, reading.split)
     for shard in shards:
-        _check_file(shard)
-    return (
-        path.name,
-        str(path),
-        lambda: _flat(row for shard in shards for row in _read(shard, split, header)),
-        _no_names,
+        check_file(shard)
+
+    def rows() -> Iterator[Row]:
+        columns: set[str] | None = None
+        for shard in shards:
+            for number, row in enumerate(read_rows(shard, reading)):
+                if number == 0 and kind_of(shard) not in ("jsonl", "json"):
+                    columns = columns or set(row)
+                    if set(row) != columns:
+                        raise UserError(
+                            f"{shard} has the columns {', '.join(row)}, but {shards[0].name} has "
+                            "others; the files of a folder must agree."
+                        )
+                yield row
+
+    return _Opened(
+        name=path.name,
+        source=str(path),
+        rows=lambda: _flat(rows()),
+        label_names=partial(declared_names, shards[0]),
+        may_lack_header=reading.header and kind_of(shards[0]) in ("csv", "tsv"),
     )
 
 
-def _split_of(loaded: Any, split: str | None, described: str) -> Any:
-    names = list(loaded)
-    if split is None and len(names) == 1:
-        return loaded[names[0]]
-    if split not in names:
-        said = f"no split {split!r}" if split else "several splits"
-        raise UserError(f"{described} has {said}; choose one of {', '.join(names)} with --split.")
-    return loaded[split]
+def _open_saved(path: Path, split: str | None) -> _Opened:
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except Exception as error:  # datasets raises anything for a damaged folder
+        raise UserError(f"The folder {path} can't be loaded: {_reason(error)}.") from error
+    if isinstance(loaded, datasets.DatasetDict):
+        loaded = split_of(loaded, split, str(path))
+    return _Opened(path.name, str(path), lambda: _flat(iter(loaded)), _names_of(loaded))
 
 
-def _open_hub(name: str, split: str | None, config: str | None, revision: str | None) -> Opened:
+def _shards(path: Path, split: str | None) -> list[Path]:
+    """Return the files of a folder (or its `data` folder) that make up the dataset."""
+    found = _files_in(path) or (_files_in(path / "data") if (path / "data").is_dir() else [])
+    if not found:
+        raise UserError(
+            f"The folder {path} holds no dataset: no CSV, TSV, JSON, text, Parquet or Arrow file."
+        )
+    kinds = {kind_of(file) for file in found}
+    if len(kinds) > 1:
+        found = [file for file in found if kind_of(file) != "txt"]
+        kinds.discard("txt")
+    if len(kinds) > 1:
+        said = ", ".join(file.name for file in found[:6])
+        raise UserError(
+            f"The folder {path} holds files of several kinds ({said}); give one of them."
+        )
+    parts = {name for file in found for name in _words(file)} & {"train", "validation", "test"}
+    if split is None and len(parts) > 1:
+        raise UserError(
+            f"{path} has several splits; choose one of {', '.join(sorted(parts))} with --split."
+        )
+    chosen = [file for file in found if split is None or split in _words(file)]
+    if not chosen and kinds != {"json"}:
+        said = ", ".join(file.name for file in found[:6])
+        raise UserError(f"{path}: no file is named after the split {split!r}; there are {said}.")
+    return chosen or found
+
+
+def _words(file: Path) -> list[str]:
+    """Return the parts of a shard's name: train-00000-of-00002.parquet."""
+    return file.name.replace("-", ".").replace("_", ".").lower().split(".")
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(
+        child
+        for child in folder.iterdir()
+        if child.is_file()
+        and not child.name.startswith((".", "_"))
+        and any(suffix.lower() in KINDS for suffix in child.suffixes)
+        and kind_of(child) is not None
+    )
+
+
+def _open_hub(name: str, split: str | None, config: str | None, revision: str | None) -> _Opened:
     """Open a dataset of the Hugging Face hub."""
     import datasets
 
     try:
         loaded = datasets.load_dataset(name, config, split=split, revision=revision)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # whatever the hub, the network or a dataset's files raise
         raise UserError(
-            f"There is no file {name!r}, and the hub dataset of that name can't be loaded: {reason}"
+            f"There is no file {name!r}, and the hub dataset of that name can't be loaded: "
+            f"{_reason(error)}."
         ) from error
     if isinstance(loaded, dict):
-        loaded = _split_of(loaded, split, name)
-    return name, name, lambda: _flat(iter(loaded)), _names_of(loaded)
+        loaded = split_of(loaded, split, name)
+    return _Opened(name, name, lambda: _flat(iter(loaded)), _names_of(loaded))
 
 
-def _kind(path: Path) -> str | None:
-    """Return csv, tsv, jsonl, json, parquet or arrow by the name of a file, compression aside."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in (*COMPRESSIONS, ".zip"):
-        suffixes.pop()
-    last = suffixes[-1] if suffixes else ""
-    return TEXT_KINDS.get(last) or BINARY_KINDS.get(last)
-
-
-def _check_file(path: Path) -> None:
-    """Refuse an empty file, a git-LFS pointer and an unknown kind."""
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty.")
-    with path.open("rb") as file:
-        start = file.read(len(LFS_MARK))
-    if start == LFS_MARK.encode():
-        raise UserError(
-            f"{path} is a git-LFS pointer, not the data; fetch the data with `git lfs pull`."
-        )
-    if _kind(path) is None and path.suffix.lower() != ".zip":
-        raise UserError(
-            f"{path}: {path.suffix or 'a name without ending'} is no kind of dataset; use .csv, "
-            ".tsv, .jsonl, .json, .parquet or .arrow (also with .gz, .xz, .bz2 or .zip)."
-        )
-
-
-def _read(path: Path, split: str | None, header: bool) -> Iterator[Row]:
-    """Stream the rows of one file."""
-    kind = _kind(path)
-    if kind == "parquet":
-        return _read_parquet(path)
-    if kind == "arrow":
-        return _read_arrow(path)
-    if kind == "jsonl":
-        return _read_jsonl(path)
-    if kind == "json":
-        return _read_json(path, split)
-    return _read_csv(path, kind, header)
-
-
-def _open_bytes(path: Path) -> io.BufferedIOBase:
-    suffix = path.suffix.lower()
-    if suffix == ".zip":
-        archive = zipfile.ZipFile(path)
-        names = [name for name in archive.namelist() if not name.endswith("/")]
-        if len(names) != 1:
-            raise UserError(f"{path} holds {len(names)} files; a dataset is a zip of one.")
-        return archive.open(names[0])
-    return COMPRESSIONS.get(suffix, open)(path, "rb")
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Yield decoded lines; a wrong encoding is named with its byte and line."""
-    number = 0
-    try:
-        with _open_bytes(path) as file:
-            for number, line in enumerate(file, 1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                yield text.replace("\0", "") if "\0" in text else text
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}, line {number}: byte 0x{error.object[error.start]:02x} at place "
-            f"{error.start + 1} is not UTF-8; save the file as UTF-8."
-        ) from error
-    except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
-
-
-def _read_csv(path: Path, kind: str | None, header: bool) -> Iterator[Row]:
-    """Stream a CSV or TSV; a row with another number of cells is named with its line."""
-    csv.field_size_limit(MAX_CELL)
-    start = "".join(itertools.islice(_lines(path), 50))[:SNIFFED_CHARACTERS]
-    reader = csv.reader(_lines(path), **_dialect(start, kind))
-    names: list[str] | None = None
-    try:
-        for cells in reader:
-            if not cells:
-                continue
-            if names is None:
-                names = cells if header else [f"column{place + 1}" for place in range(len(cells))]
-                if header:
-                    _check_header(names, path)
-                    continue
-            if len(cells) != len(names):
-                raise UserError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells where there should be "
-                    f"{len(names)} ({', '.join(names)}); quote cells that hold the separator."
-                )
-            yield dict(zip(names, cells, strict=True))
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: {error}.") from error
-
-
-def _check_header(names: list[str], path: Path) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(
-            f"{path} has two columns named {twice[0]!r}; if its first line is no header, say "
-            "--no-header."
-        )
-
-
-def _dialect(start: str, kind: str | None) -> dict[str, Any]:
-    """Return delimiter and quoting, from the first lines."""
-    first = start.splitlines()[0] if start else ""
-    if kind == "tsv" or "\t" in first:
-        delimiter = "\t"
-    else:
-        delimiter = max(",;|", key=first.count)
-    # A quote that opens a cell is quoting; one inside words is a character of the text.
-    opened = any(line.startswith('"') or f'{delimiter}"' in line for line in start.splitlines())
-    balanced = start.count('"') % 2 == 0 or len(start) >= SNIFFED_CHARACTERS
-    if delimiter == "\t" and not (opened and balanced and _closed_quotes(start, delimiter)):
-        return {"delimiter": delimiter, "quoting": csv.QUOTE_NONE}
-    return {"delimiter": delimiter}
-
-
-def _closed_quotes(start: str, delimiter: str) -> bool:
-    """Return whether cells that begin with a quote also end with one."""
-    ends = start.count(f'"{delimiter}') + start.count('"\n') + start.count('"\r')
-    begins = start.count(f'{delimiter}"') + start.count('\n"') + start.startswith('"')
-    return begins > 0 and ends >= begins // 2
-
-
-def _read_jsonl(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error.msg}).") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number}: {type(row).__name__} instead of an object.")
-        yield row
-
-
-def _read_json(path: Path, split: str | None) -> Iterator[Row]:
-    """Read records, columns or splits of either."""
-    try:
-        value = json.loads("".join(_lines(path)))
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":
-            yield from _read_jsonl(path)
-            return
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from error
-    yield from _json_rows(value, path, split)
-
-
-def _json_rows(value: Any, path: Path, split: str | None) -> Iterator[Row]:
-    if isinstance(value, dict) and value and all(isinstance(v, list) for v in value.values()):
-        lists = [item for column in value.values() for item in column[:1]]
-        if lists and all(isinstance(item, (dict, list)) for item in lists):
-            value = _split_of(value, split, str(path))
-        else:
-            yield from _columns(value, path)
-            return
-    if not isinstance(value, list):
-        raise UserError(f"{path} holds neither a list of records nor columns.")
-    for number, row in enumerate(value, 1):
-        if isinstance(row, list):
-            row = dict(zip(("text", "label", *map(str, range(3, 99))), row, strict=False))
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, record {number}: {type(row).__name__} is no record.")
-        yield row
-
-
-def _columns(value: dict[str, list], path: Path) -> Iterator[Row]:
-    lengths = {len(column) for column in value.values()}
-    if len(lengths) > 1:
-        raise UserError(f"{path}: its columns differ in length ({sorted(lengths)}).")
-    for cells in zip(*value.values(), strict=True):
-        yield dict(zip(value, cells, strict=True))
-
-
-def _read_parquet(path: Path) -> Iterator[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(1024):
-                yield from batch.to_pylist()
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} is not a Parquet file: {error}.") from error
-
-
-def _read_arrow(path: Path) -> Iterator[Row]:
-    """Stream an Arrow file, in the stream or the file format."""
-    import pyarrow
-
-    try:
-        with pyarrow.memory_map(str(path)) as source:
-            try:
-                batches: Iterable = pyarrow.ipc.open_stream(source)
-            except pyarrow.ArrowInvalid:
-                reader = pyarrow.ipc.open_file(source)
-                batches = (reader.get_batch(n) for n in range(reader.num_record_batches))
-            for batch in batches:
-                yield from batch.to_pylist()
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} is not an Arrow file: {error}.") from error
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _flat(rows: Iterable[Row]) -> Iterator[Row]:
