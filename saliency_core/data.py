@@ -263,33 +263,8 @@ def load_examples(
 
 
 def first_rows(
-    source: Any, count: int = 10, *, split: str | None = None, header: bool = True
-) -> list[Row]:
-    """Return the first rows of a source as they stand, to choose columns from.
-
-    Raises:
-        UserError: what was wrong with the source, where, and the choices.
-    """
-    opened = _open(source, split, None, None, header)
-    found = list(itertools.islice(opened.rows(), count))
-    if not found:
-        raise UserError(f"{opened.source} holds no rows.")
-    return found
-
-
-def guess_roles(names: list[str]) -> dict[str, str]:
-    """Return role -> column for the roles that the names of the columns give away."""
-    lower = {name.lower(): name for name in reversed(names)}
-    guesses = {
-        role: next((lower[name] for name in candidates if name in lower), None)
-        for role, candidates in ROLE_NAMES.items()
-    }
-    return {role: name for role, name in guesses.items() if name is not None}
-
-
-def first_rows(
     source: Any,
-    count: int,
+    count: int = 10,
     *,
     split: str | None = None,
     config: str | None = None,

@@ -182,7 +182,7 @@ def test_metadata_keeps_what_json_and_sqlite_hold(tmp_path):
         "raw": "<3 bytes>",
         "far": "inf",
     }
-    (example,) = load_examples(put(tmp_path, "b.jsonl", '{"text": "t", "n": %d}' % 2**70))
+    (example,) = load_examples(put(tmp_path, "b.jsonl", f'{{"text": "t", "n": {2**70}}}'))
     assert example.metadata == {"n": str(2**70)}
 
 
