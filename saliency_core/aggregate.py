@@ -16,8 +16,19 @@ Z95 = 1.959963984540054
 PRIOR_WORDS = 500.0
 """Weight of the prior of the log-odds, in top-three places."""
 
-WORD_COLUMNS = ["word", "class", "examples", "mean_share", "low", "high", "total_share",
-                "top3_rate", "mean_score", "sd_share", "top3"]  # fmt: skip
+WORD_COLUMNS = [
+    "word",
+    "class",
+    "examples",
+    "mean_share",
+    "low",
+    "high",
+    "total_share",
+    "top3_rate",
+    "mean_score",
+    "sd_share",
+    "top3",
+]
 
 
 def word_table(

@@ -26,9 +26,17 @@ BLOCK = 2048
 """Examples of one transaction."""
 
 _RUN_COLUMNS = (
-    "key", "content", "model", "dataset", "model_info", "dataset_info", "settings",
-    "label_names", "versions", "created",
-)  # fmt: skip
+    "key",
+    "content",
+    "model",
+    "dataset",
+    "model_info",
+    "dataset_info",
+    "settings",
+    "label_names",
+    "versions",
+    "created",
+)
 
 
 def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:

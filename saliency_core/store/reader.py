@@ -45,9 +45,20 @@ _COMPARE = {
 }
 
 EXAMPLE_COLUMNS = [
-    "example", "id", "text", "pair", "gold", "predicted", "confidence", "margin", "length",
-    "coherence", "chars_seen", "chars_total", "failure",
-]  # fmt: skip
+    "example",
+    "id",
+    "text",
+    "pair",
+    "gold",
+    "predicted",
+    "confidence",
+    "margin",
+    "length",
+    "coherence",
+    "chars_seen",
+    "chars_total",
+    "failure",
+]
 
 
 @dataclass(frozen=True)
@@ -266,8 +277,21 @@ class Store(Results):
                     "recommended": facts["recommended"],
                 }
             )
-        columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "layers", "target",
-                   "seconds", "bytes", "status", "created", "recommended"]  # fmt: skip
+        columns = [
+            "run",
+            "model",
+            "dataset",
+            "examples",
+            "failed",
+            "accuracy",
+            "layers",
+            "target",
+            "seconds",
+            "bytes",
+            "status",
+            "created",
+            "recommended",
+        ]
         return pd.DataFrame(rows, columns=columns)
 
     def _counts(self, run: int) -> dict[str, Any]:
@@ -325,8 +349,19 @@ class Store(Results):
 
     def info(self) -> dict[str, Any]:
         """Return what the file holds, as `info --json` prints it."""
-        keys = ["run", "model", "dataset", "examples", "failed", "accuracy", "layers", "target",
-                "seconds", "bytes", "status"]  # fmt: skip
+        keys = [
+            "run",
+            "model",
+            "dataset",
+            "examples",
+            "failed",
+            "accuracy",
+            "layers",
+            "target",
+            "seconds",
+            "bytes",
+            "status",
+        ]
         frame = self.runs()
         rows = [
             {key: _none(value) for key, value in row.items()}
@@ -336,8 +371,17 @@ class Store(Results):
 
     def layers(self, run: int | None = None) -> pd.DataFrame:
         """Return the layer summaries."""
-        columns = ["layer", "coherence", "low", "high", "zero_line", "decodability",
-                   "comprehensiveness", "sufficiency", "explained"]  # fmt: skip
+        columns = [
+            "layer",
+            "coherence",
+            "low",
+            "high",
+            "zero_line",
+            "decodability",
+            "comprehensiveness",
+            "sufficiency",
+            "explained",
+        ]
         rows = self._rows(
             f"SELECT {', '.join(columns)} FROM layers WHERE run = ? ORDER BY layer",
             (self._run(run),),

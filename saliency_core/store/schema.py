@@ -361,6 +361,15 @@ def check(path: Path) -> int:
     return found[0]
 
 
+_WRITE_ERRORS = (
+    "SQLITE_IOERR_WRITE",
+    "SQLITE_IOERR_FSYNC",
+    "SQLITE_IOERR_TRUNCATE",
+    "SQLITE_IOERR_SHMSIZE",
+)
+"""What SQLite says where a quota or a limit of the size of files is reached."""
+
+
 def describe(path: Path, error: sqlite3.Error) -> str:
     """Say in one sentence what an SQLite error means for the file."""
     text = str(error)
@@ -368,10 +377,10 @@ def describe(path: Path, error: sqlite3.Error) -> str:
         return f"{path} is not an SQLite file ({text})."
     if "locked" in text or "busy" in text:
         return f"{path} is in use by another program for more than {BUSY_SECONDS:.0f} s."
-    if "full" in text:
+    if "full" in text or getattr(error, "sqlite_errorname", "") in _WRITE_ERRORS:
         return (
-            f"The disk of {path} is full. What was stored is kept; free some space and run the "
-            "same command again."
+            f"The disk of {path} is full, or a limit is reached ({text}). What was stored is kept; "
+            "free some space and run the same command again."
         )
     if "malformed" in text or "disk I/O" in text:
         return f"{path} is damaged or cut short ({text}); restore a copy or audit again."
