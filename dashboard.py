@@ -14,6 +14,7 @@ page = st.navigation(
         st.Page("app_pages/layers.py", title="Layers"),
         st.Page("app_pages/words.py", title="Words"),
         st.Page("app_pages/compare.py", title="Compare"),
+        st.Page("app_pages/new_audit.py", title="New audit"),
     ],
     position="top",
 )

@@ -74,7 +74,7 @@ else:
 left, right = st.columns(2)
 with left:
     st.subheader("Words that gain and lose saliency")
-    layer = facts["recommended"]
+    layer = context.recommended_layer(facts)
     words = contrast(store, layer, "", "", run=int(other), run_b=run, minimum=5)
     words = words.reindex(words["difference"].abs().sort_values(ascending=False).index).head(25)
     st.altair_chart(

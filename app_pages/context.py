@@ -29,6 +29,8 @@ def databases() -> list[str]:
     return [str(default), *beside]
 
 
+SIDEBAR = ("db", "run")
+"""Widgets on every page: Streamlit writes their address itself."""
 KEPT = ("layer", "where")
 """What a view keeps when one page leads to another."""
 
@@ -47,8 +49,9 @@ def go_to(page: str, **values: object) -> None:
 def sidebar() -> None:
     """Let the user choose file and run; both are in the URL."""
     for key, value in st.session_state.pop("arriving", {}).items():
-        st.query_params[key] = str(value)
         st.session_state[key] = value
+        if key not in SIDEBAR:
+            st.query_params[key] = str(value)
     with st.sidebar:
         files = databases()
         st.selectbox(
@@ -91,6 +94,8 @@ def opened():
             language="bash",
         )
         st.stop()
+    if facts["status"] != "finished":
+        st.caption("⏳ This run has not finished: layers are summarised and compared at its end.")
     for warning in facts["warnings"]:
         st.caption(f"⚠️ {escape(warning)}")
     return store, facts["run"], facts
@@ -125,9 +130,19 @@ def quote(term: str, value: str) -> str:
     return f"{term}:{value}" if plain else f'{term}:"{escaped}"'
 
 
+def recommended_layer(facts: dict) -> int:
+    """Return the layer to start at; a run that has not finished has none recommended yet.
+
+    The last block is no good start: all gradient sits on the classifier's own token there.
+    """
+    if facts["recommended"] is None:
+        return max(facts["layers"] - 1, 0)
+    return facts["recommended"]
+
+
 def layer_slider(facts: dict, key: str) -> int:
     """Let the user choose a layer, starting at the recommended one; it is in the URL."""
-    recommended = facts["recommended"] if facts["recommended"] is not None else facts["layers"]
+    recommended = recommended_layer(facts)
     layers = list(range(facts["layers"] + 1))
     unset = key not in st.session_state and key not in st.query_params
     if unset or st.session_state.get(key, recommended) not in layers:

@@ -14,6 +14,9 @@ COLUMNS = {
 store, run, facts = context.opened()
 st.title("Layers")
 layers = store.layers(run=run)
+if layers.empty:
+    st.info("The layers are summarised when the audit has finished. Start it again to go on.")
+    st.stop()
 recommended, equals = facts["recommended"], facts["equals"]
 evaluated = layers["comprehensiveness"].notna().any()
 reason = "the highest comprehensiveness" if evaluated else "the highest coherence"

@@ -71,7 +71,8 @@ with middle:
         charts.by_layer(store.layers(run=run), "coherence", "Coherence", facts["recommended"]),
         alt="Semantic coherence by layer with 95 % interval",
     )
-    st.caption(f"Recommended layer: {facts['recommended']} (orange).")
+    if facts["recommended"] is not None:
+        st.caption(f"Recommended layer: {facts['recommended']} (orange).")
 if judged:
     st.subheader("By class")
     st.dataframe(

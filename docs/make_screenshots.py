@@ -20,6 +20,7 @@ PAGES: dict[str, dict[str, str]] = {
     "layers": {},
     "words": {},
     "compare": {},
+    "new_audit": {},
 }
 VIEWS = {
     "": {},

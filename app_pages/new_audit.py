@@ -1,0 +1,142 @@
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from app_pages import context
+from saliency_core import jobs
+from saliency_core.data import first_rows, guess_roles
+from saliency_core.errors import UserError
+from saliency_core.paths import default_database
+
+SHOWN_ROWS = 10
+NONE = "none"
+
+cache = default_database().parent
+jobs_folder, uploads = cache / "jobs", cache / "uploads"
+
+st.title("New audit")
+
+
+@st.fragment(run_every=2)
+def running():
+    """Show what was started; progress is read from the database the audit writes."""
+    for job in jobs.jobs(jobs_folder):
+        with st.container(border=True):
+            show(job)
+
+
+def show(job: jobs.Job):
+    state, done = jobs.progress(job)
+    st.markdown(f"**{context.escape(job.name)}**: {state}, {done:,} examples stored")
+    if job.examples:
+        st.progress(min(1.0, done / job.examples))
+    buttons = st.container(horizontal=True)
+    if state == "running":
+        if buttons.button("Stop", key=f"stop-{job.name}"):
+            jobs.stop(job)
+            st.rerun(scope="fragment")
+        return
+    st.text(jobs.last_words(job))
+    if state == "stopped" and buttons.button("Resume", key=f"resume-{job.name}"):
+        jobs.start(jobs_folder, job.name, job.arguments, Path(job.database), job.examples)
+        st.rerun(scope="fragment")
+    if state == "finished" and buttons.button("Open results", key=f"open-{job.name}"):
+        context.go_to("overview", db=job.database)
+    if buttons.button("Forget", key=f"forget-{job.name}", help="The database stays."):
+        jobs.forget(jobs_folder, job)
+        st.rerun(scope="fragment")
+
+
+running()
+
+st.subheader("1. The dataset")
+uploaded = st.file_uploader(
+    "Upload a file",
+    type=["csv", "tsv", "jsonl", "json", "parquet", "arrow", "gz", "zip"],
+    help="It is copied into the cache folder of this machine and goes nowhere else.",
+)
+typed = st.text_input(
+    "or a path or hub name", key="new_source", help="A file or folder on this machine."
+)
+split = st.text_input("Split", key="new_split", help="Only for datasets that have splits.")
+header = st.toggle("The first line of a CSV names the columns", value=True)
+source = typed.strip()
+if uploaded is not None:
+    uploads.mkdir(parents=True, exist_ok=True)
+    path = uploads / jobs.safe_name(uploaded.name)
+    path.write_bytes(uploaded.getvalue())
+    source = str(path)
+if not source:
+    st.info("Upload a file or name one to go on.")
+    st.stop()
+try:
+    rows = first_rows(source, SHOWN_ROWS, split=split or None, header=header)
+except UserError as error:
+    st.error(context.escape(error))
+    st.stop()
+st.dataframe(pd.DataFrame([{name: str(row[name]) for name in row} for row in rows]))
+
+st.subheader("2. Its columns")
+names = list(rows[0])
+guessed = guess_roles(names)
+columns = st.columns(4)
+chosen = {}
+for place, (role, help_text) in enumerate(
+    {
+        "text": "What the model reads.",
+        "label": "The gold label; without one, right and wrong stay unknown.",
+        "pair": "The second text of a pair.",
+        "id": "A stable id; else rows are numbered.",
+    }.items()
+):
+    options = names if role == "text" else [NONE, *names]
+    first = guessed.get(role, options[0])
+    chosen[role] = columns[place].selectbox(
+        role.capitalize(), options, index=options.index(first), key=f"new_{role}", help=help_text
+    )
+
+st.subheader("3. The model")
+model = st.text_input(
+    "Classifier", key="new_model", help="Folder or hub name of a sequence classifier."
+).strip()
+lm_head = st.text_input(
+    "Pretrained language model it was fine-tuned from",
+    key="new_lm_head",
+    help="Decodes the layers back to words. Empty: the input embeddings take its place.",
+).strip()
+label_map = st.text_input(
+    "Label map", key="new_label_map", help="Only where labels differ: 0=negative,1=positive"
+).strip()
+limit = st.number_input("Only the first examples (0 is all)", 0, step=100, key="new_limit")
+name = st.text_input(
+    "Name of the new database", jobs.safe_name(Path(source).name.split(".")[0]), key="new_name"
+)
+if not model:
+    st.info("Name the model to go on.")
+    st.stop()
+database = cache / f"{jobs.safe_name(name)}.sqlite"
+options = {f"{role}-column": value for role, value in chosen.items()}
+options |= {"lm-head": lm_head, "split": split, "label-map": label_map, "no-header": not header}
+options["limit"] = str(limit) if limit else None
+arguments = jobs.audit_arguments(model, source, database, options)
+
+st.subheader("4. Try and start")
+if st.button("Estimate", help="Loads the model, audits a few examples, stores nothing."):
+    try:
+        with st.spinner("Loading the model and trying a few examples ..."):
+            st.session_state["estimate"] = (arguments, jobs.dry_run(arguments))
+    except UserError as error:
+        st.session_state.pop("estimate", None)
+        st.error(context.escape(error))
+known, estimate = st.session_state.get("estimate", (None, None))
+if known == arguments:
+    with st.container(horizontal=True):
+        st.metric("Examples", f"{estimate['examples']:,}", border=True)
+        st.metric("Seconds", f"{estimate['estimate']['seconds']:,.0f}", border=True)
+        st.metric("Megabytes", f"{estimate['estimate']['megabytes']:,.1f}", border=True)
+    for warning in estimate["warnings"]:
+        st.caption(f"⚠️ {context.escape(warning)}")
+    if st.button("Start", type="primary"):
+        jobs.start(jobs_folder, database.stem, arguments, database, estimate["examples"])
+        st.rerun()

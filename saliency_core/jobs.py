@@ -1,0 +1,179 @@
+"""Audits that run as processes of their own, started from the dashboard, stopped and resumed.
+
+A job is the command line itself; what it prints goes to a log file, what it computes into the
+database, so that nothing is lost when dashboard or job are closed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from saliency_core.errors import UserError
+from saliency_core.store import open_store
+
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One audit that was started."""
+
+    name: str
+    pid: int
+    arguments: tuple[str, ...]
+    """What stands behind `python -m saliency_core audit`."""
+    database: str
+    log: str
+    examples: int | None
+    """How many examples it will hold when finished, None where no dry run told."""
+
+
+def safe_name(text: str) -> str:
+    """Return a file name without folders, made of letters, digits, dot, dash and underscore."""
+    return UNSAFE.sub("_", Path(text).name).lstrip(".") or "file"
+
+
+def audit_arguments(
+    model: str, dataset: str, database: str | Path, options: dict[str, str | bool | None]
+) -> tuple[str, ...]:
+    """Return the command-line arguments of an audit; options that are empty are left out."""
+    arguments = ["--db", str(database)]
+    for name, value in options.items():
+        if value is True:
+            arguments.append(f"--{name}")
+        elif value:
+            # Joined by "=", so that a value that starts with a dash stays a value.
+            arguments.append(f"--{name}={value}")
+    return (*arguments, "--", model, dataset)
+
+
+def dry_run(arguments: tuple[str, ...], seconds: float = 600) -> dict:
+    """Return the estimate of an audit: examples, seconds, megabytes, guessed columns, warnings.
+
+    Raises:
+        UserError: the sentence the command line gave.
+    """
+    done = subprocess.run(
+        [*_command(), "--dry-run", "--json", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        cwd=_root(),
+    )
+    if done.returncode:
+        raise UserError(_sentence(done.stderr))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def start(
+    folder: Path, name: str, arguments: tuple[str, ...], database: Path, examples: int | None
+) -> Job:
+    """Start an audit that outlives the caller, and remember it in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{safe_name(name)}.log"
+    with log.open("w", encoding="utf-8") as stream:
+        process = subprocess.Popen(
+            [*_command(), *arguments],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=_root(),
+        )
+    job = Job(safe_name(name), process.pid, arguments, str(database), str(log), examples)
+    (folder / f"{job.name}.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
+    return job
+
+
+def jobs(folder: Path) -> list[Job]:
+    """Return the audits started from this folder, newest first."""
+    files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = []
+    for path in files:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        found.append(Job(**{**facts, "arguments": tuple(facts["arguments"])}))
+    return found
+
+
+def forget(folder: Path, job: Job) -> None:
+    """Forget a job that has ended; its database stays."""
+    (folder / f"{job.name}.json").unlink(missing_ok=True)
+    Path(job.log).unlink(missing_ok=True)
+
+
+def is_running(job: Job) -> bool:
+    """Tell whether the process of a job still runs (and is that job, not a later process)."""
+    try:
+        # A child that has ended stays a zombie until it is waited for.
+        os.waitpid(job.pid, os.WNOHANG)
+    except ChildProcessError:
+        pass
+    try:
+        os.kill(job.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    command = Path(f"/proc/{job.pid}/cmdline")
+    return not command.parent.parent.is_dir() or (
+        command.is_file() and b"saliency_core" in command.read_bytes()
+    )
+
+
+def stop(job: Job, patience: float = 10.0) -> None:
+    """Stop a job as Ctrl-C does; what it computed is kept."""
+    if not is_running(job):
+        return
+    os.kill(job.pid, signal.SIGINT)
+    deadline = time.monotonic() + patience
+    while is_running(job) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if is_running(job):
+        os.kill(job.pid, signal.SIGKILL)
+
+
+def progress(job: Job) -> tuple[str, int]:
+    """Return running, finished or stopped, and how many examples the database holds by now."""
+    done, finished = 0, False
+    try:
+        store = open_store(job.database)
+        runs = store.runs()
+        if len(runs):
+            done = store.count(run=int(runs["run"].iloc[-1]))
+            finished = runs["status"].iloc[-1] == "finished"
+    except UserError:
+        # The audit is still loading its model: there is no file yet, or no table in it.
+        done = 0
+    state = "finished" if finished else "stopped"
+    return "running" if is_running(job) else state, done
+
+
+def last_words(job: Job) -> str:
+    """Return the last sentence a job printed."""
+    log = Path(job.log)
+    return _sentence(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ""
+
+
+def _sentence(printed: str) -> str:
+    """Return the error that was printed, unwrapped to one line; else the last line."""
+    lines = [line.strip() for line in printed.replace("\r", "\n").splitlines() if line.strip()]
+    starts = [place for place, line in enumerate(lines) if line.startswith("Error: ")]
+    if starts:
+        return " ".join(lines[starts[-1] :]).removeprefix("Error: ")
+    return lines[-1] if lines else ""
+
+
+def _command() -> list[str]:
+    return [sys.executable, "-m", "saliency_core", "audit"]
+
+
+def _root() -> Path:
+    """Return the folder that holds the package, from which `python -m` finds it."""
+    return Path(__file__).parents[1]

@@ -1,0 +1,52 @@
+"""Audits as processes of their own: arguments stay arguments, sentences reach the page."""
+
+import sys
+
+import pytest
+
+from saliency_core import jobs
+from saliency_core.errors import UserError
+
+
+def test_values_never_become_options_or_paths():
+    arguments = jobs.audit_arguments(
+        "--db=/etc/x", "-data.csv", "a.sqlite", {"split": "--quiet", "no-header": True, "limit": ""}
+    )
+    assert arguments == (
+        "--db",
+        "a.sqlite",
+        "--split=--quiet",
+        "--no-header",
+        "--",
+        "--db=/etc/x",
+        "-data.csv",
+    )
+    assert jobs.safe_name("../../etc/pass wd.csv") == "pass_wd.csv"
+    assert jobs.safe_name("...") == "file"
+
+
+def test_a_dry_run_that_fails_gives_the_sentence_of_the_command_line(tmp_path):
+    arguments = jobs.audit_arguments("model", str(tmp_path / "no.csv"), tmp_path / "a.sqlite", {})
+    with pytest.raises(UserError, match=r"There is no file .*no\.csv"):
+        jobs.dry_run(arguments)
+
+
+def test_a_job_that_failed_is_stopped_and_says_why(tmp_path):
+    arguments = jobs.audit_arguments("model", str(tmp_path / "no.csv"), tmp_path / "a.sqlite", {})
+    job = jobs.start(tmp_path / "jobs", "mine", arguments, tmp_path / "a.sqlite", 3)
+    while jobs.is_running(job):
+        pass
+    assert jobs.jobs(tmp_path / "jobs") == [job]
+    assert jobs.progress(job) == ("stopped", 0)
+    assert jobs.last_words(job).startswith("There is no file")
+    jobs.forget(tmp_path / "jobs", job)
+    assert jobs.jobs(tmp_path / "jobs") == []
+
+
+def test_a_running_job_is_stopped(tmp_path, monkeypatch):
+    sleeper = [sys.executable, "-c", "import time; 'saliency_core'; time.sleep(60)"]
+    monkeypatch.setattr(jobs, "_command", lambda: sleeper)
+    job = jobs.start(tmp_path, "sleeper", (), tmp_path / "a.sqlite", None)
+    assert jobs.is_running(job)
+    jobs.stop(job)
+    assert not jobs.is_running(job)
