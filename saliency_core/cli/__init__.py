@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from saliency_core.cli import auditing, keeping, reading, serving, slicing
+from saliency_core.cli import auditing, keeping, reading, serving, sharing, slicing
 from saliency_core.cli.terminal import errors_to
 from saliency_core.errors import UserError
 
@@ -32,6 +32,7 @@ COMMANDS = (
     serving.dashboard,
     keeping.merge,
     keeping.prune,
+    sharing.export,
 )
 for command in COMMANDS:
     app.command()(command)

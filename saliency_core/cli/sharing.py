@@ -1,0 +1,68 @@
+"""`export` and `report`: what an analyst takes away."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saliency_core.cli.terminal import (
+    AsJson,
+    Bar,
+    Database,
+    Quiet,
+    RunOption,
+    Where,
+    open_database,
+    print_json,
+    progress_bar,
+)
+
+
+class Format(StrEnum):
+    """What an export may be."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+    parquet = "parquet"
+    datasets = "datasets"
+
+
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
+    database: Database = None,
+    run: RunOption = None,
+    format: Annotated[
+        Format | None, typer.Option(help="Default: by the ending; no ending is datasets.")
+    ] = None,
+    where: Where = "",
+    layers: Annotated[
+        str | None, typer.Option(help='"all", "none" or "5,6" (default: the recommended one).')
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write examples with predictions, words, notes and verdicts for other programs."""
+    from saliency_core.export import export as write
+    from saliency_core.export import parse_layers
+
+    store = open_database(database)
+    chosen = parse_layers(layers, store.run(run)["layers"])
+    with progress_bar(quiet or as_json) as bar:
+        done = write(
+            store,
+            output,
+            format=format.value if format else None,
+            where=where,
+            layers=chosen,
+            run=run,
+            progress=Bar(bar),
+        )
+    if as_json:
+        print_json(asdict(done))
+    elif not quiet:
+        said = ", ".join(map(str, done.layers)) or "none"
+        print(f"Wrote {done.examples} examples to {done.output} ({done.format}, layers {said}).")

@@ -1,0 +1,34 @@
+"""What belongs to an example besides its page row: the label as written, metadata, logits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from saliency_core.store.reader import Store
+
+_PARAMETERS = 900
+
+
+def details(store: Store, positions: Sequence[int], run: int) -> list[dict[str, Any]]:
+    """Return label (as the dataset wrote it), metadata and logits of these positions, in order."""
+    positions = [int(position) for position in positions]
+    found: dict[int, dict[str, Any]] = {}
+    for start in range(0, len(positions), _PARAMETERS):
+        part = positions[start : start + _PARAMETERS]
+        marks = ",".join("?" * len(part))
+        for position, label, metadata, logits in store._rows(
+            "SELECT position, label, metadata, logits FROM examples"
+            f" WHERE run = ? AND position IN ({marks})",
+            (run, *part),
+        ):
+            found[position] = {
+                "label": label,
+                "metadata": json.loads(metadata) if metadata else {},
+                "logits": np.frombuffer(logits or b"", "<f4"),
+            }
+    return [found[position] for position in positions]
