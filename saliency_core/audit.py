@@ -71,6 +71,12 @@ class AuditOptions:
     evaluate: bool = True
     trust_remote_code: bool = False
     dry_run: bool = False
+    engine: str = "local"
+    """`local` or `ray` (see distribute.py); changes no stored number."""
+    workers: int | None = None
+    """Processes of the ray engine that hold a model; None: one a GPU, else one a core."""
+    threads: int | None = None
+    """Threads a model computes with; None: torch's own choice, on ray 1."""
 
 
 @dataclass(frozen=True)
@@ -143,38 +149,62 @@ def audit(
         UserError: for anything the caller gave that cannot be used.
     """
     options = options or AuditOptions(**choices)
-    return _Audit(str(model), dataset, Path(db), options, progress or _silent).run()
+    engine = _engine(options)
+    return engine(str(model), dataset, Path(db), options, progress or _silent).run()
+
+
+def _engine(options: AuditOptions) -> type[Audit]:
+    """Return what computes: this process, or a pool of workers on Ray."""
+    if options.engine == "ray":
+        from saliency_core.distribute import RayAudit
+
+        return RayAudit
+    if options.engine != "local":
+        raise UserError(f"--engine {options.engine!r} is unknown; choose local or ray.")
+    if options.workers is not None:
+        raise UserError("--workers is for --engine ray; the local engine is one process.")
+    if options.threads is not None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    return Audit
+
+
+def read_examples(source: Any, options: AuditOptions) -> Dataset:
+    """Open a dataset as the options say."""
+    return load_examples(
+        source,
+        text_column=options.text_column,
+        pair_column=options.pair_column,
+        label_column=options.label_column,
+        id_column=options.id_column,
+        metadata_columns=options.metadata_columns,
+        split=options.split,
+        config=options.config,
+        revision=options.revision,
+        header=options.header,
+        limit=options.limit,
+    )
 
 
 def _silent(stage: str, done: int, total: int | None) -> None:
     """Show no progress."""
 
 
-class _Audit:
+class Audit:
     """The state of one call of `audit`."""
 
     def __init__(
         self, model: str, dataset: Any, db: Path, options: AuditOptions, progress: Progress
     ) -> None:
+        """Open the dataset and the model and check that their labels fit."""
         from saliency_core.attribution import Attributor
         from saliency_core.models import load_classifier
 
         self.db = db
         self.options = options
         self.progress = progress
-        self.dataset = load_examples(
-            dataset,
-            text_column=options.text_column,
-            pair_column=options.pair_column,
-            label_column=options.label_column,
-            id_column=options.id_column,
-            metadata_columns=options.metadata_columns,
-            split=options.split,
-            config=options.config,
-            revision=options.revision,
-            header=options.header,
-            limit=options.limit,
-        )
+        self.dataset = read_examples(dataset, options)
         self.survey = _survey(self.dataset, options.seed)
         self.classifier = load_classifier(
             model,
@@ -263,29 +293,41 @@ class _Audit:
 
     def _audit_blocks(self, run: int, writer: Any, store_thread: ThreadPoolExecutor) -> None:
         """Go through the dataset block by block, computing only what is missing."""
-        writes: deque[Future] = deque()
         self.progress("auditing", 0, self.survey.examples)
         for block, encodings in _ahead(self._read_blocks()):
             missing = store_thread.submit(self._register, run, writer, block).result()
             self._advance(len(block) - len(missing))
-            for batch in self._batches(block, encodings):
-                batch = [row for row in batch if block[row].position in missing]
-                if not batch:
-                    continue
-                records = self._compute(
-                    [block[row] for row in batch], [encodings[row] for row in batch]
-                )
-                writes.append(store_thread.submit(writer.write_batch, run, records))
-                self.computed += len(records)
-                self._advance(len(records))
-                while len(writes) > WRITES_AHEAD:
-                    writes.popleft().result()
-            while writes:
-                writes.popleft().result()
-            # Duplicates within the block take over what their first occurrence just computed.
-            copied = store_thread.submit(self._register, run, writer, block).result()
-            assert not copied, f"{len(copied)} examples of a finished block have no result"
+            self._audit_block(run, writer, store_thread, block, encodings, missing)
         self.progress("auditing", self.survey.examples, self.survey.examples)
+
+    def _audit_block(
+        self,
+        run: int,
+        writer: Any,
+        store_thread: ThreadPoolExecutor,
+        block: list[Example],
+        encodings: list[Any],
+        missing: set[int],
+    ) -> None:
+        """Compute and store what is missing of one block."""
+        writes: deque[Future] = deque()
+        for batch in self._batches(block, encodings):
+            batch = [row for row in batch if block[row].position in missing]
+            if not batch:
+                continue
+            records = self._compute(
+                [block[row] for row in batch], [encodings[row] for row in batch]
+            )
+            writes.append(store_thread.submit(writer.write_batch, run, records))
+            self.computed += len(records)
+            self._advance(len(records))
+            while len(writes) > WRITES_AHEAD:
+                writes.popleft().result()
+        while writes:
+            writes.popleft().result()
+        # Duplicates within the block take over what their first occurrence just computed.
+        copied = store_thread.submit(self._register, run, writer, block).result()
+        assert not copied, f"{len(copied)} examples of a finished block have no result"
 
     def _advance(self, examples: int) -> None:
         self.done += examples
@@ -293,16 +335,11 @@ class _Audit:
 
     def _read_blocks(self) -> Iterator[tuple[list[Example], list[Any]]]:
         """Yield blocks of examples with their encodings, in the order of the dataset."""
-        rows = iter(self.dataset)
-        while block := list(islice(rows, BLOCK)):
-            encodings = self.classifier.encode(
-                [example.text for example in block], _pairs(block), self._encoding_length()
-            )
-            yield block, encodings
+        for block in blocks_of(self.dataset):
+            yield block, self._encode(block)
 
-    def _encoding_length(self) -> int | None:
-        """Return the tokens to cut a text at; windows cut later."""
-        return self.classifier.max_length if self.options.long_text == "truncate" else None
+    def _encode(self, examples: list[Example]) -> list[Any]:
+        return encode_examples(self.classifier, examples, self.options.long_text)
 
     def _register(self, run: int, writer: Any, block: list[Example]) -> set[int]:
         """Store the rows of a block; return the positions without result, first of equals only."""
@@ -313,22 +350,8 @@ class _Audit:
         return self.label_index.get(example.label) if example.label is not None else None
 
     def _batches(self, block: list[Example], encodings: list[Any]) -> Iterator[list[int]]:
-        """Yield batches of rows of like length under the token budget.
-
-        Only the first of equal texts takes part, whatever is stored already.
-        """
-        first: dict[tuple, int] = {}
-        for row, example in enumerate(block):
-            first.setdefault((example.text, example.pair, self._gold(example)), row)
-        rows = sorted(first.values(), key=lambda row: (len(encodings[row].input_ids), row))
-        batch: list[int] = []
-        for row in rows:
-            if batch and len(encodings[row].input_ids) * (len(batch) + 1) > self.batch_tokens:
-                yield batch
-                batch = []
-            batch.append(row)
-        if batch:
-            yield batch
+        gold = [self._gold(example) for example in block]
+        return plan_batches(block, gold, encodings, self.batch_tokens)
 
     def _compute(self, examples: list[Example], encodings: list[Any]) -> list[AuditedExample]:
         """Run the model on one batch and return what the store writes."""
@@ -441,6 +464,41 @@ class _Audit:
         if not self.survey.labels:
             found.append("The dataset has no labels, so right and wrong are unknown.")
         return found
+
+
+def blocks_of(dataset: Iterable[Example]) -> Iterator[list[Example]]:
+    """Yield the examples that are planned together."""
+    rows = iter(dataset)
+    while block := list(islice(rows, BLOCK)):
+        yield block
+
+
+def encode_examples(classifier: Any, examples: list[Example], long_text: str) -> list[Any]:
+    """Tokenize examples; where long texts go through in windows, they are cut later."""
+    length = classifier.max_length if long_text == "truncate" else None
+    return classifier.encode([example.text for example in examples], _pairs(examples), length)
+
+
+def plan_batches(
+    block: list[Example], gold: list[int | None], encodings: list[Any], batch_tokens: int
+) -> Iterator[list[int]]:
+    """Yield batches of rows of like length under the token budget.
+
+    Only the first of equal texts takes part, whatever is stored already: the batches depend on
+    the block alone, so that every engine and every restart computes the same ones.
+    """
+    first: dict[tuple, int] = {}
+    for row, example in enumerate(block):
+        first.setdefault((example.text, example.pair, gold[row]), row)
+    rows = sorted(first.values(), key=lambda row: (len(encodings[row].input_ids), row))
+    batch: list[int] = []
+    for row in rows:
+        if batch and len(encodings[row].input_ids) * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True)
