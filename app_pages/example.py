@@ -53,8 +53,8 @@ if len(place):
     st.caption(f"{at + 1} of {len(order)} in the filter, most confident first.")
 
 with st.container(horizontal=True):
-    st.metric("Gold", str(example["gold"] or "none"), border=True)
-    st.metric("Predicted", str(example["predicted"] or "none"), border=True)
+    st.metric("Gold", context.escape(example["gold"] or "none"), border=True)
+    st.metric("Predicted", context.escape(example["predicted"] or "none"), border=True)
     confidence = example["confidence"]
     st.metric("Confidence", "–" if confidence is None else f"{confidence:.3f}", border=True)
 if example["failure"]:

@@ -1,0 +1,61 @@
+"""Text from a dataset never becomes live, on any page, in either launch mode."""
+
+import dataclasses
+from urllib.parse import urlencode
+
+import pytest
+from payloads import PAYLOADS
+from store_made_up import DATASET, MODEL, example, write_all
+
+from saliency_core.store import open_writer
+from saliency_core.store.curate import save_slice, set_note
+from tests.browser.driver import CHROMIUM, chromium, new_page, served, settle
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+PAGES = ("", "errors", "example", "layers", "words", "compare", "suspects", "slices", "what_if")
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """Every text, label, id, metadata key and value, warning, slice and note is hostile."""
+    path = tmp_path_factory.mktemp("safety") / "a.sqlite"
+    rows = [
+        dataclasses.replace(
+            example(position, text=f"the people {PAYLOADS[position % len(PAYLOADS)]} are nice"),
+            id=f"{position} {PAYLOADS[position % len(PAYLOADS)]}",
+            pair=PAYLOADS[(position + 1) % len(PAYLOADS)],
+            metadata={PAYLOADS[4]: PAYLOADS[position % len(PAYLOADS)], "k": PAYLOADS[8]},
+        )
+        for position in range(40)
+    ]
+    labels = (PAYLOADS[0], PAYLOADS[1], PAYLOADS[8])
+    dataset = dataclasses.replace(DATASET, name=PAYLOADS[8], source=PAYLOADS[1])
+    model = dataclasses.replace(MODEL, name=PAYLOADS[8], label_names=labels, lm_head=PAYLOADS[1])
+    with open_writer(path) as writer:
+        run, _ = write_all(writer, rows, dataset=dataset, model=model)
+    set_note(path, run, rows[0].id, PAYLOADS[9], labels[0])
+    save_slice(path, PAYLOADS[8], "wrong", PAYLOADS[1])
+    return path
+
+
+@pytest.mark.parametrize("launcher", [True, False], ids=["launcher", "streamlit run"])
+def test_no_payload_runs_loads_or_draws(database, launcher):
+    with served(database, launcher=launcher) as url, chromium() as browser:
+        page = new_page(browser, url)
+        dialogs = []
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        for name in PAGES:
+            for query in ({}, {"where": PAYLOADS[8]}, {"id": f"0 {PAYLOADS[0]}", "where": ""}):
+                page.goto(f"{url}/{name}?{urlencode(query)}")
+                settle(page)
+                page.wait_for_timeout(200)
+                where = f"{name} {query}"
+                assert page.get_by_test_id("stException").count() == 0, where
+                assert page.evaluate("window.pwned") is None, where
+                assert page.locator(".overlay, form[action], iframe[srcdoc]").count() == 0, where
+                assert page.locator(f"img[src*='{'evil'}']").count() == 0, where
+        assert not dialogs
+        assert not page.refused, page.refused
