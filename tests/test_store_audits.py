@@ -1,0 +1,277 @@
+"""Audits killed, side by side and on a full disk; what a changed model hits and misses."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from test_attribution import save_tiny_bert
+from test_audit import contents, options, write_csv
+
+from saliency_core.audit import audit
+from saliency_core.store import open_store
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_bert(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    return write_csv(tmp_path / "reviews.csv", rows=400)
+
+
+SCRIPT = """
+import os, random, resource, signal, sys, time
+sys.path[:0] = [{root!r}, {tests!r}]
+from test_audit import options
+from saliency_core import attribution
+from saliency_core.audit import audit
+from saliency_core.errors import UserError
+from saliency_core.store import open_store
+
+model, head, reviews, database, log = sys.argv[1:6]
+original = attribution.Attributor.audit
+
+def counted(self, examples, *rest):
+    records = original(self, examples, *rest)
+    with open(log, "a") as file:
+        file.write(" ".join(str(example.position) for example in examples) + chr(10))
+    return records
+
+attribution.Attributor.audit = counted
+
+def once():
+    try:
+        audit(model, reviews, db=database, options=options(head))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        os._exit(2)
+    os._exit(0)
+"""
+
+KILLS = """
+draw = random.Random({seed})
+killed = 0
+while killed < 20:
+    child = os.fork()
+    if not child:
+        once()
+    before = time.time()
+    ended, pause = 0, {pause} * draw.random()
+    while not ended and time.time() - before < pause:
+        ended = os.waitpid(child, os.WNOHANG)[0]
+        time.sleep(0.002)
+    if ended:
+        break
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    killed += 1
+print(killed)
+if not ended:
+    once()
+"""
+
+
+def script(body, model, *arguments, **values):
+    """Return the command that runs a script on a model, a CSV, a database and a log."""
+    code = SCRIPT.format(root=str(ROOT), tests=str(ROOT / "tests")) + body.format(**values)
+    return [sys.executable, "-c", code, *model[:2], *map(str, arguments)]
+
+
+def run(command, **choices):
+    # Sums depend on the number of threads in their last bit, so all audits use one.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, **choices)
+
+
+def batches(log):
+    return [tuple(line.split()) for line in log.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_twenty_kills_leave_what_one_audit_leaves(model, reviews, tmp_path):
+    whole, killed = tmp_path / "whole.sqlite", tmp_path / "killed.sqlite"
+    done = run(script("once()", model, reviews, whole, tmp_path / "whole.log"))
+    assert done.returncode == 0, done.stderr
+    log = tmp_path / "killed.log"
+    done = run(script(KILLS, model, reviews, killed, log, seed=5, pause=0.5))
+    assert done.returncode == 0, done.stderr
+    kills = int(done.stdout)
+    assert kills >= 5, "the audit ended before it was killed often enough to tell"
+    assert contents(killed) == contents(whole)
+    again = Counter(batches(log))
+    # A kill costs the batch whose results were on their way into the file, never more.
+    assert set(again) == set(batches(tmp_path / "whole.log"))
+    assert sum(again.values()) - len(again) <= kills
+    connection = sqlite3.connect(killed)
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    connection.close()
+
+
+def test_two_audits_write_one_file_while_a_reader_pages(model, tmp_path):
+    database = tmp_path / "both.sqlite"
+    first = write_csv(tmp_path / "first.csv", rows=150)
+    second = write_csv(tmp_path / "second.csv", rows=150, labels=2)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    audits = [
+        subprocess.Popen(
+            script("once()", model, source, database, tmp_path / f"{source.stem}.log"),
+            env=environment,
+            stderr=subprocess.PIPE,
+        )
+        for source in (first, second)
+    ]
+    pages = 0
+    while any(process.poll() is None for process in audits):
+        if not database.exists() or not database.stat().st_size:
+            continue
+        pages += page(database)
+    errors = [process.communicate()[1].decode() for process in audits]
+    assert [process.returncode for process in audits] == [0, 0], errors
+    assert not any("locked" in error for error in errors)
+    assert pages > 0
+    store = open_store(database)
+    assert [store.count(run=run) for run in (1, 2)] == [150, 150]
+    assert store.is_complete(1) and store.is_complete(2)
+
+
+def page(database) -> int:
+    """Read what a page of the dashboard reads; return the pages seen."""
+    try:
+        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+        begun = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name = 'token_summary'"
+        ).fetchone()[0]
+        connection.close()
+    except sqlite3.OperationalError:
+        return 0  # The very first moments, before the file is one of ours.
+    if not begun:
+        return 0
+    store = open_store(database)
+    runs = store.runs()
+    if runs.empty:
+        return 0
+    for number in runs["run"]:
+        frame = store.examples("", run=number, limit=20, sort="confidence")
+        store.top_words(frame["example"].tolist(), 1, run=number)
+        assert len(frame) == min(20, len(frame))
+    return 1
+
+
+FULL = """
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+once()
+"""
+
+
+@pytest.mark.parametrize("limit", [200_000, 420_000, 600_000])
+def test_a_file_that_may_not_grow_is_one_sentence_and_loses_nothing(
+    model, reviews, tmp_path, limit
+):
+    database, log = tmp_path / "full.sqlite", tmp_path / "full.log"
+    done = run(script(FULL, model, reviews, database, log, limit=limit))
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "full" in done.stderr and "What was stored is kept" in done.stderr
+    held = 0
+    if database.stat().st_size:
+        connection = sqlite3.connect(database)
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        if "examples" in tables:
+            held = connection.execute("SELECT count(chunk) FROM examples").fetchone()[0]
+        connection.close()
+    if limit >= 600_000:
+        assert held > 0
+    result = audit(model[0], reviews, db=database, options=options(model[1]))
+    assert result.computed <= len(set(reviews.read_text().splitlines())) - held // 2
+    assert open_store(database).count() == 400
+
+
+# Content keys of real models
+
+
+def computed(model, reviews, database, **choices) -> int:
+    return audit(model[0], reviews, db=database, options=options(model[1], **choices)).computed
+
+
+@pytest.fixture
+def audited(model, tmp_path):
+    """Return a copy of the model, a CSV and a file that holds its audit."""
+    folder = tmp_path / "mine"
+    shutil.copytree(model[0], folder)
+    reviews = write_csv(tmp_path / "few.csv", rows=30)
+    database = tmp_path / "a.sqlite"
+    assert computed((str(folder), model[1]), reviews, database) > 0
+    return folder, reviews, database
+
+
+def change_one_weight(folder, end="query.weight") -> None:
+    path = Path(folder) / "model.safetensors"
+    weights = load_file(path)
+    name = next(name for name in sorted(weights) if name.endswith(end))
+    weights[name] = weights[name].clone()
+    weights[name][0, 0] += 1e-3
+    save_file(weights, path, {"format": "pt"})
+
+
+def test_a_weight_changed_in_place_hits_nothing(model, audited):
+    folder, reviews, database = audited
+    before = computed((str(folder), model[1]), reviews, database)
+    change_one_weight(folder)
+    after = computed((str(folder), model[1]), reviews, database)
+    texts = {line.rsplit(",", 2)[0] for line in reviews.read_text().splitlines()[1:]}
+    assert (before, after) == (0, len(texts))
+
+
+def test_a_renamed_and_a_copied_folder_hit_everything(model, audited, tmp_path):
+    folder, reviews, database = audited
+    shutil.copytree(folder, tmp_path / "copy")
+    assert computed((str(tmp_path / "copy"), model[1]), reviews, database) == 0
+    folder.rename(tmp_path / "renamed")
+    assert computed((str(tmp_path / "renamed"), model[1]), reviews, database) == 0
+
+
+@pytest.mark.parametrize("what", ["head", "tokenizer", "max length", "target", "steps"])
+def test_what_changes_a_score_misses(model, audited, tmp_path, what):
+    folder, reviews, database = audited
+    head, choices = model[1], {}
+    if what == "head":
+        shutil.copytree(head, tmp_path / "head")
+        head = str(tmp_path / "head")
+        change_one_weight(head, "transform.dense.weight")
+    elif what == "tokenizer":
+        shutil.copytree(head, tmp_path / "head")
+        head = str(tmp_path / "head")
+        for place in (folder, head):
+            swap_words(place)
+    else:
+        choices = {
+            "max length": {"max_length": 7},
+            "target": {"target": "gold"},
+            "steps": {"steps": 1},
+        }[what]
+    texts = {line.rsplit(",", 2)[0] for line in reviews.read_text().splitlines()[1:]}
+    found = computed((str(folder), head), reviews, database, **choices)
+    assert found >= len(texts)
+
+
+def swap_words(folder) -> None:
+    """Give two words of a tokenizer each other's ids."""
+    path = Path(folder) / "tokenizer.json"
+    stored = json.loads(path.read_text())
+    words = stored["model"]["vocab"]
+    words["good"], words["bad"] = words["bad"], words["good"]
+    path.write_text(json.dumps(stored))
