@@ -92,6 +92,18 @@ def by_layer(
     return alt.layer(*marks).properties(height=240)
 
 
+def share_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
+    """Return a word's mean share by layer with its 95 % interval."""
+    base = alt.Chart(rows).encode(x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)))
+    line = base.mark_line(color=GREY).encode(y=alt.Y("mean_share:Q", title="Mean share"))
+    whiskers = base.mark_rule(color=GREY).encode(y="low:Q", y2="high:Q")
+    points = base.mark_point(filled=True, size=90, color=BLUE).encode(
+        y="mean_share:Q",
+        tooltip=["layer:O", alt.Tooltip("mean_share:Q", format=".3f"), "examples:Q"],
+    )
+    return alt.layer(line, whiskers, points).properties(height=200)
+
+
 def agreement(pairs: pd.DataFrame) -> alt.LayerChart:
     """Return the layer x layer matrix of rank correlations."""
     base = alt.Chart(pairs).encode(

@@ -15,6 +15,7 @@ from saliency_core.demo_messages import HARD_CHANNEL, SHORTCUT
 from saliency_core.errors import UserError
 from saliency_core.findings import findings
 from saliency_core.store import open_store, open_writer
+from saliency_core.word_profile import word_profile
 from saliency_core.words import word_scores
 
 ROWS = [example(position) for position in range(60)]
@@ -108,3 +109,15 @@ def test_the_planted_flaws_are_the_first_findings(demo):
     assert HARD_CHANNEL in first.where
     assert f"salient:{SHORTCUT}" in second.where
     assert "confidence>0.9" in third.where
+
+
+def test_a_words_profile_counts_what_the_slices_count(store):
+    profile = word_profile(store, "People", run=1)
+    assert profile.examples == store.count("word:people", run=1)
+    assert profile.judged_with + profile.judged_without == store.count(
+        "right", run=1
+    ) + store.count("wrong", run=1)
+    assert profile.by_layer["layer"].tolist() == [0, 1, 2, 3]
+    assert (profile.by_layer["low"] <= profile.by_layer["high"]).all()
+    with pytest.raises(UserError, match="nowhere"):
+        word_profile(store, "nowhere", run=1)
