@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,13 +82,10 @@ class Attributor:
         classifier = self.classifier
         batch = classifier.collate(encodings)
         mask = batch["attention_mask"].bool()
-        own = torch.zeros_like(mask)
-        for row, encoding in enumerate(encodings):
-            own[row, mask[row]] = torch.from_numpy(~encoding.special).to(mask.device)
+        own = self._own(encodings, mask)
         blank_states, blank_logits = self._blank_batch(encodings, mask)
-        blank_ids = torch.where(own, classifier.blank_token_id, batch["input_ids"])
         share = [1.0]
-        with embeddings_on_path(classifier.embedding, lambda ids: blank_ids, share):
+        with self._on_path(batch["input_ids"], own, share):
             maps = path_maps(
                 lambda: classifier.forward(batch),
                 share,
@@ -97,11 +95,60 @@ class Attributor:
                 lambda logits: self._targets(logits, gold),
                 self.variants,
             )
-        saliency = self._decoded(maps.states, maps.local, batch["input_ids"], own)
-        pooled = None if maps.pooled is None else maps.pooled / mask.sum(1)[:, None]
+        local, beside = self._layers(maps.local)
+        saliency = self._decoded(maps.states, local, batch["input_ids"], own)
+        pooled = None
+        if maps.pooled is not None:
+            pooled, beside_pooled = self._layers(maps.pooled / mask.sum(1)[:, None])
+            pooled = pooled + beside_pooled
+        norm = None if maps.norm is None else self._layers(maps.norm)[0]
+        local = local + beside
         return BatchMaps(
-            saliency, maps.local, pooled, maps.norm, maps.explained, maps.logits, maps.weights, own
+            saliency=saliency + beside,
+            local=local,
+            pooled=pooled,
+            norm=norm,
+            explained=local.sum(-1) / maps.change.unsqueeze(1),
+            logits=maps.logits,
+            weights=maps.weights,
+            own=own,
         )
+
+    def _own(self, encodings: Sequence[Encoding], mask: Tensor) -> Tensor:
+        """Return (batch, token) bool: real tokens that are not special."""
+        own = np.zeros(mask.shape, bool)
+        side = self.classifier.padding_side
+        for row, encoding in enumerate(encodings):
+            length = len(encoding.special)
+            start = 0 if side == "right" else mask.shape[1] - length
+            own[row, start : start + length] = ~encoding.special
+        return torch.from_numpy(own).to(mask.device)
+
+    def _on_path(
+        self, input_ids: Tensor, own: Tensor, share: list[float]
+    ) -> AbstractContextManager[None]:
+        """Return the context in which the model reads embeddings between blank and text."""
+        blank_ids = torch.where(own, self.classifier.blank_token_id, input_ids)
+
+        def blank_of(ids: Tensor) -> Tensor:
+            if ids.data_ptr() == input_ids.data_ptr():
+                return blank_ids
+            # The decoder of an encoder-decoder reads the same text behind its start token.
+            return torch.cat([ids[:, :1], blank_ids[:, :-1]], dim=1)
+
+        return embeddings_on_path(self.classifier.embeddings, blank_of, share)
+
+    def _layers(self, maps: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Return the maps of the layers, and what a decoder's embeddings add to every one.
+
+        A decoder reads a token one position later than the encoder does.
+        """
+        if not self.classifier.is_encoder_decoder:
+            return maps, 0.0
+        later = maps[:, -1:]
+        beside = torch.zeros_like(later)
+        beside[..., :-1] = later[..., 1:]
+        return maps[:, :-1], beside
 
     def saliency_maps(
         self, encodings: Sequence[Encoding], batch_tokens: int
@@ -131,8 +178,9 @@ class Attributor:
         columns = head.embeddings[input_ids]  # (batch, token, embedding)
         bias = head.bias[input_ids] if head.bias is not None else None
         decoded = torch.zeros_like(local)
-        for layer, state in enumerate(states):
-            normed = self.classifier.normed_last and layer == len(states) - 1
+        for layer in range(local.shape[1]):
+            state = states[layer]
+            normed = self.classifier.normed_last and layer == local.shape[1] - 1
             features = head.features(state, normed)
             weights = decoding_weights(features, columns, bias, input_ids, own, head.causal)
             for target in range(len(local)):
@@ -164,33 +212,52 @@ class Attributor:
         self, encodings: Sequence[Encoding], mask: Tensor
     ) -> tuple[list[Tensor], Tensor]:
         """Return the blanks' states, padded like the batch, and their logits."""
-        found = [self._blank(encoding) for encoding in encodings]
-        layers = len(found[0][0])
-        padded = []
-        for layer in range(layers):
-            hidden = found[0][0][layer].shape[-1]
-            states = found[0][0][layer].new_zeros(*mask.shape, hidden)
-            for row, (blank, _) in enumerate(found):
-                states[row, mask[row]] = blank[layer]
-            padded.append(states)
-        return padded, torch.stack([logits for _, logits in found])
-
-    def _blank(self, encoding: Encoding) -> tuple[list[Tensor], Tensor]:
-        """Return the (token, hidden) states and (class,) logits of a layout's blank, cached."""
-        blank = self.classifier.blank(encoding)
-        key = (blank.input_ids, blank.type_ids)
-        if key in self.blanks:
+        keys = [self._layout(encoding) for encoding in encodings]
+        for key, encoding in zip(keys, encodings, strict=True):
+            if key not in self.blanks:
+                self._add_blank(key, encoding)
+        distinct = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        found = [self.blanks[key] for key in distinct]
+        for key in distinct:
             self.blanks.move_to_end(key)
-            return self.blanks[key]
-        with torch.no_grad():
-            hidden, logits = self.classifier.forward(self.classifier.collate([blank]))
+        rows = torch.tensor([distinct[key] for key in keys], device=mask.device)
+        width = mask.shape[1]
+        states = []
+        for layer in zip(*(states for states, _ in found), strict=True):
+            padded = layer[0].new_zeros(len(found), width, layer[0].shape[-1])
+            for place, state in enumerate(layer):
+                start = 0 if self.classifier.padding_side == "right" else width - len(state)
+                padded[place, start : start + len(state)] = state
+            states.append(padded[rows] if len(found) > 1 else padded)
+        self._forget_blanks()
+        return states, torch.stack([logits for _, logits in found])[rows]
+
+    def _layout(self, encoding: Encoding) -> tuple:
+        """Return all that the states of an encoding's blank depend on."""
+        blank = self.classifier.blank(encoding)
+        # Some models look for the padding token among the ids of the text itself.
+        pad = self.classifier.pad_token_id
+        pads = tuple(place for place, token in enumerate(encoding.input_ids) if token == pad)
+        return blank.input_ids, blank.type_ids, pads
+
+    @torch.no_grad()
+    def _add_blank(self, key: tuple, encoding: Encoding) -> None:
+        """Run the blank of a new layout; alone, so that it never depends on its neighbours.
+
+        The model gets the ids of the text and the embeddings of the blank, as on the path.
+        """
+        batch = self.classifier.collate([encoding])
+        own = self._own([encoding], batch["attention_mask"])
+        with self._on_path(batch["input_ids"], own, [0.0]):
+            hidden, logits = self.classifier.forward(batch)
         entry = ([state[0] for state in hidden], logits[0])
         self.blanks[key] = entry
         self.blank_bytes += _bytes(entry)
+
+    def _forget_blanks(self) -> None:
         while self.blank_bytes > BLANK_BYTES and len(self.blanks) > 1:
             _, oldest = self.blanks.popitem(last=False)
             self.blank_bytes -= _bytes(oldest)
-        return entry
 
     def audit(
         self,

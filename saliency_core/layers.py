@@ -117,8 +117,8 @@ def decodability(classifier: Classifier, encodings: Sequence[Encoding], seed: in
         batch = classifier.collate([encoding])
         states, _ = classifier.forward(batch)
         ids = batch["input_ids"][0, chosen]
-        for layer, state in enumerate(states):
-            normed = classifier.normed_last and layer == len(states) - 1
+        for layer, state in enumerate(states[: len(chances)]):
+            normed = classifier.normed_last and layer == len(chances) - 1
             features = classifier.head.features(state[:, chosen], normed)[0]  # (token, embedding)
             logits = features @ classifier.head.embeddings.T
             if classifier.head.bias is not None:

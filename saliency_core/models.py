@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,8 @@ class LanguageModelHead:
         self.embeddings: Tensor = output.weight.detach()
         bias = getattr(output, "bias", None)
         self.bias: Tensor | None = bias.detach() if bias is not None else None
-        self.final_norm = None if fallback else _final_norm(model.base_model)
+        # The states of an encoder-decoder are its encoder's, which no final norm of ours follows.
+        self.final_norm = None if model.config.is_encoder_decoder else _final_norm(model.base_model)
 
     def features(self, states: Tensor, normed: bool) -> Tensor:
         """Return what the head multiplies with its output embeddings.
@@ -76,23 +78,23 @@ class LanguageModelHead:
         Returns:
             (batch, token, embedding).
         """
-        if self.fallback:
-            return states
         if self.final_norm is not None and not normed:
             states = self.final_norm(states)
+        if self.fallback:
+            return states
         return _before_output(self.model, self.output, states)
 
     def digest(self) -> str:
         """Return a digest of everything of the head that changes a score."""
-        base = {id(parameter) for parameter in self.model.base_model.parameters()}
+        norm = [] if self.final_norm is None else list(self.final_norm.named_parameters())
         if self.fallback:
-            return _digest([("embeddings", self.embeddings)])
+            return _digest([*norm, ("embeddings", self.embeddings)])
+        base = {id(parameter) for parameter in self.model.base_model.parameters()}
         own = [
             (name, parameter.detach())
             for name, parameter in self.model.named_parameters()
             if id(parameter) not in base
         ]
-        norm = [] if self.final_norm is None else list(self.final_norm.named_parameters())
         return _digest([*own, *norm, ("output", self.embeddings)])
 
 
@@ -115,19 +117,22 @@ def _before_output(model: nn.Module, output: nn.Module, states: Tensor) -> Tenso
         raise _Reached(arguments[0])
 
     hook = output.register_forward_pre_hook(stop)
-    prefix = model.base_model_prefix
-    base = getattr(model, prefix)
-    forward = base.forward
-    base.forward = lambda *arguments, **options: transformers.modeling_outputs.BaseModelOutput(
-        last_hidden_state=states
-    )
+    base = model.base_model
+    # Some causal models call the decoder inside their base model and not the base model itself.
+    bodies = [body for body in (base, getattr(base, "decoder", None)) if body is not None]
+    forwards = [body.forward for body in bodies]
     try:
+        for body in bodies:
+            body.forward = lambda *arguments, **options: (
+                transformers.modeling_outputs.BaseModelOutput(last_hidden_state=states)
+            )
         ids = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
         model(input_ids=ids)
     except _Reached as reached:
         return reached.features
     finally:
-        base.forward = forward
+        for body, forward in zip(bodies, forwards, strict=True):
+            body.forward = forward
         hook.remove()
     raise AssertionError("the head never reached its output embeddings")
 
@@ -163,12 +168,25 @@ class Classifier:
     device: torch.device
     dtype: str
     blank_token_id: int
-    normed_last: bool
+    pad_token_id: int
+    padding_side: str
+    takes_type_ids: bool
+    normed_last: bool = False
 
     @property
-    def embedding(self) -> nn.Module:
-        """Return the input-embedding module."""
-        return self.model.get_input_embeddings()
+    def embeddings(self) -> list[nn.Module]:
+        """Return the input-embedding modules: several share a weight in an encoder-decoder."""
+        weight = self.model.get_input_embeddings().weight
+        return [
+            module
+            for module in self.model.modules()
+            if isinstance(module, nn.Embedding) and module.weight is weight
+        ]
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Return whether a decoder reads the text once more beside the encoder."""
+        return bool(self.model.config.is_encoder_decoder)
 
     @property
     def default_batch_tokens(self) -> int:
@@ -227,12 +245,22 @@ class Classifier:
         return seen
 
     def collate(self, encodings: Sequence[Encoding]) -> dict[str, Tensor]:
-        """Return the padded model inputs, padding on the tokenizer's side."""
-        rows = {"input_ids": [list(encoding.input_ids) for encoding in encodings]}
-        if encodings[0].type_ids is not None:
-            rows["token_type_ids"] = [list(encoding.type_ids) for encoding in encodings]
-        batch = self.tokenizer.pad(rows, return_tensors="pt")
-        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+        """Return the padded model inputs."""
+        width = max(len(encoding.input_ids) for encoding in encodings)
+        ids = np.full((len(encodings), width), self.pad_token_id, np.int64)
+        mask = np.zeros_like(ids)
+        types = np.zeros_like(ids)
+        for row, encoding in enumerate(encodings):
+            length = len(encoding.input_ids)
+            real = slice(0, length) if self.padding_side == "right" else slice(width - length, None)
+            ids[row, real] = encoding.input_ids
+            mask[row, real] = 1
+            if encoding.type_ids is not None:
+                types[row, real] = encoding.type_ids
+        batch = {"input_ids": ids, "attention_mask": mask}
+        if self.takes_type_ids:
+            batch["token_type_ids"] = types
+        return {name: torch.from_numpy(array).to(self.device) for name, array in batch.items()}
 
     def blank(self, encoding: Encoding) -> Encoding:
         """Return the blank input of the same layout (METHOD section 1)."""
@@ -245,9 +273,18 @@ class Classifier:
         )
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the (layer + 1) hidden states and the logits of a padded batch."""
+        """Return the (layer + 1) hidden states and the logits of a padded batch.
+
+        An encoder-decoder reads a text twice. Its layers are the encoder's; the embedding output
+        of its decoder stands as one more state behind them, because only both together are all
+        that a text tells the model.
+        """
         output = self.model(**batch, output_hidden_states=True)
-        return tuple(output.hidden_states), output.logits
+        if self.is_encoder_decoder:
+            states = (*output.encoder_hidden_states, output.decoder_hidden_states[0])
+        else:
+            states = tuple(output.hidden_states)
+        return states, output.logits
 
     def logits(self, encodings: Sequence[Encoding], batch_tokens: int | None = None) -> np.ndarray:
         """Return the (example, class) float32 logits, without gradient, length-sorted batches."""
@@ -333,6 +370,8 @@ def load_classifier(
             f"The tokenizer of {name} has no fast version, so words can't be placed on the text."
         )
     model = model.to(where).eval().requires_grad_(False)
+    model.config.use_cache = False
+    _check_vocabulary(name, model, tokenizer)
     head = _load_head(name, lm_head, model, tokenizer, where, kind, trust_remote_code)
     blank_id = _blank_token_id(tokenizer)
     classifier = Classifier(
@@ -344,9 +383,12 @@ def load_classifier(
         device=where,
         dtype=kind,
         blank_token_id=blank_id,
-        normed_last=_final_norm(model.base_model) is not None,
+        pad_token_id=_pad_token_id(model.config, tokenizer, blank_id),
+        padding_side="right",
+        takes_type_ids=_takes_type_ids(model),
     )
-    _check_on_dummy(classifier)
+    classifier.normed_last = _check_on_dummy(classifier)
+    classifier.padding_side = _padding_side(classifier)
     return classifier
 
 
@@ -418,6 +460,31 @@ def _blank_token_id(tokenizer: Any) -> int:
         if token is not None:
             return int(token)
     raise UserError("The tokenizer has no mask, unknown, pad or end token to blank a text with.")
+
+
+def _check_vocabulary(name: str, model: nn.Module, tokenizer: Any) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"The tokenizer of {name} knows {len(tokenizer)} tokens, its model {rows}; "
+            "they don't belong together."
+        )
+
+
+def _pad_token_id(config: Any, tokenizer: Any, blank_id: int) -> int:
+    """Return the id to pad with: the model's own, which decoder-only classifiers look for."""
+    choices = (config.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id, blank_id)
+    chosen = next(int(token) for token in choices if token is not None and token >= 0)
+    if config.pad_token_id != chosen:
+        # Without one a decoder-only classifier refuses a batch of two.
+        config.pad_token_id = chosen
+    return chosen
+
+
+def _takes_type_ids(model: nn.Module) -> bool:
+    """Return whether the model tells the sides of a pair apart by token type."""
+    accepted = "token_type_ids" in inspect.signature(model.forward).parameters
+    return accepted and getattr(model.config, "type_vocab_size", 2) > 1
 
 
 def _load_head(
@@ -522,33 +589,84 @@ def _info(
     )
 
 
-def _check_on_dummy(classifier: Classifier) -> None:
-    """Run one tiny text through everything an audit needs; refuse with the reason, not mid-run."""
+def _check_on_dummy(classifier: Classifier) -> bool:
+    """Run one tiny text through everything an audit needs; refuse with the reason, not mid-run.
+
+    Returns:
+        Whether the last state already went through the final norm.
+    """
     name = classifier.info.name
     batch = classifier.collate(classifier.encode(["a test"]))
-    with torch.enable_grad():
-        reached = []
-        hook = classifier.embedding.register_forward_hook(
+    reached = []
+    normed = []
+    hooks = [
+        module.register_forward_hook(
             lambda module, arguments, output: reached.append(1) or output.requires_grad_(True)
         )
-        try:
+        for module in classifier.embeddings
+    ]
+    norm = classifier.head.final_norm and _final_norm(classifier.model.base_model)
+    if norm is not None:
+        hooks.append(norm.register_forward_hook(lambda *call: normed.append(call[2].detach())))
+    try:
+        with torch.enable_grad():
             hidden, logits = classifier.forward(batch)
-        finally:
+    except (AttributeError, TypeError) as error:
+        raise UserError(f"{name} returns no hidden states or logits: {error}.") from error
+    finally:
+        for hook in hooks:
             hook.remove()
-        if not reached or not all(state.requires_grad for state in hidden):
-            raise UserError(f"{name}: its hidden states don't depend on its input embeddings.")
-    if len(hidden) != classifier.info.layers + 1:
+    if not reached or not all(state.requires_grad for state in hidden):
+        raise UserError(f"{name}: its hidden states don't depend on its input embeddings.")
+    _check_shapes(classifier, batch, hidden, logits)
+    return bool(normed) and torch.equal(normed[-1], hidden[classifier.info.layers])
+
+
+def _check_shapes(
+    classifier: Classifier, batch: dict[str, Tensor], hidden: tuple[Tensor, ...], logits: Tensor
+) -> None:
+    name = classifier.info.name
+    layers = classifier.info.layers
+    if len(hidden) != layers + 1 + classifier.is_encoder_decoder:
+        raise UserError(f"{name} returns {len(hidden)} hidden states for {layers} layers.")
+    for layer, state in enumerate(hidden):
+        if state.shape[:2] != batch["input_ids"].shape:
+            raise UserError(
+                f"{name}: the states of layer {layer} are of shape {tuple(state.shape)}, not one "
+                f"a token of {tuple(batch['input_ids'].shape)}; such a model has no word scores."
+            )
+    if logits.shape[1:] != (len(classifier.info.label_names),):
         raise UserError(
-            f"{name} returns {len(hidden)} hidden states for {classifier.info.layers} layers."
-        )
-    if logits.shape[-1] != len(classifier.info.label_names):
-        raise UserError(
-            f"{name} returns {logits.shape[-1]} logits for "
+            f"{name} returns logits of shape {tuple(logits.shape)} for "
             f"{len(classifier.info.label_names)} labels."
         )
     features = classifier.head.features(hidden[0].detach(), normed=False)
     if features.shape[-1] != classifier.head.embeddings.shape[1]:
         raise UserError(
-            f"The language-model head {classifier.head.name} gives features of size "
-            f"{features.shape[-1]}, its embeddings have {classifier.head.embeddings.shape[1]}."
+            f"The language-model head ({classifier.head.name}) gives features of size "
+            f"{features.shape[-1]}, its embeddings have {classifier.head.embeddings.shape[1]}; "
+            "name the pretrained model that the classifier was fine-tuned from with --lm-head."
         )
+
+
+def _padding_side(classifier: Classifier) -> str:
+    """Return the side on which padding changes no logit of a short text beside a long one."""
+    short, long = classifier.encode(["a test", "a test of a longer text, which makes it padded"])
+    logits = {}
+    with torch.inference_mode():
+        _, alone = classifier.forward(classifier.collate([short]))
+        for side in ("right", "left"):
+            classifier.padding_side = side
+            _, together = classifier.forward(classifier.collate([short, long]))
+            if torch.allclose(alone[0], together[0], rtol=0, atol=_tolerance(alone)):
+                return side
+            logits[side] = float((alone[0] - together[0]).abs().max())
+    raise UserError(
+        f"{classifier.info.name}: padding changes its logits (by {logits['right']:.2g} on the "
+        f"right, {logits['left']:.2g} on the left), so texts can't be audited in batches."
+    )
+
+
+def _tolerance(logits: Tensor) -> float:
+    """Return the rounding that another batch shape may cause."""
+    return (0.1 if logits.dtype == torch.bfloat16 else 1e-3) * max(1.0, float(logits.abs().max()))

@@ -7,7 +7,7 @@ layer (Hou & Castañón 2023).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,19 +34,19 @@ class LayerMaps:
     """(batch, class) at the text itself."""
     weights: Tensor
     """(target, batch, class): target = sum over classes of weights times logits."""
-    explained: Tensor
-    """(target, layer, batch): sum of the local map over y(text) - y(blank)."""
+    change: Tensor
+    """(target, batch): y(text) - y(blank), what the local map of a layer adds up to."""
 
 
 @contextmanager
 def embeddings_on_path(
-    embedding: nn.Module, blank_of: Callable[[Tensor], Tensor], share: list[float]
+    embeddings: Sequence[nn.Module], blank_of: Callable[[Tensor], Tensor], share: list[float]
 ) -> Iterator[None]:
-    """Replace what the embedding module returns by e_blank + t (e - e_blank), t = share[0].
+    """Replace what the embedding modules return by e_blank + t (e - e_blank), t = share[0].
 
     Args:
-        embedding: the input-embedding module; its output is (batch, token, hidden).
-        blank_of: ids (batch, token) -> ids of the blank input of the same layout.
+        embeddings: the input-embedding modules; their output is (batch, token, hidden).
+        blank_of: ids (batch, token) as a module gets them -> those of the blank input.
         share: one number, changed by the caller between forward passes.
     """
 
@@ -54,14 +54,15 @@ def embeddings_on_path(
         with torch.no_grad():
             # `forward` and not the module itself: this hook must not see the blank's embeddings.
             blank = module.forward(blank_of(arguments[0]))
-            mixed = blank + share[0] * (output - blank)
-        return mixed.detach().requires_grad_(True)
+            mixed = torch.lerp(blank, output, share[0])
+        return mixed.detach().requires_grad_(torch.is_grad_enabled())
 
-    hook = embedding.register_forward_hook(replace)
+    hooks = [module.register_forward_hook(replace) for module in embeddings]
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def path_maps(
@@ -107,8 +108,7 @@ def path_maps(
         later = (states, gradients)
     _add_interval(local, pooled, later[0], blank_states, later[1], later[1])
     change = (weights * (logits - blank_logits)).sum(-1)  # (target, batch)
-    explained = local.sum(-1) / change.unsqueeze(1)  # (target, layer, batch)
-    return LayerMaps(local, pooled, norm, text_states, logits, weights, explained)
+    return LayerMaps(local, pooled, norm, text_states, logits, weights, change)
 
 
 def _gradients(

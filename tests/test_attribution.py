@@ -89,7 +89,7 @@ def test_one_step_equals_captum_at_every_layer(classifier):
     attributor = Attributor(classifier, steps=1)
     maps = attributor.maps(encodings, [None])
     predicted = int(maps.logits.argmax())
-    blank_states, _ = attributor._blank(encodings[0])
+    blank_states, _ = attributor._blank_batch(encodings, batch["attention_mask"].bool())
     classifier.model.enable_input_require_grads()
     states, logits = classifier.forward(batch)
     classifier.model.disable_input_require_grads()
@@ -107,7 +107,7 @@ def test_one_step_equals_captum_at_every_layer(classifier):
             )
             classifier.model.requires_grad_(False)
         captum = captum[0] if isinstance(captum, tuple) else captum
-        blank_part = (gradients[layer][0] * blank_states[layer]).sum(-1)
+        blank_part = (gradients[layer][0] * blank_states[layer][0]).sum(-1)
         expected = captum[0].sum(-1) - blank_part
         assert torch.allclose(maps.local[0, layer, 0], expected, atol=1e-5)
 
