@@ -187,6 +187,29 @@ def read_examples(source: Any, options: AuditOptions) -> Dataset:
     )
 
 
+def open_classifier(model: str, options: AuditOptions) -> Any:
+    """Load a model as the options say."""
+    from saliency_core.models import load_classifier
+
+    return load_classifier(
+        model,
+        lm_head=options.lm_head,
+        dtype=options.dtype,
+        device=options.device,
+        max_length=options.max_length,
+        trust_remote_code=options.trust_remote_code,
+    )
+
+
+def open_attributor(classifier: Any, options: AuditOptions) -> Any:
+    """Return what computes batches as the options say."""
+    from saliency_core.attribution import Attributor
+
+    return Attributor(
+        classifier, steps=options.steps, target=options.target, long_text=options.long_text
+    )
+
+
 def _silent(stage: str, done: int, total: int | None) -> None:
     """Show no progress."""
 
@@ -198,22 +221,14 @@ class Audit:
         self, model: str, dataset: Any, db: Path, options: AuditOptions, progress: Progress
     ) -> None:
         """Open the dataset and the model and check that their labels fit."""
-        from saliency_core.attribution import Attributor
-        from saliency_core.models import load_classifier
-
+        self.model = model
+        self.source = dataset
         self.db = db
         self.options = options
         self.progress = progress
         self.dataset = read_examples(dataset, options)
         self.survey = _survey(self.dataset, options.seed)
-        self.classifier = load_classifier(
-            model,
-            lm_head=options.lm_head,
-            dtype=options.dtype,
-            device=options.device,
-            max_length=options.max_length,
-            trust_remote_code=options.trust_remote_code,
-        )
+        self.classifier = open_classifier(model, options)
         self.label_index = self._map_labels()
         self.settings = RunSettings(
             target=options.target,
@@ -223,12 +238,7 @@ class Audit:
             dtype=self.classifier.dtype,
             label_map=dict(options.label_map),
         )
-        self.attributor = Attributor(
-            self.classifier,
-            steps=options.steps,
-            target=options.target,
-            long_text=options.long_text,
-        )
+        self.attributor = open_attributor(self.classifier, options)
         self.batch_tokens = options.batch_tokens or self.classifier.default_batch_tokens
         self.computed = 0
         self.done = 0
@@ -347,7 +357,7 @@ class Audit:
         return {example.position for example in writer.missing(run, block)}
 
     def _gold(self, example: Example) -> int | None:
-        return self.label_index.get(example.label) if example.label is not None else None
+        return gold_of(example, self.label_index)
 
     def _batches(self, block: list[Example], encodings: list[Any]) -> Iterator[list[int]]:
         gold = [self._gold(example) for example in block]
@@ -464,6 +474,11 @@ class Audit:
         if not self.survey.labels:
             found.append("The dataset has no labels, so right and wrong are unknown.")
         return found
+
+
+def gold_of(example: Example, label_index: dict[str, int]) -> int | None:
+    """Return the gold label as an index of the model's labels."""
+    return label_index.get(example.label) if example.label is not None else None
 
 
 def blocks_of(dataset: Iterable[Example]) -> Iterator[list[Example]]:
