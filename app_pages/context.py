@@ -67,13 +67,17 @@ def sidebar() -> None:
         }
         if names:
             newest = sorted(names, key=int, reverse=True)
-            st.selectbox(
-                "Run",
-                newest,
-                key="run",
-                bind="query-params",
-                format_func=lambda run: names.get(run, run),
+            # Not bound: Streamlit would write the label into the address, not the number.
+            asked = st.query_params.get("run")
+            if st.session_state.get("run") not in names:
+                st.session_state["run"] = asked if asked in names else newest[0]
+            chosen = st.selectbox(
+                "Run", newest, key="run", format_func=lambda run: names.get(run, run)
             )
+            if chosen != newest[0]:
+                st.query_params["run"] = chosen
+            elif asked is not None:
+                del st.query_params["run"]
 
 
 def opened():
