@@ -33,6 +33,7 @@ COMMANDS = (
     keeping.merge,
     keeping.prune,
     sharing.export,
+    sharing.report,
 )
 for command in COMMANDS:
     app.command()(command)

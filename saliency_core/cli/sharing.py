@@ -66,3 +66,47 @@ def export(
     elif not quiet:
         said = ", ".join(map(str, done.layers)) or "none"
         print(f"Wrote {done.examples} examples to {done.output} ({done.format}, layers {said}).")
+
+
+class ReportFormat(StrEnum):
+    """What a report may be."""
+
+    html = "html"
+    markdown = "markdown"
+
+
+def report(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write (default: beside the database)."),
+    ] = None,
+    database: Database = None,
+    run: RunOption = None,
+    where: Where = "",
+    format: Annotated[
+        ReportFormat | None, typer.Option(help="Default: by the ending of the file.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Examples shown painted.")] = 20,
+    title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page about an audit or a slice that needs nothing beside itself."""
+    from saliency_core.report import write_report
+
+    store = open_database(database)
+    ending = ".md" if format == ReportFormat.markdown else ".html"
+    done = write_report(
+        store,
+        output or store.path.with_name(f"{store.path.stem}-report{ending}"),
+        format=format.value if format else None,
+        where=where,
+        run=run,
+        examples=examples,
+        title=title,
+    )
+    if as_json:
+        print_json(done)
+    else:
+        print(
+            f"Wrote {done['output']} ({done['examples']} examples, {done['bytes'] / 1e3:.0f} kB)."
+        )
