@@ -92,7 +92,8 @@ def word_table(
 def _spread(total: np.ndarray, square: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Return the sample standard deviation; 0 where there is one value."""
     variance = np.maximum(square - total**2 / n, 0) / np.maximum(n - 1, 1)
-    return np.sqrt(variance)
+    # Shares are single precision, so one value alone would come out as a trace of spread.
+    return np.where(n > 1, np.sqrt(variance), 0.0)
 
 
 def _part(values: np.ndarray, totals: np.ndarray) -> np.ndarray:

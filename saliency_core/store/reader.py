@@ -929,6 +929,22 @@ class Store(Results):
         postings = Postings(words, np.repeat(classes, groups), *rest)
         return chunk_sums(postings, scores, first, n_words, top, wanted)
 
+    def words(
+        self, layer: int | None = None, where: str = "", run: int | None = None, **choices: Any
+    ) -> pd.DataFrame:
+        """Return the salient words of a slice by predicted class, for notebooks.
+
+        Args:
+            layer: 0 to L; the recommended one by default.
+            where: A slice.
+            run: Run number; the newest by default.
+            choices: `by_class` and `minimum` of `saliency_core.aggregate.word_table`.
+        """
+        from saliency_core.aggregate import word_table
+
+        layer = self._default_layer(self._run(run)) if layer is None else layer
+        return word_table(self, layer, where, run=run, **choices)
+
     def words_of(self, ids: Sequence[int]) -> list[str]:
         """Return words by id."""
         words = self.vocabulary()
