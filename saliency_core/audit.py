@@ -22,7 +22,7 @@ import numpy as np
 
 from saliency_core.data import Dataset, load_examples
 from saliency_core.errors import UserError
-from saliency_core.labels import check_label_order, map_labels
+from saliency_core.labels import check_label_order, check_label_sets, map_labels
 from saliency_core.layers import LayerCoherence, decodability, recommend, with_values
 from saliency_core.records import AuditedExample, Example, LayerSummary, RunSettings
 from saliency_core.store import open_store, open_writer
@@ -37,8 +37,8 @@ DRY_RUN_SECONDS = 5.0
 """How long a dry run computes before it estimates."""
 BYTES_A_SCORE = 4.0
 """Budget of the file for one token at one layer (DESIGN section 4)."""
-WRITES_AHEAD = 4
-"""Batches that may wait for the writer; bounds memory."""
+WRITES_AHEAD = 1
+"""Batches that may wait for the writer: what a kill may cost besides the batch under way."""
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -206,7 +206,10 @@ def open_attributor(classifier: Any, options: AuditOptions) -> Any:
     from saliency_core.attribution import Attributor
 
     return Attributor(
-        classifier, steps=options.steps, target=options.target, long_text=options.long_text
+        classifier,
+        steps=options.steps,
+        target=options.target,
+        batch_tokens=options.batch_tokens,
     )
 
 
@@ -246,6 +249,8 @@ class Audit:
     def _map_labels(self) -> dict[str, int]:
         """Return dataset label -> index among the model's labels, checked for order on a sample."""
         info = self.classifier.info
+        if info.task == "multi-label":
+            check_label_sets(list(self.survey.labels), info.label_names, self.options.label_map)
         if not self.survey.labels or info.task != "single-label":
             return {}
         index = map_labels(
@@ -489,9 +494,9 @@ def blocks_of(dataset: Iterable[Example]) -> Iterator[list[Example]]:
 
 
 def encode_examples(classifier: Any, examples: list[Example], long_text: str) -> list[Any]:
-    """Tokenize examples; where long texts go through in windows, they are cut later."""
-    length = classifier.max_length if long_text == "truncate" else None
-    return classifier.encode([example.text for example in examples], _pairs(examples), length)
+    """Tokenize examples; long texts are cut as `--long-text` says."""
+    encode = classifier.encode_windows if long_text == "window" else classifier.encode
+    return encode([example.text for example in examples], _pairs(examples))
 
 
 def plan_batches(
