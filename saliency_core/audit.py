@@ -13,7 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from saliency_core.data import Dataset, load_examples
+from saliency_core.elsewhere import Comparison, check_column, compare
 from saliency_core.errors import UserError
 from saliency_core.labels import check_label_order, check_label_sets, map_labels
 from saliency_core.layers import LayerCoherence, decodability, recommend, with_values
 from saliency_core.records import AuditedExample, Example, LayerSummary, RunSettings
 from saliency_core.store import open_store, open_writer
+from saliency_core.store.details import set_warning
 
 BLOCK = 2048
 """Examples planned together: enough for batches of like length, small enough to hold."""
@@ -52,6 +54,8 @@ class AuditOptions:
     label_column: str | None = None
     id_column: str | None = None
     metadata_columns: list[str] | None = None
+    predictions_from: str | None = None
+    """Column of predictions made elsewhere, compared with the model's own."""
     split: str | None = None
     config: str | None = None
     revision: str | None = None
@@ -93,6 +97,8 @@ class AuditResult:
     warnings: tuple[str, ...]
     guessed: dict[str, str]
     estimate: dict[str, float] | None = None
+    predictions: dict[str, Any] | None = None
+    """How predictions made elsewhere agree with the model's own."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of `audit --json`."""
@@ -178,13 +184,21 @@ def read_examples(source: Any, options: AuditOptions) -> Dataset:
         pair_column=options.pair_column,
         label_column=options.label_column,
         id_column=options.id_column,
-        metadata_columns=options.metadata_columns,
+        metadata_columns=_kept_columns(options),
         split=options.split,
         config=options.config,
         revision=options.revision,
         header=options.header,
         limit=options.limit,
     )
+
+
+def _kept_columns(options: AuditOptions) -> list[str] | None:
+    """Return the metadata columns, the predictions made elsewhere among them."""
+    named, predictions = options.metadata_columns, options.predictions_from
+    if named is None or predictions is None or predictions in named:
+        return named
+    return [*named, predictions]
 
 
 def open_classifier(model: str, options: AuditOptions) -> Any:
@@ -233,6 +247,14 @@ class Audit:
         self.survey = _survey(self.dataset, options.seed)
         self.classifier = open_classifier(model, options)
         self.label_index = self._map_labels()
+        if options.predictions_from is not None:
+            check_column(
+                self.dataset,
+                self.survey.sample,
+                options.predictions_from,
+                self.classifier.info.label_names,
+                options.label_map,
+            )
         self.settings = RunSettings(
             target=options.target,
             steps=options.steps,
@@ -294,6 +316,7 @@ class Audit:
                     store_thread.submit(self._finish, run, writer, seconds).result()
             finally:
                 store_thread.submit(context.__exit__, None, None, None).result()
+        compared = self._compare_predictions(run)
         return AuditResult(
             run=run,
             database=str(self.db),
@@ -302,9 +325,19 @@ class Audit:
             reused=self.survey.examples - self.computed,
             failed=open_store(self.db).count("failed", run=run),
             seconds=seconds,
-            warnings=tuple(self._warnings()),
+            warnings=(*self._warnings(), *([compared.sentence()] if compared else [])),
             guessed=self.dataset.guessed,
+            predictions=asdict(compared) if compared else None,
         )
+
+    def _compare_predictions(self, run: int) -> Comparison | None:
+        """Compare predictions made elsewhere, and keep what was found among the warnings."""
+        column = self.options.predictions_from
+        if column is None:
+            return None
+        found = compare(open_store(self.db), run, column, self.options.label_map)
+        set_warning(self.db, run, found.beginning, found.sentence())
+        return found
 
     def _audit_blocks(self, run: int, writer: Any, store_thread: ThreadPoolExecutor) -> None:
         """Go through the dataset block by block, computing only what is missing."""

@@ -38,6 +38,10 @@ def audit(
     metadata_columns: Annotated[
         str | None, typer.Option(help="Columns kept beside, comma-separated (default: the rest).")
     ] = None,
+    predictions_from: Annotated[
+        str | None,
+        typer.Option(help="Column of predictions made elsewhere, compared with the model's own."),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
     config: Annotated[str | None, typer.Option(help="Configuration of a hub dataset.")] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a hub dataset.")] = None,
@@ -84,6 +88,7 @@ def audit(
         label_column=label_column,
         id_column=id_column,
         metadata_columns=metadata_columns.split(",") if metadata_columns is not None else None,
+        predictions_from=predictions_from,
         split=split,
         config=config,
         revision=revision,

@@ -1,12 +1,15 @@
-"""What belongs to an example besides its page row: the label as written, metadata, logits."""
+"""What belongs to an example besides its page row; warnings that come after a run."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from saliency_core.store.access import writing
 
 if TYPE_CHECKING:
     from saliency_core.store.reader import Store
@@ -32,3 +35,13 @@ def details(store: Store, positions: Sequence[int], run: int) -> list[dict[str, 
                 "logits": np.frombuffer(logits or b"", "<f4"),
             }
     return [found[position] for position in positions]
+
+
+def set_warning(path: str | Path, run: int, beginning: str, sentence: str) -> None:
+    """Keep a warning of a run, in place of those that begin alike."""
+    with writing(path) as connection:
+        (kept,) = connection.execute("SELECT warnings FROM runs WHERE run = ?", (run,)).fetchone()
+        others = [text for text in json.loads(kept) if not text.startswith(beginning)]
+        connection.execute(
+            "UPDATE runs SET warnings = ? WHERE run = ?", (json.dumps([*others, sentence]), run)
+        )

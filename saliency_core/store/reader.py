@@ -364,7 +364,10 @@ class Store(Results):
         ]
         frame = self.runs()
         rows = [
-            {key: _none(value) for key, value in row.items()}
+            {
+                **{key: _none(value) for key, value in row.items()},
+                "warnings": self.run(row["run"])["warnings"],
+            }
             for row in frame[keys].astype(object).to_dict("records")
         ]
         return {"database": str(self.path), "version": schema.FORMAT, "runs": rows}

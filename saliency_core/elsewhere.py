@@ -1,0 +1,134 @@
+"""Predictions made elsewhere against the model's own: are these the model and the data meant?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from saliency_core.data import Dataset
+from saliency_core.errors import UserError
+from saliency_core.labels import map_labels
+from saliency_core.records import Example
+from saliency_core.store.slices import quote
+
+if TYPE_CHECKING:
+    from saliency_core.store import Store
+
+MANY = 0.05
+"""Part of the examples from which a disagreement is more than rounding."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a column of predictions and the model's own agree."""
+
+    column: str
+    compared: int
+    differ: int
+    unknown: int
+    """Examples whose cell is empty or no label of the model, or that failed."""
+    commonest: tuple[str, str, str, int] | None
+    """The cell, its label and the model's label that differ most often, and how often."""
+
+    @property
+    def beginning(self) -> str:
+        """How the sentence begins, so that a later one replaces it."""
+        return f"The predictions in column {self.column!r} "
+
+    def sentence(self) -> str:
+        """Say what was found and where to look."""
+        aside = f" {self.unknown} could not be compared." if self.unknown else ""
+        if not self.compared:
+            return f"{self.beginning}could not be compared with the model's own on any example."
+        if not self.differ:
+            return f"{self.beginning}are the model's own on all {self.compared} examples.{aside}"
+        cell, _, own, count = self.commonest
+        many = ""
+        if self.differ > MANY * self.compared:
+            many = " So many are no rounding: was it another model, label order or text length?"
+        return (
+            f"{self.beginning}differ from the model's own on {self.differ} of {self.compared} "
+            f"examples ({self.differ / self.compared:.1%}), most often {cell} there and {own} here "
+            f"({count}; meta.{quote(self.column)}:{quote(cell)} predicted:{quote(own)}).{many}"
+            f"{aside}"
+        )
+
+
+def check_column(
+    dataset: Dataset,
+    sample: Iterable[Example],
+    column: str,
+    model_labels: Sequence[str],
+    label_map: dict[str, str],
+) -> None:
+    """Stop before anything is computed where a column holds no predictions of this model."""
+    if column in dataset.info.columns.values():
+        raise UserError(
+            f"--predictions-from: column {column!r} of {dataset.info.source} is taken for the "
+            f"{next(r for r, name in dataset.info.columns.items() if name == column)} already."
+        )
+    if column not in dataset.info.metadata_columns:
+        raise UserError(
+            f"--predictions-from: {dataset.info.source} has no column {column!r}; its other "
+            f"columns are {', '.join(dataset.info.metadata_columns) or 'none'}."
+        )
+    cells = {_text(example.metadata[column]) for example in sample} - {""}
+    try:
+        map_labels(sorted(cells), model_labels, _known(label_map, cells))
+    except UserError as error:
+        raise UserError(f"--predictions-from: {error}") from error
+
+
+def _text(value: object) -> str:
+    """Return a cell as slices compare it."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _known(label_map: dict[str, str], cells: Iterable[str]) -> dict[str, str]:
+    return {old: new for old, new in label_map.items() if old in set(cells)}
+
+
+def compare(store: Store, run: int, column: str, label_map: dict[str, str]) -> Comparison:
+    """Compare a metadata column of a finished run with what the model predicted."""
+    names = store.run(run)["label_names"]
+    cells, codes = np.unique(
+        store.metadata_values(column, run=run).astype(str), return_inverse=True
+    )
+    index = _indices(cells.tolist(), names, label_map)
+    own = np.asarray(store.column("predicted", run=run), np.int64)
+    there = index[codes]
+    comparable = (there >= 0) & (own >= 0)
+    differ = comparable & (there != own)
+    pairs = Counter(zip(codes[differ].tolist(), own[differ].tolist(), strict=True))
+    commonest = None
+    if pairs:
+        (code, label), count = pairs.most_common(1)[0]
+        commonest = (str(cells[code]), names[index[code]], names[label], count)
+    return Comparison(
+        column=column,
+        compared=int(comparable.sum()),
+        differ=int(differ.sum()),
+        unknown=int((~comparable).sum()),
+        commonest=commonest,
+    )
+
+
+def _indices(cells: list[str], names: list[str], label_map: dict[str, str]) -> np.ndarray:
+    """Return (cell,) class indices; -1 for a cell that is no label."""
+    filled = [cell for cell in cells if cell]
+    try:
+        found = map_labels(filled, names, _known(label_map, filled))
+    except UserError:
+        found = {}
+        for cell in filled:
+            try:
+                found |= map_labels([cell], names, _known(label_map, [cell]))
+            except UserError:
+                continue
+    return np.array([found.get(cell, -1) for cell in cells], np.int64)
