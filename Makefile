@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-fast lint install dashboard clean
+.PHONY: help install-ray demo test test-fast lint install dashboard clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -2
@@ -21,6 +21,13 @@ $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ $(VENV)/.installed
+
+# The suite runs an audit on a local Ray too where this is installed.
+$(VENV)/.installed-ray: requirements-ray.txt | $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	touch $@
+
+install-ray: $(VENV)/.installed-ray
 
 install: $(VENV)/.installed
 

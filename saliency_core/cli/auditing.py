@@ -19,6 +19,13 @@ class LongText(StrEnum):
     window = "window"
 
 
+class Engine(StrEnum):
+    """What computes."""
+
+    local = "local"
+    ray = "ray"
+
+
 class Dtype(StrEnum):
     """Number format the model computes in."""
 
@@ -75,6 +82,16 @@ def audit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, estimate time and size, stop.")
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="This process, or workers on Ray (docs/scale.md).")
+    ] = Engine.local,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of the ray engine (default: one a GPU, else a core)."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads a model computes with.")
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -108,6 +125,9 @@ def audit(
         evaluate=not no_evaluate,
         trust_remote_code=trust_remote_code,
         dry_run=dry_run,
+        engine=engine.value,
+        workers=workers,
+        threads=threads,
     )
     with progress_bar(quiet or as_json) as bar:
         result = run_audit(
