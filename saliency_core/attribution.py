@@ -52,11 +52,12 @@ class Attributor:
         *,
         steps: int = 4,
         target: str = "predicted",
-        long_text: str = "truncate",
+        batch_tokens: int | None = None,
         variants: bool = False,
     ) -> None:
         """Check the target against the model's labels."""
         self.classifier = classifier
+        self.batch_tokens = batch_tokens or classifier.default_batch_tokens
         self.steps = steps
         self.target = target
         self.variants = variants
@@ -70,6 +71,11 @@ class Attributor:
                 raise UserError(
                     f"--target {self.target!r} is unknown; choose predicted, gold or class:NAME."
                 )
+            if self.target == "gold" and self.classifier.info.task != "single-label":
+                raise UserError(
+                    f"--target gold needs one gold class an example; {self.classifier.info.name} "
+                    f"is a {self.classifier.info.task} model. Choose predicted or class:NAME."
+                )
             return None
         name = self.target.removeprefix("class:")
         names = self.classifier.info.label_names
@@ -77,8 +83,19 @@ class Attributor:
             raise UserError(f"--target {self.target!r}: choose class:NAME of {', '.join(names)}.")
         return names.index(name)
 
-    def maps(self, encodings: Sequence[Encoding], gold: Sequence[int | None]) -> BatchMaps:
-        """Return the maps of one batch: m forward and m backward passes, one a target."""
+    def maps(
+        self,
+        encodings: Sequence[Encoding],
+        gold: Sequence[int | None],
+        decided: Tensor | None = None,
+    ) -> BatchMaps:
+        """Return the maps of one batch: m forward passes, and m backward passes a target.
+
+        Args:
+            encodings: the batch.
+            gold: gold label of every row, None where unknown.
+            decided: (batch, class) logits that decide the target in place of the batch's own.
+        """
         classifier = self.classifier
         batch = classifier.collate(encodings)
         mask = batch["attention_mask"].bool()
@@ -92,7 +109,7 @@ class Attributor:
                 self.steps,
                 blank_states,
                 blank_logits,
-                lambda logits: self._targets(logits, gold),
+                lambda logits: self._targets(logits if decided is None else decided, gold),
                 self.variants,
             )
         local, beside = self._layers(maps.local)
@@ -195,6 +212,8 @@ class Attributor:
         if self.class_index is not None:
             first[:, self.class_index] = 1
             return first.unsqueeze(0)
+        if self.classifier.info.task == "multi-label":
+            return _labels_above_threshold(logits)
         known = torch.tensor(
             [-1 if label is None else label for label in gold], device=logits.device
         )
@@ -266,46 +285,87 @@ class Attributor:
         gold: Sequence[int | None],
     ) -> list[AuditedExample]:
         """Return what the store writes for one batch; a broken example fails alone."""
-        readable = [row for row, encoding in enumerate(encodings) if not encoding.special.all()]
-        results: list[AuditedExample | None] = [None] * len(examples)
-        if readable:
-            maps = self.maps([encodings[row] for row in readable], [gold[row] for row in readable])
-            arrays = _Arrays(maps, self.classifier)
-            for place, row in enumerate(readable):
-                results[row] = self._audited(
-                    examples[row], encodings[row], gold[row], arrays, place
-                )
+        found: dict[int, _Row | str] = {}
+        plain = []
+        for row, (example, encoding) in enumerate(zip(examples, encodings, strict=True)):
+            if encoding.special.all():
+                found[row] = _nothing_to_read(example)
+            elif encoding.windows:
+                found[row] = self._windowed(encoding, gold[row])
+            else:
+                plain.append(row)
+        found |= self._rows(plain, encodings, gold)
         return [
-            result or _failed(example, encoding, label, "The text is empty.")
-            for result, example, encoding, label in zip(
-                results, examples, encodings, gold, strict=True
+            self._audited(example, encoding, label, found[row])
+            for row, (example, encoding, label) in enumerate(
+                zip(examples, encodings, gold, strict=True)
             )
         ]
 
+    def _rows(
+        self, rows: list[int], encodings: Sequence[Encoding], gold: Sequence[int | None]
+    ) -> dict[int, _Row | str]:
+        """Return the maps of each row; where the model refuses a batch, halves are tried."""
+        if not rows:
+            return {}
+        try:
+            maps = self.maps([encodings[row] for row in rows], [gold[row] for row in rows])
+        except (RuntimeError, ValueError, IndexError) as error:
+            if len(rows) == 1:
+                return {rows[0]: f"The model failed: {_first_line(error)}"}
+            half = len(rows) // 2
+            return self._rows(rows[:half], encodings, gold) | self._rows(
+                rows[half:], encodings, gold
+            )
+        return dict(zip(rows, _split(maps), strict=True))
+
+    def _windowed(self, encoding: Encoding, gold: int | None) -> _Row | str:
+        """Return the maps of a text in overlapping windows (METHOD section 3).
+
+        The mean of the windows' logits decides the target; a token's score is that of the window
+        in which it stands most central; the explained part is the mean over windows.
+        """
+        windows = encoding.windows
+        logits = self.classifier.logits(windows, self.batch_tokens).mean(0)
+        decided = torch.from_numpy(logits).to(self.classifier.device)
+        parts: list[_Row] = []
+        size = max(1, self.batch_tokens // len(windows[0].input_ids))
+        for start in range(0, len(windows), size):
+            some = windows[start : start + size]
+            try:
+                maps = self.maps(some, [gold] * len(some), decided.expand(len(some), -1))
+            except (RuntimeError, ValueError, IndexError) as error:
+                return f"The model failed: {_first_line(error)}"
+            parts += _split(maps)
+        chosen = most_central(encoding.window_starts, [row.scores.shape[-1] for row in parts])
+        tokens = np.arange(len(chosen)) - np.array(encoding.window_starts)[chosen]
+        columns = [parts[w].scores[:, :, t] for w, t in zip(chosen, tokens, strict=True)]
+        return _Row(
+            scores=np.stack(columns, axis=-1),
+            explained=np.mean([row.explained for row in parts], axis=0),
+            logits=logits,
+            weights=parts[0].weights,
+        )
+
     def _audited(
-        self,
-        example: Example,
-        encoding: Encoding,
-        gold: int | None,
-        arrays: _Arrays,
-        place: int,
+        self, example: Example, encoding: Encoding, gold: int | None, row: _Row | str
     ) -> AuditedExample:
-        """Return one row of a batch as a record."""
-        logits = arrays.logits[place]
-        scores = arrays.saliency[:, :, place][:, :, arrays.own[place]]  # (target, layer, token)
-        if not (np.isfinite(logits).all() and np.isfinite(scores).all()):
+        """Return one example as a record."""
+        if isinstance(row, str):
+            return _failed(example, encoding, gold, row)
+        if not (np.isfinite(row.logits).all() and np.isfinite(row.scores).all()):
             return _failed(example, encoding, gold, "The model returned NaN or infinite numbers.")
         own = ~encoding.special
         spans, sides = encoding.spans[own], encoding.sides[own]
         words = words_of((example.text, example.pair or ""), spans, sides)
         token_ids = np.array(encoding.input_ids, np.int32)[own]
-        single = self.classifier.info.task == "single-label"
+        regression = self.classifier.info.task == "regression"
         return AuditedExample(
             example=example,
             gold=gold,
-            predicted=int(logits.argmax()) if single else None,
-            logits=logits,
-            probabilities=self.classifier.probabilities(logits),
+            predicted=None if regression else int(row.logits.argmax()),
+            logits=row.logits,
+            probabilities=self.classifier.probabilities(row.logits),
             token_ids=token_ids,
             spans=spans,
             sides=sides,
@@ -314,27 +374,91 @@ class Attributor:
             word_spans=words.spans,
             chars_seen=encoding.chars_seen,
             chars_total=encoding.chars_total,
-            saliency=tuple(self._saliencies(scores, arrays, place)),
-            explanation=top_tokens(scores[0], token_ids),
+            saliency=tuple(
+                Saliency(row.scores[number].astype(np.float16), row.explained[number], name)
+                for number, name in enumerate(self._target_names(row.weights))
+                if name is not None
+            ),
+            explanation=top_tokens(row.scores[0], token_ids),
         )
 
-    def _saliencies(self, scores: np.ndarray, arrays: _Arrays, place: int) -> list[Saliency]:
-        found = [Saliency(scores[0].astype(np.float16), arrays.explained[0, :, place], self.target)]
-        if len(scores) > 1 and arrays.weights[1, place].any():
-            contrast = scores[1].astype(np.float16)
-            found.append(Saliency(contrast, arrays.explained[1, :, place], "contrast"))
-        return found
+    def _target_names(self, weights: np.ndarray) -> list[str | None]:
+        """Return the name of each target of an example, None where it has none.
+
+        Args:
+            weights: (target, class).
+        """
+        if self.classifier.info.task == "multi-label" and self.class_index is None:
+            names = self.classifier.info.label_names
+            return [f"label:{names[row.argmax()]}" if row.any() else None for row in weights]
+        return [self.target, *("contrast" if row.any() else None for row in weights[1:])]
 
 
-class _Arrays:
-    """A batch's maps as numpy arrays, fetched from the device once."""
+@dataclass(frozen=True)
+class _Row:
+    """The maps of one example as numpy arrays, special tokens left out."""
 
-    def __init__(self, maps: BatchMaps, classifier: Classifier) -> None:
-        self.saliency = maps.saliency.float().cpu().numpy()
-        self.explained = maps.explained.float().cpu().numpy()
-        self.logits = maps.logits.float().cpu().numpy()
-        self.weights = maps.weights.cpu().numpy()
-        self.own = maps.own.cpu().numpy()
+    scores: np.ndarray
+    """(target, layer, token)."""
+    explained: np.ndarray
+    """(target, layer)."""
+    logits: np.ndarray
+    """(class,)."""
+    weights: np.ndarray
+    """(target, class)."""
+
+
+def _split(maps: BatchMaps) -> list[_Row]:
+    """Return the maps of a batch row by row; everything leaves the device once."""
+    saliency = maps.saliency.float().cpu().numpy()
+    explained = maps.explained.float().cpu().numpy()
+    logits = maps.logits.float().cpu().numpy()
+    weights = maps.weights.float().cpu().numpy()
+    own = maps.own.cpu().numpy()
+    return [
+        _Row(
+            saliency[:, :, row][:, :, own[row]], explained[:, :, row], logits[row], weights[:, row]
+        )
+        for row in range(len(logits))
+    ]
+
+
+def _labels_above_threshold(logits: Tensor) -> Tensor:
+    """Return (target, batch, class) weights: a row's labels above threshold, highest first.
+
+    The highest label always counts, so that a text without any label still says why.
+    """
+    order = logits.argsort(dim=-1, descending=True, stable=True)
+    above = torch.sigmoid(logits.float()) > MULTI_LABEL_THRESHOLD
+    counts = above.sum(-1).clamp(min=1)  # (batch,)
+    weights = logits.new_zeros(int(counts.max()), *logits.shape)
+    for number in range(len(weights)):
+        rows = torch.nonzero(counts > number).squeeze(-1)
+        weights[number, rows, order[rows, number]] = 1
+    return weights
+
+
+def most_central(starts: Sequence[int], lengths: Sequence[int]) -> np.ndarray:
+    """Return the window in which each token of a long text stands nearest to the middle.
+
+    Args:
+        starts: first token of every window, among the tokens of the text.
+        lengths: number of its tokens.
+    """
+    places = np.arange(starts[-1] + lengths[-1])[:, None]  # (token, 1)
+    first, last = np.array(starts), np.array(starts) + np.array(lengths) - 1
+    away = np.abs(places - (first + last) / 2)
+    return np.where((places >= first) & (places <= last), away, np.inf).argmin(1)
+
+
+def _nothing_to_read(example: Example) -> str:
+    if example.text.strip() or (example.pair or "").strip():
+        return "The text holds no token that the model reads."
+    return "The text is empty."
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def top_tokens(scores: np.ndarray, token_ids: np.ndarray, count: int = 3) -> np.ndarray:

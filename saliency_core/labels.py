@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -46,6 +47,33 @@ def map_labels(
     if by_name is None:
         raise UserError(_unknown(labels, model_labels, dataset_names))
     return {**by_name, **{label: given[label] for label in labels if label in given}}
+
+
+def label_set(text: str) -> list[str]:
+    """Return the labels of a multi-label example: a JSON list, or names between commas or bars."""
+    text = text.strip()
+    if text.startswith("["):
+        try:
+            return [str(label).strip() for label in json.loads(text)]
+        except json.JSONDecodeError:
+            text = text.strip("[]")
+    return [label.strip(" '\"") for label in re.split(r"[,;|]", text) if label.strip(" '\"")]
+
+
+def check_label_sets(
+    labels: Sequence[str], model_labels: Sequence[str], label_map: dict[str, str] | None = None
+) -> None:
+    """Stop where a multi-label dataset holds a label the model does not know.
+
+    A row is a set of names (or ids), or one 0 or 1 for every label of the model.
+
+    Raises:
+        UserError: as `map_labels`.
+    """
+    sets = [label_set(label) for label in labels]
+    if sets and all(len(row) == len(model_labels) and set(row) <= {"0", "1"} for row in sets):
+        return
+    map_labels(sorted({label for row in sets for label in row}), model_labels, label_map)
 
 
 def _model_index(label: str, names: dict[str, int], model_labels: Sequence[str]) -> int:

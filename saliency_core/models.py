@@ -33,6 +33,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 UNBOUNDED = 100_000
 """A tokenizer's model_max_length above this means that it names none."""
 DEFAULT_MAX_LENGTH = 512
+WINDOW_OVERLAP = 0.25
+"""Part of a window that its neighbour holds too."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Encoding:
     type_ids: tuple[int, ...] | None
     chars_seen: int
     chars_total: int
+    windows: tuple[Encoding, ...] = ()
+    """Overlapping pieces the model can take, of a text that it can't take whole."""
+    window_starts: tuple[int, ...] = ()
+    """First token of every window, among the tokens of the text without special ones."""
 
 
 class LanguageModelHead:
@@ -200,6 +206,8 @@ class Classifier:
         max_length: int | None = None,
     ) -> list[Encoding]:
         """Tokenize texts; long ones are truncated (the longer side of a pair first)."""
+        if not texts:
+            return []
         encoded = self.tokenizer(
             list(texts),
             list(pairs) if pairs is not None else None,
@@ -208,29 +216,77 @@ class Classifier:
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
         )
+        rows = pairs or [None] * len(texts)
+        return [
+            self._encoding(encoded, row, text, pair)
+            for row, (text, pair) in enumerate(zip(texts, rows, strict=True))
+        ]
+
+    def encode_windows(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        max_length: int | None = None,
+    ) -> list[Encoding]:
+        """Tokenize texts; long ones are cut into overlapping windows, long pairs truncated."""
+        whole = self.encode(texts, pairs, max_length)
+        if pairs is not None:
+            return whole
+        long = [row for row, found in enumerate(whole) if found.chars_seen < found.chars_total]
+        for row in long:
+            whole[row] = self._windows(texts[row], max_length or self.max_length)
+        return whole
+
+    def _windows(self, text: str, max_length: int) -> Encoding:
+        """Return the encoding of a long text: all its tokens, and the windows over them."""
+        content = max_length - self.tokenizer.num_special_tokens_to_add()
+        overlap = int(content * WINDOW_OVERLAP)
+        encoded = self.tokenizer(
+            text,
+            truncation=True,
+            max_length=max_length,
+            stride=overlap,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        count = len(encoded["input_ids"])
+        windows = [self._encoding(encoded, row, text, None) for row in range(count)]
+        starts = tuple(row * (content - overlap) for row in range(count))
+        fresh = [
+            np.flatnonzero(~window.special)[overlap if row else 0 :]
+            for row, window in enumerate(windows)
+        ]
+        ids = [np.array(w.input_ids)[own] for w, own in zip(windows, fresh, strict=True)]
+        spans = np.concatenate([w.spans[own] for w, own in zip(windows, fresh, strict=True)])
+        return Encoding(
+            input_ids=tuple(np.concatenate(ids).tolist()),
+            special=np.zeros(len(spans), bool),
+            spans=spans,
+            sides=np.zeros(len(spans), np.int8),
+            type_ids=None,
+            chars_seen=len(text),
+            chars_total=len(text),
+            windows=tuple(windows),
+            window_starts=starts,
+        )
+
+    def _encoding(self, encoded: Any, row: int, text: str, pair: str | None) -> Encoding:
+        """Return one row of what the tokenizer returned."""
+        sides = np.array(
+            [-1 if side is None else side for side in encoded.sequence_ids(row)], np.int8
+        )
         type_ids = encoded.get("token_type_ids")
-        result = []
-        for row in range(len(texts)):
-            sides = np.array(
-                [-1 if side is None else side for side in encoded.sequence_ids(row)], np.int8
-            )
-            special = (sides < 0) | np.array(encoded["special_tokens_mask"][row], bool)
-            spans = np.array(encoded["offset_mapping"][row], np.int32).reshape(-1, 2)
-            total = len(texts[row]) + (len(pairs[row]) if pairs is not None else 0)
-            result.append(
-                Encoding(
-                    input_ids=tuple(encoded["input_ids"][row]),
-                    special=special,
-                    spans=spans,
-                    sides=np.maximum(sides, 0).astype(np.int8),
-                    type_ids=tuple(type_ids[row]) if type_ids is not None else None,
-                    chars_seen=self._chars_seen(
-                        texts[row], pairs[row] if pairs is not None else None, spans, sides
-                    ),
-                    chars_total=total,
-                )
-            )
-        return result
+        spans = np.array(encoded["offset_mapping"][row], np.int32).reshape(-1, 2)
+        return Encoding(
+            input_ids=tuple(encoded["input_ids"][row]),
+            special=(sides < 0) | np.array(encoded["special_tokens_mask"][row], bool),
+            spans=spans,
+            sides=np.maximum(sides, 0).astype(np.int8),
+            type_ids=tuple(type_ids[row]) if type_ids is not None else None,
+            chars_seen=self._chars_seen(text, pair, spans, sides),
+            chars_total=len(text) + len(pair or ""),
+        )
 
     @staticmethod
     def _chars_seen(text: str, pair: str | None, spans: np.ndarray, sides: np.ndarray) -> int:
@@ -288,18 +344,16 @@ class Classifier:
 
     def logits(self, encodings: Sequence[Encoding], batch_tokens: int | None = None) -> np.ndarray:
         """Return the (example, class) float32 logits, without gradient, length-sorted batches."""
-        order = np.argsort([len(encoding.input_ids) for encoding in encodings], kind="stable")
+        read = [row for row, encoding in enumerate(encodings) if encoding.input_ids]
+        order = sorted(read, key=lambda row: len(encodings[row].input_ids))
         budget = batch_tokens or 4 * self.default_batch_tokens
-        result: np.ndarray | None = None
+        # A text without any token, which some tokenizers make of an empty one, says nothing.
+        result = np.zeros((len(encodings), len(self.info.label_names)), np.float32)
         with torch.inference_mode():
             for rows in token_batches([len(encodings[row].input_ids) for row in order], budget):
-                chosen = [int(order[row]) for row in rows]
+                chosen = [order[row] for row in rows]
                 batch = self.collate([encodings[row] for row in chosen])
-                logits = self.model(**batch).logits.float().cpu().numpy()
-                if result is None:
-                    result = np.empty((len(encodings), logits.shape[1]), np.float32)
-                result[chosen] = logits
-        assert result is not None, "no encodings"
+                result[chosen] = self.model(**batch).logits.float().cpu().numpy()
         return result
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
