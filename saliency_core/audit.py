@@ -511,6 +511,11 @@ class Audit:
             found.append(f"Labels of the dataset were mapped: {pairs}.")
         if not self.survey.labels:
             found.append("The dataset has no labels, so right and wrong are unknown.")
+        elif info.task != "single-label":
+            found.append(
+                f"A {info.task} model has no single right class, so right and wrong are unknown; "
+                "the label of every example is kept as it is written."
+            )
         return found
 
 
