@@ -55,8 +55,8 @@ def _worst_group(store: Store, run: int, error_rate: float) -> Finding | None:
     wrong = judged & (gold != predicted)
     worst, most = None, 0.0
     for column in store.metadata_columns(run=run):
-        values = store.metadata_values(column, run=run)
-        names, codes = np.unique(values.astype(str), return_inverse=True)
+        texts, codes = store.metadata_codes(column, run=run)
+        names = np.array(texts)
         if not 1 < len(names) <= MAXIMUM_VALUES:
             continue
         n = np.bincount(codes[judged], minlength=len(names))

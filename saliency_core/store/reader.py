@@ -602,8 +602,17 @@ class Store(Results):
 
         An example without the value has an empty text.
         """
+        texts, codes = self.metadata_codes(column, run=run)
+        return np.array(texts, object)[codes]
+
+    def metadata_codes(self, column: str, run: int | None = None) -> tuple[list[str], np.ndarray]:
+        """Return the distinct texts of a metadata column, and (example,) the index of each.
+
+        The first text is the empty one of examples without the value.
+        """
         index = self._index(self._run(run))
-        found = np.full(len(index.storage_position), "", object)
+        number_of: dict[str, int] = {"": 0}
+        found = np.zeros(len(index.storage_position), np.int32)
         first_of = dict(zip(index.chunks.tolist(), index.first[:-1].tolist(), strict=True))
         for number, data in self._rows(
             "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
@@ -611,9 +620,10 @@ class Store(Results):
         ):
             values, codes = read_meta_column(data)
             texts = ["" if value is None else _meta_text(value) for value in values]
+            numbers = [number_of.setdefault(text, len(number_of)) for text in texts]
             first = first_of[number]
-            found[first : first + len(codes)] = np.array(texts, object)[codes]
-        return index.from_stored(found)
+            found[first : first + len(codes)] = np.array(numbers, np.int32)[codes]
+        return list(number_of), index.from_stored(found)
 
     def slices(self) -> pd.DataFrame:
         """Return the saved slices."""
