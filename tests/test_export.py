@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pandas as pd
 import pyarrow.parquet
@@ -208,3 +209,16 @@ def test_the_command_prints_its_object(store, tmp_path):
     arguments[4] = "some"
     refused = CliRunner().invoke(app, arguments)
     assert "neither all, none nor numbers from 0 to 3" in str(refused.exception)
+
+
+def test_a_copy_of_the_file_alone_holds_everything(tmp_path):
+    path, copy = tmp_path / "a.sqlite", tmp_path / "copy.sqlite"
+    with open_writer(path) as writer:
+        write_all(writer, [example(n) for n in range(5)])
+        reader = open_store(path)
+        assert reader.count() == 5
+    set_note(path, 1, "id-3", "seen")
+    shutil.copy(path, copy)
+    copied = open_store(copy)
+    assert copied.count() == 5
+    assert copied.note("id-3")["note"] == "seen"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,4 +66,16 @@ def writing(path: str | Path) -> Iterator[sqlite3.Connection]:
         with transaction(connection, path):
             yield connection
     finally:
-        connection.close()
+        put_away(connection)
+
+
+def put_away(connection: sqlite3.Connection) -> None:
+    """Close a writer so that a copy of the file alone holds everything.
+
+    SQLite empties the log beside a file (`-wal`) when the last connection closes, but a reader
+    that is still open, in this process or another, can't; so it is done before. PASSIVE waits for
+    nobody, and what it can't do loses nothing.
+    """
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    connection.close()

@@ -25,7 +25,7 @@ from saliency_core.records import (
 )
 from saliency_core.store import chunks as columnar
 from saliency_core.store import consolidation, schema
-from saliency_core.store.access import connect, now, transaction
+from saliency_core.store.access import connect, now, put_away, transaction
 from saliency_core.store.chunks import Chunk
 from saliency_core.store.keys import content_key, run_key, text_digest
 from saliency_core.store.loading import column, is_complete, load_chunk
@@ -76,7 +76,7 @@ class StoreWriter:
 
     def close(self) -> None:
         """Close the connection; nothing is pending outside a transaction."""
-        self.connection.close()
+        put_away(self.connection)
 
     def transaction(self):
         """Return a context that commits once, or undoes everything."""
