@@ -6,9 +6,6 @@ feature (a word, or something a text or its metadata has) and a class.
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +13,19 @@ import pandas as pd
 from scipy import stats
 
 from saliency_core.errors import UserError
+from saliency_core.evidence import association, benjamini_hochberg, excess_errors
+from saliency_core.features import WORD, Features, features_of
 from saliency_core.store import Store
-from saliency_core.store.slices import quote
 
-VERDICTS = ("relied on and harmful", "relied on", "in the data only", "none")
-PAGE = 5000
-"""Examples whose texts are held at once."""
-MAXIMUM_VALUES = 50
-"""Values a metadata column may have: ids and free text are no features."""
+HARMFUL, RELIED, UNTESTED, DATA, NONE = (
+    "relied on and harmful",
+    "relied on",
+    "salient, effect not measured",
+    "in the data only",
+    "none",
+)
+VERDICTS = (HARMFUL, RELIED, UNTESTED, DATA, NONE)
+"""Strongest first. The third waits for the causal evidence, which costs runs of the model."""
 NULL_LENGTH_BANDS = 10
 CONTROL_WORDS = 100
 """Words of like frequency that a word's reliance is set against."""
@@ -44,205 +46,6 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class Features:
-    """Which examples have which features, as pairs."""
-
-    example: np.ndarray
-    """(pair,) int64 row of the example, 0 to examples - 1."""
-    feature: np.ndarray
-    """(pair,) int64 index into `names`."""
-    names: list[str]
-    kinds: list[str]
-    """word, text or metadata."""
-    where: list[str]
-    """A slice of the examples that have it; empty where no term of the language says it."""
-    score: np.ndarray
-    """(pair,) signed saliency in logits; NaN where the feature has no words of its own."""
-    share: np.ndarray
-    top3: np.ndarray
-
-
-def association(
-    n: np.ndarray, k: np.ndarray, base_rate: np.ndarray, examples: int
-) -> dict[str, np.ndarray]:
-    """Return how far features and classes go together in the labels.
-
-    z is Gardner et al. 2021, equation 2: (k/n - p_c) / sqrt(p_c (1 - p_c) / n); p the exact upper
-    binomial tail P(X >= k | n, p_c); PMI = log2 p(f, c) / (p(f) p(c)); LMI = p(f, c) PMI.
-
-    Args:
-        n: (feature, 1) examples that have the feature.
-        k: (feature, class) of them, those of the class.
-        base_rate: (class,) p_c.
-        examples: all examples.
-    """
-    rate = np.divide(k, n, out=np.zeros(k.shape), where=n > 0)
-    spread = np.sqrt(base_rate * (1 - base_rate) / np.maximum(n, 1))
-    z = np.divide(rate - base_rate, spread, out=np.zeros(k.shape), where=spread > 0)
-    joint, expected = k / examples, n / examples * base_rate
-    ratio = np.divide(joint, expected, out=np.ones(k.shape), where=(expected > 0) & (k > 0))
-    pmi = np.where(k > 0, np.log2(ratio), -np.inf)
-    return {
-        "z": z,
-        "p": stats.binom.sf(k - 1, n, base_rate),
-        "pmi": pmi,
-        "lmi": np.where(k > 0, joint * np.log2(ratio), 0.0),
-    }
-
-
-def excess_errors(
-    wrong: np.ndarray, n: np.ndarray, all_wrong: np.ndarray, all_n: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return whether predictions that bear a feature are wrong more often than the others.
-
-    Args:
-        wrong: (feature, class) wrong predictions of the class that bear the feature.
-        n: (feature, class) all predictions of the class that bear it.
-        all_wrong: (class,) wrong predictions of the class.
-        all_n: (class,) all of them.
-
-    Returns:
-        risk_ratio, and p of Fisher's exact test (one-sided, greater).
-    """
-    other_n, other_wrong = all_n - n, all_wrong - wrong
-    # Half a count keeps the ratio finite where the others have no error (Haldane-Anscombe).
-    risk = (wrong + 0.5) / (n + 1)
-    other = (other_wrong + 0.5) / (other_n + 1)
-    p = stats.hypergeom.sf(wrong - 1, all_n, all_wrong, n)
-    return {"risk_ratio": risk / other, "p": np.where(n > 0, p, 1.0)}
-
-
-def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """Return q values: the smallest false-discovery rate at which each test passes; NaN stays."""
-    q = np.full(p.shape, np.nan)
-    known = ~np.isnan(p)
-    if known.any():
-        q[known] = stats.false_discovery_control(np.clip(p[known], 0, 1))
-    return q
-
-
-def word_features(store: Store, layer: int, run: int, rows: dict[int, int]) -> Features:
-    """Return every word of every example with its saliency at a layer."""
-    found = store.occurrences(layer, run=run)
-    size = len(found.vocabulary)
-    key = found.example.astype(np.int64) * size + found.word
-    pairs, place = np.unique(key, return_inverse=True)
-    example = np.array([rows.get(int(row), -1) for row in np.unique(pairs // size)], np.int64)
-    _, code = np.unique(pairs // size, return_inverse=True)
-    keep = example[code] >= 0
-    names = list(found.vocabulary)
-    return Features(
-        example=example[code][keep],
-        feature=(pairs % size)[keep],
-        names=names,
-        kinds=["word"] * size,
-        where=[f"word:{quote(name)}" for name in names],
-        score=np.bincount(place, found.score)[keep],
-        share=np.bincount(place, found.share)[keep],
-        top3=np.maximum.reduceat(found.top3[np.argsort(place, kind="stable")], _starts(place))[
-            keep
-        ].astype(float)
-        if len(place)
-        else np.zeros(0),
-    )
-
-
-def _starts(place: np.ndarray) -> np.ndarray:
-    """Return where each run of equal values starts once the places are sorted."""
-    counts = np.bincount(place)
-    return np.concatenate([[0], np.cumsum(counts)[:-1]])
-
-
-TEXT_TESTS: dict[str, Callable[[str], bool]] = {
-    "has a digit": lambda text: bool(re.search(r"\d", text)),
-    "has a URL": lambda text: bool(re.search(r"https?://|www\.", text)),
-    "has a word in upper case": lambda text: bool(re.search(r"\b[A-Z]{2,}\b", text)),
-    "has a run of punctuation": lambda text: bool(re.search(r"[!?.]{2,}", text)),
-    "has letters of another script than Latin": lambda text: bool(
-        re.search(r"[^\W\d_\u0000-\u024F\u1E00-\u1EFF]", text)
-    ),
-}
-"""Features of a text beside its words."""
-
-_EDGE_WORD = re.compile(r"\w+(?:['’-]\w+)*")
-
-
-def other_features(store: Store, run: int, rows: dict[int, int]) -> Features:
-    """Return what examples have beside words: ends, signs, length, truncation, metadata."""
-    names: dict[tuple[str, str, str], int] = {}
-    example: list[np.ndarray] = []
-    feature: list[np.ndarray] = []
-
-    def add(kind: str, name: str, where: str, having: Iterable[int]) -> None:
-        having = np.fromiter(having, np.int64)
-        if len(having):
-            code = names.setdefault((kind, name, where), len(names))
-            example.append(having)
-            feature.append(np.full(len(having), code, np.int64))
-
-    for (name, where), having in _text_features(store, run, rows).items():
-        add("text", name, where, having)
-    for kind, name, where, having in _column_features(store, run, rows):
-        add(kind, name, where, having)
-    count = sum(map(len, example))
-    return Features(
-        example=np.concatenate(example) if example else np.zeros(0, np.int64),
-        feature=np.concatenate(feature) if feature else np.zeros(0, np.int64),
-        names=[name for _, name, _ in names],
-        kinds=[kind for kind, _, _ in names],
-        where=[where for _, _, where in names],
-        score=np.full(count, np.nan),
-        share=np.full(count, np.nan),
-        top3=np.full(count, np.nan),
-    )
-
-
-def _text_features(
-    store: Store, run: int, rows: dict[int, int]
-) -> dict[tuple[str, str], list[int]]:
-    """Return (name, slice) -> rows, from the texts."""
-    found: dict[tuple[str, str], list[int]] = {}
-    positions = list(rows)
-    for start in range(0, len(positions), PAGE):
-        page = store.examples_at(positions[start : start + PAGE], run=run)
-        for position, text in zip(page["example"], page["text"], strict=True):
-            row = rows[int(position)]
-            for name, test in TEXT_TESTS.items():
-                if test(text):
-                    found.setdefault((name, ""), []).append(row)
-            words = _EDGE_WORD.findall(text.lower())
-            if words:
-                found.setdefault((f"begins with “{words[0]}”", ""), []).append(row)
-                found.setdefault((f"ends with “{words[-1]}”", ""), []).append(row)
-    return found
-
-
-def _column_features(
-    store: Store, run: int, rows: dict[int, int]
-) -> Iterator[tuple[str, str, str, np.ndarray]]:
-    """Yield (kind, name, slice, rows) from columns: length bands, truncation, metadata."""
-    position = store.column("position", run=run)
-    row = np.array([rows.get(int(place), -1) for place in position], np.int64)
-    length = store.column("length", run=run)
-    edges = np.unique(np.quantile(length[row >= 0], [0.25, 0.5, 0.75]).astype(int))
-    bands = [None, *edges.tolist(), None]
-    for low, high in itertools.pairwise(bands):
-        inside = (row >= 0) & (length >= (low or 0)) & (length < (np.inf if high is None else high))
-        terms = [f"length>={low}"] * (low is not None) + [f"length<{high}"] * (high is not None)
-        yield "text", " ".join(terms) or "any length", " ".join(terms), row[inside]
-    truncated = (row >= 0) & (store.column("truncated", run=run) == 1)
-    yield "text", "truncated", "truncated", row[truncated]
-    for column in store.metadata_columns(run=run):
-        values = store.metadata_values(column, run=run)
-        distinct = sorted(set(values.tolist()) - {""})
-        if not 1 < len(distinct) <= MAXIMUM_VALUES:
-            continue
-        for value in distinct:
-            where = f"meta.{quote(column)}:{quote(value)}"
-            yield "metadata", f"{column} = {value}", where, row[(row >= 0) & (values == value)]
-
-
-@dataclass(frozen=True)
 class _Counts:
     """Counts of features against labels, predictions and errors."""
 
@@ -252,38 +55,41 @@ class _Counts:
     """(feature, class)."""
     predicted: np.ndarray
     """(feature, class)."""
+    judged: np.ndarray
+    """(feature, class) predictions of the class whose gold label is known."""
     wrong: np.ndarray
     """(feature, class) predictions of the class that are wrong."""
 
 
-def _count(features: Features, size: int, classes: int, gold, predicted) -> _Counts:
-    def table(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        key = features.feature[rows] * classes + labels[features.example[rows]]
+@dataclass(frozen=True)
+class TrainingCounts:
+    """Words and classes in training data."""
+
+    words: dict[str, int]
+    """Lower-cased word -> row of `counts`."""
+    counts: np.ndarray
+    """(word, class) examples of the class that hold the word."""
+    base: np.ndarray
+    """(class,) examples."""
+
+
+def _count(features: Features, classes: int, gold: np.ndarray, predicted: np.ndarray) -> _Counts:
+    size = len(features.names)
+
+    def table(labels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        key = features.feature[chosen] * classes + labels[features.example[chosen]]
         return np.bincount(key, minlength=size * classes).reshape(size, classes)
 
-    has_gold = gold[features.example] >= 0
-    has_answer = predicted[features.example] >= 0
+    has_gold = (gold >= 0)[features.example]
+    has_answer = (predicted >= 0)[features.example]
     is_wrong = has_gold & has_answer & (gold != predicted)[features.example]
     by_gold = table(gold, has_gold)
     return _Counts(
         n=by_gold.sum(1, keepdims=True),
         gold=by_gold,
         predicted=table(predicted, has_answer),
+        judged=table(predicted, has_gold & has_answer),
         wrong=table(predicted, is_wrong),
-    )
-
-
-def _joined(one: Features, other: Features) -> Features:
-    shift = len(one.names)
-    return Features(
-        np.concatenate([one.example, other.example]),
-        np.concatenate([one.feature, other.feature + shift]),
-        [*one.names, *other.names],
-        [*one.kinds, *other.kinds],
-        [*one.where, *other.where],
-        np.concatenate([one.score, other.score]),
-        np.concatenate([one.share, other.share]),
-        np.concatenate([one.top3, other.top3]),
     )
 
 
@@ -293,7 +99,7 @@ def suspects(
     run: int | None = None,
     layer: int | None = None,
     thresholds: Thresholds | None = None,
-    train_counts: tuple[dict[str, np.ndarray], np.ndarray] | None = None,
+    training: TrainingCounts | None = None,
     null_repeats: int = 0,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -304,8 +110,8 @@ def suspects(
         run: the run; None for the newest.
         layer: the layer of the saliency; None for the recommended one.
         thresholds: what the verdict asks for.
-        train_counts: word -> (class,) counts in training data, and the (class,) base counts;
-            association is then taken there, and `shift` is its difference to the audited data.
+        training: words in the training data; the association of words is then taken there, and
+            `shift` is p(class | word) there minus that in the audited data.
         null_repeats: how often to repeat the tests with labels and answers shuffled among examples
             of like length.
         seed: of the shuffling.
@@ -323,21 +129,19 @@ def suspects(
     if facts["model"]["task"] != "single-label" or classes < 2:
         raise UserError("Suspects need a classifier with one label an example.")
     layer = _layer(facts) if layer is None else layer
-    position = store.column("position", run=run)
     gold = store.column("gold", run=run).astype(np.int64)
     predicted = store.column("predicted", run=run).astype(np.int64)
-    rows = {int(place): row for row, place in enumerate(position)}
-    features = _joined(word_features(store, layer, run, rows), other_features(store, run, rows))
-    counts = _count(features, len(features.names), classes, gold, predicted)
+    features = features_of(store, layer, run)
+    counts = _count(features, classes, gold, predicted)
     table = _table(features, counts, facts["label_names"], gold, predicted, thresholds)
-    if train_counts is not None:
-        table = _with_training(table, train_counts, facts["label_names"])
-    table["q_association"] = benjamini_hochberg(table["p_association"].to_numpy())
-    for kind in ("reliance", "errors"):
+    if training is not None:
+        table = _with_training(table, training, facts["label_names"])
+    for kind in ("association", "reliance", "errors"):
         table[f"q_{kind}"] = benjamini_hochberg(table[f"p_{kind}"].to_numpy())
     table["verdict"] = verdicts(table, thresholds)
     control = _null(store, run, features, gold, predicted, classes, thresholds, null_repeats, seed)
-    return ranked(table), control
+    table = ranked(table)
+    return table.assign(share_by_layer=_shares_by_layer(store, facts, table)), control
 
 
 def _layer(facts: dict) -> int:
@@ -368,8 +172,7 @@ def _table(
     known = (gold >= 0) & (predicted >= 0)
     wrong_of = np.bincount(predicted[known & (gold != predicted)], minlength=len(names))
     all_of = np.bincount(predicted[known], minlength=len(names))
-    bearing = _bearing(features, known, predicted, len(names))
-    errors = excess_errors(counts.wrong, bearing, wrong_of, all_of)
+    errors = excess_errors(counts.wrong, counts.judged, wrong_of, all_of)
     reliance = _reliance(features, counts.predicted, predicted, present)
     cells = (kept, klass)
     no_label = labelled == 0
@@ -389,7 +192,7 @@ def _table(
             "p_association": np.full(len(kept), np.nan) if no_label else tied["p"][cells],
             "predictions": counts.predicted[cells],
             **{name: values[cells] for name, values in reliance.items()},
-            "errors_n": bearing[cells],
+            "errors_n": counts.judged[cells],
             "errors_k": counts.wrong[cells],
             "risk_ratio": errors["risk_ratio"][cells],
             "p_errors": np.full(len(kept), np.nan) if no_label else errors["p"][cells],
@@ -397,165 +200,154 @@ def _table(
     )
 
 
-def _bearing(
-    features: Features, known: np.ndarray, predicted: np.ndarray, classes: int
-) -> np.ndarray:
-    """Return (feature, class) judged predictions of the class that bear the feature."""
-    rows = known[features.example]
-    key = features.feature[rows] * classes + predicted[features.example[rows]]
-    size = len(features.names)
-    return np.bincount(key, minlength=size * classes).reshape(size, classes)
-
-
 def _reliance(
     features: Features, n: np.ndarray, predicted: np.ndarray, present: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return mean score and share where the class is predicted, against words of like frequency.
 
-    The control of a word are the `CONTROL_WORDS` words nearest in frequency; p is that of Welch's
-    t test, one-sided: is its mean share above theirs?
+    The control of a feature are the `CONTROL_WORDS` words nearest in frequency; p is one-sided, of
+    the standardised difference of its mean share from the mean of theirs.
     """
     size, classes = n.shape
-    rows = predicted[features.example] >= 0
-    rows &= ~np.isnan(features.share)
-    key = features.feature[rows] * classes + predicted[features.example[rows]]
+    chosen = (predicted[features.example] >= 0) & ~np.isnan(features.share)
+    key = features.feature[chosen] * classes + predicted[features.example[chosen]]
 
     def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(key, values, size * classes).reshape(size, classes)
+        return np.bincount(key, values[chosen], size * classes).reshape(size, classes)
 
-    share, square = total(features.share[rows]), total(features.share[rows] ** 2)
-    score, top3 = total(features.score[rows]), total(features.top3[rows])
+    held = np.bincount(key, minlength=size * classes).reshape(size, classes)
+    some = np.where(held > 0, held, np.nan)
+    mean, square = total(features.share) / some, total(features.share**2) / some
     control_mean, control_error = np.full(n.shape, np.nan), np.full(n.shape, np.nan)
-    words = np.array([kind == "word" for kind in features.kinds])
+    is_word = np.array([kind == WORD for kind in features.kinds], bool)
     for label in range(classes):
-        chosen = np.flatnonzero(words & (n[:, label] > 0))
-        chosen = chosen[np.argsort(present[chosen], kind="stable")]
-        mean, error = _band(share[chosen, label], square[chosen, label], n[chosen, label])
-        control_mean[chosen, label], control_error[chosen, label] = mean, error
-    held = np.maximum(n, 1)
-    mean = np.where(words[:, None] & (n > 0), share / held, np.nan)
-    variance = np.maximum(square / held - mean**2, 0) * held / np.maximum(held - 1, 1)
-    own_error = variance / held
+        words = np.flatnonzero(is_word & (held[:, label] > 0))
+        words = words[np.argsort(present[words], kind="stable")]
+        wanted = np.flatnonzero(held[:, label] > 0)
+        found = _control(mean[words, label], present[words], present[wanted])
+        control_mean[wanted, label], control_error[wanted, label] = found
+    own_error = np.maximum(square - mean**2, 0) / np.maximum(held - 1, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         t = (mean - control_mean) / np.sqrt(own_error + control_error)
-    p = np.where(n >= 2, stats.norm.sf(t), np.nan)
     return {
-        "mean_score": np.where(np.isnan(mean), np.nan, score / held),
+        "mean_score": total(features.score) / some,
         "mean_share": mean,
         "control_share": control_mean,
-        "top3_rate": np.where(np.isnan(mean), np.nan, top3 / held),
-        "p_reliance": p,
+        "top3_rate": total(features.top3) / some,
+        "p_reliance": np.where(held >= 2, stats.norm.sf(t), np.nan),
     }
 
 
-def _band(share: np.ndarray, square: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean share of the neighbours in frequency and its squared standard error.
+def _control(
+    mean: np.ndarray, present: np.ndarray, wanted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean share of the words nearest in frequency and its squared standard error.
 
-    The words come sorted by frequency; a word is no neighbour of itself. The mean is over words,
-    each counted once, so that the error holds how far such words differ among each other.
+    Each word counts once, so that the error holds how far such words differ among each other.
+
+    Args:
+        mean: (word,) mean share of each word, by rising frequency.
+        present: (word,) examples that hold it.
+        wanted: (feature,) examples that have each feature.
     """
-    count = len(share)
+    count = len(mean)
     if count < 3:
-        return np.full(count, np.nan), np.full(count, np.nan)
-    mean = share / n
-    width = min(CONTROL_WORDS, count - 1)
-    start = np.clip(np.arange(count) - width // 2, 0, count - width - 1)
-    sums = np.concatenate([[0], np.cumsum(mean)])
-    squares = np.concatenate([[0], np.cumsum(mean**2)])
-    total = sums[start + width + 1] - sums[start] - mean
-    total_square = squares[start + width + 1] - squares[start] - mean**2
-    middle = total / width
-    spread = np.maximum(total_square / width - middle**2, 0) * width / max(width - 1, 1)
-    return middle, spread / width
+        return np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
+    width = min(CONTROL_WORDS, count)
+    middle = (np.searchsorted(present, wanted) + np.searchsorted(present, wanted, "right")) // 2
+    start = np.clip(middle - width // 2, 0, count - width)
+    sums, squares = np.cumsum([0, *mean]), np.cumsum([0, *mean**2])
+    average = (sums[start + width] - sums[start]) / width
+    spread = (squares[start + width] - squares[start]) / width - average**2
+    return average, np.maximum(spread, 0) / (width - 1)
+
+
+def _shares_by_layer(store: Store, facts: dict, table: pd.DataFrame) -> list[list[float] | None]:
+    """Return the mean share at layers 0 to L of each row's word where its class is predicted."""
+    is_word = (table["kind"] == WORD).to_numpy()
+    label = {name: place for place, name in enumerate(facts["label_names"])}
+    keys = pd.MultiIndex.from_arrays([table["class"].map(label), table["feature"]])
+    layers = []
+    for layer in range(facts["layers"] + 1):
+        sums = store.word_sums(layer, run=facts["run"])
+        index = pd.MultiIndex.from_arrays([sums.label, store.words_of(sums.word)])
+        layers.append(pd.Series(sums.share / sums.examples, index).reindex(keys).to_numpy())
+    rows = np.stack(layers, axis=1)
+    known = is_word & ~np.isnan(rows).any(1)
+    return [row.tolist() if here else None for row, here in zip(rows, known, strict=True)]
 
 
 def verdicts(table: pd.DataFrame, thresholds: Thresholds) -> list[str]:
     """Return the verdict of every row by rule (METHOD section 6).
 
-    Relied on: salient beyond words of like frequency and, where it was tested, with an effect
-    beyond the control word's. Harmful: relied on, and its predictions are wrong more often. In the
-    data only: associated, and not relied on.
+    Relied on: salient beyond words of like frequency, and its deletion changes answers beyond that
+    of the control word. Harmful: relied on, and its predictions are wrong more often. In the data
+    only: associated, and not relied on.
     """
     alpha = thresholds.alpha
-    relied = (
+    salient = (
         (table["q_reliance"] <= alpha)
         & (table["mean_score"] > 0)
         & (table["mean_share"] >= thresholds.reliance_ratio * table["control_share"])
     )
+    tested = pd.Series(False, table.index)
+    effect = tested
     if "effect_n" in table:
         tested = table["effect_n"].notna()
         effect = (table["q_effect"] <= alpha) & (
             (table["flip_rate"] - table["control_flip_rate"] >= thresholds.flip_excess)
             | (table["mean_drop"] - table["control_mean_drop"] >= thresholds.flip_excess)
         )
-        relied &= ~tested | effect
+    relied = salient & effect
     harmful = relied & (table["q_errors"] <= alpha) & (table["risk_ratio"] > 1)
     associated = table["q_association"] <= alpha
-    return np.select([harmful, relied, associated], VERDICTS[:3], default=VERDICTS[3]).tolist()
+    return np.select(
+        [harmful, relied, salient & ~tested, associated], VERDICTS[:4], default=NONE
+    ).tolist()
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows, strongest suspicion first.
 
-    By verdict; the harmful ones by their errors beyond the expected; then by mean share times the
-    root of its support, the t value of a share against none.
+    By verdict; those whose predictions are wrong more often (q of the errors at most .05) first,
+    by their errors beyond the expected; then by mean share times the root of its support, which is
+    the t value of a share against none up to its spread.
     """
-    order = {verdict: place for place, verdict in enumerate(VERDICTS)}
-    others = table["errors_n"] * (table["errors_k"].sum() / max(table["errors_n"].sum(), 1))
-    excess = (table["errors_k"] - others).where(table["verdict"] == VERDICTS[0], 0)
-    return (
-        table.assign(
-            _verdict=table["verdict"].map(order),
-            _excess=-excess.fillna(0),
-            _reliance=-(table["mean_share"].fillna(0) * np.sqrt(table["predictions"])),
-        )
-        .sort_values(["_verdict", "_excess", "_reliance", "feature", "class"], kind="stable")
-        .drop(columns=["_verdict", "_excess", "_reliance"])
-        .reset_index(drop=True)
-    )
+    expected = table["errors_n"] * (table["errors_k"].sum() / max(table["errors_n"].sum(), 1))
+    excess = (table["errors_k"] - expected).where(table["q_errors"] <= 0.05, 0).clip(lower=0)
+    reliance = table["mean_share"].fillna(0) * np.sqrt(table["predictions"])
+    place = table["verdict"].map({verdict: place for place, verdict in enumerate(VERDICTS)})
+    order = pd.DataFrame(
+        {
+            "place": place,
+            "excess": -excess,
+            "reliance": np.where(place == VERDICTS.index(DATA), -table["z"], -reliance),
+            "feature": table["feature"],
+            "class": table["class"],
+        }
+    ).sort_values(["place", "excess", "reliance", "feature", "class"], kind="stable")
+    return table.loc[order.index].reset_index(drop=True)
 
 
-def _with_training(
-    table: pd.DataFrame,
-    train_counts: tuple[dict[str, np.ndarray], np.ndarray],
-    names: list[str],
-) -> pd.DataFrame:
-    """Take the association of words on the training data; `shift` is training minus audited."""
-    by_word, base = train_counts
-    total = int(base.sum())
-    label = {name: place for place, name in enumerate(names)}
-    none = np.zeros(len(names), np.int64)
-    is_word = (table["kind"] == "word").to_numpy()
-    k = np.array(
-        [
-            by_word.get(word, none)[label[name]] if word_row else 0
-            for word, name, word_row in zip(table["feature"], table["class"], is_word, strict=True)
-        ]
-    )
-    n = np.array(
-        [
-            by_word.get(word, none).sum() if word_row else 0
-            for word, word_row in zip(table["feature"], is_word, strict=True)
-        ]
-    )
-    rate = (base / max(total, 1))[[label[name] for name in table["class"]]]
-    tied = association(n, k, rate, max(total, 1))
-    audited = np.divide(
-        table["k"].to_numpy(float),
-        table["n"].to_numpy(float),
-        out=np.full(len(table), np.nan),
-        where=table["n"].to_numpy() > 0,
-    )
-    trained = np.divide(k, n, out=np.full(len(table), np.nan), where=n > 0)
-    table["shift"] = trained - audited
-    for name, values in (("n", n), ("k", k), ("base_rate", rate)):
+def _with_training(table: pd.DataFrame, training: TrainingCounts, names: list[str]) -> pd.DataFrame:
+    """Take the association of words on the training data."""
+    is_word = (table["kind"] == WORD).to_numpy()
+    label = table["class"].map({name: place for place, name in enumerate(names)}).to_numpy()
+    row = np.array([training.words.get(name, -1) for name in table["feature"]])
+    counts = np.vstack([training.counts, np.zeros((1, len(names)), np.int64)])
+    n, k = counts.sum(1)[row], counts[row, label]
+    total = max(int(training.base.sum()), 1)
+    rate = (training.base / total)[label]
+    tied = association(n, k, rate, total)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shift = k / n - table["k"].to_numpy() / table["n"].to_numpy()
+    columns = {"n": n, "k": k, "base_rate": rate, **{x: tied[x] for x in ("z", "pmi", "lmi")}}
+    for name, values in columns.items():
         table[name] = np.where(is_word, values, table[name])
-    for name in ("z", "pmi", "lmi"):
-        table[name] = np.where(is_word, tied[name], table[name])
     table["p_association"] = np.where(
         is_word, np.where(n > 0, tied["p"], np.nan), table["p_association"]
     )
-    return table
+    return table.assign(shift=np.where(is_word, shift, np.nan))
 
 
 def _null(
@@ -586,7 +378,7 @@ def _null(
         shuffled = np.empty(len(band), np.int64)
         shuffled[where] = order
         new_gold, new_predicted = gold[shuffled], predicted[shuffled]
-        counts = _count(features, len(features.names), classes, new_gold, new_predicted)
+        counts = _count(features, classes, new_gold, new_predicted)
         names = [str(label) for label in range(classes)]
         table = _table(features, counts, names, new_gold, new_predicted, thresholds)
         passed = (table[["p_association", "p_errors"]] <= thresholds.alpha).to_numpy()

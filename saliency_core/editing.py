@@ -1,0 +1,145 @@
+"""Texts edited on the exact characters of their words, and what the model answers then.
+
+The model is loaded only here, from where the run says it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saliency_core.errors import UserError
+from saliency_core.evidence import wilson
+from saliency_core.store import Store
+
+if TYPE_CHECKING:
+    from saliency_core.models import Classifier
+
+Texts = tuple[str, str | None]
+"""A text and its pair."""
+
+
+def classifier_of(store: Store, run: int | None = None, model: str | None = None) -> Classifier:
+    """Load the model that a run audited.
+
+    Raises:
+        UserError: it is no longer where the run says, or its weights have changed.
+    """
+    from saliency_core.models import load_classifier
+
+    facts = store.run(run)
+    name = model or facts["model"]["name"]
+    if not Path(name).is_dir() and name.startswith(("/", ".", "~")):
+        raise UserError(
+            f"The model of run {facts['run']} is no longer at {name}; say where it is with --model."
+        )
+    classifier = load_classifier(
+        name,
+        lm_head=facts["model"]["lm_head"] if not facts["model"]["lm_head_is_fallback"] else None,
+        max_length=facts["settings"]["max_length"],
+    )
+    if classifier.info.model_digest != facts["model"]["model_digest"]:
+        raise UserError(
+            f"The weights at {name} are not those that run {facts['run']} audited. Name the right "
+            "folder with --model, or audit this model first."
+        )
+    return classifier
+
+
+def without_spans(text: str, spans: Sequence[tuple[int, int]], replacement: str = "") -> str:
+    """Return the text with the spans replaced; a deleted word takes one space beside it along."""
+    pieces, at = [], 0
+    for start, end in sorted(spans):
+        kept = text[at:start]
+        if (
+            not replacement
+            and end < len(text)
+            and text[end].isspace()
+            and (not kept.strip() or kept[-1].isspace())
+        ):
+            end += 1
+        pieces += [kept, replacement]
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
+def answers(classifier: Classifier, texts: Sequence[Texts]) -> np.ndarray:
+    """Return (text, class) probabilities; equal texts run once."""
+    distinct = list(dict.fromkeys(texts))
+    row = {text: place for place, text in enumerate(distinct)}
+    pairs = None
+    if any(pair is not None for _, pair in distinct):
+        pairs = [pair or "" for _, pair in distinct]
+    encodings = classifier.encode([text for text, _ in distinct], pairs, classifier.max_length)
+    probabilities = classifier.probabilities(classifier.logits(encodings))
+    return probabilities[[row[text] for text in texts]]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What edits did to the answers of some examples for one class."""
+
+    n: int
+    mean_drop: float
+    """Mean of p(class | text) - p(class | edited text)."""
+    flips: int
+    """Answers that were the class and no longer are."""
+    low: float
+    high: float
+    """95 % Wilson interval of the flip rate."""
+    drops: np.ndarray
+
+    @property
+    def flip_rate(self) -> float:
+        """Return the part of the answers that flipped."""
+        return self.flips / self.n if self.n else float("nan")
+
+
+def edit_of(before: np.ndarray, after: np.ndarray, label: int) -> Edit:
+    """Return the effect of edits from (example, class) probabilities before and after."""
+    drops = before[:, label] - after[:, label]
+    flips = int(((before.argmax(1) == label) & (after.argmax(1) != label)).sum())
+    low, high = wilson(flips, len(drops))
+    mean = float(drops.mean()) if len(drops) else float("nan")
+    return Edit(len(drops), mean, flips, low, high, drops)
+
+
+class Editor:
+    """Reads examples of a run and edits them on the exact characters of their words."""
+
+    def __init__(self, store: Store, run: int) -> None:
+        """Edit examples of `run`."""
+        self.store, self.run = store, run
+
+    def texts(self, positions: Sequence[int]) -> list[Texts]:
+        """Return the texts of examples."""
+        frame = self.store.examples_at(positions, run=self.run)
+        return [
+            (text, pair if isinstance(pair, str) else None)
+            for text, pair in zip(frame["text"], frame["pair"], strict=True)
+        ]
+
+    def words(self, positions: Sequence[int]) -> list[list[dict[str, Any]]]:
+        """Return the words of examples with side, start and end, in the order of the texts."""
+        return self.store.top_words(list(positions), 0, run=self.run)
+
+    @staticmethod
+    def edited(
+        texts: Texts, words: list[dict], places: Sequence[int], replacement: str = ""
+    ) -> Texts:
+        """Return the texts without the words at these places, or with something instead."""
+        spans: tuple[list, list] = ([], [])
+        for place in places:
+            found = words[place]
+            spans[found["side"]].append((found["start"], found["end"]))
+        first = without_spans(texts[0], spans[0], replacement)
+        return first, None if texts[1] is None else without_spans(texts[1], spans[1], replacement)
+
+
+def mask_of(classifier: Classifier) -> str:
+    """Return the text that hides a word: the mask token, else the unknown token, else nothing."""
+    return classifier.tokenizer.mask_token or classifier.tokenizer.unk_token or ""

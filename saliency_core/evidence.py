@@ -1,0 +1,77 @@
+"""The statistics of suspects: association, excess errors, false discoveries, rates (METHOD 6)."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+Z95 = 1.959963984540054
+
+
+def association(
+    n: np.ndarray, k: np.ndarray, base_rate: np.ndarray, examples: int
+) -> dict[str, np.ndarray]:
+    """Return how far features and classes go together in the labels.
+
+    z is Gardner et al. 2021, equation 2: (k/n - p_c) / sqrt(p_c (1 - p_c) / n); p the exact upper
+    binomial tail P(X >= k | n, p_c); PMI = log2 p(f, c) / (p(f) p(c)); LMI = p(f, c) PMI.
+
+    Args:
+        n: (feature, 1) examples that have the feature.
+        k: (feature, class) of them, those of the class.
+        base_rate: (class,) p_c.
+        examples: all examples.
+    """
+    rate = np.divide(k, n, out=np.zeros(k.shape), where=n > 0)
+    spread = np.sqrt(base_rate * (1 - base_rate) / np.maximum(n, 1))
+    z = np.divide(rate - base_rate, spread, out=np.zeros(k.shape), where=spread > 0)
+    joint, expected = k / examples, n / examples * base_rate
+    ratio = np.divide(joint, expected, out=np.ones(k.shape), where=(expected > 0) & (k > 0))
+    pmi = np.where(k > 0, np.log2(ratio), -np.inf)
+    return {
+        "z": z,
+        "p": stats.binom.sf(k - 1, n, base_rate),
+        "pmi": pmi,
+        "lmi": np.where(k > 0, joint * np.log2(ratio), 0.0),
+    }
+
+
+def excess_errors(
+    wrong: np.ndarray, n: np.ndarray, all_wrong: np.ndarray, all_n: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return whether predictions that bear a feature are wrong more often than the others.
+
+    Args:
+        wrong: (feature, class) wrong predictions of the class that bear the feature.
+        n: (feature, class) all predictions of the class that bear it.
+        all_wrong: (class,) wrong predictions of the class.
+        all_n: (class,) all of them.
+
+    Returns:
+        risk_ratio, and p of Fisher's exact test (one-sided, greater).
+    """
+    other_n, other_wrong = all_n - n, all_wrong - wrong
+    # Half a count keeps the ratio finite where the others have no error (Haldane-Anscombe).
+    risk = (wrong + 0.5) / (n + 1)
+    other = (other_wrong + 0.5) / (other_n + 1)
+    p = stats.hypergeom.sf(wrong - 1, all_n, all_wrong, n)
+    return {"risk_ratio": risk / other, "p": np.where(n > 0, p, 1.0)}
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Return q values: the smallest false-discovery rate at which each test passes; NaN stays."""
+    q = np.full(p.shape, np.nan)
+    known = ~np.isnan(p)
+    if known.any():
+        q[known] = stats.false_discovery_control(np.clip(p[known], 0, 1))
+    return q
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a rate of k in n; (0, 1) without examples."""
+    if not n:
+        return 0.0, 1.0
+    rate, square = k / n, Z95**2
+    middle = (rate + square / (2 * n)) / (1 + square / n)
+    half = Z95 * np.sqrt(rate * (1 - rate) / n + square / (4 * n * n)) / (1 + square / n)
+    return float(max(middle - half, 0)), float(min(middle + half, 1))

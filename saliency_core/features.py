@@ -1,0 +1,222 @@
+"""What an example has: its words with their saliency, ends, signs, length, metadata (METHOD 6)."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import regex
+
+from saliency_core.store import Store
+from saliency_core.store.slices import quote
+
+PAGE = 5000
+"""Examples whose texts are held at once."""
+MAXIMUM_VALUES = 50
+"""Values a metadata column may have: ids and free text are no features."""
+
+WORD, TEXT, METADATA = "word", "text", "metadata"
+
+WORD_TESTS = {
+    "has a digit": regex.compile(r"\p{N}"),
+    "has letters of another script than Latin": regex.compile(r"(?!\p{Latin})\p{L}"),
+}
+"""Features of a text that some of its words carry."""
+TEXT_TESTS: dict[str, Callable[[str], Any]] = {
+    "has a URL": re.compile(r"https?://|www\.").search,
+    "has a word in upper case": re.compile(r"\b[A-Z]{2,}\b").search,
+    "has a run of punctuation": re.compile(r"[!?.]{2,}").search,
+}
+"""Features that no single word carries: they have association and errors, but no saliency."""
+BEGINS, ENDS = "begins with “{}”", "ends with “{}”"
+
+
+@dataclass(frozen=True)
+class Features:
+    """Which examples have which features, as pairs."""
+
+    positions: np.ndarray
+    """(example,) positions in the dataset, rising."""
+    example: np.ndarray
+    """(pair,) int64 row into `positions`."""
+    feature: np.ndarray
+    """(pair,) int64 index into `names`."""
+    score: np.ndarray
+    """(pair,) signed saliency in logits; NaN where no word carries the feature."""
+    share: np.ndarray
+    """(pair,) share of the words that carry it, their mean for `WORD_TESTS`."""
+    top3: np.ndarray
+    """(pair,) 1 where one of them is among the three most salient words."""
+    names: list[str]
+    kinds: list[str]
+    """word, text or metadata."""
+    where: list[str]
+    """A slice of the examples that have it; empty where no term of the language says it."""
+
+    def holding(self, feature: int) -> np.ndarray:
+        """Return the rows that have a feature."""
+        return self.example[self.feature == feature]
+
+
+def features_of(store: Store, layer: int, run: int) -> Features:
+    """Return every feature of every example, words with their saliency at a layer."""
+    positions = store.column("position", run=run)
+    parts = [
+        *_carried(store, layer, run, positions),
+        *_uncarried(_text_features(store, run, positions)),
+        *_uncarried(_column_features(store, run)),
+    ]
+    names = [name for part in parts for name in part.names]
+    shifts = np.cumsum([0, *(len(part.names) for part in parts)])
+    return Features(
+        positions,
+        np.concatenate([part.example for part in parts]),
+        np.concatenate(
+            [part.feature + shift for part, shift in zip(parts, shifts[:-1], strict=True)]
+        ),
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.share for part in parts]),
+        np.concatenate([part.top3 for part in parts]),
+        names,
+        [part.kind for part in parts for _ in part.names],
+        [where for part in parts for where in part.where],
+    )
+
+
+def carriers(name: str, kind: str, words: Sequence[str]) -> list[int]:
+    """Return which words of a text, in its order, carry a feature; none for the others' kinds."""
+    lower = [word.lower() for word in words]
+    if kind == WORD:
+        return [place for place, word in enumerate(lower) if word == name]
+    if name in WORD_TESTS:
+        return [place for place, word in enumerate(lower) if WORD_TESTS[name].search(word)]
+    spoken = [place for place, word in enumerate(lower) if _is_spoken(word)]
+    if spoken and name == BEGINS.format(lower[spoken[0]]):
+        return spoken[:1]
+    if spoken and name == ENDS.format(lower[spoken[-1]]):
+        return spoken[-1:]
+    return []
+
+
+def _is_spoken(word: str) -> bool:
+    """Tell a word from a punctuation mark."""
+    return any(map(str.isalnum, word))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Features of one kind."""
+
+    kind: str
+    names: list[str]
+    where: list[str]
+    example: np.ndarray
+    feature: np.ndarray
+    score: np.ndarray
+    share: np.ndarray
+    top3: np.ndarray
+
+
+def _carried(store: Store, layer: int, run: int, positions: np.ndarray) -> Iterator[_Part]:
+    """Yield the features that words carry: the words, first and last ones, `WORD_TESTS`."""
+    found = store.occurrences(layer, run=run)
+    words = found.vocabulary
+    example = np.searchsorted(positions, found.example)
+    values = (found.score, found.share, found.top3)
+
+    def part(kind: str, names: list[str], where: list[str], chosen, feature: np.ndarray) -> _Part:
+        return _Part(
+            kind,
+            names,
+            where,
+            *_summed(example[chosen], feature, [value[chosen] for value in values], len(names)),
+        )
+
+    yield part(WORD, words, [f"word:{quote(word)}" for word in words], slice(None), found.word)
+    spoken = np.array([_is_spoken(word) for word in words], bool)
+    heard = np.flatnonzero(spoken[found.word])
+    edges = np.flatnonzero(np.diff(example[heard])) + 1
+    ends = [] if not len(heard) else [np.r_[0, edges], np.r_[edges - 1, len(heard) - 1]]
+    for form, places in zip((BEGINS, ENDS), ends, strict=False):
+        chosen = heard[places]
+        ids, code = np.unique(found.word[chosen], return_inverse=True)
+        names = [form.format(words[word]) for word in ids]
+        yield part(TEXT, names, [""] * len(ids), chosen, code)
+    for name, test in WORD_TESTS.items():
+        passing = np.array([bool(test.search(word)) for word in words], bool)
+        chosen = np.flatnonzero(passing[found.word])
+        made = part(TEXT, [name], [""], chosen, np.zeros(len(chosen), np.int64))
+        count = np.bincount(example[chosen], minlength=len(positions))[made.example]
+        yield _Part(
+            TEXT,
+            [name],
+            [""],
+            made.example,
+            made.feature,
+            made.score / count,
+            made.share / count,
+            made.top3,
+        )
+
+
+def _summed(
+    example: np.ndarray, feature: np.ndarray, values: list[np.ndarray], size: int
+) -> tuple[np.ndarray, ...]:
+    """Return example, feature, summed score and share, any top3 of each distinct pair."""
+    score, share, top3 = values
+    key = example.astype(np.int64) * max(size, 1) + feature
+    pairs, place = np.unique(key, return_inverse=True)
+    count = len(pairs)
+    return (
+        pairs // max(size, 1),
+        pairs % max(size, 1),
+        np.bincount(place, score, count),
+        np.bincount(place, share, count),
+        (np.bincount(place, top3, count) > 0).astype(float),
+    )
+
+
+_Found = tuple[str, str, str, np.ndarray]
+"""Kind, name, slice and the rows that have it."""
+
+
+def _uncarried(found: Iterator[_Found]) -> Iterator[_Part]:
+    for kind, name, where, rows in found:
+        none = np.full(len(rows), np.nan)
+        yield _Part(kind, [name], [where], rows, np.zeros(len(rows), np.int64), none, none, none)
+
+
+def _text_features(store: Store, run: int, positions: np.ndarray) -> Iterator[_Found]:
+    rows: dict[str, list[int]] = {name: [] for name in TEXT_TESTS}
+    for start in range(0, len(positions), PAGE):
+        page = store.examples_at(positions[start : start + PAGE].tolist(), run=run)
+        for row, text in enumerate(page["text"], start=start):
+            for name, test in TEXT_TESTS.items():
+                if test(text):
+                    rows[name].append(row)
+    for name, having in rows.items():
+        yield TEXT, name, "", np.array(having, np.int64)
+
+
+def _column_features(store: Store, run: int) -> Iterator[_Found]:
+    """Yield length bands, truncation and metadata values."""
+    length = store.column("length", run=run)
+    edges = np.unique(np.quantile(length, [0.25, 0.5, 0.75]).astype(int)) if len(length) else []
+    for low, high in itertools.pairwise([None, *map(int, edges), None]):
+        terms = [f"length>={low}"] * (low is not None) + [f"length<{high}"] * (high is not None)
+        inside = (length >= (low or 0)) & (length < (np.inf if high is None else high))
+        yield TEXT, " ".join(terms) or "any length", " ".join(terms), np.flatnonzero(inside)
+    truncated = store.column("truncated", run=run) == 1
+    yield TEXT, "truncated", "truncated", np.flatnonzero(truncated)
+    for column in store.metadata_columns(run=run):
+        texts, codes = store.metadata_codes(column, run=run)
+        if not 1 < len(set(texts) - {""}) <= MAXIMUM_VALUES:
+            continue
+        for code, value in enumerate(texts):
+            if value:
+                where = f"meta.{quote(column)}:{quote(value)}"
+                yield METADATA, f"{column} = {value}", where, np.flatnonzero(codes == code)

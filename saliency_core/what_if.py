@@ -1,0 +1,180 @@
+"""What the model would answer: an edited text, or a word replaced in all examples of a slice."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from saliency_core.editing import Editor, Texts, answers
+from saliency_core.errors import UserError
+from saliency_core.evidence import wilson
+from saliency_core.features import WORD, carriers
+from saliency_core.records import AuditedExample, Example
+from saliency_core.store import Store
+from saliency_core.store.slices import quote
+from saliency_core.words import shares, word_scores
+
+if TYPE_CHECKING:
+    from saliency_core.models import Classifier
+
+
+def edit_text(
+    classifier: Classifier, before: Texts, after: Texts, *, steps: int = 4
+) -> dict[str, Any]:
+    """Return answers and words of every layer of a text and of its edited form.
+
+    Args:
+        classifier: of `editing.classifier_of`.
+        before: the text and its pair, None where there is none.
+        after: the same, edited.
+        steps: m of the saliency (METHOD section 3).
+
+    Returns:
+        `before` and `after`, each with text, pair, prediction, probabilities (name -> value) and
+        layers ("0" to "L" -> a dictionary a word: word, side, start, end, score in logits, share);
+        `aligned`, pairs of word numbers, None where a word has no partner.
+
+    Raises:
+        UserError: a text is empty or the model fails on it.
+    """
+    from saliency_core.attribution import Attributor
+
+    attributor = Attributor(classifier, steps=steps)
+    examples = [
+        Example(position=row, id=str(row), text=text, pair=pair)
+        for row, (text, pair) in enumerate((before, after))
+    ]
+    pairs = [text[1] or "" for text in (before, after)] if before[1] is not None else None
+    encodings = classifier.encode([before[0], after[0]], pairs, classifier.max_length)
+    found = attributor.audit(examples, encodings, [None, None])
+    for name, one in zip(("original", "edited"), found, strict=True):
+        if one.failure is not None:
+            raise UserError(f"The {name} text can't be explained: {one.failure}")
+    names = classifier.info.label_names
+    return {
+        "before": _explained(found[0], names),
+        "after": _explained(found[1], names),
+        "aligned": _aligned(found[0].words, found[1].words),
+    }
+
+
+def _explained(found: AuditedExample, names: tuple[str, ...]) -> dict[str, Any]:
+    saliency = found.saliency[0].scores
+    scores = word_scores(saliency, found.word_of_token, len(found.words))
+    # Words without their tokens' sides: the first token of a word knows it.
+    first = np.searchsorted(found.word_of_token, np.arange(len(found.words)))
+    layers = {}
+    for layer, (score, share) in enumerate(zip(scores, shares(scores), strict=True)):
+        layers[str(layer)] = [
+            {
+                "word": word,
+                "side": int(found.sides[first[place]]),
+                "start": int(found.word_spans[place, 0]),
+                "end": int(found.word_spans[place, 1]),
+                "score": float(score[place]),
+                "share": float(share[place]),
+            }
+            for place, word in enumerate(found.words)
+        ]
+    return {
+        "text": found.example.text,
+        "pair": found.example.pair,
+        "prediction": None if found.predicted is None else names[found.predicted],
+        "probabilities": {
+            name: float(value) for name, value in zip(names, found.probabilities, strict=True)
+        },
+        "layers": layers,
+    }
+
+
+def _aligned(before: tuple[str, ...], after: tuple[str, ...]) -> list[list[int | None]]:
+    """Return pairs of word numbers; a replaced word is beside what replaced it."""
+    lower = [[word.lower() for word in words] for words in (before, after)]
+    matcher = difflib.SequenceMatcher(None, *lower, autojunk=False)
+    pairs: list[list[int | None]] = []
+    for _, a, a_end, b, b_end in matcher.get_opcodes():
+        for place in range(max(a_end - a, b_end - b)):
+            pairs.append(
+                [
+                    a + place if a + place < a_end else None,
+                    b + place if b + place < b_end else None,
+                ]
+            )
+    return pairs
+
+
+def replace_in_slice(
+    store: Store,
+    classifier: Classifier,
+    word: str,
+    replacement: str = "",
+    where: str = "",
+    *,
+    run: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Return what deleting or replacing a word does to the answers of a slice.
+
+    Args:
+        store: an open file.
+        classifier: of `editing.classifier_of`.
+        word: the word, any case.
+        replacement: what takes its place; empty deletes it, the mask token hides it.
+        where: the slice; only its examples that hold the word are edited.
+        run: the run; None for the newest.
+        limit: edited examples at most, drawn with `seed`.
+        seed: of the draw.
+
+    Returns:
+        n, flips, flip_rate, low, high (95 % Wilson), mean_drop of the probability of the answer,
+        judged (edited examples with a gold label), right_before, right_after; and a row an example:
+        example, id, gold, before, after, drop.
+
+    Raises:
+        UserError: no example of the slice holds the word, or the model is no classifier.
+    """
+    facts = store.run(run)
+    run, names = facts["run"], facts["label_names"]
+    if facts["model"]["task"] != "single-label":
+        raise UserError("Replacing a word in a slice needs a classifier with one label an example.")
+    word = word.strip().lower()
+    positions = store.ids(f"word:{quote(word)} -failed {where}".strip(), run=run)
+    if not len(positions):
+        raise UserError(f"No example of this slice holds the word {word!r}.")
+    if limit is not None and len(positions) > limit:
+        positions = np.sort(np.random.default_rng(seed).choice(positions, limit, replace=False))
+    editor = Editor(store, run)
+    chosen = [int(position) for position in positions]
+    texts, words = editor.texts(chosen), editor.words(chosen)
+    edited = [
+        editor.edited(
+            text, found, carriers(word, WORD, [one["word"] for one in found]), replacement
+        )
+        for text, found in zip(texts, words, strict=True)
+    ]
+    before, after = np.split(answers(classifier, [*texts, *edited]), 2)
+    own, new = before.argmax(1), after.argmax(1)
+    every = np.arange(len(own))
+    drops = before[every, own] - after[every, own]
+    flips = int((new != own).sum())
+    low, high = wilson(flips, len(own))
+    frame = store.examples_at(chosen, run=run)[["example", "id", "gold"]].assign(
+        before=[names[place] for place in own], after=[names[place] for place in new], drop=drops
+    )
+    judged = frame["gold"].notna()
+    summary = {
+        "n": len(own),
+        "flips": flips,
+        "flip_rate": flips / len(own),
+        "low": low,
+        "high": high,
+        "mean_drop": float(drops.mean()),
+        "judged": int(judged.sum()),
+        "right_before": int((frame["gold"] == frame["before"])[judged].sum()),
+        "right_after": int((frame["gold"] == frame["after"])[judged].sum()),
+    }
+    return summary, frame
