@@ -67,10 +67,14 @@ def words_of(texts: tuple[str, ...], spans: np.ndarray, sides: np.ndarray) -> Wo
     )
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Return start and end of the words of a text, in characters."""
+    return [match.span() for match in _WORD.finditer(text) if not match.group().isspace()]
+
+
 def _segments(text: str) -> tuple[np.ndarray, np.ndarray]:
     """Return starts and ends of the words of a text."""
-    found = [match.span() for match in _WORD.finditer(text) if not match.group().isspace()]
-    array = np.array(found, np.int32).reshape(-1, 2)
+    array = np.array(word_spans(text), np.int32).reshape(-1, 2)
     return array[:, 0], array[:, 1]
 
 

@@ -1,0 +1,148 @@
+"""Invariance checks: pairs of texts that differ in a spurious word and must get one answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saliency_core.editing import Editor, answers
+from saliency_core.errors import UserError
+from saliency_core.evidence import wilson
+from saliency_core.features import WORD, carriers
+from saliency_core.store import Store
+from saliency_core.store.slices import quote
+from saliency_core.training_data import rows_of
+
+if TYPE_CHECKING:
+    from saliency_core.models import Classifier
+
+PER_WORD = 50
+"""Pairs a word."""
+KIND = "invariance"
+
+
+def write_checks(
+    store: Store,
+    output: Path,
+    words: Sequence[str] = (),
+    where: str = "",
+    *,
+    run: int | None = None,
+    per_word: int = PER_WORD,
+    seed: int = 0,
+) -> int:
+    """Write a JSON line a pair: an example that holds a word, and the same without it.
+
+    Args:
+        store: an open file.
+        output: the file to write.
+        words: the words; else those with the verdict `spurious`.
+        where: a slice the examples come from.
+        run: the run; None for the newest.
+        per_word: pairs a word, drawn with `seed`.
+        seed: of the draw.
+
+    Returns:
+        How many pairs were written.
+
+    Raises:
+        UserError: no word is named or judged spurious, or no example holds one.
+    """
+    run = store.run(run)["run"]
+    editor = Editor(store, run)
+    draw = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    for word in spurious_words(store, run, words):
+        positions = store.ids(f"word:{quote(word)} -failed {where}".strip(), run=run)
+        if len(positions) > per_word:
+            positions = np.sort(draw.choice(positions, per_word, replace=False))
+        chosen = [int(position) for position in positions]
+        frame = store.examples_at(chosen, run=run)
+        for id, texts, found in zip(
+            frame["id"], editor.texts(chosen), editor.words(chosen), strict=True
+        ):
+            edited = editor.edited(
+                texts, found, carriers(word, WORD, [one["word"] for one in found])
+            )
+            pair = {} if texts[1] is None else {"pair": texts[1], "edited_pair": edited[1]}
+            rows.append(
+                {"check": KIND, "word": word, "id": id, "text": texts[0], "edited": edited[0]}
+                | pair
+            )
+    if not rows:
+        raise UserError("No example of this slice holds any of the words.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return len(rows)
+
+
+def spurious_words(store: Store, run: int, words: Sequence[str] = ()) -> list[str]:
+    """Return the words named, else those an analyst judged spurious.
+
+    Raises:
+        UserError: there are none.
+    """
+    named = sorted({word.strip().lower() for word in words if word.strip()})
+    if not named:
+        verdicts = store.verdicts(run)
+        named = sorted(set(verdicts.loc[verdicts["verdict"] == "spurious", "word"]))
+    if not named:
+        raise UserError(
+            "Name the words with --word, or give words the verdict “spurious” on the Suspects page."
+        )
+    return named
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How many pairs of a word got two answers."""
+
+    word: str
+    pairs: int
+    failed: int
+    low: float
+    high: float
+    """95 % Wilson interval of the rate of failed pairs."""
+    examples: list[dict[str, str]]
+    """id, before, after of the failed pairs."""
+
+
+def run_checks(classifier: Classifier, path: Path) -> list[Checked]:
+    """Return, word by word, whether a model gives both texts of a pair the same answer.
+
+    Raises:
+        UserError: the file holds no checks.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.")
+    rows = [row for row in rows_of(path) if row.get("check") == KIND]
+    if not rows:
+        raise UserError(f'{path} holds no line with "check": "{KIND}".')
+    missing = next((row for row in rows if not {"text", "edited", "word"} <= row.keys()), None)
+    if missing is not None:
+        raise UserError(f"{path}: a check needs text, edited and word, but one has {missing}.")
+    first = [(row["text"], row.get("pair")) for row in rows]
+    second = [(row["edited"], row.get("edited_pair")) for row in rows]
+    before, after = np.split(answers(classifier, [*first, *second]).argmax(1), 2)
+    names = classifier.info.label_names
+    result = []
+    for word in sorted({row["word"] for row in rows}):
+        mine = [place for place, row in enumerate(rows) if row["word"] == word]
+        failed = [place for place in mine if before[place] != after[place]]
+        low, high = wilson(len(failed), len(mine))
+        examples = [
+            {
+                "id": str(rows[place].get("id", "")),
+                "before": names[before[place]],
+                "after": names[after[place]],
+            }
+            for place in failed
+        ]
+        result.append(Checked(word, len(mine), len(failed), low, high, examples))
+    return result

@@ -1,0 +1,304 @@
+"""Slices where the model errs more than elsewhere, found; and two slices set side by side.
+
+A slice is a word, a metadata value, a length band, a label, or a pair of these. It is kept where
+its error rate is above the rest's (Fisher's exact test, Benjamini-Hochberg over all slices tried).
+Slices overlap, and a broad one may only echo a narrow one that it holds; so they are chosen one
+after another, the clearest first, each tested again on the examples outside those already chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from saliency_core.aggregate import contrast
+from saliency_core.errors import UserError
+from saliency_core.evidence import benjamini_hochberg, wilson
+from saliency_core.features import features_of
+from saliency_core.store import Store
+from saliency_core.store.slices import quote
+
+MINIMUM = 20
+"""Judged examples a slice must hold."""
+PAIRED = 60
+"""Single slices that are joined in pairs: those that explain most errors."""
+OVERLAP = 0.8
+"""Slices whose wrong examples overlap that much (Jaccard) are one finding."""
+ECHOES = 5
+"""Of them, how many are named."""
+LABELS = ("gold:", "predicted:")
+COLUMNS = (
+    "where",
+    "examples",
+    "errors",
+    "error_rate",
+    "low",
+    "high",
+    "rest_error_rate",
+    "risk_ratio",
+    "explained",
+    "p",
+    "q",
+    "also",
+)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """One slice that was tried."""
+
+    where: str
+    rows: np.ndarray
+    """Rows of judged examples, rising."""
+    single: bool = True
+    """Whether it is one condition, not a pair."""
+
+    def errors(self, wrong: np.ndarray) -> np.ndarray:
+        """Return the rows that are wrong."""
+        return self.rows[wrong[self.rows]]
+
+
+def discover(
+    store: Store,
+    *,
+    run: int | None = None,
+    minimum: int = MINIMUM,
+    alpha: float = 0.05,
+    limit: int = 20,
+) -> tuple[pd.DataFrame, int]:
+    """Return the slices that explain most errors, and how many were tried.
+
+    `explained` is the errors beyond what the rest's error rate would give:
+    wrong - n * rest_error_rate. `also` lists slices that hold nearly the same errors.
+
+    Args:
+        store: an open file.
+        run: the run; None for the newest.
+        minimum: judged examples a slice must hold.
+        alpha: accepted rate of false discoveries.
+        limit: slices returned.
+
+    Raises:
+        UserError: the run has no gold labels.
+    """
+    facts = store.run(run)
+    run = facts["run"]
+    gold, predicted = (store.column(name, run=run) for name in ("gold", "predicted"))
+    judged = (gold >= 0) & (predicted >= 0)
+    wrong = judged & (gold != predicted)
+    if not judged.any():
+        raise UserError(f"Run {run} has no gold labels, so no example can be called wrong.")
+    singles = _singles(store, facts, gold, predicted, judged, minimum)
+    table = _tested(singles, wrong, int(judged.sum()))
+    best = table.nlargest(PAIRED, "explained")
+    best = best[(best["explained"] > 0) & (best["p"] <= alpha)].index
+    pairs = _pairs([singles[place] for place in best], wrong, minimum, alpha)
+    tried = [*singles, *pairs]
+    table = _tested(tried, wrong, int(judged.sum()))
+    table["q"] = benjamini_hochberg(table["p"].to_numpy())
+    kept = table.index[(table["q"] <= alpha) & (table["explained"] > 0)].tolist()
+    heads = _chosen(kept, tried, wrong, judged, minimum, alpha, limit)
+    also = [_echoes(head, kept, heads, tried, wrong) for head in heads]
+    found = table.loc[heads].assign(also=also)[list(COLUMNS)]
+    return found.sort_values("explained", ascending=False, ignore_index=True), len(tried)
+
+
+def _singles(
+    store: Store,
+    facts: dict[str, Any],
+    gold: np.ndarray,
+    predicted: np.ndarray,
+    judged: np.ndarray,
+    minimum: int,
+) -> list[_Tried]:
+    features = features_of(store, 0, facts["run"])
+    order = np.argsort(features.feature, kind="stable")
+    order = order[judged[features.example[order]]]
+    counts = np.bincount(features.feature[order], minlength=len(features.names))
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    found = [
+        _Tried(
+            features.where[code], np.sort(features.example[order[starts[code] : starts[code + 1]]])
+        )
+        for code in np.flatnonzero(counts >= minimum)
+        if features.where[code]
+    ]
+    for field, values in (("gold", gold), ("predicted", predicted)):
+        for label, name in enumerate(facts["label_names"]):
+            rows = np.flatnonzero(judged & (values == label))
+            if len(rows) >= minimum:
+                found.append(_Tried(f"{field}:{quote(name)}", rows))
+    return [one for one in found if len(one.rows) < judged.sum()]
+
+
+def _tested(tried: list[_Tried], wrong: np.ndarray, judged: int) -> pd.DataFrame:
+    """Return a row a slice, in the order given."""
+    n = np.array([len(one.rows) for one in tried], np.int64)
+    k = np.array([int(wrong[one.rows].sum()) for one in tried], np.int64)
+    errors = int(wrong.sum())
+    rest = (errors - k) / np.maximum(judged - n, 1)
+    intervals = np.array([wilson(int(a), int(b)) for a, b in zip(k, n, strict=True)]).reshape(-1, 2)
+    # Half a count keeps the ratio finite where the rest has no error (Haldane-Anscombe).
+    ratio = ((k + 0.5) / (n + 1)) / ((errors - k + 0.5) / (judged - n + 1))
+    return pd.DataFrame(
+        {
+            "where": [one.where for one in tried],
+            "examples": n,
+            "errors": k,
+            "error_rate": k / np.maximum(n, 1),
+            "low": intervals[:, 0],
+            "high": intervals[:, 1],
+            "rest_error_rate": rest,
+            "risk_ratio": ratio,
+            "explained": k - n * rest,
+            "p": stats.hypergeom.sf(k - 1, judged, errors, n) if len(n) else np.zeros(0),
+        }
+    )
+
+
+def _pairs(singles: list[_Tried], wrong: np.ndarray, minimum: int, alpha: float) -> list[_Tried]:
+    """Return the pairs in which the model errs more than in either part alone."""
+    found = []
+    for place, one in enumerate(singles):
+        for other in singles[place + 1 :]:
+            if one.where.startswith(LABELS) and other.where.startswith(LABELS):
+                continue  # A gold and a predicted label together are wrong by definition.
+            rows = np.intersect1d(one.rows, other.rows, assume_unique=True)
+            if minimum <= len(rows) < min(len(one.rows), len(other.rows)) and all(
+                _is_above(rows, part.rows, wrong, alpha) for part in (one, other)
+            ):
+                found.append(_Tried(f"{one.where} {other.where}", rows, single=False))
+    return found
+
+
+def _is_above(inner: np.ndarray, outer: np.ndarray, wrong: np.ndarray, alpha: float) -> bool:
+    """Tell whether an inner slice errs more than the outer one that holds it."""
+    k, all_k = int(wrong[inner].sum()), int(wrong[outer].sum())
+    return bool(stats.hypergeom.sf(k - 1, len(outer), all_k, len(inner)) <= alpha)
+
+
+def _chosen(
+    kept: list[int],
+    tried: list[_Tried],
+    wrong: np.ndarray,
+    judged: np.ndarray,
+    minimum: int,
+    alpha: float,
+    limit: int,
+) -> list[int]:
+    """Return the slices that stay above the rest outside those chosen before, clearest first."""
+    if not kept:
+        return []
+    rows = np.concatenate([tried[place].rows for place in kept])
+    code = np.repeat(np.arange(len(kept)), [len(tried[place].rows) for place in kept])
+    alive = judged.copy()
+    heads: list[int] = []
+    while len(heads) < limit:
+        here = alive[rows]
+        n = np.bincount(code[here], minlength=len(kept))
+        k = np.bincount(code[here & wrong[rows]], minlength=len(kept))
+        total, errors = int(alive.sum()), int((alive & wrong).sum())
+        p = stats.hypergeom.sf(k - 1, total, errors, n)
+        gain = np.where((n >= minimum) & (p <= alpha), _deviance(k, n, errors, total), 0)
+        best = int(gain.argmax())
+        if gain[best] <= 0:
+            break
+        best = _simplest(best, gain, [tried[place] for place in kept], wrong)
+        heads.append(kept[best])
+        alive[tried[kept[best]].rows] = False
+    return heads
+
+
+def _simplest(best: int, gain: np.ndarray, tried: list[_Tried], wrong: np.ndarray) -> int:
+    """Return the clearest single slice that holds nearly the errors of a pair, else the pair."""
+    if tried[best].single:
+        return best
+    own = tried[best].errors(wrong)
+    for place in np.argsort(-gain, kind="stable"):
+        if gain[place] <= 0:
+            break
+        if tried[place].single and _jaccard(tried[place].errors(wrong), own) >= OVERLAP:
+            return int(place)
+    return best
+
+
+def _deviance(k: np.ndarray, n: np.ndarray, errors: int, total: int) -> np.ndarray:
+    """Return G2 of the table wrong x in the slice: how clearly the two error rates differ."""
+    observed = np.array([k, n - k, errors - k, total - n - errors + k], float)
+    part = np.array([n, n, total - n, total - n], float)
+    rate = errors / max(total, 1)
+    expected = part * np.array([[rate], [1 - rate], [rate], [1 - rate]])
+    known = (observed > 0) & (expected > 0)
+    ratio = np.divide(observed, expected, out=np.ones_like(observed), where=known)
+    return 2 * (observed * np.log(ratio)).sum(0)
+
+
+def _echoes(
+    head: int, kept: list[int], heads: list[int], tried: list[_Tried], wrong: np.ndarray
+) -> list[str]:
+    """Return other slices that hold nearly the same errors."""
+    own = tried[head].errors(wrong)
+    others = [tried[place] for place in kept if place not in heads]
+    return [one.where for one in others if _jaccard(one.errors(wrong), own) >= OVERLAP][:ECHOES]
+
+
+def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
+    shared = len(np.intersect1d(one, other, assume_unique=True))
+    return shared / max(len(one) + len(other) - shared, 1)
+
+
+def compare_slices(
+    store: Store,
+    where_a: str,
+    where_b: str,
+    *,
+    run: int | None = None,
+    layer: int | None = None,
+) -> dict[str, Any]:
+    """Return errors, coherence and words of two slices side by side.
+
+    Returns:
+        `a` and `b`, each with where, examples, judged, errors, error_rate, low, high (95 % Wilson),
+        coherence (mean over examples at the layer), coherence_low, coherence_high; `p` of Fisher's
+        exact test that the error rates differ; `layer`; `words`, a frame of `aggregate.contrast`.
+
+    Raises:
+        UserError: a slice can't be read.
+    """
+    facts = store.run(run)
+    run = facts["run"]
+    layer = facts["recommended"] if layer is None else layer
+    layer = facts["layers"] if layer is None else layer
+    a, b = (_side(store, where, run, layer) for where in (where_a, where_b))
+    tables = [[side["errors"], side["judged"] - side["errors"]] for side in (a, b)]
+    p = float(stats.fisher_exact(tables).pvalue) if a["judged"] and b["judged"] else None
+    words = contrast(store, layer, where_a, where_b, run=run)
+    return {"a": a, "b": b, "p": p, "layer": layer, "words": words}
+
+
+def _side(store: Store, where: str, run: int, layer: int) -> dict[str, Any]:
+    gold, predicted = (store.column(name, where, run=run) for name in ("gold", "predicted"))
+    judged = (gold >= 0) & (predicted >= 0)
+    errors = int((judged & (gold != predicted)).sum())
+    n = int(judged.sum())
+    low, high = wilson(errors, n)
+    coherence = store.column(f"coherence:{layer}", where, run=run).astype(float)
+    coherence = coherence[~np.isnan(coherence)]
+    mean = float(coherence.mean()) if len(coherence) else None
+    error = 1.96 * float(coherence.std(ddof=1)) / len(coherence) ** 0.5 if len(coherence) > 1 else 0
+    return {
+        "where": where,
+        "examples": len(gold),
+        "judged": n,
+        "errors": errors,
+        "error_rate": errors / n if n else None,
+        "low": low,
+        "high": high,
+        "coherence": mean,
+        "coherence_low": None if mean is None else mean - error,
+        "coherence_high": None if mean is None else mean + error,
+    }
