@@ -9,6 +9,7 @@ after another, the clearest first, each tested again on the examples outside tho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from saliency_core.features import features_of
 from saliency_core.store import Store
 from saliency_core.store.slices import quote
 
+TABLE = "discovered slices"
 MINIMUM = 20
 """Judged examples a slice must hold."""
 PAIRED = 60
@@ -45,6 +47,18 @@ COLUMNS = (
     "q",
     "also",
 )
+
+
+def keep_discovered(path: str | Path, run: int, table: pd.DataFrame) -> None:
+    """Keep discovered slices with the run, replacing older ones."""
+    from saliency_core.store import save_table
+
+    save_table(path, run, TABLE, table)
+
+
+def kept_discovered(store: Store, run: int | None = None) -> pd.DataFrame | None:
+    """Return the slices that were kept last, None where none were ever looked for."""
+    return store.table(TABLE, run=run)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from saliency_core.errors import UserError
 from saliency_core.evidence import wilson
 from saliency_core.store import Store
+from saliency_core.words import word_spans
 
 if TYPE_CHECKING:
     from saliency_core.models import Classifier
@@ -65,6 +66,13 @@ def without_spans(text: str, spans: Sequence[tuple[int, int]], replacement: str 
         pieces += [kept, replacement]
         at = end
     return "".join([*pieces, text[at:]])
+
+
+def replace_word(text: str, word: str, replacement: str) -> str:
+    """Return a text in which every occurrence of a word, in any case, is replaced or deleted."""
+    word = word.strip().lower()
+    spans = [span for span in word_spans(text) if text[span[0] : span[1]].lower() == word]
+    return without_spans(text, spans, replacement)
 
 
 def answers(classifier: Classifier, texts: Sequence[Texts]) -> np.ndarray:

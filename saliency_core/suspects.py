@@ -6,7 +6,10 @@ feature (a word, or something a text or its metadata has) and a class.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +29,9 @@ HARMFUL, RELIED, UNTESTED, DATA, NONE = (
 )
 VERDICTS = (HARMFUL, RELIED, UNTESTED, DATA, NONE)
 """Strongest first. The third waits for the causal evidence, which costs runs of the model."""
+TABLE, CONTROL_TABLE = "suspects", "suspects control"
+KEPT_ROWS = 5000
+"""Rows of a table that are kept, strongest first."""
 NULL_LENGTH_BANDS = 10
 CONTROL_WORDS = 100
 """Words of like frequency that a word's reliance is set against."""
@@ -142,6 +148,26 @@ def suspects(
     control = _null(store, run, features, gold, predicted, classes, thresholds, null_repeats, seed)
     table = ranked(table)
     return table.assign(share_by_layer=_shares_by_layer(store, facts, table)), control
+
+
+def keep_suspects(
+    path: str | Path, run: int, table: pd.DataFrame, control: Mapping[str, Any]
+) -> None:
+    """Keep the strongest suspects and the control with the run, replacing older ones."""
+    from saliency_core.store import save_table
+
+    save_table(path, run, TABLE, table.head(KEPT_ROWS))
+    save_table(path, run, CONTROL_TABLE, [dict(control)])
+
+
+def kept_suspects(
+    store: Store, run: int | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]] | None:
+    """Return the suspects and the control that were kept last, None where there are none."""
+    table, control = store.table(TABLE, run=run), store.table(CONTROL_TABLE, run=run)
+    if table is None or control is None:
+        return None
+    return table, control.iloc[0].to_dict()
 
 
 def _layer(facts: dict) -> int:

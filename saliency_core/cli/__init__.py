@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from saliency_core.cli import auditing, keeping, reading, serving, sharing, slicing
+from saliency_core.cli import auditing, keeping, reading, serving, sharing, slicing, suspecting
 from saliency_core.cli.terminal import errors_to
 from saliency_core.errors import UserError
 
@@ -29,6 +29,9 @@ COMMANDS = (
     reading.layers,
     reading.errors,
     reading.tokens,
+    suspecting.suspects,
+    suspecting.what_if,
+    suspecting.mend,
     serving.dashboard,
     keeping.merge,
     keeping.prune,
@@ -39,6 +42,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(keeping.annotations, name="annotations")
 app.add_typer(slicing.app, name="slices")
+app.add_typer(suspecting.checks, name="checks")
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -110,7 +112,7 @@ def audit(
         config=config,
         revision=revision,
         header=not no_header,
-        label_map=_label_map(label_map),
+        label_map=parse_label_map(label_map),
         trust_labels=trust_labels,
         lm_head=lm_head,
         target=target,
@@ -137,9 +139,19 @@ def audit(
         print_json(result.as_dict())
     elif not quiet:
         print(result.sentence())
+        if not dry_run:
+            print(_next_steps(database))
 
 
-def _label_map(text: str | None) -> dict[str, str]:
+def _next_steps(database: Path | None) -> str:
+    where = "" if database is None else f" --db {shlex.quote(str(database))}"
+    return (
+        f"Look at it: python -m saliency_core dashboard{where}\n"
+        f"One page to forward: python -m saliency_core report{where}"
+    )
+
+
+def parse_label_map(text: str | None) -> dict[str, str]:
     """Parse "0=negative,1=positive"."""
     if not text:
         return {}

@@ -90,7 +90,8 @@ def errors(
         print_json({"total": total, "rows": rows})
         return
     for row in rows:
-        row["words"] = " ".join(word["word"] for word in row["words"][:3])
+        leading = sorted(row["words"], key=lambda word: -word["score"])[:3]
+        row["words"] = ", ".join(word["word"] for word in leading)
     show(rows, ["id", "gold", "predicted", "confidence", "words", "text"])
     print(f"{len(rows)} of {total} misclassified examples.")
 

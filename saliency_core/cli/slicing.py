@@ -1,4 +1,4 @@
-"""`slices list|save|delete`: saved slices of a file."""
+"""`slices list|save|delete|discover|compare`: slices of a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from saliency_core.cli.terminal import (
     show,
 )
 
-app = typer.Typer(no_args_is_help=True, help="List, save and delete slices.")
+app = typer.Typer(no_args_is_help=True, help="Save, discover and compare slices.")
 
 Name = Annotated[str, typer.Argument(help="Name of the slice.")]
 
@@ -63,3 +63,53 @@ def delete(name: Name, database: Database = None, as_json: AsJson = False) -> No
         print_json({"deleted": name})
         return
     print(f"Deleted {name!r}.")
+
+
+@app.command()
+def discover(
+    database: Database = None,
+    run: RunOption = None,
+    minimum: Annotated[int, typer.Option(min=2, help="Judged examples a slice must hold.")] = 20,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Rate of false discoveries.")] = 0.05,
+    limit: Annotated[int, typer.Option(min=1, help="Slices to show.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Find slices where the model errs more than elsewhere, most errors explained first."""
+    from saliency_core.discovery import discover as find
+    from saliency_core.discovery import keep_discovered
+
+    path = existing(database)
+    store = open_database(database)
+    table, tried = find(store, run=run, minimum=minimum, alpha=alpha, limit=limit)
+    keep_discovered(path, store.run(run)["run"], table)
+    if as_json:
+        print_json({"tried": tried, "slices": records(table)})
+        return
+    columns = ["where", "examples", "errors", "error_rate", "rest_error_rate", "explained", "q"]
+    show(records(table), columns)
+    print(f"{len(table)} of {tried} slices tried err more than the rest.")
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="Slice A.")],
+    b: Annotated[str, typer.Argument(help="Slice B.")],
+    database: Database = None,
+    run: RunOption = None,
+    layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Words to print.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Set two slices side by side: errors, coherence and words."""
+    from saliency_core.discovery import compare_slices
+
+    found = compare_slices(open_database(database), a, b, run=run, layer=layer)
+    words = records(found["words"].head(limit))
+    if as_json:
+        print_json({**found, "words": words})
+        return
+    columns = ["where", "examples", "judged", "errors", "error_rate", "low", "high", "coherence"]
+    show([found["a"], found["b"]], columns, f"Layer {found['layer']}")
+    show(words, ["word", "mean_share_a", "mean_share_b", "difference", "low", "high", "z"])
+    if found["p"] is not None:
+        print(f"The error rates differ with p = {found['p']:.2g} (Fisher's exact test).")
