@@ -336,7 +336,7 @@ def ray_pool(options: AuditOptions) -> Iterator[Pool]:
     threads = options.threads or 1
     started = not ray.is_initialized()
     if started:
-        _start_ray(options.workers, threads)
+        start_ray(options.workers, threads)
     try:
         found = ray.cluster_resources()
         gpus = int(found.get("GPU", 0)) if options.device in ("auto", "cuda") else 0
@@ -347,7 +347,7 @@ def ray_pool(options: AuditOptions) -> Iterator[Pool]:
             ray.shutdown()
 
 
-def _start_ray(workers: int | None, threads: int) -> None:
+def start_ray(workers: int | None, threads: int) -> None:
     """Start or join Ray; nothing is reported to anyone outside."""
     import ray
 
