@@ -48,14 +48,23 @@ def excess_errors(
         all_n: (class,) all of them.
 
     Returns:
-        risk_ratio, and p of Fisher's exact test (one-sided, greater).
+        risk_ratio, risk_low and risk_high (its 95 % interval on the logarithm, Katz et al. 1978),
+        and p of Fisher's exact test (one-sided, greater).
     """
     other_n, other_wrong = all_n - n, all_wrong - wrong
     # Half a count keeps the ratio finite where the others have no error (Haldane-Anscombe).
     risk = (wrong + 0.5) / (n + 1)
     other = (other_wrong + 0.5) / (other_n + 1)
+    spread = 1 / (wrong + 0.5) - 1 / (n + 1) + 1 / (other_wrong + 0.5) - 1 / (other_n + 1)
+    factor = np.exp(Z95 * np.sqrt(spread))
     p = stats.hypergeom.sf(wrong - 1, all_n, all_wrong, n)
-    return {"risk_ratio": risk / other, "p": np.where(n > 0, p, 1.0)}
+    ratio = risk / other
+    return {
+        "risk_ratio": ratio,
+        "risk_low": ratio / factor,
+        "risk_high": ratio * factor,
+        "p": np.where(n > 0, p, 1.0),
+    }
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Audits that run as processes of their own, started from the dashboard, stopped and resumed.
+"""Commands that run as processes of their own, started from the dashboard, stopped and resumed.
 
 A job is the command line itself; what it prints goes to a log file, what it computes into the
 database, so that nothing is lost when dashboard or job are closed.
@@ -20,20 +20,23 @@ from saliency_core.errors import UserError
 from saliency_core.store import open_store
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+STEP = re.compile(r"^(.+): (\d+) of (\d+|\?)$", re.MULTILINE)
+"""A line of progress, as `cli.terminal.Bar` prints it to a log."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One audit that was started."""
+    """One command that was started, an audit in most cases."""
 
     name: str
     pid: int
     arguments: tuple[str, ...]
-    """What stands behind `python -m saliency_core audit`."""
+    """What stands behind `python -m saliency_core COMMAND`."""
     database: str
     log: str
     examples: int | None
     """How many examples it will hold when finished, None where no dry run told."""
+    command: tuple[str, ...] = ("audit",)
 
 
 def safe_name(text: str) -> str:
@@ -62,7 +65,7 @@ def dry_run(arguments: tuple[str, ...], seconds: float = 600) -> dict:
         UserError: the sentence the command line gave.
     """
     done = subprocess.run(
-        [*_command(), "--dry-run", "--json", *arguments],
+        [*_command("audit"), "--dry-run", "--json", *arguments],
         capture_output=True,
         text=True,
         timeout=seconds,
@@ -75,32 +78,38 @@ def dry_run(arguments: tuple[str, ...], seconds: float = 600) -> dict:
 
 
 def start(
-    folder: Path, name: str, arguments: tuple[str, ...], database: Path, examples: int | None
+    folder: Path,
+    name: str,
+    arguments: tuple[str, ...],
+    database: Path,
+    examples: int | None = None,
+    command: tuple[str, ...] = ("audit",),
 ) -> Job:
-    """Start an audit that outlives the caller, and remember it in `folder`."""
+    """Start a command that outlives the caller, and remember it in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{safe_name(name)}.log"
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            [*_command(), *arguments],
+            [*_command(*command), *arguments],
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             cwd=_root(),
         )
-    job = Job(safe_name(name), process.pid, arguments, str(database), str(log), examples)
+    job = Job(safe_name(name), process.pid, arguments, str(database), str(log), examples, command)
     (folder / f"{job.name}.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
     return job
 
 
 def jobs(folder: Path) -> list[Job]:
-    """Return the audits started from this folder, newest first."""
+    """Return what was started from this folder, newest first."""
     files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = []
     for path in files:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        found.append(Job(**{**facts, "arguments": tuple(facts["arguments"])}))
+        lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
+        found.append(Job(**{**facts, **lists}))
     return found
 
 
@@ -121,10 +130,16 @@ def is_running(job: Job) -> bool:
         os.kill(job.pid, 0)
     except (ProcessLookupError, PermissionError):
         return False
-    command = Path(f"/proc/{job.pid}/cmdline")
-    return not command.parent.parent.is_dir() or (
-        command.is_file() and b"saliency_core" in command.read_bytes()
-    )
+    process = Path(f"/proc/{job.pid}")
+    if not process.parent.is_dir():
+        return True
+    try:
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        command = (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+    # The command line of a process is empty for a moment while it starts, and for good once ended.
+    return b"saliency_core" in command or (not command and state != "Z")
 
 
 def stop(job: Job, patience: float = 10.0) -> None:
@@ -155,6 +170,17 @@ def progress(job: Job) -> tuple[str, int]:
     return "running" if is_running(job) else state, done
 
 
+def steps(job: Job) -> tuple[str, int, int | None] | None:
+    """Return stage, done and total of the last line of progress a command printed, if any."""
+    log = Path(job.log)
+    printed = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    found = STEP.findall(printed)
+    if not found:
+        return None
+    stage, done, total = found[-1]
+    return stage, int(done), int(total) if total.isdigit() else None
+
+
 def last_words(job: Job) -> str:
     """Return the last sentence a job printed."""
     log = Path(job.log)
@@ -170,8 +196,8 @@ def _sentence(printed: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _command() -> list[str]:
-    return [sys.executable, "-m", "saliency_core", "audit"]
+def _command(*names: str) -> list[str]:
+    return [sys.executable, "-m", "saliency_core", *names]
 
 
 def _root() -> Path:

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from saliency_core.errors import UserError
-from saliency_core.evidence import association, benjamini_hochberg, excess_errors
+from saliency_core.evidence import Z95, association, benjamini_hochberg, excess_errors
 from saliency_core.features import WORD, Features, features_of
 from saliency_core.store import Store
 
@@ -220,7 +220,7 @@ def _table(
             **{name: values[cells] for name, values in reliance.items()},
             "errors_n": counts.judged[cells],
             "errors_k": counts.wrong[cells],
-            "risk_ratio": errors["risk_ratio"][cells],
+            **{name: errors[name][cells] for name in ("risk_ratio", "risk_low", "risk_high")},
             "p_errors": np.full(len(kept), np.nan) if no_label else errors["p"][cells],
         }
     )
@@ -230,6 +230,8 @@ def _reliance(
     features: Features, n: np.ndarray, predicted: np.ndarray, present: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return mean score and share where the class is predicted, against words of like frequency.
+
+    `share_low` and `share_high` are the 95 % interval of the mean share.
 
     The control of a feature are the `CONTROL_WORDS` words nearest in frequency; p is one-sided, of
     the standardised difference of its mean share from the mean of theirs.
@@ -255,9 +257,12 @@ def _reliance(
     own_error = np.maximum(square - mean**2, 0) / np.maximum(held - 1, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         t = (mean - control_mean) / np.sqrt(own_error + control_error)
+    half = np.where(held >= 2, Z95 * np.sqrt(own_error), np.nan)
     return {
         "mean_score": total(features.score) / some,
         "mean_share": mean,
+        "share_low": mean - half,
+        "share_high": mean + half,
         "control_share": control_mean,
         "top3_rate": total(features.top3) / some,
         "p_reliance": np.where(held >= 2, stats.norm.sf(t), np.nan),

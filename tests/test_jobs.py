@@ -1,5 +1,6 @@
 """Audits as processes of their own: arguments stay arguments, sentences reach the page."""
 
+import subprocess
 import sys
 
 import pytest
@@ -45,8 +46,29 @@ def test_a_job_that_failed_is_stopped_and_says_why(tmp_path):
 
 def test_a_running_job_is_stopped(tmp_path, monkeypatch):
     sleeper = [sys.executable, "-c", "import time; 'saliency_core'; time.sleep(60)"]
-    monkeypatch.setattr(jobs, "_command", lambda: sleeper)
+    monkeypatch.setattr(jobs, "_command", lambda *_: sleeper)
     job = jobs.start(tmp_path, "sleeper", (), tmp_path / "a.sqlite", None)
     assert jobs.is_running(job)
     jobs.stop(job)
     assert not jobs.is_running(job)
+
+
+def test_another_command_tells_its_progress_in_lines(tmp_path):
+    code = (
+        "from saliency_core.cli.terminal import Bar, progress_bar\n"
+        "with progress_bar(quiet=False) as bar:\n"
+        "    Bar(bar)('deleting words', 3, 30)"
+    )
+    job = jobs.Job("mine", 0, (), "a.sqlite", str(tmp_path / "mine.log"), None, ("suspects",))
+    assert jobs.steps(job) is None
+    with open(job.log, "w") as log:
+        subprocess.run([sys.executable, "-c", code], stderr=log, check=True)
+    assert jobs.steps(job) == ("deleting words", 3, 30)
+
+
+def test_the_command_of_a_job_is_remembered(tmp_path):
+    job = jobs.start(tmp_path, "list", ("--db=no.sqlite",), "no.sqlite", command=("slices", "list"))
+    while jobs.is_running(job):
+        pass
+    assert jobs.jobs(tmp_path) == [job]
+    assert "There is no database at no.sqlite" in jobs.last_words(job)

@@ -166,6 +166,8 @@ def _nested(row: dict) -> dict:
         },
         "reliance": {
             **{name: row[name] for name in ("mean_share", "top3_rate", "mean_score")},
+            "low": row["share_low"],
+            "high": row["share_high"],
             "control_share": row["control_share"],
             "p": row["p_reliance"],
             "q": row["q_reliance"],
@@ -180,6 +182,8 @@ def _nested(row: dict) -> dict:
             "n": row["errors_n"],
             "k": row["errors_k"],
             "risk_ratio": row["risk_ratio"],
+            "low": row["risk_low"],
+            "high": row["risk_high"],
             "p": row["p_errors"],
             "q": row["q_errors"],
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ from saliency_core.paths import default_database
 errors_to = Console(stderr=True)
 WIDTH_OF_FILES = 140
 """Characters a line where the output is no terminal."""
+SECONDS_A_LINE = 1.0
+"""Between two lines of progress where the output is no terminal."""
 
 Database = Annotated[
     Path | None, typer.Option("--db", help="The SQLite file (default: cache/saliency.sqlite).")
@@ -111,15 +114,23 @@ def progress_bar(quiet: bool) -> Progress:
 
 
 class Bar:
-    """Feeds a rich progress bar from the audit's progress callback."""
+    """Feeds a rich progress bar from a progress callback; where none can be drawn, prints lines.
+
+    The lines are what `jobs.steps` reads from the log of a process that the dashboard started.
+    """
 
     def __init__(self, bar: Progress) -> None:
         """Feed `bar`."""
         self.bar = bar
         self.tasks: dict[str, int] = {}
+        self.in_lines = not bar.disable and not bar.console.is_terminal
+        self.said = 0.0
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """Show that `done` of `total` steps of a stage are finished."""
+        if self.in_lines and (done == total or time.monotonic() > self.said + SECONDS_A_LINE):
+            self.said = time.monotonic()
+            print(f"{stage}: {done} of {total or '?'}", file=sys.stderr, flush=True)
         if stage not in self.tasks:
             self.tasks[stage] = self.bar.add_task(stage, total=total, rate="", completed=done)
             return
