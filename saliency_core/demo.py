@@ -73,16 +73,16 @@ def build_demo(folder: Path, progress: Progress | None = None) -> Demo:
     _write(demo.train, training)
     _write(demo.dataset, audited_messages(AUDITED_MESSAGES))
     torch.manual_seed(0)
-    tokenizer = _train_tokenizer([message.text for message in training])
+    tokenizer = train_tokenizer([message.text for message in training])
     encoded = [
         torch.tensor(ids) for ids in tokenizer([message.text for message in training])["input_ids"]
     ]
     progress = progress or _silent
-    language_model = _train_language_model(tokenizer, encoded, progress)
+    language_model = train_language_model(tokenizer, encoded, progress)
     language_model.save_pretrained(demo.lm_head)
     tokenizer.save_pretrained(demo.lm_head)
     labels = torch.tensor([LABELS.index(message.label) for message in training])
-    classifier = _train_classifier(language_model, encoded, labels, progress)
+    classifier = train_classifier(language_model, encoded, labels, progress)
     classifier.save_pretrained(demo.model)
     tokenizer.save_pretrained(demo.model)
     stamp.write_text(json.dumps({"version": VERSION}))
@@ -99,7 +99,7 @@ def _write(path: Path, messages: list[Message]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     """Return a lower-casing WordPiece tokenizer whose vocabulary comes from the texts."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -121,7 +121,7 @@ def _train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def _train_language_model(
+def train_language_model(
     tokenizer: PreTrainedTokenizerFast, encoded: list[Tensor], progress: Progress
 ) -> BertForMaskedLM:
     """Return a BERT trained to fill in masked tokens."""
@@ -147,7 +147,7 @@ def _train_language_model(
     return model
 
 
-def _train_classifier(
+def train_classifier(
     language_model: BertForMaskedLM, encoded: list[Tensor], labels: Tensor, progress: Progress
 ) -> BertForSequenceClassification:
     """Return a classifier of the four classes that starts from the language model."""

@@ -13,8 +13,9 @@ def association(
 ) -> dict[str, np.ndarray]:
     """Return how far features and classes go together in the labels.
 
-    z is Gardner et al. 2021, equation 2: (k/n - p_c) / sqrt(p_c (1 - p_c) / n); p the exact upper
-    binomial tail P(X >= k | n, p_c); PMI = log2 p(f, c) / (p(f) p(c)); LMI = p(f, c) PMI.
+    z is Gardner et al. 2021, equation 1: (k/n - p_c) / sqrt(p_c (1 - p_c) / n); p the exact upper
+    binomial tail P(X >= k | n, p_c); PMI = log2 p(f, c) / (p(f) p(c)); LMI = p(f, c) PMI. NaN
+    where undefined: all for a feature in no example, PMI for one in none of the class.
 
     Args:
         n: (feature, 1) examples that have the feature.
@@ -22,17 +23,15 @@ def association(
         base_rate: (class,) p_c.
         examples: all examples.
     """
-    rate = np.divide(k, n, out=np.zeros(k.shape), where=n > 0)
-    spread = np.sqrt(base_rate * (1 - base_rate) / np.maximum(n, 1))
-    z = np.divide(rate - base_rate, spread, out=np.zeros(k.shape), where=spread > 0)
-    joint, expected = k / examples, n / examples * base_rate
-    ratio = np.divide(joint, expected, out=np.ones(k.shape), where=(expected > 0) & (k > 0))
-    pmi = np.where(k > 0, np.log2(ratio), -np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = (k / n - base_rate) / np.sqrt(base_rate * (1 - base_rate) / n)
+        pmi = np.log2((k / examples) / (n / examples * base_rate))
+    pmi = np.where(k > 0, pmi, np.nan)
     return {
-        "z": z,
-        "p": stats.binom.sf(k - 1, n, base_rate),
+        "z": np.where(np.isfinite(z), z, np.nan),
+        "p": np.where(n > 0, stats.binom.sf(k - 1, n, base_rate), np.nan),
         "pmi": pmi,
-        "lmi": np.where(k > 0, joint * np.log2(ratio), 0.0),
+        "lmi": np.where(k > 0, k / examples * pmi, 0.0),
     }
 
 

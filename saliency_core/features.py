@@ -13,13 +13,14 @@ import regex
 
 from saliency_core.store import Store
 from saliency_core.store.slices import quote
+from saliency_core.words import word_spans
 
 PAGE = 5000
 """Examples whose texts are held at once."""
 MAXIMUM_VALUES = 50
 """Values a metadata column may have: ids and free text are no features."""
 
-WORD, TEXT, METADATA = "word", "text", "metadata"
+WORD, TEXT, LENGTH, METADATA = "word", "text", "length", "metadata"
 
 WORD_TESTS = {
     "has a digit": regex.compile(r"\p{N}"),
@@ -53,7 +54,7 @@ class Features:
     """(pair,) 1 where one of them is among the three most salient words."""
     names: list[str]
     kinds: list[str]
-    """word, text or metadata."""
+    """word, text, length or metadata."""
     where: list[str]
     """A slice of the examples that have it; empty where no term of the language says it."""
 
@@ -100,6 +101,17 @@ def carriers(name: str, kind: str, words: Sequence[str]) -> list[int]:
     if spoken and name == ENDS.format(lower[spoken[-1]]):
         return spoken[-1:]
     return []
+
+
+def features_in(texts: Sequence[str]) -> set[tuple[str, str]]:
+    """Return kind and name of every feature that the text of an example, and its pair, has."""
+    words = [text[start:end].lower() for text in texts for start, end in word_spans(text)]
+    found = {(WORD, word) for word in words}
+    spoken = [word for word in words if _is_spoken(word)]
+    if spoken:
+        found |= {(TEXT, BEGINS.format(spoken[0])), (TEXT, ENDS.format(spoken[-1]))}
+    found |= {(TEXT, name) for name, test in WORD_TESTS.items() if any(map(test.search, words))}
+    return found | {(TEXT, name) for name, test in TEXT_TESTS.items() if any(map(test, texts))}
 
 
 def _is_spoken(word: str) -> bool:
@@ -194,9 +206,10 @@ def _text_features(store: Store, run: int, positions: np.ndarray) -> Iterator[_F
     rows: dict[str, list[int]] = {name: [] for name in TEXT_TESTS}
     for start in range(0, len(positions), PAGE):
         page = store.examples_at(positions[start : start + PAGE].tolist(), run=run)
-        for row, text in enumerate(page["text"], start=start):
+        texts = zip(page["text"], page["pair"], strict=True)
+        for row, sides in enumerate(texts, start=start):
             for name, test in TEXT_TESTS.items():
-                if test(text):
+                if any(test(side) for side in sides if isinstance(side, str)):
                     rows[name].append(row)
     for name, having in rows.items():
         yield TEXT, name, "", np.array(having, np.int64)
@@ -209,9 +222,9 @@ def _column_features(store: Store, run: int) -> Iterator[_Found]:
     for low, high in itertools.pairwise([None, *map(int, edges), None]):
         terms = [f"length>={low}"] * (low is not None) + [f"length<{high}"] * (high is not None)
         inside = (length >= (low or 0)) & (length < (np.inf if high is None else high))
-        yield TEXT, " ".join(terms) or "any length", " ".join(terms), np.flatnonzero(inside)
+        yield LENGTH, " ".join(terms) or "any length", " ".join(terms), np.flatnonzero(inside)
     truncated = store.column("truncated", run=run) == 1
-    yield TEXT, "truncated", "truncated", np.flatnonzero(truncated)
+    yield LENGTH, "truncated", "truncated", np.flatnonzero(truncated)
     for column in store.metadata_columns(run=run):
         texts, codes = store.metadata_codes(column, run=run)
         if not 1 < len(set(texts) - {""}) <= MAXIMUM_VALUES:

@@ -17,7 +17,7 @@ from scipy import stats
 
 from saliency_core.errors import UserError
 from saliency_core.evidence import Z95, association, benjamini_hochberg, excess_errors
-from saliency_core.features import WORD, Features, features_of
+from saliency_core.features import TEXT, WORD, Features, features_of
 from saliency_core.store import Store
 
 HARMFUL, RELIED, UNTESTED, DATA, NONE = (
@@ -69,12 +69,12 @@ class _Counts:
 
 @dataclass(frozen=True)
 class TrainingCounts:
-    """Words and classes in training data."""
+    """Features of texts and classes in training data."""
 
-    words: dict[str, int]
-    """Lower-cased word -> row of `counts`."""
+    rows: dict[tuple[str, str], int]
+    """Kind and name of a feature -> row of `counts`; kinds word and text."""
     counts: np.ndarray
-    """(word, class) examples of the class that hold the word."""
+    """(feature, class) examples of the class that have the feature."""
     base: np.ndarray
     """(class,) examples."""
 
@@ -116,8 +116,9 @@ def suspects(
         run: the run; None for the newest.
         layer: the layer of the saliency; None for the recommended one.
         thresholds: what the verdict asks for.
-        training: words in the training data; the association of words is then taken there, and
-            `shift` is p(class | word) there minus that in the audited data.
+        training: features of the training texts; the association of words and other features of
+            texts is then taken there, and `shift` is p(class | feature) there minus that in the
+            audited data.
         null_repeats: how often to repeat the tests with labels and answers shuffled among examples
             of like length.
         seed: of the shuffling.
@@ -361,10 +362,11 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_training(table: pd.DataFrame, training: TrainingCounts, names: list[str]) -> pd.DataFrame:
-    """Take the association of words on the training data."""
-    is_word = (table["kind"] == WORD).to_numpy()
+    """Take the association of what texts hold on the training data."""
+    counted = table["kind"].isin([WORD, TEXT]).to_numpy()
     label = table["class"].map({name: place for place, name in enumerate(names)}).to_numpy()
-    row = np.array([training.words.get(name, -1) for name in table["feature"]])
+    keys = zip(table["kind"], table["feature"], strict=True)
+    row = np.array([training.rows.get(key, -1) for key in keys], np.int64)
     counts = np.vstack([training.counts, np.zeros((1, len(names)), np.int64)])
     n, k = counts.sum(1)[row], counts[row, label]
     total = max(int(training.base.sum()), 1)
@@ -372,13 +374,10 @@ def _with_training(table: pd.DataFrame, training: TrainingCounts, names: list[st
     tied = association(n, k, rate, total)
     with np.errstate(invalid="ignore", divide="ignore"):
         shift = k / n - table["k"].to_numpy() / table["n"].to_numpy()
-    columns = {"n": n, "k": k, "base_rate": rate, **{x: tied[x] for x in ("z", "pmi", "lmi")}}
-    for name, values in columns.items():
-        table[name] = np.where(is_word, values, table[name])
-    table["p_association"] = np.where(
-        is_word, np.where(n > 0, tied["p"], np.nan), table["p_association"]
-    )
-    return table.assign(shift=np.where(is_word, shift, np.nan))
+    found = {"n": n, "k": k, "base_rate": rate, "p_association": tied.pop("p"), **tied}
+    for name, values in found.items():
+        table[name] = np.where(counted, values, table[name])
+    return table.assign(shift=np.where(counted, shift, np.nan))
 
 
 def _null(

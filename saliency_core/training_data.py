@@ -1,4 +1,4 @@
-"""What training data say of words, and copies of them that no longer give a class away."""
+"""What training data say of features, and copies of them that no longer give a class away."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from saliency_core.data import Dataset
 from saliency_core.editing import without_spans
 from saliency_core.errors import UserError
+from saliency_core.features import features_in
 from saliency_core.labels import map_labels
 from saliency_core.records import Example
 from saliency_core.suspects import TrainingCounts
@@ -24,10 +25,10 @@ WAYS = ("mask", "drop", "weight")
 ENDINGS = (".jsonl", ".csv")
 
 
-def count_words(
+def count_features(
     dataset: Dataset, label_names: Sequence[str], label_map: dict[str, str] | None = None
 ) -> TrainingCounts:
-    """Return in how many examples of each class every word is.
+    """Return in how many examples of each class every feature of a text is.
 
     Args:
         dataset: of `data.load_examples`.
@@ -42,31 +43,36 @@ def count_words(
             f"{dataset.info.source} has no column of labels; name one with --train-label-column."
         )
     base: Counter[str] = Counter()
-    by_word: dict[str, Counter[str]] = {}
+    by_feature: dict[tuple[str, str], Counter[str]] = {}
     for example in dataset:
         if example.label is None:
             continue
         base[example.label] += 1
-        for word in words_in(example):
-            by_word.setdefault(word, Counter())[example.label] += 1
+        for feature in features_in(_sides(example)):
+            by_feature.setdefault(feature, Counter())[example.label] += 1
     index = map_labels(list(base), list(label_names), label_map, dataset.info.label_names)
-    counts = np.zeros((len(by_word), len(label_names)), np.int64)
-    for row, found in enumerate(by_word.values()):
+
+    def by_class(found: Counter[str]) -> np.ndarray:
+        counts = np.zeros(len(label_names), np.int64)
         for label, count in found.items():
-            counts[row, index[label]] += count
-    total = np.zeros(len(label_names), np.int64)
-    for label, count in base.items():
-        total[index[label]] += count
-    return TrainingCounts({word: row for row, word in enumerate(by_word)}, counts, total)
+            counts[index[label]] += count
+        return counts
+
+    counts = np.array([by_class(found) for found in by_feature.values()], np.int64)
+    return TrainingCounts(
+        {feature: row for row, feature in enumerate(by_feature)},
+        counts.reshape(-1, len(label_names)),
+        by_class(base),
+    )
 
 
 def words_in(example: Example) -> set[str]:
     """Return the distinct lower-cased words of a text and its pair."""
-    return {
-        text[start:end].lower()
-        for text in (example.text, example.pair or "")
-        for start, end in word_spans(text)
-    }
+    return {text[start:end].lower() for text in _sides(example) for start, end in word_spans(text)}
+
+
+def _sides(example: Example) -> tuple[str, ...]:
+    return (example.text,) if example.pair is None else (example.text, example.pair)
 
 
 @dataclass(frozen=True)

@@ -198,10 +198,10 @@ def _training(
     label_map: str | None,
     label_names: list[str],
 ) -> Any:
-    from saliency_core.training_data import count_words
+    from saliency_core.training_data import count_features
 
     dataset = _training_data(source, text_column, label_column)
-    return count_words(dataset, label_names, parse_label_map(label_map))
+    return count_features(dataset, label_names, parse_label_map(label_map))
 
 
 def _training_data(source: str, text_column: str | None, label_column: str | None) -> Any:
