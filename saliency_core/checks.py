@@ -13,7 +13,6 @@ import numpy as np
 from saliency_core.editing import Editor, answers
 from saliency_core.errors import UserError
 from saliency_core.evidence import wilson
-from saliency_core.features import WORD, carriers
 from saliency_core.store import Store
 from saliency_core.store.slices import quote
 from saliency_core.training_data import rows_of
@@ -66,9 +65,7 @@ def write_checks(
         for id, texts, found in zip(
             frame["id"], editor.texts(chosen), editor.words(chosen), strict=True
         ):
-            edited = editor.edited(
-                texts, found, carriers(word, WORD, [one["word"] for one in found])
-            )
+            edited = editor.without_word(texts, found, word)
             pair = {} if texts[1] is None else {"pair": texts[1], "edited_pair": edited[1]}
             rows.append(
                 {"check": KIND, "word": word, "id": id, "text": texts[0], "edited": edited[0]}

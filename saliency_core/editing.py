@@ -147,6 +147,14 @@ class Editor:
         first = without_spans(texts[0], spans[0], replacement)
         return first, None if texts[1] is None else without_spans(texts[1], spans[1], replacement)
 
+    @classmethod
+    def without_word(
+        cls, texts: Texts, words: list[dict], word: str, replacement: str = ""
+    ) -> Texts:
+        """Return the texts without a lower-cased word, or with something instead of it."""
+        places = [place for place, one in enumerate(words) if one["word"].lower() == word]
+        return cls.edited(texts, words, places, replacement)
+
 
 def mask_of(classifier: Classifier) -> str:
     """Return the text that hides a word: the mask token, else the unknown token, else nothing."""

@@ -140,11 +140,11 @@ class _Tester:
         texts, words = self.editor.texts(positions), self.editor.words(positions)
         deleted, masked, control = [], [], []
         for text, found in zip(texts, words, strict=True):
-            spelled = [word["word"] for word in found]
-            places = carriers(name, kind, spelled)
+            sides = [side for side in text if side is not None]
+            places = carriers(name, kind, sides, found)
             deleted.append(self.editor.edited(text, found, places))
             masked.append(self.editor.edited(text, found, places, self.mask))
-            other = carriers(self._control(spelled, places), WORD, spelled)
+            other = carriers(self._control(found, places), WORD, sides, found)
             control.append(self.editor.edited(text, found, other))
         probabilities = answers(self.classifier, [*texts, *deleted, *masked, *control])
         before, *after = np.split(probabilities, 4)
@@ -167,12 +167,12 @@ class _Tester:
             p,
         ]
 
-    def _control(self, spelled: list[str], places: Sequence[int]) -> str:
+    def _control(self, words: list[dict], places: Sequence[int]) -> str:
         """Return the word of a text nearest in frequency to those under test; "" if none is left.
 
         A text with no other word has no control: nothing is deleted from it.
         """
-        lower = [word.lower() for word in spelled]
+        lower = [word["word"].lower() for word in words]
         tested = {lower[place] for place in places}
         others = sorted(
             word

@@ -48,22 +48,20 @@ def excess_errors(
 
     Returns:
         risk_ratio, risk_low and risk_high (its 95 % interval on the logarithm, Katz et al. 1978),
-        and p of Fisher's exact test (one-sided, greater).
+        and p of Fisher's exact test (one-sided, greater); NaN where no prediction bears it.
     """
     other_n, other_wrong = all_n - n, all_wrong - wrong
     # Half a count keeps the ratio finite where the others have no error (Haldane-Anscombe).
-    risk = (wrong + 0.5) / (n + 1)
-    other = (other_wrong + 0.5) / (other_n + 1)
+    ratio = ((wrong + 0.5) / (n + 1)) / ((other_wrong + 0.5) / (other_n + 1))
     spread = 1 / (wrong + 0.5) - 1 / (n + 1) + 1 / (other_wrong + 0.5) - 1 / (other_n + 1)
     factor = np.exp(Z95 * np.sqrt(spread))
-    p = stats.hypergeom.sf(wrong - 1, all_n, all_wrong, n)
-    ratio = risk / other
-    return {
+    found = {
         "risk_ratio": ratio,
         "risk_low": ratio / factor,
         "risk_high": ratio * factor,
-        "p": np.where(n > 0, p, 1.0),
+        "p": stats.hypergeom.sf(wrong - 1, all_n, all_wrong, n),
     }
+    return {name: np.where(n > 0, values, np.nan) for name, values in found.items()}
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:

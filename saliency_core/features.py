@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import regex
@@ -27,12 +25,12 @@ WORD_TESTS = {
     "has letters of another script than Latin": regex.compile(r"(?!\p{Latin})\p{L}"),
 }
 """Features of a text that some of its words carry."""
-TEXT_TESTS: dict[str, Callable[[str], Any]] = {
-    "has a URL": re.compile(r"https?://|www\.").search,
-    "has a word in upper case": re.compile(r"\b[A-Z]{2,}\b").search,
-    "has a run of punctuation": re.compile(r"[!?.]{2,}").search,
+TEXT_TESTS = {
+    "has a URL": regex.compile(r"(?:https?://|www\.)\S+"),
+    "has a word in upper case": regex.compile(r"\b\p{Lu}{2,}\b"),
+    "has a run of punctuation": regex.compile(r"[!?.]{2,}"),
 }
-"""Features that no single word carries: they have association and errors, but no saliency."""
+"""Features of a text that its words carry together: those a match touches."""
 BEGINS, ENDS = "begins with “{}”", "ends with “{}”"
 
 
@@ -49,7 +47,7 @@ class Features:
     score: np.ndarray
     """(pair,) signed saliency in logits; NaN where no word carries the feature."""
     share: np.ndarray
-    """(pair,) share of the words that carry it, their mean for `WORD_TESTS`."""
+    """(pair,) share of the words that carry it, an occurrence where many words may (the tests)."""
     top3: np.ndarray
     """(pair,) 1 where one of them is among the three most salient words."""
     names: list[str]
@@ -68,8 +66,8 @@ def features_of(store: Store, layer: int, run: int) -> Features:
     positions = store.column("position", run=run)
     parts = [
         *_carried(store, layer, run, positions),
-        *_uncarried(_text_features(store, run, positions)),
-        *_uncarried(_column_features(store, run)),
+        *_matched(store, layer, run, positions),
+        *_uncarried(store, run),
     ]
     names = [name for part in parts for name in part.names]
     shifts = np.cumsum([0, *(len(part.names) for part in parts)])
@@ -88,19 +86,53 @@ def features_of(store: Store, layer: int, run: int) -> Features:
     )
 
 
-def carriers(name: str, kind: str, words: Sequence[str]) -> list[int]:
-    """Return which words of a text, in its order, carry a feature; none for the others' kinds."""
-    lower = [word.lower() for word in words]
+def carriers(name: str, kind: str, texts: Sequence[str], words: Sequence[dict]) -> list[int]:
+    """Return which words of an example carry a feature; none for lengths and metadata.
+
+    Args:
+        name: of the feature.
+        kind: of the feature.
+        texts: the text, and the pair if there is one.
+        words: of `Store.top_words`, in the order of the text.
+    """
+    lower = [word["word"].lower() for word in words]
     if kind == WORD:
         return [place for place, word in enumerate(lower) if word == name]
     if name in WORD_TESTS:
         return [place for place, word in enumerate(lower) if WORD_TESTS[name].search(word)]
+    if name in TEXT_TESTS:
+        return _touched(_matches(name, texts), words)
     spoken = [place for place, word in enumerate(lower) if _is_spoken(word)]
     if spoken and name == BEGINS.format(lower[spoken[0]]):
         return spoken[:1]
     if spoken and name == ENDS.format(lower[spoken[-1]]):
         return spoken[-1:]
     return []
+
+
+_Match = tuple[int, int, int]
+"""Side, start and end of a match in a text."""
+
+
+def _matches(name: str, texts: Sequence[str]) -> list[_Match]:
+    """Return where a text and its pair pass one of `TEXT_TESTS`."""
+    return [
+        (side, *found.span())
+        for side, text in enumerate(texts)
+        for found in TEXT_TESTS[name].finditer(text)
+    ]
+
+
+def _touched(matches: Sequence[_Match], words: Sequence[dict]) -> list[int]:
+    """Return the words that a match touches."""
+    return [
+        place
+        for place, word in enumerate(words)
+        if any(
+            side == word["side"] and word["start"] < end and start < word["end"]
+            for side, start, end in matches
+        )
+    ]
 
 
 def features_in(texts: Sequence[str]) -> set[tuple[str, str]]:
@@ -111,7 +143,7 @@ def features_in(texts: Sequence[str]) -> set[tuple[str, str]]:
     if spoken:
         found |= {(TEXT, BEGINS.format(spoken[0])), (TEXT, ENDS.format(spoken[-1]))}
     found |= {(TEXT, name) for name, test in WORD_TESTS.items() if any(map(test.search, words))}
-    return found | {(TEXT, name) for name, test in TEXT_TESTS.items() if any(map(test, texts))}
+    return found | {(TEXT, name) for name in TEXT_TESTS if _matches(name, texts)}
 
 
 def _is_spoken(word: str) -> bool:
@@ -192,31 +224,61 @@ def _summed(
     )
 
 
+def _matched(store: Store, layer: int, run: int, positions: np.ndarray) -> Iterator[_Part]:
+    """Yield the features of `TEXT_TESTS`."""
+    found: dict[str, list[tuple[int, float, float, bool]]] = {name: [] for name in TEXT_TESTS}
+    for start in range(0, len(positions), PAGE):
+        page = positions[start : start + PAGE].tolist()
+        texts = _texts(store, page, run)
+        matches = {
+            (row, name): _matches(name, sides) for row, sides in enumerate(texts) for name in found
+        }
+        matches = {key: places for key, places in matches.items() if places}
+        rows = sorted({row for row, _ in matches})
+        words = store.top_words([page[row] for row in rows], layer, run)
+        words_of = dict(zip(rows, words, strict=True))
+        for (row, name), places in matches.items():
+            touched = _touched(places, words_of[row])
+            # Text behind what the model has seen has no words: the feature is not there.
+            if touched:
+                found[name].append((start + row, *_together(touched, words_of[row], len(places))))
+    for name, rows in found.items():
+        example, score, share, top3 = np.array(rows, float).reshape(-1, 4).T
+        code = np.zeros(len(rows), np.int64)
+        yield _Part(TEXT, [name], [""], example.astype(np.int64), code, score, share, top3)
+
+
+def _texts(store: Store, positions: Sequence[int], run: int) -> list[list[str]]:
+    """Return the text of each example, and its pair where it has one."""
+    page = store.examples_at(positions, run=run)
+    sides = zip(page["text"], page["pair"], strict=True)
+    return [[side for side in pair if isinstance(side, str)] for pair in sides]
+
+
+def _together(
+    places: Sequence[int], words: Sequence[dict], matches: int
+) -> tuple[float, float, bool]:
+    """Return score and share a match of some words, and whether one is among the top three."""
+    score = sum(words[place]["score"] for place in places)
+    share = sum(words[place]["share"] for place in places)
+    highest = sorted(range(len(words)), key=lambda place: -words[place]["share"])[:3]
+    is_top = any(place in highest and words[place]["share"] > 0 for place in places)
+    return score / matches, share / matches, is_top
+
+
 _Found = tuple[str, str, str, np.ndarray]
 """Kind, name, slice and the rows that have it."""
 
 
-def _uncarried(found: Iterator[_Found]) -> Iterator[_Part]:
-    for kind, name, where, rows in found:
+def _uncarried(store: Store, run: int) -> Iterator[_Part]:
+    """Yield the features that no word carries: they have association and errors, no saliency."""
+    for kind, name, where, rows in (*_lengths(store, run), *_metadata(store, run)):
         none = np.full(len(rows), np.nan)
         yield _Part(kind, [name], [where], rows, np.zeros(len(rows), np.int64), none, none, none)
 
 
-def _text_features(store: Store, run: int, positions: np.ndarray) -> Iterator[_Found]:
-    rows: dict[str, list[int]] = {name: [] for name in TEXT_TESTS}
-    for start in range(0, len(positions), PAGE):
-        page = store.examples_at(positions[start : start + PAGE].tolist(), run=run)
-        texts = zip(page["text"], page["pair"], strict=True)
-        for row, sides in enumerate(texts, start=start):
-            for name, test in TEXT_TESTS.items():
-                if any(test(side) for side in sides if isinstance(side, str)):
-                    rows[name].append(row)
-    for name, having in rows.items():
-        yield TEXT, name, "", np.array(having, np.int64)
-
-
-def _column_features(store: Store, run: int) -> Iterator[_Found]:
-    """Yield length bands, truncation and metadata values."""
+def _lengths(store: Store, run: int) -> Iterator[_Found]:
+    """Yield length bands and truncation."""
     length = store.column("length", run=run)
     edges = np.unique(np.quantile(length, [0.25, 0.5, 0.75]).astype(int)) if len(length) else []
     for low, high in itertools.pairwise([None, *map(int, edges), None]):
@@ -225,6 +287,10 @@ def _column_features(store: Store, run: int) -> Iterator[_Found]:
         yield LENGTH, " ".join(terms) or "any length", " ".join(terms), np.flatnonzero(inside)
     truncated = store.column("truncated", run=run) == 1
     yield LENGTH, "truncated", "truncated", np.flatnonzero(truncated)
+
+
+def _metadata(store: Store, run: int) -> Iterator[_Found]:
+    """Yield the values of metadata columns."""
     for column in store.metadata_columns(run=run):
         texts, codes = store.metadata_codes(column, run=run)
         if not 1 < len(set(texts) - {""}) <= MAXIMUM_VALUES:

@@ -125,7 +125,8 @@ def suspects(
 
     Returns:
         The table, strongest first, without the causal evidence (`effects.with_effects` adds it),
-        and the control: repeats, tests, mean_flagged, expected.
+        and the control: repeats; tests; mean_flagged, those that pass alpha; expected, alpha x
+        tests; mean_discovered, those that also pass Benjamini-Hochberg and could make a verdict.
 
     Raises:
         UserError: the run knows no classes.
@@ -190,19 +191,10 @@ def _table(
 ) -> pd.DataFrame:
     """Return the evidence of every pair with enough support."""
     present = np.bincount(features.feature, minlength=len(features.names))
-    kept, klass = np.nonzero(
-        (present[:, None] >= thresholds.minimum) & ((counts.gold > 0) | (counts.predicted > 0))
-    )
-    labelled = int((gold >= 0).sum())
-    base = np.bincount(gold[gold >= 0], minlength=len(names)) / max(labelled, 1)
-    tied = association(counts.n, counts.gold, base, max(labelled, 1))
-    known = (gold >= 0) & (predicted >= 0)
-    wrong_of = np.bincount(predicted[known & (gold != predicted)], minlength=len(names))
-    all_of = np.bincount(predicted[known], minlength=len(names))
-    errors = excess_errors(counts.wrong, counts.judged, wrong_of, all_of)
+    supported = _supported(present, counts, thresholds)
+    kept, klass = np.nonzero(supported)
+    found = _tests(counts, gold, predicted)
     reliance = _reliance(features, counts.predicted, predicted, present)
-    cells = (kept, klass)
-    no_label = labelled == 0
     return pd.DataFrame(
         {
             "feature": [features.names[row] for row in kept],
@@ -211,20 +203,39 @@ def _table(
             "where": [features.where[row] for row in kept],
             "examples": present[kept],
             "n": counts.n[kept, 0],
-            "k": counts.gold[cells],
-            "base_rate": base[klass],
-            "z": tied["z"][cells],
-            "pmi": tied["pmi"][cells],
-            "lmi": tied["lmi"][cells],
-            "p_association": np.full(len(kept), np.nan) if no_label else tied["p"][cells],
-            "predictions": counts.predicted[cells],
-            **{name: values[cells] for name, values in reliance.items()},
-            "errors_n": counts.judged[cells],
-            "errors_k": counts.wrong[cells],
-            **{name: errors[name][cells] for name in ("risk_ratio", "risk_low", "risk_high")},
-            "p_errors": np.full(len(kept), np.nan) if no_label else errors["p"][cells],
+            "k": counts.gold[supported],
+            **{name: values[supported] for name, values in found.items()},
+            "predictions": counts.predicted[supported],
+            **{name: values[supported] for name, values in reliance.items()},
+            "errors_n": counts.judged[supported],
+            "errors_k": counts.wrong[supported],
         }
     )
+
+
+def _supported(present: np.ndarray, counts: _Counts, thresholds: Thresholds) -> np.ndarray:
+    """Return (feature, class) bool: pairs that occur and whose feature is in enough examples."""
+    occurs = (counts.gold > 0) | (counts.predicted > 0)
+    return (present[:, None] >= thresholds.minimum) & occurs
+
+
+def _tests(counts: _Counts, gold: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """Return (feature, class) association and excess errors; their p is NaN without gold labels."""
+    classes = counts.gold.shape[1]
+    labelled = int((gold >= 0).sum())
+    base = np.bincount(gold[gold >= 0], minlength=classes) / max(labelled, 1)
+    known = (gold >= 0) & (predicted >= 0)
+    wrong_of = np.bincount(predicted[known & (gold != predicted)], minlength=classes)
+    all_of = np.bincount(predicted[known], minlength=classes)
+    tied = association(counts.n, counts.gold, base, max(labelled, 1))
+    errors = excess_errors(counts.wrong, counts.judged, wrong_of, all_of)
+    return {
+        "base_rate": np.broadcast_to(base, counts.gold.shape),
+        "p_association": tied.pop("p"),
+        "p_errors": errors.pop("p"),
+        **tied,
+        **errors,
+    }
 
 
 def _reliance(
@@ -235,7 +246,7 @@ def _reliance(
     `share_low` and `share_high` are the 95 % interval of the mean share.
 
     The control of a feature are the `CONTROL_WORDS` words nearest in frequency; p is one-sided, of
-    the standardised difference of its mean share from the mean of theirs.
+    Welch's t test of its mean share against the mean of theirs.
     """
     size, classes = n.shape
     chosen = (predicted[features.example] >= 0) & ~np.isnan(features.share)
@@ -248,6 +259,7 @@ def _reliance(
     some = np.where(held > 0, held, np.nan)
     mean, square = total(features.share) / some, total(features.share**2) / some
     control_mean, control_error = np.full(n.shape, np.nan), np.full(n.shape, np.nan)
+    control_words = np.full(n.shape, np.nan)
     is_word = np.array([kind == WORD for kind in features.kinds], bool)
     for label in range(classes):
         words = np.flatnonzero(is_word & (held[:, label] > 0))
@@ -255,9 +267,13 @@ def _reliance(
         wanted = np.flatnonzero(held[:, label] > 0)
         found = _control(mean[words, label], present[words], present[wanted])
         control_mean[wanted, label], control_error[wanted, label] = found
+        control_words[wanted, label] = min(CONTROL_WORDS, len(words))
     own_error = np.maximum(square - mean**2, 0) / np.maximum(held - 1, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        t = (mean - control_mean) / np.sqrt(own_error + control_error)
+        error = own_error + control_error
+        t = (mean - control_mean) / np.sqrt(error)
+        # Welch-Satterthwaite: a word that is in few examples knows its own spread badly.
+        freedom = error**2 / (own_error**2 / (held - 1) + control_error**2 / (control_words - 1))
     half = np.where(held >= 2, Z95 * np.sqrt(own_error), np.nan)
     return {
         "mean_score": total(features.score) / some,
@@ -266,7 +282,7 @@ def _reliance(
         "share_high": mean + half,
         "control_share": control_mean,
         "top3_rate": total(features.top3) / some,
-        "p_reliance": np.where(held >= 2, stats.norm.sf(t), np.nan),
+        "p_reliance": np.where(held >= 2, stats.t.sf(t, freedom), np.nan),
     }
 
 
@@ -391,7 +407,7 @@ def _null(
     repeats: int,
     seed: int,
 ) -> dict[str, float]:
-    """Return how many tests pass alpha when labels and answers are shuffled.
+    """Return how many tests pass when labels and answers are shuffled.
 
     Both are shuffled together among examples of like length, so that accuracy and class sizes stay
     and only their tie to the texts is cut. The tests are association and excess errors, the two
@@ -401,7 +417,8 @@ def _null(
     edges = np.unique(np.quantile(length, np.linspace(0, 1, NULL_LENGTH_BANDS + 1)[1:-1]))
     band = np.searchsorted(edges, length, side="right")
     draw = np.random.default_rng(seed)
-    flagged, tests = [], 0
+    present = np.bincount(features.feature, minlength=len(features.names))
+    flagged, discovered, tests = [], [], 0
     for _ in range(repeats):
         order = np.lexsort((draw.random(len(band)), band))
         where = np.argsort(band, kind="stable")
@@ -409,14 +426,17 @@ def _null(
         shuffled[where] = order
         new_gold, new_predicted = gold[shuffled], predicted[shuffled]
         counts = _count(features, classes, new_gold, new_predicted)
-        names = [str(label) for label in range(classes)]
-        table = _table(features, counts, names, new_gold, new_predicted, thresholds)
-        passed = (table[["p_association", "p_errors"]] <= thresholds.alpha).to_numpy()
-        flagged.append(int(passed.sum()))
-        tests = int(table[["p_association", "p_errors"]].notna().to_numpy().sum())
+        supported = _supported(present, counts, thresholds)
+        found = _tests(counts, new_gold, new_predicted)
+        p = [found[name][supported] for name in ("p_association", "p_errors")]
+        flagged.append(sum(int((one <= thresholds.alpha).sum()) for one in p))
+        q = map(benjamini_hochberg, p)
+        discovered.append(sum(int((one <= thresholds.alpha).sum()) for one in q))
+        tests = sum(int((~np.isnan(one)).sum()) for one in p)
     return {
         "repeats": repeats,
         "tests": tests,
         "mean_flagged": float(np.mean(flagged)) if flagged else float("nan"),
         "expected": thresholds.alpha * tests,
+        "mean_discovered": float(np.mean(discovered)) if discovered else float("nan"),
     }

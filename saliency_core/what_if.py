@@ -11,7 +11,6 @@ import pandas as pd
 from saliency_core.editing import Editor, Texts, answers
 from saliency_core.errors import UserError
 from saliency_core.evidence import wilson
-from saliency_core.features import WORD, carriers
 from saliency_core.records import AuditedExample, Example
 from saliency_core.store import Store
 from saliency_core.store.slices import quote
@@ -151,9 +150,7 @@ def replace_in_slice(
     chosen = [int(position) for position in positions]
     texts, words = editor.texts(chosen), editor.words(chosen)
     edited = [
-        editor.edited(
-            text, found, carriers(word, WORD, [one["word"] for one in found]), replacement
-        )
+        editor.without_word(text, found, word, replacement)
         for text, found in zip(texts, words, strict=True)
     ]
     before, after = np.split(answers(classifier, [*texts, *edited]), 2)

@@ -118,7 +118,8 @@ def _print_suspects(
     named = table["feature"].isin([word.lower() for word in words])
     shown = table[named | (table.index < limit)]
     if as_json:
-        null = {name: control[name] for name in ("repeats", "mean_flagged", "expected")}
+        parts = ("repeats", "mean_flagged", "expected", "mean_discovered")
+        null = {name: control[name] for name in parts}
         print_json(
             {
                 "tests": control["tests"],
@@ -138,7 +139,8 @@ def _print_suspects(
     if control["repeats"]:
         print(
             f"Control: with labels and answers shuffled, {control['mean_flagged']:.0f} of "
-            f"{control['tests']} tests pass; at most {control['expected']:.0f} should."
+            f"{control['tests']} tests pass alpha, at most {control['expected']:.0f} should; "
+            f"{control['mean_discovered']:.2g} pass Benjamini-Hochberg, as a verdict asks."
         )
     print("A word that carries the class's meaning is also relied on: the judgement is yours.")
 
