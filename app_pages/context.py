@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from saliency_core.errors import UserError
+from saliency_core.export import frame_as_csv
 from saliency_core.paths import default_database
 from saliency_core.store import open_store
 
@@ -125,6 +126,13 @@ def counted(store, run: int, where: str) -> int:
     except UserError as error:
         st.error(escape(error))
         st.stop()
+
+
+def download(frame, name: str, label: str = "Table as CSV") -> None:
+    """Let the user keep a table that is on screen; it is made when asked for."""
+    st.download_button(
+        label, lambda: frame_as_csv(frame), f"{name}.csv", "text/csv", key=name, on_click="ignore"
+    )
 
 
 def quote(term: str, value: str) -> str:

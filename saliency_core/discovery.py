@@ -287,14 +287,19 @@ def compare_slices(
     run = facts["run"]
     layer = facts["recommended"] if layer is None else layer
     layer = facts["layers"] if layer is None else layer
-    a, b = (_side(store, where, run, layer) for where in (where_a, where_b))
+    a, b = (slice_metrics(store, where, run, layer) for where in (where_a, where_b))
     tables = [[side["errors"], side["judged"] - side["errors"]] for side in (a, b)]
     p = float(stats.fisher_exact(tables).pvalue) if a["judged"] and b["judged"] else None
     words = contrast(store, layer, where_a, where_b, run=run)
     return {"a": a, "b": b, "p": p, "layer": layer, "words": words}
 
 
-def _side(store: Store, where: str, run: int, layer: int) -> dict[str, Any]:
+def slice_metrics(store: Store, where: str, run: int, layer: int) -> dict[str, Any]:
+    """Return one side of `compare_slices`.
+
+    Raises:
+        UserError: the slice can't be read.
+    """
     gold, predicted = (store.column(name, where, run=run) for name in ("gold", "predicted"))
     judged = (gold >= 0) & (predicted >= 0)
     errors = int((judged & (gold != predicted)).sum())

@@ -36,7 +36,7 @@ def classifier_of(store: Store, run: int | None = None, model: str | None = None
     name = model or facts["model"]["name"]
     if not Path(name).is_dir() and name.startswith(("/", ".", "~")):
         raise UserError(
-            f"The model of run {facts['run']} is no longer at {name}; say where it is with --model."
+            f"The model of run {facts['run']} is no longer at {name}; say where it is (--model)."
         )
     classifier = load_classifier(
         name,
@@ -46,7 +46,7 @@ def classifier_of(store: Store, run: int | None = None, model: str | None = None
     if classifier.info.model_digest != facts["model"]["model_digest"]:
         raise UserError(
             f"The weights at {name} are not those that run {facts['run']} audited. Name the right "
-            "folder with --model, or audit this model first."
+            "folder (--model), or audit this model first."
         )
     return classifier
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from saliency_core.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from saliency_core.store import Store
 
 FORMATS = ("jsonl", "csv", "parquet", "datasets")
@@ -303,6 +305,16 @@ def guard(value: Any) -> Any:
 def unguard(value: str) -> str:
     """Return the text of a guarded cell."""
     return value[1:] if value.startswith("'") and FORMULA.match(value) else value
+
+
+def frame_as_csv(frame: pd.DataFrame) -> bytes:
+    """Return a table as CSV, its texts guarded; lists and dictionaries become JSON."""
+
+    def cell(value: Any) -> Any:
+        return json.dumps(value) if isinstance(value, list | dict) else guard(value)
+
+    plain = frame.apply(lambda column: column if column.dtype.kind in "iufb" else column.map(cell))
+    return plain.rename(columns=guard).to_csv(index=False).encode()
 
 
 def _write_csv(target: Path, rows: Iterable[Record], shape: _Shape) -> None:

@@ -187,6 +187,13 @@ def last_words(job: Job) -> str:
     return _sentence(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ""
 
 
+def failure(job: Job) -> str | None:
+    """Return why a command that has ended failed, None where it did not."""
+    log = Path(job.log)
+    printed = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return last_words(job) if "Error: " in printed else None
+
+
 def _sentence(printed: str) -> str:
     """Return the error that was printed, unwrapped to one line; else the last line."""
     lines = [line.strip() for line in printed.replace("\r", "\n").splitlines() if line.strip()]

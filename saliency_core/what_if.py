@@ -105,6 +105,57 @@ def _aligned(before: tuple[str, ...], after: tuple[str, ...]) -> list[list[int |
     return pairs
 
 
+def aligned_words(found: dict[str, Any], layer: int) -> pd.DataFrame:
+    """Return a row a pair of aligned words of `edit_text`: how their scores differ at a layer.
+
+    Columns: before, after (words, None where there is no partner), score_before, score_after
+    (logits), difference (a missing word counts 0).
+    """
+    words = [found[side]["layers"][str(layer)] for side in ("before", "after")]
+    rows = []
+    for pair in found["aligned"]:
+        before, after = (
+            None if place is None else side[place] for side, place in zip(words, pair, strict=True)
+        )
+        rows.append(
+            {
+                "before": before and before["word"],
+                "after": after and after["word"],
+                "score_before": before["score"] if before else np.nan,
+                "score_after": after["score"] if after else np.nan,
+            }
+        )
+    columns = ["before", "after", "score_before", "score_after"]
+    frame = pd.DataFrame(rows, columns=columns).astype(
+        {"score_before": float, "score_after": float}
+    )
+    return frame.assign(difference=frame["score_after"].fillna(0) - frame["score_before"].fillna(0))
+
+
+def confusion_of(frame: pd.DataFrame, side: str) -> pd.DataFrame:
+    """Return gold, predicted and count of the rows of `replace_in_slice`, before or after."""
+    counts = frame.dropna(subset=["gold"]).groupby(["gold", side]).size()
+    return counts.rename_axis(["gold", "predicted"]).reset_index(name="count")
+
+
+def whole_slice(
+    store: Store, frame: pd.DataFrame, where: str = "", *, run: int | None = None
+) -> dict[str, int]:
+    """Return judged, right_before and right_after of a whole slice, its other examples unchanged.
+
+    Args:
+        store: an open file.
+        frame: of `replace_in_slice` without a limit.
+        where: the slice.
+        run: the run; None for the newest.
+    """
+    right, wrong = (store.count(f"{answer} {where}", run=run) for answer in ("right", "wrong"))
+    stored = store.examples_at(frame["example"].tolist(), run=run)
+    gone = int((stored["gold"].notna() & (stored["gold"] == stored["predicted"])).sum())
+    come = int((frame["gold"].notna() & (frame["gold"] == frame["after"])).sum())
+    return {"judged": right + wrong, "right_before": right, "right_after": right - gone + come}
+
+
 def replace_in_slice(
     store: Store,
     classifier: Classifier,

@@ -14,7 +14,7 @@ from store_made_up import LABELS, LAYERS, example, write_all
 from saliency_core.cli import app
 from saliency_core.data import load_examples
 from saliency_core.errors import UserError
-from saliency_core.export import FORMATS, export, guard, records, unguard
+from saliency_core.export import FORMATS, export, frame_as_csv, guard, records, unguard
 from saliency_core.store import open_store, open_writer, set_note, set_verdict
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "＝1"]
@@ -222,3 +222,11 @@ def test_a_copy_of_the_file_alone_holds_everything(tmp_path):
     copied = open_store(copy)
     assert copied.count() == 5
     assert copied.note("id-3")["note"] == "seen"
+
+
+def test_a_table_as_csv_holds_no_formula_and_keeps_its_numbers():
+    frame = pd.DataFrame({"=name": FORMULAS, "n": -1.5, "list": [[0.5, None]] * len(FORMULAS)})
+    head, *rows = csv.reader(frame_as_csv(frame).decode().splitlines())
+    assert head == ["'=name", "n", "list"]
+    assert [unguard(row[0]) for row in rows] == FORMULAS
+    assert all(row[0].startswith("'") and row[1:] == ["-1.5", "[0.5, null]"] for row in rows)

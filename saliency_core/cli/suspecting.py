@@ -315,7 +315,7 @@ def _what_if_slice(
 def _what_if_text(
     store: Any, classifier: Any, before: tuple, after: tuple, run, layer, as_json: bool
 ) -> None:
-    from saliency_core.what_if import edit_text
+    from saliency_core.what_if import aligned_words, edit_text
 
     facts = store.run(run)
     found = edit_text(classifier, before, after, steps=facts["settings"]["steps"])
@@ -326,22 +326,8 @@ def _what_if_text(
     layer = str(facts["layers"] if layer is None else layer)
     if layer not in found["before"]["layers"]:
         raise UserError(f"There is no layer {layer}; choose from 0 to {facts['layers']}.")
-    sides = [found[side]["layers"][layer] for side in ("before", "after")]
-    rows = []
-    for one, other in found["aligned"]:
-        words = [
-            None if place is None else side[place]
-            for place, side in zip((one, other), sides, strict=True)
-        ]
-        rows.append(
-            {
-                "before": words[0] and words[0]["word"],
-                "score_before": words[0] and words[0]["score"],
-                "after": words[1] and words[1]["word"],
-                "score_after": words[1] and words[1]["score"],
-            }
-        )
-    show(rows, ["before", "score_before", "after", "score_after"], f"Layer {layer}")
+    rows = records(aligned_words(found, int(layer)))
+    show(rows, ["before", "score_before", "after", "score_after", "difference"], f"Layer {layer}")
     for side in ("before", "after"):
         probabilities = found[side]["probabilities"]
         best = sorted(probabilities.items(), key=lambda item: -item[1])[:3]
