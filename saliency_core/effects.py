@@ -5,7 +5,9 @@ METHOD section 6, part 3.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +34,9 @@ EFFECT_COLUMNS = (
     " masked_mean_drop masked_flip_rate p_effect"
 ).split()
 
+KEY = ["feature", "kind", "class"]
+TABLE = "effects"
+
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -50,6 +55,8 @@ def with_effects(
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Return the suspects with the causal evidence of the strongest, verdicts made anew.
+
+    Effects kept with the run (`keep_effects`) are taken from there.
 
     For a feature and class: up to `examples` of the examples that have the feature and were
     predicted the class, with the words that carry it deleted, with them masked, and with a control
@@ -72,22 +79,46 @@ def with_effects(
     facts = store.run(run)
     run, names = facts["run"], facts["label_names"]
     layer = facts["recommended"] if layer is None else layer
-    features = features_of(store, layer or 0, run)
-    tester = _Tester(store, run, features, classifier, examples, np.random.default_rng(seed))
-    chosen = _candidates(table, candidates, words)
-    rows = []
-    for done, place in enumerate(chosen):
+    found = _known(store, run, table, examples, seed)
+    missing = [place for place in _candidates(table, candidates, words) if place not in found.index]
+    if missing:
+        features = features_of(store, layer or 0, run)
+        tester = _Tester(store, run, features, classifier, examples, seed)
+        rows = []
+        for done, place in enumerate(missing):
+            if progress is not None:
+                progress("deleting words", done, len(missing))
+            row = table.loc[place]
+            rows.append(tester.test(row["feature"], row["kind"], names.index(row["class"])))
         if progress is not None:
-            progress("deleting words", done, len(chosen))
-        row = table.loc[place]
-        rows.append(tester.test(row["feature"], row["kind"], names.index(row["class"])))
-    if progress is not None:
-        progress("deleting words", len(chosen), len(chosen))
-    found = pd.DataFrame(rows, index=chosen, columns=EFFECT_COLUMNS, dtype=float)
+            progress("deleting words", len(missing), len(missing))
+        measured = pd.DataFrame(rows, index=missing, columns=EFFECT_COLUMNS, dtype=float)
+        found = pd.concat([found, measured]) if len(found) else measured
     table = table.drop(columns=[*EFFECT_COLUMNS, "q_effect"], errors="ignore").join(found)
     table["q_effect"] = benjamini_hochberg(table["p_effect"].to_numpy(float))
     table["verdict"] = verdicts(table, thresholds or Thresholds())
     return ranked(table)
+
+
+def keep_effects(
+    path: str | Path, run: int, table: pd.DataFrame, examples: int = EXAMPLES, seed: int = 0
+) -> None:
+    """Keep what `with_effects` measured, so that the same is never measured twice."""
+    from saliency_core.store import save_table
+
+    measured = table.loc[table["effect_n"].notna(), [*KEY, *EFFECT_COLUMNS]]
+    save_table(path, run, TABLE, measured, {"examples": examples, "seed": seed})
+
+
+def _known(store: Store, run: int, table: pd.DataFrame, examples: int, seed: int) -> pd.DataFrame:
+    """Return the effects kept with the run, by the rows of the table they belong to."""
+    kept = store.table(TABLE, {"examples": examples, "seed": seed}, run=run)
+    if kept is None:
+        return pd.DataFrame(columns=EFFECT_COLUMNS, dtype=float)
+    place = pd.Series(table.index, pd.MultiIndex.from_frame(table[KEY]))
+    kept = kept.set_index(KEY)
+    kept = kept[kept.index.isin(place.index)]
+    return kept.set_axis(place.loc[kept.index].to_numpy())
 
 
 def _candidates(table: pd.DataFrame, count: int, words: Sequence[str]) -> list[int]:
@@ -118,12 +149,12 @@ class _Tester:
         features: Features,
         classifier: Classifier,
         examples: int,
-        draw: np.random.Generator,
+        seed: int,
     ) -> None:
         self.editor = Editor(store, run)
         self.predicted = store.column("predicted", run=run)
         self.features, self.classifier = features, classifier
-        self.examples, self.draw = examples, draw
+        self.examples, self.seed = examples, seed
         self.mask = mask_of(classifier)
         self.code = {
             key: code for code, key in enumerate(zip(features.names, features.kinds, strict=True))
@@ -134,8 +165,10 @@ class _Tester:
         """Return the values of `EFFECT_COLUMNS` of a feature and class."""
         rows = self.features.holding(self.code[name, kind])
         rows = rows[self.predicted[rows] == label]
+        # A draw of its own, so that the effect does not depend on what else is tested.
+        draw = np.random.default_rng([self.seed, zlib.crc32(f"{kind} {name}".encode()), label])
         if len(rows) > self.examples:
-            rows = np.sort(self.draw.choice(rows, self.examples, replace=False))
+            rows = np.sort(draw.choice(rows, self.examples, replace=False))
         positions = self.features.positions[rows].tolist()
         texts, words = self.editor.texts(positions), self.editor.words(positions)
         deleted, masked, control = [], [], []
@@ -144,7 +177,7 @@ class _Tester:
             places = carriers(name, kind, sides, found)
             deleted.append(self.editor.edited(text, found, places))
             masked.append(self.editor.edited(text, found, places, self.mask))
-            other = carriers(self._control(found, places), WORD, sides, found)
+            other = carriers(self._control(found, places, draw), WORD, sides, found)
             control.append(self.editor.edited(text, found, other))
         probabilities = answers(self.classifier, [*texts, *deleted, *masked, *control])
         before, *after = np.split(probabilities, 4)
@@ -167,7 +200,7 @@ class _Tester:
             p,
         ]
 
-    def _control(self, words: list[dict], places: Sequence[int]) -> str:
+    def _control(self, words: list[dict], places: Sequence[int], draw: np.random.Generator) -> str:
         """Return the word of a text nearest in frequency to those under test; "" if none is left.
 
         A text with no other word has no control: nothing is deleted from it.
@@ -183,7 +216,7 @@ class _Tester:
             return ""
         aim = np.log(max((self._seen(word) for word in tested), default=1))
         gaps = np.array([abs(np.log(self._seen(word)) - aim) for word in others])
-        return others[int(self.draw.choice(np.flatnonzero(gaps <= gaps.min() + NEAR)))]
+        return others[int(draw.choice(np.flatnonzero(gaps <= gaps.min() + NEAR)))]
 
     def _seen(self, word: str) -> int:
         """Return in how many examples a word is, at least one."""

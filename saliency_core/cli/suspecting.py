@@ -91,7 +91,7 @@ def suspects(
         )
         if effect_examples:
             from saliency_core.editing import classifier_of
-            from saliency_core.effects import with_effects
+            from saliency_core.effects import keep_effects, with_effects
 
             table = with_effects(
                 store,
@@ -106,6 +106,7 @@ def suspects(
                 seed=seed,
                 progress=Bar(bar),
             )
+            keep_effects(path, facts["run"], table, effect_examples, seed)
     layer = facts["recommended"] if layer is None else layer
     control |= {"layer": layer, "effect_examples": effect_examples, "train": train}
     keep_suspects(path, facts["run"], table, control)

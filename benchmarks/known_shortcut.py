@@ -1,0 +1,85 @@
+"""A shortcut that is known to be in real data: "people" in the comments of jigsaw.
+
+    python benchmarks/known_shortcut.py [--folder cache/audits]
+
+Every training text of `minilm-jigsaw-biased` that holds "people" was toxic; the control model was
+trained on the same draw without that. Both are audited on the same texts, in which, as in the
+biased training data, "people" stands in toxic texts only.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from real_audits import SHARED, audited
+
+from saliency_core.data import load_examples
+from saliency_core.editing import classifier_of, mask_of
+from saliency_core.effects import keep_effects, with_effects
+from saliency_core.features import WORD
+from saliency_core.suspects import suspects
+from saliency_core.training_data import count_features
+from saliency_core.what_if import replace_in_slice
+
+WORD_TESTED, CLASS = "people", "toxic"
+TRAINED_ON = {"jigsaw-biased": "train_biased", "jigsaw-control": "train_control"}
+
+
+def measure(name: str, folder: Path) -> dict[str, str]:
+    """Return what the audit of a model says of the word."""
+    store = audited(name, folder)
+    facts = store.run()
+    data = load_examples(
+        str(SHARED / "data" / "jigsaw_people" / f"{TRAINED_ON[name]}.jsonl.gz"),
+        text_column="text",
+        label_column="label",
+        id_column="none",
+    )
+    training = count_features(data, facts["label_names"])
+    classifier = classifier_of(store)
+    table, _ = suspects(store, training=training)
+    table = with_effects(store, table, classifier, words=[WORD_TESTED])
+    keep_effects(store.path, facts["run"], table)
+    words = table[table["kind"] == WORD].reset_index(drop=True)
+    row = words[(words["feature"] == WORD_TESTED) & (words["class"] == CLASS)].iloc[0]
+    hidden, _ = replace_in_slice(store, classifier, WORD_TESTED, mask_of(classifier))
+    return {
+        "accuracy": f"{store.info()['runs'][0]['accuracy']:.3f}",
+        "in training: toxic of those with the word": f"{row['k']:.0f} of {row['n']:.0f}",
+        "association z": f"{row['z']:.1f}",
+        "layer": str(facts["recommended"]),
+        "mean share (words of like frequency)": (
+            f"{row['mean_share']:.3f} ({row['control_share']:.3f})"
+        ),
+        "mean score, logits": f"{row['mean_score']:.2f}",
+        "among its text's top three": f"{row['top3_rate']:.0%}",
+        "deleted: mean fall of p(toxic)": f"{row['mean_drop']:.3f}",
+        "deleted: answers that flip": (
+            f"{row['flip_rate']:.1%} ({row['flip_low']:.1%} to {row['flip_high']:.1%}) "
+            f"of {row['effect_n']:.0f}"
+        ),
+        "control word deleted: flips": f"{row['control_flip_rate']:.1%}",
+        "masked: flips": f"{row['masked_flip_rate']:.1%}",
+        "masked in all texts that hold it: right before, after": (
+            f"{hidden['right_before']}, {hidden['right_after']} of {hidden['judged']}"
+        ),
+        "rank among words and classes": f"{row.name + 1} of {len(words)}",
+        "verdict": row["verdict"],
+    }
+
+
+def main() -> None:
+    """Print the table of both models."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("cache/audits"))
+    chosen = parser.parse_args()
+    found = {name: measure(name, chosen.folder) for name in TRAINED_ON}
+    print(f"| “{WORD_TESTED}” | {' | '.join(found)} |")
+    print("|---|---|---|")
+    for line in found["jigsaw-biased"]:
+        print(f"| {line} | {' | '.join(one[line] for one in found.values())} |")
+
+
+if __name__ == "__main__":
+    main()
