@@ -100,6 +100,17 @@ def with_effects(
     return ranked(table)
 
 
+def p_of_gain(gain: np.ndarray) -> float:
+    """Return p of Wilcoxon's signed-rank test that gains lie above zero; 1 where all are zero.
+
+    Args:
+        gain: (example,) fall of p(class) beyond that of the control word.
+    """
+    if not np.any(gain != 0):
+        return 1.0
+    return float(stats.wilcoxon(gain, alternative="greater", zero_method="zsplit").pvalue)
+
+
 def keep_effects(
     path: str | Path, run: int, table: pd.DataFrame, examples: int = EXAMPLES, seed: int = 0
 ) -> None:
@@ -182,10 +193,6 @@ class _Tester:
         probabilities = answers(self.classifier, [*texts, *deleted, *masked, *control])
         before, *after = np.split(probabilities, 4)
         own, hidden, other = (edit_of(before, part, label) for part in after)
-        gain = own.drops - other.drops
-        p = 1.0
-        if np.any(gain != 0):
-            p = float(stats.wilcoxon(gain, alternative="greater", zero_method="zsplit").pvalue)
         return [
             own.n,
             own.mean_drop,
@@ -197,7 +204,7 @@ class _Tester:
             other.flip_rate,
             hidden.mean_drop,
             hidden.flip_rate,
-            p,
+            p_of_gain(own.drops - other.drops),
         ]
 
     def _control(self, words: list[dict], places: Sequence[int], draw: np.random.Generator) -> str:
