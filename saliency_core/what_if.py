@@ -42,16 +42,16 @@ def edit_text(
     from saliency_core.attribution import Attributor
 
     attributor = Attributor(classifier, steps=steps)
-    examples = [
-        Example(position=row, id=str(row), text=text, pair=pair)
-        for row, (text, pair) in enumerate((before, after))
-    ]
-    pairs = [text[1] or "" for text in (before, after)] if before[1] is not None else None
-    encodings = classifier.encode([before[0], after[0]], pairs, classifier.max_length)
-    found = attributor.audit(examples, encodings, [None, None])
-    for name, one in zip(("original", "edited"), found, strict=True):
+    found = []
+    for name, (text, pair) in (("original", before), ("edited", after)):
+        example = Example(position=0, id=name, text=text, pair=pair)
+        pairs = None if pair is None else [pair]
+        # One at a time: neighbours in a batch change the last digits, so no edit would show one.
+        encodings = classifier.encode([text], pairs, classifier.max_length)
+        (one,) = attributor.audit([example], encodings, [None])
         if one.failure is not None:
             raise UserError(f"The {name} text can't be explained: {one.failure}")
+        found.append(one)
     names = classifier.info.label_names
     return {
         "before": _explained(found[0], names),

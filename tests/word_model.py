@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 from store_made_up import DATASET, LABELS, LAYERS, MODEL, SETTINGS, audit, gold_of, summaries
 
-from saliency_core.records import Example, Saliency
+from saliency_core.records import Example, ModelInfo, RunSettings, Saliency
 from saliency_core.store import Store, open_store, open_writer
 from saliency_core.words import word_spans
 
@@ -115,11 +115,17 @@ def examples(count: int, shortcut_in: dict[str, float], seed: int = 0) -> list[E
     return rows
 
 
-def audited_store(path: Path, model: WordModel, rows: list[Example]) -> Store:
+def audited_store(
+    path: Path,
+    model: WordModel,
+    rows: list[Example],
+    info: ModelInfo = MODEL,
+    settings: RunSettings = SETTINGS,
+) -> Store:
     """Write the audit of a model and open it."""
     dataset = replace(DATASET, metadata_columns=("channel", "year"))
     with open_writer(path) as writer:
-        run = writer.begin_run(dataset, MODEL, SETTINGS)
+        run = writer.begin_run(dataset, info, settings)
         writer.add_examples(run, rows, [gold_of(row) for row in rows])
         writer.write_batch(run, [model.audited(row) for row in rows])
         writer.finish_run(run, summaries(), 2, [1], 1.0, [], {})

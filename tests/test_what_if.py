@@ -1,0 +1,176 @@
+"""Edited texts: nothing changes without an edit, and what changes is what the words say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from store_made_up import MODEL, SETTINGS
+from tiny_models import save_tiny
+from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
+
+from saliency_core.editing import answers, classifier_of, edit_of, replace_word, without_spans
+from saliency_core.errors import UserError
+from saliency_core.evidence import wilson
+from saliency_core.what_if import aligned_words, edit_text, replace_in_slice, whole_slice
+from saliency_core.words import word_spans
+
+HELD = f"word:{SHORTCUT} predicted:{BIASED_TO} -gold:{BIASED_TO}"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    rows = examples(300, dict.fromkeys(LABELS, 0.3))
+    return audited_store(tmp_path_factory.mktemp("what_if") / "a.sqlite", WordModel(4.0), rows)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    from saliency_core.models import load_classifier
+
+    model, head = save_tiny("bert", tmp_path_factory.mktemp("tiny"))
+    return load_classifier(model, lm_head=head)
+
+
+def test_a_word_replaced_by_itself_changes_nothing(store):
+    summary, frame = replace_in_slice(store, WordModel(4.0), SHORTCUT, SHORTCUT)
+    assert summary["n"] == store.count(f"word:{SHORTCUT}") == len(frame) > 50
+    assert summary["flips"] == 0 and summary["mean_drop"] == 0
+    assert summary["right_before"] == summary["right_after"]
+
+
+def test_dropping_the_planted_word_flips_its_rows_and_a_control_word_does_not(store):
+    summary, frame = replace_in_slice(store, WordModel(4.0), SHORTCUT, where=HELD)
+    assert summary["n"] == store.count(HELD) > 20
+    assert summary["flips"] == (frame["before"] != frame["after"]).sum()
+    assert summary["flip_rate"] >= 0.8
+    interval = wilson(summary["flips"], summary["n"])
+    assert (summary["low"], summary["high"]) == pytest.approx(interval)
+    assert summary["right_before"] == 0 < summary["right_after"]
+    assert summary["mean_drop"] == pytest.approx(frame["drop"].mean())
+    control, _ = replace_in_slice(store, WordModel(4.0), "ban", where=f"-word:{SHORTCUT} right")
+    assert control["n"] > 20 and control["flip_rate"] <= 0.05
+
+
+def test_the_accuracy_of_the_whole_slice_counts_what_was_not_edited(store):
+    where = f"predicted:{BIASED_TO}"
+    summary, frame = replace_in_slice(store, WordModel(4.0), SHORTCUT, where=where)
+    found = whole_slice(store, frame, where)
+    assert found["judged"] == store.count(where)
+    assert found["right_before"] == store.count(f"{where} right")
+    gained = summary["right_after"] - summary["right_before"]
+    assert found["right_after"] - found["right_before"] == gained
+
+
+def test_a_limit_draws_examples_by_seed(store):
+    one, two, other = (
+        replace_in_slice(store, WordModel(4.0), SHORTCUT, limit=20, seed=seed)[1]["id"].tolist()
+        for seed in (0, 0, 1)
+    )
+    assert len(one) == 20 and one == two != other
+
+
+def test_a_word_that_is_nowhere_is_named(store):
+    with pytest.raises(UserError, match="'nowhere'"):
+        replace_in_slice(store, WordModel(4.0), "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "new", "result"),
+    [
+        ("Kindly reply, please.", "kindly", "", "reply, please."),
+        ("Please kindly reply", "KINDLY", "", "Please reply"),
+        ("kindly", "kindly", "", ""),
+        ("Kindly, kindly reply", "kindly", "", ", reply"),
+        ("Unkindly said", "kindly", "", "Unkindly said"),
+        ("it's kindly meant", "kindly", "[MASK]", "it's [MASK] meant"),
+        ("a b", "b", "x y", "a x y"),
+    ],
+)
+def test_words_are_replaced_on_their_own_characters(text, word, new, result):
+    assert replace_word(text, word, new) == result
+
+
+@given(st.text(max_size=60), st.data())
+def test_text_outside_the_edited_words_stays(text, data):
+    spans = word_spans(text)
+    chosen = [span for span in spans if data.draw(st.booleans())]
+    edited = without_spans(text, chosen, "\x00")
+    assert edited.count("\x00") == len(chosen) + sum(
+        text[a:b].count("\x00") for a, b in spans if (a, b) not in chosen
+    )
+    kept = "".join(text[a:b] for a, b in spans if (a, b) not in chosen)
+    deleted = without_spans(text, chosen)
+    left = "".join(deleted[a:b] for a, b in word_spans(deleted))
+    assert sorted(left) == sorted(kept), "deleting takes white space along, nothing else"
+
+
+def test_the_effect_of_an_edit_counts_answers_of_the_class_only():
+    before = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    after = np.array([[0.3, 0.7], [0.9, 0.1], [0.7, 0.3]])
+    edit = edit_of(before, after, 0)
+    assert (edit.n, edit.flips) == (3, 1)
+    assert edit.drops == pytest.approx([0.6, -0.7, -0.1])
+    assert edit.mean_drop == pytest.approx(-0.2 / 3)
+
+
+def test_equal_texts_run_once():
+    model = WordModel(4.0)
+    found = answers(model, [("dull", None), ("bright", None), ("dull", None)])
+    assert model.read == 2
+    assert (found[0] == found[2]).all() and (found[0] != found[1]).any()
+
+
+def test_the_same_text_has_the_same_saliency_and_every_word_its_partner(classifier):
+    text = ("the film was good, the plot was dull.", None)
+    found = edit_text(classifier, text, text)
+    assert found["before"] == found["after"]
+    assert found["aligned"] == [[place, place] for place in range(10)]
+    for layer in range(classifier.info.layers + 1):
+        assert (aligned_words(found, layer)["difference"] == 0).all()
+        words = found["before"]["layers"][str(layer)]
+        assert [text[0][w["start"] : w["end"]] for w in words] == [w["word"] for w in words]
+    assert sum(found["before"]["probabilities"].values()) == pytest.approx(1)
+
+
+def test_an_edited_text_is_aligned_word_by_word(classifier):
+    found = edit_text(
+        classifier, ("the film was good.", None), ("the film was not bad at all.", None)
+    )
+    words = aligned_words(found, 1)
+    assert list(zip(words["before"].fillna(""), words["after"], strict=True)) == [
+        ("the", "the"),
+        ("film", "film"),
+        ("was", "was"),
+        ("good", "not"),
+        ("", "bad"),
+        ("", "at"),
+        ("", "all"),
+        (".", "."),
+    ]
+    assert words["difference"].abs().sum() > 0
+    assert words["score_before"].isna().sum() == 3
+
+
+def test_a_pair_keeps_its_sides(classifier):
+    found = edit_text(classifier, ("a film", "good plot"), ("a film", "bad plot"))
+    sides = [w["side"] for w in found["after"]["layers"]["0"]]
+    assert sides == [0, 0, 1, 1]
+    assert found["after"]["pair"] == "bad plot"
+
+
+def test_an_empty_text_is_refused(classifier):
+    with pytest.raises(UserError, match="edited text"):
+        edit_text(classifier, ("the film", None), ("", None))
+
+
+def test_a_model_that_moved_is_asked_for(store, tmp_path):
+    with pytest.raises(UserError, match="some/model"):
+        classifier_of(store)
+    model, _ = save_tiny("bert", tmp_path / "tiny")
+    settings = replace(SETTINGS, max_length=64)
+    tied = replace(MODEL, lm_head_is_fallback=True)
+    other = audited_store(tmp_path / "a.sqlite", WordModel(4.0), examples(9, {}), tied, settings)
+    with pytest.raises(UserError, match="not those that run 1 audited"):
+        classifier_of(other, model=model)
