@@ -19,15 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from saliency_core.data import Dataset, load_examples
 from saliency_core.elsewhere import Comparison, check_column, compare
 from saliency_core.errors import UserError
 from saliency_core.labels import check_label_order, check_label_sets, map_labels
 from saliency_core.layers import LayerCoherence, decodability, recommend, with_values
+from saliency_core.meanings import class_meanings
 from saliency_core.records import AuditedExample, Example, LayerSummary, RunSettings
-from saliency_core.store import open_store, open_writer
+from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.details import set_warning
+from saliency_core.store.directions import set_token_directions
 
 BLOCK = 2048
 """Examples planned together: enough for batches of like length, small enough to hold."""
@@ -439,7 +442,21 @@ class Audit:
             layers, intervals = self._evaluate(layers, encodings)
         recommended, equals = recommend(layers, intervals)
         writer.set_coherence(run, coherence.of_examples(writer.explanations(run)))
+        tokens = np.flatnonzero(coherence.used)
+        texts = [self.classifier.tokenizer.decode([token]).strip() for token in tokens.tolist()]
+        set_token_directions(writer, run, tokens, texts, coherence.directions[tokens])
         writer.finish_run(run, layers, recommended, equals, seconds, self._warnings())
+        if self._evaluates_layers():
+            save_table(self.db, run, "meanings", self._meanings())
+
+    def _meanings(self) -> pd.DataFrame:
+        """Return the words that classes mean, on the sample of the survey."""
+        sample = [example for example in self.survey.sample if example.text.strip()]
+        encodings = self.classifier.encode(
+            [example.text for example in sample], _pairs(sample), self.classifier.max_length
+        )
+        readable = [encoding for encoding in encodings if not encoding.special.all()]
+        return class_meanings(self.classifier, readable)
 
     def _evaluate(
         self, layers: list[LayerSummary], encodings: list[Any]

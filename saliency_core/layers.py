@@ -38,11 +38,14 @@ class LayerCoherence:
         self.sums = [CoherenceSums(classes, size) for _ in range(self.layers)]
         self.kept: list[tuple[np.ndarray, np.ndarray]] = []
         self.examples = 0
+        self.used = np.zeros(len(self.directions), bool)
+        """(vocab,) tokens that stand in an explanation."""
 
     def add(self, predicted: np.ndarray, tokens: np.ndarray) -> None:
         """Add (example,) predicted classes and (layer, example, 3) most salient vocabulary ids."""
         known = predicted >= 0
         predicted, tokens = predicted[known], tokens[:, known]
+        self.used[tokens[tokens >= 0]] = True
         for layer in range(self.layers):
             self.sums[layer].add(explanations(self.directions, tokens[layer]), predicted)
         self.examples += len(predicted)

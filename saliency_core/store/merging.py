@@ -263,6 +263,15 @@ class _Part:
                 f"INSERT INTO layers VALUES ({','.join('?' * 10)})",
                 [(self.run, *row[1:]) for row in layers],
             )
+            target.executemany(
+                "INSERT OR REPLACE INTO token_directions VALUES (?, ?, ?, ?)",
+                [
+                    (self.run, *row[1:])
+                    for row in self.source.execute(
+                        "SELECT * FROM token_directions WHERE run = ?", (self.theirs,)
+                    )
+                ],
+            )
             names = ("recommended", "equals", "seconds", "warnings", "extra")
             target.execute(
                 f"UPDATE runs SET status = 'finished', {' = ?, '.join(names)} = ? WHERE run = ?",
@@ -285,7 +294,7 @@ class _Part:
         """Take away what was summarised from a part of the examples; add up the seconds."""
         target = self.writer.connection
         with self.writer.transaction():
-            for table in ("layers", "tokens"):
+            for table in ("layers", "tokens", "token_directions"):
                 target.execute(f"DELETE FROM {table} WHERE run = ?", (self.run,))
             target.execute(
                 "UPDATE runs SET status = 'running', recommended = NULL, equals = '[]',"

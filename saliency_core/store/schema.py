@@ -16,7 +16,7 @@ from saliency_core.errors import UserError
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-FORMAT = 2
+FORMAT = 3
 """Number of the last migration; a file with a higher one was written by a newer program."""
 
 BUSY_SECONDS = 120.0
@@ -303,6 +303,22 @@ def _second(db: Database) -> None:
     db.execute("UPDATE meta SET value = 2 WHERE key = 'format'")
 
 
+DIRECTIONS = """
+CREATE TABLE token_directions (
+    run INTEGER PRIMARY KEY REFERENCES runs ON DELETE CASCADE,
+    tokens BLOB NOT NULL,
+    texts TEXT NOT NULL,
+    vectors BLOB NOT NULL
+) STRICT;
+"""
+
+
+def _third(db: Database) -> None:
+    """Add the directions of tokens in the language model's space."""
+    db.execute(DIRECTIONS)
+    db.execute("UPDATE meta SET value = 3 WHERE key = 'format'")
+
+
 def migrate(path: Path) -> None:
     """Create the file or bring it to the current format, each migration in its transaction."""
     from sqlite_utils import Database, Migrations
@@ -310,6 +326,7 @@ def migrate(path: Path) -> None:
     migrations = Migrations("saliency_core")
     migrations(name="m001_tables")(_first)
     migrations(name="m002_results")(_second)
+    migrations(name="m003_directions")(_third)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         if not _tables(connection):

@@ -1,0 +1,89 @@
+"""Which examples are explained alike? Cosine of explanations, from the file alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from saliency_core.coherence import explanations as in_token_space
+from saliency_core.errors import UserError
+from saliency_core.store import Store
+from saliency_core.store.directions import TokenDirections, explanations, token_directions
+
+SAMPLE = 50_000
+"""Examples compared at most; a seeded sample of a larger file."""
+NEIGHBOURS = 5
+
+
+def nearest_explanations(
+    store: Store,
+    position: int,
+    layer: int,
+    where: str = "",
+    *,
+    run: int | None = None,
+    count: int = NEIGHBOURS,
+    sample: int = SAMPLE,
+) -> pd.DataFrame:
+    """Return the examples whose explanation lies nearest, right and wrong ones apart.
+
+    cos(q_e, q_f), with q the direction of an example's three most salient tokens in the language
+    model's own space (METHOD section 4).
+
+    Args:
+        store: an open file.
+        position: the example.
+        layer: 0 to L.
+        where: the slice that neighbours are taken from.
+        run: run number; the newest by default.
+        count: neighbours of each kind.
+        sample: examples compared at most.
+
+    Returns:
+        Columns example, answer (`right`, `wrong` or `unknown`), cosine (-1 to 1) and words (the
+        tokens of the explanation), nearest first.
+
+    Raises:
+        UserError: the audit kept no directions, or the example has no explanation at this layer.
+    """
+    directions = token_directions(store, run)
+    if directions is None:
+        raise UserError(
+            "This run keeps no token directions, so explanations can't be compared. Merge only "
+            "finished audits, or audit the dataset into a new file."
+        )
+    own = store.example(int(position), run=run)["explanation"][layer]
+    own = _unit(directions, own[None])[0]
+    if not own.any():
+        raise UserError("No word speaks for the answer at this layer: there is nothing to compare.")
+    positions, tokens = explanations(store, layer, where, run=run, limit=sample)
+    others = positions != position
+    positions, tokens = positions[others], tokens[others]
+    cosines = _unit(directions, tokens) @ own
+    chosen = []
+    for name, members in _answers(store, positions, run).items():
+        places = np.flatnonzero(members & (tokens >= 0).any(1))
+        places = places[np.lexsort((positions[places], -cosines[places]))][:count]
+        chosen += [
+            (int(positions[at]), name, float(cosines[at]), _words(directions, tokens[at]))
+            for at in places
+        ]
+    return pd.DataFrame(chosen, columns=["example", "answer", "cosine", "words"])
+
+
+def _unit(directions: TokenDirections, tokens: np.ndarray) -> np.ndarray:
+    """Return q (example, embedding) of (example, 3) vocabulary ids."""
+    return in_token_space(directions.vectors, directions.rows_of(tokens))
+
+
+def _answers(store: Store, positions: np.ndarray, run: int | None) -> dict[str, np.ndarray]:
+    """Return (example,) members of each kind of answer."""
+    every = store.column("position", run=run)
+    right = store.mask("right", run=run)[np.searchsorted(every, positions)]
+    wrong = store.mask("wrong", run=run)[np.searchsorted(every, positions)]
+    return {"right": right, "wrong": wrong, "unknown": ~right & ~wrong}
+
+
+def _words(directions: TokenDirections, tokens: np.ndarray) -> str:
+    rows = directions.rows_of(tokens[tokens >= 0])
+    return ", ".join(directions.texts[row] for row in rows if row >= 0)

@@ -1,0 +1,126 @@
+"""Where the tokens of a run's explanations lie in the language model's own space.
+
+Kept in the file, so that explanations can be compared without the model: one byte a component,
+which moves a cosine by less than 0.01.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from saliency_core.store import chunks as columnar
+
+if TYPE_CHECKING:
+    from saliency_core.store.reader import Store
+    from saliency_core.store.writer import StoreWriter
+
+
+@dataclass(frozen=True)
+class TokenDirections:
+    """u_v of METHOD section 4 for the tokens that explanations of a run hold."""
+
+    tokens: np.ndarray
+    """(token,) int64 vocabulary ids, rising."""
+    texts: list[str]
+    """How each token is written."""
+    vectors: np.ndarray
+    """(token, embedding) float32 of length one."""
+
+    def rows_of(self, tokens: np.ndarray) -> np.ndarray:
+        """Return the row of each vocabulary id, in the shape given; -1 where there is none."""
+        if not len(self.tokens):
+            return np.full(tokens.shape, -1)
+        rows = np.minimum(np.searchsorted(self.tokens, tokens), len(self.tokens) - 1)
+        return np.where(self.tokens[rows] == tokens, rows, -1)
+
+
+def set_token_directions(
+    writer: StoreWriter, run: int, tokens: np.ndarray, texts: list[str], vectors: np.ndarray
+) -> None:
+    """Keep the directions of a run, replacing older ones.
+
+    Args:
+        writer: an open file.
+        run: Run number.
+        tokens: (token,) vocabulary ids, rising.
+        texts: how each is written.
+        vectors: (token, embedding) of length one.
+    """
+    largest = np.abs(vectors).max(1, initial=0, keepdims=True)
+    small = np.rint(vectors / np.where(largest > 0, largest, 1) * 127).astype(np.int8)
+    with writer.transaction():
+        writer.connection.execute(
+            "INSERT OR REPLACE INTO token_directions VALUES (?, ?, ?, ?)",
+            (
+                run,
+                columnar.pack(np.asarray(tokens, np.int64)),
+                json.dumps(texts, ensure_ascii=False),
+                small.tobytes(),
+            ),
+        )
+
+
+def token_directions(store: Store, run: int | None = None) -> TokenDirections | None:
+    """Return the directions of a run; None where its audit kept none."""
+    rows = store._rows(
+        "SELECT tokens, texts, vectors FROM token_directions WHERE run = ?", (store._run(run),)
+    )
+    if not rows:
+        return None
+    tokens = columnar.unpack(rows[0][0]).astype(np.int64)
+    vectors = np.frombuffer(rows[0][2], np.int8).reshape(len(tokens), -1).astype(np.float32)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return TokenDirections(tokens, json.loads(rows[0][1]), vectors)
+
+
+def explanations(
+    store: Store,
+    layer: int,
+    where: str = "",
+    *,
+    run: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (example,) positions and (example, 3) most salient vocabulary ids, -1 where none.
+
+    Args:
+        store: an open file.
+        layer: 0 to L.
+        where: a slice.
+        run: run number; the newest by default.
+        limit: chunks are drawn with `seed` until they hold this many examples of the slice; None
+            reads them all.
+        seed: of the draw.
+    """
+    run = store._run(run)
+    index = store._index(run)
+    wanted = index.stored_mask(store.mask(where, run=run))
+    order = np.arange(len(index.chunks))
+    if limit is not None:
+        order = np.random.default_rng(seed).permutation(order)
+    positions, tokens, held = [], [], 0
+    for at in order:
+        slots = np.flatnonzero(wanted[index.first[at] : index.first[at + 1]])
+        if not len(slots):
+            continue
+        if limit is not None and held >= limit:
+            break
+        found = store._rows(
+            "SELECT explanation FROM chunks WHERE run = ? AND chunk = ?",
+            (run, int(index.chunks[at])),
+        )[0][0]
+        if found is None:
+            continue
+        found = columnar.unpack(found).reshape(-1, int(index.counts[at]), 3)
+        positions.append(index.storage_position[index.first[at] + slots])
+        tokens.append(found[layer][slots])
+        held += len(slots)
+    if not positions:
+        return np.zeros(0, np.int64), np.zeros((0, 3), np.int64)
+    return np.concatenate(positions), np.concatenate(tokens).astype(np.int64)
