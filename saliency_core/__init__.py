@@ -3,19 +3,38 @@
 Importing this package loads neither torch nor transformers; `audit` loads them when called.
 """
 
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 from saliency_core.errors import UserError
 
-__all__ = ["UserError", "audit", "open_store"]
+if TYPE_CHECKING:
+    from saliency_core.audit import audit
+    from saliency_core.notebook import show_example
+    from saliency_core.store import open_store
+
+__all__ = ["UserError", "audit", "open_store", "show_example"]
+
+_HOMES = {"audit": "audit", "open_store": "store", "show_example": "notebook"}
 
 
-def __getattr__(name: str):
-    """Import the two entry points on first use, so that reading a file never loads torch."""
-    if name == "audit":
-        from saliency_core.audit import audit
+def __getattr__(name: str) -> Any:
+    """Import an entry point on first use, so that reading a file never loads torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'saliency_core' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"saliency_core.{_HOMES[name]}"), name)
 
-        return audit
-    if name == "open_store":
-        from saliency_core.store import open_store
 
-        return open_store
-    raise AttributeError(f"module 'saliency_core' has no attribute {name!r}")
+class _Package(ModuleType):
+    """Keeps `saliency_core.audit` the function: Python would put the module of that name there."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; of the module `audit` take the function."""
+        super().__setattr__(name, value.audit if name == "audit" else value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -25,11 +25,7 @@ def serve(database: Path, *, port: int = 8501, open_browser: bool = True) -> Non
     Raises:
         UserError: the dashboard is not installed, or the port is taken.
     """
-    script = Path(__file__).parents[1] / "dashboard.py"
-    if not script.is_file():
-        raise UserError(
-            f"There is no dashboard at {script}; run this command from a checkout of the project."
-        )
+    folder = _dashboard_folder()
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise UserError(f"Port {port} is taken; choose another with --port.")
@@ -39,9 +35,9 @@ def serve(database: Path, *, port: int = 8501, open_browser: bool = True) -> Non
     if open_browser:
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
     process = subprocess.Popen(
-        [sys.executable, str(script.with_name("serve_app.py"))],
+        [sys.executable, "serve_app.py"],
         env=environment,
-        cwd=script.parent,
+        cwd=folder,
     )
     try:
         code = process.wait()
@@ -51,6 +47,18 @@ def serve(database: Path, *, port: int = 8501, open_browser: bool = True) -> Non
         return
     if code:
         raise UserError(f"The dashboard stopped with exit status {code}.")
+
+
+def _dashboard_folder() -> Path:
+    """Return where the dashboard lies: the root of a checkout, or a folder of its own."""
+    root = Path(__file__).parents[1]
+    for folder in (root, root / "saliency_core_dashboard"):
+        if (folder / "serve_app.py").is_file():
+            return folder
+    raise UserError(
+        f"There is no dashboard beside {root / 'saliency_core'}; install the project with "
+        "`pip install .` in its checkout, or run this command there."
+    )
 
 
 def _open_when_ready(address: str) -> None:

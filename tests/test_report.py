@@ -8,12 +8,14 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 from store_made_up import DATASET, LABELS, MODEL, SETTINGS, example, write_all
 from typer.testing import CliRunner
 
 from saliency_core.cli import app
+from saliency_core.discovery import COLUMNS, keep_discovered
 from saliency_core.documents import escape_markdown
 from saliency_core.errors import UserError
 from saliency_core.report import build_report, write_report
@@ -21,10 +23,10 @@ from saliency_core.store import (
     open_store,
     open_writer,
     save_slice,
-    save_table,
     set_note,
     set_verdict,
 )
+from saliency_core.suspects import NONE, Thresholds, keep_suspects, suspects
 
 EVIL = "http://evil.test/"
 PAYLOADS = [
@@ -87,9 +89,16 @@ def hostile(tmp_path_factory):
         set_note(path, 1, rows[number].id, text, labels[0])
     for word in ("people", "img", "script"):
         set_verdict(path, 1, word, labels[0], "spurious", PAYLOADS[6])
-    suspect = {"word": PAYLOADS[0], "class": labels[1], "verdict": PAYLOADS[4]}
-    save_table(path, 1, "suspects", [suspect], {"layer": PAYLOADS[3]})
+    found, control = suspects(open_store(path))
+    renamed = found.assign(feature=[PAYLOADS[n % 11] for n in range(len(found))], verdict="none!")
+    keep_suspects(path, 1, renamed, control)
+    keep_discovered(path, 1, pd.DataFrame([discovered(PAYLOADS[3])], columns=COLUMNS))
     return open_store(path)
+
+
+def discovered(where):
+    """Return a row of discovered slices."""
+    return [where, 40, 20, 0.5, 0.35, 0.65, 0.1, 5.0, 16.0, 1e-6, 1e-4, []]
 
 
 class Page(HTMLParser):
@@ -159,20 +168,29 @@ def test_a_slice_is_set_against_the_whole(store, tmp_path):
 
 def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
     assert "Suspects" not in Page(html_of(store, tmp_path)).text
-    suspect = {
-        "word": "people",
-        "class": "negative",
-        "verdict": "relied on and harmful",
-        "association": {"n": 40, "k": 30},
-        "reliance": {"mean_share": 0.25},
-        "effect": {"flip_rate": 0.5},
-        "errors": {"risk_ratio": 2.5},
-    }
-    save_table(store.path, 1, "suspects", [suspect], {"layer": 2})
+    table, control = suspects(store, null_repeats=2, thresholds=Thresholds(alpha=1))
+    keep_suspects(store.path, 1, table, control)
     text = Page(html_of(open_store(store.path), tmp_path)).text
-    assert "people negative relied on and harmful 40 75% 0.250 50% 2.50".replace(" ", "") in (
-        text.replace(" ", "")
-    )
+    first = table[table["verdict"] != NONE].iloc[0]
+    row = f"{first['feature']}{first['class']}{first['verdict']}{first['examples']}"
+    assert f"{row}{first['k'] / first['n']:.1%}".replace(" ", "") in text.replace(" ", "")
+    assert f"shuffled 2 times, {control['mean_flagged']:.0f} of {control['tests']} tests" in text
+    nothing = table.assign(verdict=NONE)
+    keep_suspects(store.path, 1, nothing, {**control, "repeats": 0})
+    text = Page(html_of(open_store(store.path), tmp_path)).text
+    assert f"None of the {len(table)} features and classes tested stands out." in text
+    assert "shuffled" not in text
+
+
+def test_slices_that_were_discovered_are_shown(store, tmp_path):
+    assert "Where it errs more" not in Page(html_of(store, tmp_path)).text
+    found = pd.DataFrame([discovered("meta.region:EU")], columns=COLUMNS)
+    keep_discovered(store.path, 1, found)
+    text = Page(html_of(open_store(store.path), tmp_path)).text
+    assert "meta.region:EU402050.0%35.0%to65.0%10.0%" in text.replace(" ", "")
+    keep_discovered(store.path, 1, found.head(0))
+    text = Page(html_of(open_store(store.path), tmp_path)).text
+    assert "none errs more than the rest beyond chance" in text
 
 
 def test_charts_are_pictures_that_hold_nothing_live(hostile, store, tmp_path):

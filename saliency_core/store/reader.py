@@ -958,6 +958,21 @@ class Store(Results):
         layer = self._default_layer(self._run(run)) if layer is None else layer
         return word_table(self, layer, where, run=run, **choices)
 
+    def suspects(self, run: int | None = None, **choices: Any) -> pd.DataFrame:
+        """Return the suspects of a run by what the file holds, strongest first, for notebooks.
+
+        Args:
+            run: Run number; the newest by default.
+            choices: `layer`, `thresholds`, `training` and others of
+                `saliency_core.suspects.suspects`.
+
+        Raises:
+            UserError: the run knows no classes.
+        """
+        from saliency_core.suspects import suspects
+
+        return suspects(self, run=run, **choices)[0]
+
     def words_of(self, ids: Sequence[int]) -> list[str]:
         """Return words by id."""
         words = self.vocabulary()

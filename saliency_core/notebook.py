@@ -1,0 +1,83 @@
+"""One audited example as a notebook shows it: painted, with its words as a table."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from saliency_core.painting import STYLE, paint, scale_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from saliency_core.store import Store
+
+LEADING = 3
+"""Words named where only text can be shown."""
+
+
+@dataclass(frozen=True)
+class PaintedExample:
+    """An example at one layer; the last line of a notebook cell shows it painted."""
+
+    example: dict[str, Any]
+    """As `Store.example` returns it."""
+    layer: int
+    words: list[dict[str, Any]]
+    """As `Store.top_words` returns them: word, start, end, side, score (logits), share."""
+
+    @property
+    def heading(self) -> str:
+        """Say what the label is, what the model said and how sure it was."""
+        row = self.example
+        if row["failure"]:
+            return f"{row['id']}: {row['failure']}"
+        answer = row["predicted"] if row["gold"] is None else f"{row['gold']} → {row['predicted']}"
+        return f"{row['id']}: {answer}, confidence {row['confidence']:.3f}, layer {self.layer}"
+
+    def frame(self) -> pd.DataFrame:
+        """Return the words with their scores, in the order of the text."""
+        import pandas as pd
+
+        return pd.DataFrame(self.words, columns=["word", "start", "end", "side", "score", "share"])
+
+    def __repr__(self) -> str:
+        """Return the heading and the words that speak most for the answer."""
+        best = sorted(self.words, key=lambda word: -word["score"])[:LEADING]
+        named = ", ".join(f"{word['word']} {word['score']:+.2f}" for word in best)
+        return f"<{self.heading}; {named}>" if named else f"<{self.heading}>"
+
+    def _repr_html_(self) -> str:
+        """Return escaped HTML: orange words speak for the answer, blue ones against it."""
+        scale = scale_of([word["score"] for word in self.words])
+        row = self.example
+        texts = [row["text"]] if row["pair"] is None else [row["text"], row["pair"]]
+        seen = row["chars_seen"] if len(texts) == 1 else None
+        painted = (
+            paint(text, [word for word in self.words if word["side"] == side], scale, seen)
+            for side, text in enumerate(texts)
+        )
+        return f"{STYLE}<div><small>{html.escape(self.heading)}</small>{''.join(painted)}</div>"
+
+
+def show_example(
+    store: Store, example: int | str, *, layer: int | None = None, run: int | None = None
+) -> PaintedExample:
+    """Return an example for a notebook cell.
+
+    Args:
+        store: An open file.
+        example: Position (int) or external id (str).
+        layer: 0 to L; the recommended one by default.
+        run: Run number; the newest by default.
+
+    Raises:
+        UserError: no such example or layer.
+    """
+    facts = store.run(run)
+    if layer is None:
+        layer = facts["layers"] if facts["recommended"] is None else facts["recommended"]
+    found = store.example(example, run=facts["run"])
+    (words,) = store.top_words([found["example"]], layer, run=facts["run"])
+    return PaintedExample(found, layer, words)

@@ -1,0 +1,107 @@
+"""An audit or a slice -> one page an analyst forwards: HTML that needs nothing else, or Markdown.
+
+It says what was audited, how right the model is, what it leans on and how far that can be
+trusted, in words of someone who never saw the tool.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saliency_core.documents import Document, to_html, to_markdown
+from saliency_core.errors import UserError
+from saliency_core.report import about, leads, measures
+from saliency_core.report.view import View, day
+
+if TYPE_CHECKING:
+    from saliency_core.store import Store
+
+FORMATS = {"html": to_html, "markdown": to_markdown}
+ENDINGS = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown"}
+
+
+def write_report(
+    store: Store,
+    output: str | Path,
+    *,
+    format: str | None = None,
+    where: str = "",
+    run: int | None = None,
+    examples: int = 20,
+    title: str | None = None,
+) -> dict[str, Any]:
+    """Write the report of an audit or a slice; return what was written, as `--json` prints it.
+
+    Args:
+        store: An open file.
+        output: File to write.
+        format: `html` or `markdown`; by the ending of `output` where None.
+        where: A slice; everything by default.
+        run: Run number; the newest by default.
+        examples: Examples shown painted.
+        title: Heading; made from model and dataset where None.
+
+    Raises:
+        UserError: an empty slice, a format or place that can't be.
+    """
+    output = Path(output)
+    format = format or ENDINGS.get(output.suffix.lower())
+    if format not in FORMATS:
+        raise UserError(f"{output} tells no format by its ending; choose --format html, markdown.")
+    if output.exists() and output.resolve() == Path(store.path).resolve():
+        raise UserError(f"{output} is the database itself; choose another --output.")
+    document = build_report(store, where=where, run=run, examples=examples, title=title)
+    text = FORMATS[format](document)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{output} can't be written: {error.strerror}.") from error
+    return {
+        "output": str(output),
+        "format": format,
+        "run": store.run(run)["run"],
+        "examples": store.count(where, run=run),
+        "bytes": len(text.encode()),
+    }
+
+
+def build_report(
+    store: Store,
+    *,
+    where: str = "",
+    run: int | None = None,
+    examples: int = 20,
+    title: str | None = None,
+) -> Document:
+    """Return the report as blocks; see `write_report`."""
+    facts = store.run(run)
+    view = View(store, facts["run"], facts, where.strip())
+    total = view.count()
+    if not total:
+        said = f"The slice {view.where!r}" if view.where else f"Run {view.run}"
+        raise UserError(f"{said} holds no audited example; there is nothing to report.")
+    model, dataset = Path(facts["model"]["name"]).name, facts["dataset"]["name"]
+    scope = f"slice {view.where}; " if view.where else ""
+    scope += f"{total:,} examples; {day(facts['created'])}"
+    sections = [
+        measures.in_brief_section(view),
+        measures.accuracy_section(view),
+        measures.layers_section(view),
+        measures.words_section(view),
+        measures.contrast_section(view),
+        leads.suspects_section(view),
+        leads.verdicts_section(view),
+        leads.discovered_section(view),
+        leads.saved_section(view),
+        leads.examples_section(view, examples),
+        leads.notes_section(view),
+        about.audited_section(view),
+        about.method_section(view),
+        about.limits_section(view),
+    ]
+    return Document(
+        title=title or f"How {model} decides on {dataset}",
+        subtitle=f"An audit of a text classifier; {scope}",
+        sections=[section for section in sections if section is not None],
+    )

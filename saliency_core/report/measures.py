@@ -1,0 +1,254 @@
+"""Sections of what was measured: accuracy, layers, words, and words of wrong answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from saliency_core.documents import Bullets, Chart, Facts, Paragraph, Section, Table
+from saliency_core.report.view import View, draw, interval, number, percent
+
+CHARTED_CLASSES = 6
+"""Classes that get a chart of words each; more get a table."""
+WORDS_A_CLASS = 12
+TABLED_CLASSES = 40
+"""Classes listed one by one; of more, those with the most errors."""
+
+
+def in_brief_section(view: View) -> Section:
+    """Return the few numbers and sentences a reader takes away."""
+    from saliency_core.findings import findings
+
+    total, right, wrong = view.count(), view.count("right"), view.count("wrong")
+    failed, truncated = view.count("failed"), view.count("truncated")
+    items = [("Examples", f"{total:,}", "in this slice" if view.where else "audited")]
+    if right + wrong:
+        items.append(
+            (
+                "Accuracy",
+                percent(right, right + wrong),
+                f"95 % interval {interval(right, right + wrong)}",
+            )
+        )
+        items.append(("Wrong", f"{wrong:,}", f"of {right + wrong:,} with a label"))
+    items.append(("Read in part", f"{truncated:,}", "texts longer than the model takes"))
+    items.append(("Failed", f"{failed:,}", "empty, or no finite answer"))
+    blocks: list[Any] = [Facts(items)]
+    if not right + wrong:
+        blocks.append(
+            Paragraph(
+                "These examples have no labels, so right and wrong are unknown; what follows tells "
+                "what the model leans on, not how good it is."
+            )
+        )
+    if view.where:
+        blocks.append(Paragraph(_against_all(view, right, wrong)))
+    else:
+        sentences = [finding.sentence for finding in findings(view.store, view.run)]
+        if sentences:
+            blocks += [Paragraph("What stands out:"), Bullets(sentences)]
+    return Section("In brief", blocks)
+
+
+def _against_all(view: View, right: int, wrong: int) -> str:
+    everything = view.store.count(run=view.run)
+    said = f"The slice {view.where} holds {view.count():,} of the {everything:,} audited examples."
+    judged = [view.store.count(term, run=view.run) for term in ("right", "wrong")]
+    if right + wrong and sum(judged):
+        said += (
+            f" The model is right on {percent(right, right + wrong)} of it, and on "
+            f"{percent(judged[0], sum(judged))} of all examples."
+        )
+    return said
+
+
+def accuracy_section(view: View) -> Section | None:
+    """Return how right the model is, by class and by its own confidence."""
+    from saliency_core import charts
+    from saliency_core.calibration import expected_calibration_error
+
+    store, where, run = view.store, view.where, view.run
+    values, right = store.confidence(where, run=run)
+    if not len(values):
+        return None
+    confusion = draw(charts.confusion(store.confusion(where, run=run), view.labels), 330)
+    histogram = draw(charts.confidence(values, right), 330)
+    metrics = store.class_metrics(where, run=run)
+    metrics["wrong"] = metrics["support"] - metrics["right"]
+    blocks: list[Any] = [
+        Chart(
+            confusion,
+            "What the label says (gold) against what the model said; the diagonal is right.",
+        ),
+        Chart(histogram, "How sure the model was of its right and of its wrong answers."),
+    ]
+    error = expected_calibration_error(values, right)
+    blocks.append(
+        Paragraph(
+            f"Expected calibration error {error:.3f}: the mean gap between how sure the model is "
+            "and how often it is right; 0 is best."
+        )
+    )
+    if len(metrics) > TABLED_CLASSES:
+        blocks.append(
+            Paragraph(f"The {TABLED_CLASSES} of {len(metrics)} classes with the most errors:")
+        )
+        metrics = metrics.nlargest(TABLED_CLASSES, "wrong")
+    blocks.append(
+        Table(
+            ["Class", "Examples#", "Predicted#", "Wrong#", "Precision#", "Recall#", "F1#"],
+            [
+                [
+                    str(row["class"]),
+                    f"{row['support']:,}",
+                    f"{row['predicted']:,}",
+                    f"{row['wrong']:,}",
+                    *(number(row[name]) for name in ("precision", "recall", "f1")),
+                ]
+                for row in metrics.to_dict("records")
+            ],
+        )
+    )
+    return Section("How right it is", blocks)
+
+
+def layers_section(view: View) -> Section:
+    """Return the layers' coherence and faithfulness, and which one is read."""
+    from saliency_core import charts
+
+    layers = view.store.layers(run=view.run)
+    recommended, equals = view.facts["recommended"], view.facts["equals"]
+    blocks: list[Any] = [
+        Paragraph(
+            "A classifier of this kind works in layers; 0 is its input. For each layer: does it "
+            "point at words of like meaning when the answer is the same (coherence), do its "
+            "features still name their own word (decodability), and does the answer fall when the "
+            "words it points at are masked (comprehensiveness; higher is more faithful) but not "
+            "when only they are kept (sufficiency; lower is better)?"
+        )
+    ]
+    if recommended is not None:
+        also = f"; layers {', '.join(map(str, equals))} do as well" if equals else ""
+        how = "faithfulness" if layers["comprehensiveness"].notna().any() else "coherence"
+        blocks.append(
+            Paragraph(
+                f"This report reads layer {recommended}, the best by {how}{also}."
+                if how == "coherence" or not view.where
+                else f"This report reads layer {recommended}, the best by {how} over the whole "
+                f"audit{also}."
+            )
+        )
+    shown = [("coherence", "Coherence"), ("comprehensiveness", "Comprehensiveness")]
+    for column, name in shown:
+        if layers[column].notna().any():
+            drawn = draw(charts.by_layer(layers, column, name, recommended), 330)
+            blocks.append(Chart(drawn, f"{name} by layer; orange is the layer read here."))
+    measured = [
+        name
+        for name in ("decodability", "comprehensiveness", "sufficiency")
+        if layers[name].notna().any()
+    ]
+    blocks.append(
+        Table(
+            ["Layer#", "Coherence#", "95 % interval#", *(f"{n.capitalize()}#" for n in measured)],
+            [
+                [
+                    f"{row['layer']}{' *' if row['layer'] == recommended else ''}",
+                    number(row["coherence"]),
+                    f"{number(row['low'])} to {number(row['high'])}",
+                    *(number(row[name]) for name in measured),
+                ]
+                for row in layers.to_dict("records")
+            ],
+        )
+    )
+    return Section("Which layer to read", blocks)
+
+
+def words_section(view: View) -> Section | None:
+    """Return the words the model leans on, by predicted class."""
+    from saliency_core import charts
+    from saliency_core.aggregate import word_table
+
+    table = word_table(
+        view.store, view.layer, view.where, run=view.run, by_class=not view.regression
+    )
+    table = table[table["word"].str.contains(r"\w", regex=True)]
+    if table.empty:
+        return Section(
+            "What it leans on",
+            [Paragraph("No word stands in five examples or more, so no mean is shown.")],
+        )
+    lead = (
+        f"Words of at least five examples, at layer {view.layer}, by their mean share: the part of "
+        "all that speaks for the answer in a text which falls to this word. Bars end at the mean, "
+        "lines span its 95 % interval."
+    )
+    blocks: list[Any] = [Paragraph(lead)]
+    classes = [
+        name for name in dict.fromkeys([*view.labels, None]) if (table["class"] == name).any()
+    ]
+    if view.regression:
+        classes = [None]
+    few = len(classes) <= CHARTED_CLASSES
+    rows: list[list[str]] = []
+    for name in classes:
+        part = table if name is None else table[table["class"] == name]
+        part = part.head(WORDS_A_CLASS if few else 5)
+        if few:
+            bars = charts.word_bars(
+                part[["word", "examples", "mean_share", "low", "high"]], "mean_share", "Mean share"
+            )
+            heading = f"Predicted {name}" if name is not None else "All examples"
+            drawn = draw(bars.properties(title=_plain_title(heading)), 240)
+            blocks.append(Chart(drawn, f"{heading}: words by mean share."))
+        rows += [_word_row(row, name) for row in part.to_dict("records")]
+    columns = ["Predicted", "Word", "Examples#", "Mean share#", "95 % interval#", "In the top 3#"]
+    blocks.append(Table(columns, rows))
+    return Section("What it leans on", blocks)
+
+
+def _plain_title(text: str) -> str:
+    """Return a title that Vega takes for text."""
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _word_row(row: dict[str, Any], name: str | None) -> list[str]:
+    return [
+        name or "all",
+        row["word"],
+        f"{row['examples']:,}",
+        number(row["mean_share"]),
+        f"{number(row['low'])} to {number(row['high'])}",
+        f"{row['top3_rate']:.0%}",
+    ]
+
+
+def contrast_section(view: View) -> Section | None:
+    """Words that lead more often in wrong answers than in right ones, and the other way round."""
+    from saliency_core.aggregate import contrast
+
+    if not (view.count("right") and view.count("wrong")):
+        return None
+    wrong, right = (f"{view.where} {term}".strip() for term in ("wrong", "right"))
+    table = contrast(view.store, view.layer, wrong, right, run=view.run)
+    table = table[table["word"].str.contains(r"\w", regex=True) & (table["z"].abs() > 1.96)]
+    table = table.sort_values("z", ascending=False)
+    parts = [("wrong", table[table["z"] > 0].head(10)), ("right", table[table["z"] < 0].tail(10))]
+    rows = [
+        [side, row["word"], f"{row['log_odds']:+.2f}", f"{row['z']:+.1f}"]
+        for side, part in parts
+        for row in part.to_dict("records")
+    ]
+    if not rows:
+        return None
+    return Section(
+        "Words of wrong and of right answers",
+        [
+            Paragraph(
+                "Words that are among the three most salient of a text more often in wrong answers "
+                "than in right ones, or less often. Log-odds with a prior that shrinks rare words; "
+                "|z| above 1.96. With many words tested, some of these are chance."
+            ),
+            Table(["Typical of", "Word", "Log-odds#", "z#"], rows),
+        ],
+    )

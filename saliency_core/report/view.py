@@ -1,0 +1,88 @@
+"""The slice a report speaks of, and numbers as its readers write them."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from saliency_core.errors import UserError
+from saliency_core.evidence import wilson
+
+if TYPE_CHECKING:
+    from saliency_core.store import Store
+
+FONT = "Noto Sans, Helvetica, Arial, sans-serif"
+
+
+@dataclass(frozen=True)
+class View:
+    """The slice of a run that a report speaks of."""
+
+    store: Store
+    run: int
+    facts: dict[str, Any]
+    where: str
+
+    def count(self, term: str = "") -> int:
+        """Count the examples of the slice that fit a further term."""
+        return self.store.count(f"{self.where} {term}".strip(), run=self.run)
+
+    @property
+    def layer(self) -> int:
+        """The layer that is read: the recommended one, else the last."""
+        recommended = self.facts["recommended"]
+        return self.facts["layers"] if recommended is None else recommended
+
+    @property
+    def labels(self) -> list[str]:
+        """The model's labels in the order of its logits."""
+        return list(self.facts["label_names"])
+
+    @property
+    def regression(self) -> bool:
+        """Whether the model predicts a number, not a class."""
+        return self.facts["model"]["task"] == "regression"
+
+
+def day(stamp: str) -> str:
+    """Return a time as people write it."""
+    return datetime.datetime.fromisoformat(stamp).strftime("%-d %B %Y, %H:%M UTC")
+
+
+def percent(part: float, whole: float) -> str:
+    """Return a part of a whole in per cent, a dash where there is no whole."""
+    return f"{part / whole:.1%}" if whole else "–"
+
+
+def interval(right: int, judged: int) -> str:
+    """Return the 95 % Wilson interval of a rate as text."""
+    if not judged:
+        return ""
+    low, high = wilson(right, judged)
+    return f"{low:.1%} to {high:.1%}"
+
+
+def number(value: Any, form: str = ".3f") -> str:
+    """Return a number as text, a dash where there is none."""
+    if value is None or value != value:
+        return "–"
+    return format(value, form)
+
+
+def draw(chart: Any, width: int) -> str:
+    """Draw an Altair chart as SVG; nothing is fetched while drawing."""
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise UserError(
+            "Charts of a report need vl-convert-python; `pip install vl-convert-python`, or write "
+            "--format markdown."
+        ) from error
+    spec = chart.properties(width=width).configure(font=FONT, background="#ffffff")
+    return vl_convert.vegalite_to_svg(spec.to_dict(), allowed_base_urls=[])
+
+
+def plain_text(value: Any) -> str:
+    """Return a cell as text; what is missing is empty."""
+    return "" if value is None or value != value else str(value)
