@@ -80,4 +80,5 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     rate, square = k / n, Z95**2
     middle = (rate + square / (2 * n)) / (1 + square / n)
     half = Z95 * np.sqrt(rate * (1 - rate) / n + square / (4 * n * n)) / (1 + square / n)
-    return float(max(middle - half, 0)), float(min(middle + half, 1))
+    # Rounding must not put the rate itself outside.
+    return float(max(min(middle - half, rate), 0)), float(min(max(middle + half, rate), 1))
