@@ -138,8 +138,10 @@ def is_running(job: Job) -> bool:
         command = (process / "cmdline").read_bytes()
     except OSError:
         return False
-    # The command line of a process is empty for a moment while it starts, and for good once ended.
-    return b"saliency_core" in command or (not command and state != "Z")
+    if not command:  # For a moment while it starts, and for good once it has ended.
+        return state != "Z"
+    given = command.split(b"\0")
+    return b"saliency_core" in command and all(os.fsencode(one) in given for one in job.arguments)
 
 
 def stop(job: Job, patience: float = 10.0) -> None:

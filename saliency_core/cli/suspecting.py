@@ -116,6 +116,8 @@ def suspects(
 def _print_suspects(
     table: Any, control: dict, words: list[str], limit: int, quiet: bool, as_json: bool
 ) -> None:
+    from saliency_core.suspect_view import HONEST, control_sentence
+
     named = table["feature"].isin([word.lower() for word in words])
     shown = table[named | (table.index < limit)]
     if as_json:
@@ -137,13 +139,8 @@ def _print_suspects(
     show(records(shown), columns, f"Layer {control['layer']}")
     for verdict, count in table["verdict"].value_counts(sort=False).items():
         print(f"{verdict}: {count}")
-    if control["repeats"]:
-        print(
-            f"Control: with labels and answers shuffled, {control['mean_flagged']:.0f} of "
-            f"{control['tests']} tests pass alpha, at most {control['expected']:.0f} should; "
-            f"{control['mean_discovered']:.2g} pass Benjamini-Hochberg, as a verdict asks."
-        )
-    print("A word that carries the class's meaning is also relied on: the judgement is yours.")
+    print(control_sentence(control))
+    print(HONEST)
 
 
 def _nested(row: dict) -> dict:

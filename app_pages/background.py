@@ -1,0 +1,62 @@
+"""Commands that a page starts as processes of their own, and follows to their end."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app_pages import context
+from saliency_core import jobs
+from saliency_core.paths import default_database
+
+SECONDS = 1.0
+"""Between two looks at a running command."""
+
+
+class Background:
+    """One command for one run, at most one of them at a time."""
+
+    def __init__(self, store, run: int, *command: str) -> None:
+        """Follow `command` for a run of a file."""
+        self.command, self.store, self.run = command, store, run
+        # A folder of its own keeps these out of the list of audits.
+        self.folder = default_database().parent / "jobs" / "_".join(command)
+        self.name = jobs.safe_name(f"{store.path.stem}-run-{run}")
+
+    def start(self, *arguments: str) -> None:
+        """Start the command on the file and run, then draw the page anew."""
+        path = self.store.path.resolve()
+        arguments = (f"--db={path}", f"--run={self.run}", *arguments)
+        jobs.start(self.folder, self.name, arguments, path, command=self.command)
+        st.rerun()
+
+    def job(self) -> jobs.Job | None:
+        """Return what was started for this run, None where nothing was."""
+        return next((job for job in jobs.jobs(self.folder) if job.name == self.name), None)
+
+    def follow(self, doing: str) -> str:
+        """Show progress or failure of the command; return none, running, failed or finished."""
+        job = self.job()
+        if job is None:
+            return "none"
+        if jobs.is_running(job):
+            _watch(job, doing)
+            return "running"
+        failure = jobs.failure(job)
+        if failure is None:
+            return "finished"
+        st.error(context.escape(failure))
+        return "failed"
+
+
+@st.fragment(run_every=SECONDS)
+def _watch(job: jobs.Job, doing: str) -> None:
+    """Show how far a command is; when it has ended, draw the page anew."""
+    if not jobs.is_running(job):
+        st.rerun()
+    step = jobs.steps(job)
+    said = "starting" if step is None else f"{step[0]}, {step[1]} of {step[2] or 'unknown'}"
+    part = 0.0 if step is None or not step[2] else min(1.0, step[1] / step[2])
+    st.progress(part, f"{doing} ({context.escape(said)})")
+    if st.button("Stop", key=f"stop-{job.name}"):
+        jobs.stop(job)
+        st.rerun()

@@ -1,0 +1,134 @@
+"""What a word deleted, hidden or replaced in all texts of a slice does: run, kept, shown."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app_pages import context, model
+from saliency_core import charts
+from saliency_core.errors import UserError
+from saliency_core.store import open_store
+
+ROWS = 50
+WAYS = ("hide", "delete", "replace")
+HELP = (
+    "hide: the mask token takes its place, so the model cannot see it; delete: it is taken out; "
+    "replace: another word takes its place."
+)
+
+
+@st.cache_data(max_entries=32, show_spinner="Running the model ...")
+def edited(
+    path: str, version: int, run: int, folder: str, word: str, way: str, new: str, where: str, limit
+):
+    """Return summary, rows, and the accuracy of the whole slice where nothing was left out."""
+    from saliency_core.editing import mask_of
+    from saliency_core.what_if import replace_in_slice, whole_slice
+
+    store, classifier = open_store(path), model.loaded(path, run, folder)
+    replacement = {"hide": mask_of(classifier), "delete": "", "replace": new}[way]
+    with model.RUNNING:
+        summary, frame = replace_in_slice(
+            store, classifier, word, replacement, where, run=run, limit=limit
+        )
+    is_whole = limit is None or summary["n"] < limit
+    return summary, frame, whole_slice(store, frame, where, run=run) if is_whole else None
+
+
+def show(store, run: int, facts: dict, folder: str, **edit) -> None:
+    """Run an edit (word, way, new, where, limit) and show what it changes."""
+    try:
+        found = edited(str(store.path), store.version(), run, folder, **edit)
+    except UserError as error:
+        st.error(context.escape(error))
+        return
+    _numbers(*found[::2])
+    _confusions(found[1], facts["label_names"])
+    # The key holds what was edited: a selected row must never mean a row of another table.
+    _flipped(store, run, found[1], "-".join(map(str, (run, *edit.values()))))
+
+
+def _numbers(summary: dict, whole: dict | None) -> None:
+    with st.container(horizontal=True):
+        st.metric(
+            "Texts edited",
+            f"{summary['n']:,}",
+            border=True,
+            help="Texts of the filter that hold the word, at most as many as you allow.",
+        )
+        st.metric(
+            "Answers that change",
+            f"{summary['flips']:,} ({summary['flip_rate']:.1%})",
+            border=True,
+            help="The class with the highest probability is another one afterwards.",
+        )
+        st.metric(
+            "95 % interval",
+            f"{summary['low']:.1%} to {summary['high']:.1%}",
+            border=True,
+            help="Wilson's interval of the rate of answers that change.",
+        )
+        st.metric(
+            "Mean fall of probability",
+            f"{summary['mean_drop']:+.3f}",
+            border=True,
+            help="Of the class the model answered before.",
+        )
+        for name, facts in (("of these texts", summary), ("of the whole filter", whole)):
+            if facts and facts["judged"]:
+                before = facts["right_before"] / facts["judged"]
+                after = facts["right_after"] / facts["judged"]
+                st.metric(
+                    f"Accuracy {name}",
+                    f"{after:.1%}",
+                    f"{100 * (after - before):+.1f} points, from {before:.1%}",
+                    border=True,
+                    help="Right answers among labelled texts, with the word edited.",
+                )
+
+
+def _confusions(frame, labels: list[str]) -> None:
+    from saliency_core.what_if import confusion_of
+
+    if not frame["gold"].notna().any():
+        return
+    columns = st.columns(2)
+    for column, side, title in zip(
+        columns, ("before", "after"), ("As the texts are", "With the word edited"), strict=True
+    ):
+        column.markdown(f"**{title}**")
+        column.altair_chart(
+            charts.confusion(confusion_of(frame, side), labels),
+            alt=f"Confusion matrix of the edited texts, {side}",
+            key=f"confusion-{side}",
+        )
+
+
+def _flipped(store, run: int, frame, key: str) -> None:
+    flipped = frame[frame["before"] != frame["after"]]
+    if flipped.empty:
+        st.info("No answer changes.")
+        return
+    page = st.pagination(max(1, -(-len(flipped) // ROWS)), key=f"{key}-page")
+    rows = flipped.iloc[(page - 1) * ROWS : page * ROWS]
+    texts = store.examples_at(rows["example"].tolist(), run=run)["text"]
+    table = rows[["gold", "before", "after", "drop", "id"]].assign(text=texts.to_numpy())
+    event = st.dataframe(
+        table[["gold", "before", "after", "drop", "text", "id"]],
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"{key}-flipped-{page}",
+        alt="Texts whose answer changes",
+        column_config={
+            "drop": st.column_config.NumberColumn(
+                "fall", format="%.3f", help="Fall of the probability of the answer before."
+            ),
+            "text": st.column_config.TextColumn(width="large"),
+        },
+    )
+    st.caption("Select a row to open the example.")
+    context.download(flipped.drop(columns="example"), "flipped")
+    selected = event["selection"]["rows"]
+    if selected and selected[0] < len(rows):
+        context.go_to("example", id=str(rows.iloc[selected[0]]["id"]), where="")

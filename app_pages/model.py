@@ -1,0 +1,56 @@
+"""The audited model, loaded only once somebody asks for it with a click."""
+
+from __future__ import annotations
+
+import threading
+
+import streamlit as st
+
+from app_pages import context
+from saliency_core.errors import UserError
+from saliency_core.store import open_store
+
+RUNNING = threading.Lock()
+"""Held while the model runs: several sessions share it, and an attribution changes its hooks."""
+
+
+@st.cache_resource(max_entries=1, show_spinner="Loading the model ...")
+def loaded(path: str, run: int, folder: str):
+    """Return the classifier of a run; `folder` says where it is, empty: where the run says.
+
+    Raises:
+        UserError: it is not there, or is another model.
+    """
+    from saliency_core.editing import classifier_of
+
+    return classifier_of(open_store(path), run, folder or None)
+
+
+def asked_for(store, run: int, facts: dict) -> str | None:
+    """Return the folder of the loaded model ("" where the run says) once it was asked for.
+
+    Before that a button stands here; where the model has moved, a question for its folder.
+    """
+    wanted = (str(store.path), run)
+    if st.session_state.get("model_wanted") != wanted:
+        st.caption(
+            f"This runs the model {context.escape(facts['model']['name'])}. Loading it takes some "
+            "seconds and memory; nothing else on these pages needs it."
+        )
+        if st.button("Load the model", type="primary"):
+            st.session_state["model_wanted"] = wanted
+            st.rerun()
+        return None
+    folder = st.session_state.get("model_folder", "")
+    try:
+        with RUNNING:
+            loaded(str(store.path), run, folder)
+        return folder
+    except UserError as error:
+        st.warning(context.escape(error))
+    with st.form("where-the-model-is"):
+        typed = st.text_input("Folder of the model", folder, help="A folder on this machine.")
+        if st.form_submit_button("Load it from there"):
+            st.session_state["model_folder"] = typed.strip()
+            st.rerun()
+    return None

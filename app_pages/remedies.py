@@ -1,0 +1,115 @@
+"""Acting on suspects: training data mended of them, and checks that a model ignores them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import streamlit as st
+
+from app_pages import context
+from app_pages.background import Background
+from saliency_core import jobs
+from saliency_core.checks import PER_WORD, write_checks
+from saliency_core.paths import default_database
+from saliency_core.store import open_store
+
+WAYS = {
+    "mask": "The mask token takes the place of the words.",
+    "drop": "Texts that hold one of the words are left out.",
+    "weight": "Every text stays and gets a weight, under which a word goes with no label more "
+    "than another.",
+}
+
+
+def show(store, run: int, facts: dict, current: str | None) -> None:
+    """Offer the remedies for the words judged spurious and for the one on show."""
+    st.subheader("Act on it")
+    verdicts = store.verdicts(run)
+    spurious = sorted(set(verdicts.loc[verdicts["verdict"] == "spurious", "word"]))
+    options = sorted({*spurious, *([current] if current else [])})
+    words = st.multiselect(
+        "Words",
+        options,
+        default=spurious,
+        help="Those you judged spurious; the one on show can be added.",
+        placeholder="no word is judged spurious yet",
+    )
+    left, right = st.columns(2)
+    with left:
+        _mend(store, run, facts, words)
+    with right:
+        _checks(store, run, words)
+
+
+def _mend(store, run: int, facts: dict, words: list[str]) -> None:
+    """Write a training file without the words, in a process of its own."""
+    background = Background(store, run, "mend")
+    folder = default_database().parent
+    with st.form("mend"):
+        st.markdown("**A mended training file**")
+        uploaded = st.file_uploader("Upload training data", type=["csv", "tsv", "jsonl", "parquet"])
+        typed = st.text_input("or a path or hub name", help="A file or folder on this machine.")
+        columns = st.columns(2)
+        text = columns[0].text_input("Column of the text", placeholder="guessed from its name")
+        label = columns[1].text_input("Column of the label", placeholder="guessed from its name")
+        way = st.segmented_control("How", list(WAYS), default="mask", help=" ".join(WAYS.values()))
+        if st.form_submit_button("Mend it", disabled=not words):
+            source = typed.strip()
+            if uploaded is not None:
+                source = _kept(uploaded, folder / "uploads")
+            if source and way:
+                name = jobs.safe_name(Path(source).name.split(".")[0])
+                output = folder / "exports" / f"{name}-{way}.jsonl"
+                options = {"how": way, "output": str(output.resolve())}
+                options |= {"train-text-column": text.strip(), "train-label-column": label.strip()}
+                options |= {"mask": facts["model"]["blank_token"]}
+                named = [f"--{key}={value}" for key, value in options.items() if value]
+                background.start(*named, *(f"--word={word}" for word in words), "--", source)
+            st.warning("Upload a file or name one, and choose how.")
+    if background.follow("Mending the training data") == "finished":
+        _mended(background.job())
+
+
+def _kept(uploaded, folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / jobs.safe_name(uploaded.name)
+    path.write_bytes(uploaded.getvalue())
+    return str(path.resolve())
+
+
+def _mended(job: jobs.Job) -> None:
+    """Say what was written, and let it be kept."""
+    named = [one for one in job.arguments if one.startswith("--output=")]
+    output = Path(named[0].partition("=")[2])
+    if output.is_file():
+        st.success(context.escape(jobs.last_words(job)))
+        st.download_button(
+            "The mended file", output.read_bytes, output.name, on_click="ignore", key="mended"
+        )
+
+
+def _checks(store, run: int, words: list[str]) -> None:
+    """Offer pairs of texts, with and without the words, that must get one answer."""
+
+    def checks() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "checks.jsonl"
+            write_checks(open_store(store.path), output, words, run=run)
+            return output.read_bytes()
+
+    with st.container(border=True):
+        st.markdown("**Checks for the next model**")
+        st.markdown(
+            f"Up to {PER_WORD} pairs a word: a text that holds it, and the same without it. A "
+            "model that ignores the word gives both one answer. Run them in your tests:"
+        )
+        st.code("python -m saliency_core checks run MODEL checks.jsonl", language="bash")
+        st.download_button(
+            "Checks as JSON Lines",
+            checks,
+            "checks.jsonl",
+            "application/jsonl",
+            on_click="ignore",
+            disabled=not words,
+        )

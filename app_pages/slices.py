@@ -1,0 +1,232 @@
+import pandas as pd
+import streamlit as st
+
+from app_pages import context
+from app_pages.background import Background
+from saliency_core import charts, charts_evidence
+from saliency_core.discovery import compare_slices, kept_discovered, slice_metrics
+from saliency_core.errors import UserError
+from saliency_core.store import open_store
+from saliency_core.store.curate import delete_slice, save_slice
+
+SHOWN_WORDS = 25
+METRICS = {
+    "examples": st.column_config.NumberColumn(help="Texts of this run in the slice."),
+    "judged": st.column_config.NumberColumn(help="Of them, those with a label and an answer."),
+    "error_rate": st.column_config.NumberColumn(
+        "error rate", format="percent", help="Wrong answers among the judged."
+    ),
+    "low": st.column_config.NumberColumn("95 % from", format="percent", help="Wilson's interval."),
+    "high": st.column_config.NumberColumn("to", format="percent"),
+    "coherence": st.column_config.NumberColumn(
+        format="%.3f",
+        help="Mean over the texts at the recommended layer: do their words mean what the words of "
+        "the same decision mean elsewhere?",
+    ),
+}
+
+store, run, facts = context.opened()
+st.title("Slices")
+layer = context.recommended_layer(facts)
+background = Background(store, run, "slices", "discover")
+
+
+@st.cache_data(max_entries=64, show_spinner="Reading the slices ...")
+def metrics(path: str, version: int, run: int, wheres: tuple[str, ...], layer: int):
+    """Return a row a slice; one that can't be read has its reason in `problem`."""
+    opened, rows = open_store(path), []
+    for where in wheres:
+        try:
+            rows.append({**slice_metrics(opened, where, run, layer), "problem": ""})
+        except UserError as error:
+            rows.append({"where": where, "problem": str(error)})
+    return rows
+
+
+def table(rows: pd.DataFrame, name: str, **columns):
+    """Show a table of slices; return the place of the selected row."""
+    event = st.dataframe(
+        rows,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"{name}-{run}-{store.version()}",
+        alt=f"Slices that are {name}",
+        column_config=METRICS
+        | {"where": st.column_config.TextColumn("filter", width="medium")}
+        | columns,
+    )
+    selected = event["selection"]["rows"]
+    return selected[0] if selected and selected[0] < len(rows) else None
+
+
+def actions(where: str, name: str):
+    """Offer what can be done with a slice."""
+    with st.container(horizontal=True):
+        for label, filter_of in (("Its wrong answers", f"wrong {where}"), ("All of it", where)):
+            if st.button(f"{label} →", key=f"{name}-{label}", type="tertiary"):
+                context.go_to("errors", where=filter_of)
+        if st.button("Compare with all texts", key=f"{name}-compare", type="tertiary"):
+            st.session_state["compare_a"] = where
+            st.session_state["compare_b"] = ""
+
+
+def saved():
+    st.subheader("Saved")
+    slices = store.slices()
+    if slices.empty:
+        st.info("No slice is saved yet. Name one below, or look for some.")
+    else:
+        rows = pd.DataFrame(
+            metrics(str(store.path), store.version(), run, tuple(slices["where"]), layer)
+        )
+        columns = [name for name in (*METRICS, "problem") if name in rows]
+        rows = pd.concat([slices[["name", "where"]], rows[columns], slices["note"]], axis=1)
+        if not rows["problem"].any():
+            rows = rows.drop(columns="problem")
+        place = table(rows, "saved")
+        context.download(rows, "slices")
+        if place is not None:
+            row = rows.iloc[place]
+            actions(row["where"], "saved")
+            if st.button("Delete it", key="delete-slice"):
+                delete_slice(store.path, row["name"])
+                st.rerun()
+    with st.form("save-slice"):
+        columns = st.columns([1, 2, 2, 1], vertical_alignment="bottom")
+        name = columns[0].text_input("Name")
+        where = columns[1].text_input(
+            "Filter",
+            st.session_state.get("where", ""),
+            help="The filter you last used stands here.",
+        )
+        note = columns[2].text_input("Note")
+        if columns[3].form_submit_button("Save"):
+            try:
+                save_slice(store.path, name, where, note.strip())
+                st.rerun()
+            except UserError as error:
+                st.error(context.escape(error))
+
+
+def discovered():
+    st.subheader("Discovered")
+    st.caption(
+        "Words, metadata values, lengths, labels and their pairs in which the model errs more than "
+        "elsewhere (Fisher's exact test, Benjamini-Hochberg over all that were tried). Those that "
+        "explain most errors come first."
+    )
+    state = background.follow("Looking for slices")
+    found = kept_discovered(store, run)
+    if state != "running" and st.button(
+        "Look for slices" if found is None else "Look again", key="discover"
+    ):
+        background.start()
+    if found is None:
+        return
+    if found.empty:
+        st.info("No slice errs more than the rest: the errors are spread evenly.")
+        return
+    place = table(
+        found.assign(also=found["also"].map("\n".join)),
+        "discovered",
+        rest_error_rate=st.column_config.NumberColumn(
+            "rest", format="percent", help="Error rate of all other judged texts."
+        ),
+        risk_ratio=st.column_config.NumberColumn(
+            "times", format="%.1fx", help="Error rate over that of the rest."
+        ),
+        explained=st.column_config.NumberColumn(
+            "explains",
+            format="%.0f",
+            help="Errors beyond those it would hold at the error rate of the rest.",
+        ),
+        p=st.column_config.NumberColumn(format="%.2g"),
+        q=st.column_config.NumberColumn(
+            format="%.2g", help="Smallest rate of false discoveries at which it passes."
+        ),
+        also=st.column_config.TextColumn(help="Slices that hold nearly the same errors."),
+    )
+    context.download(found, "discovered-slices")
+    if place is not None:
+        actions(found.iloc[place]["where"], "discovered")
+
+
+def compared():
+    st.subheader("Two side by side")
+    columns = st.columns(2)
+    wheres = [
+        columns[place].text_input(
+            f"Slice {'AB'[place]}",
+            key=f"compare_{'ab'[place]}",
+            bind="query-params",
+            placeholder=example,
+            help="One line of the filter language.",
+        )
+        for place, example in enumerate(("meta.region:EU", "empty: all texts"))
+    ]
+    if not wheres[0]:
+        st.caption("Name slice A, or choose “Compare with all texts” of a slice above.")
+        return
+    try:
+        found = sides(str(store.path), store.version(), run, *wheres)
+    except UserError as error:
+        st.error(context.escape(error))
+        return
+    for column, name, where in zip(columns, "ab", wheres, strict=True):
+        with column.container(horizontal=True):
+            side_numbers(found[name], where)
+    if found["p"] is not None:
+        st.altair_chart(
+            charts_evidence.error_rates(
+                [
+                    {**found[name], "name": f"{name.upper()}: {where or 'all texts'}"}
+                    for name, where in zip("ab", wheres, strict=True)
+                ]
+            ),
+            alt="Error rates of the two slices with their intervals",
+        )
+        st.caption(f"The two rates differ with p = {found['p']:.2g} (Fisher's exact test).")
+    words = found["words"]
+    if words.empty:
+        st.info("No word is in enough texts of both to be compared.")
+        return
+    top = words.reindex(words["difference"].abs().sort_values(ascending=False).index)
+    st.altair_chart(
+        charts.word_bars(
+            top.head(SHOWN_WORDS), "difference", f"Mean share at layer {found['layer']}, A minus B"
+        ),
+        alt="Words whose share differs most between the two slices",
+    )
+    context.download(top, "words-a-b")
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing ...")
+def sides(path: str, version: int, run: int, a: str, b: str):
+    return compare_slices(open_store(path), a, b, run=run)
+
+
+def side_numbers(side: dict, where: str):
+    st.metric("Texts", f"{side['examples']:,}", border=True)
+    rate = "no labels" if side["error_rate"] is None else f"{side['error_rate']:.1%}"
+    st.metric(
+        "Error rate",
+        rate,
+        f"{side['low']:.1%} to {side['high']:.1%}" if side["judged"] else None,
+        delta_color="off",
+        delta_arrow="off",
+        border=True,
+        help="Wrong among the judged, with Wilson's 95 % interval.",
+    )
+    coherence = "–" if side["coherence"] is None else f"{side['coherence']:.3f}"
+    st.metric(
+        "Coherence",
+        coherence,
+        border=True,
+        help="Mean over its texts at the recommended layer.",
+    )
+
+
+discovered()
+saved()
+compared()

@@ -1,0 +1,292 @@
+from functools import partial
+
+import streamlit as st
+
+from app_pages import context, edited_slice, model, remedies
+from app_pages.background import Background
+from saliency_core import charts_evidence
+from saliency_core.store import open_store
+from saliency_core.store.curate import set_verdict
+from saliency_core.store.slices import VERDICTS as JUDGEMENTS
+from saliency_core.suspect_view import (
+    HONEST,
+    SORTS,
+    control_sentence,
+    counts,
+    evidence,
+    filtered,
+    is_word,
+    places_of,
+    shown,
+    with_judgements,
+)
+from saliency_core.suspects import VERDICTS, kept_suspects
+
+ROWS = 25
+ANY = "all"
+HELP = {
+    "Association": "Does the word go with the class in the labels? z is the distance of its rate "
+    "from the class's rate in all texts, in standard errors (Gardner et al. 2021).",
+    "Reliance": "How much of the saliency does the word take where the model answers the class?",
+    "Effect": "Does the answer change when the word is deleted? The only evidence that runs the "
+    "model, so only the strongest suspects have it.",
+    "Errors": "Are the answers that bear the word wrong more often than the other answers of the "
+    "class? 1 means no more often.",
+}
+
+store, run, facts = context.opened()
+st.title("Suspects")
+st.caption(
+    "Words and other features that may give a class away without meaning it. Four kinds of "
+    f"evidence stand side by side. {HONEST}"
+)
+background = Background(store, run, "suspects")
+
+
+@st.cache_data(max_entries=8, show_spinner="Reading the suspects ...")
+def kept(path: str, version: int, run: int):
+    return kept_suspects(open_store(path), run)
+
+
+def look(first: bool):
+    """Ask how to look for suspects, and start."""
+    with st.form("look", border=not first):
+        columns = st.columns(3)
+        train = columns[0].text_input(
+            "Training data (may stay empty)",
+            help="A file or folder on this machine, or a hub name. The association is then taken "
+            "there, and how it differs from the audited texts is told.",
+        )
+        words = columns[1].text_input(
+            "Test these words in any case", help="Separated by spaces; may stay empty."
+        )
+        folder = columns[2].text_input(
+            "Folder of the model, if it has moved", st.session_state.get("model_folder", "")
+        )
+        if st.form_submit_button("Look for suspects", type="primary"):
+            options = [f"--word={word}" for word in words.split()]
+            options += [f"--train={train.strip()}"] * bool(train.strip())
+            options += [f"--model={folder.strip()}"] * bool(folder.strip())
+            background.start(*options)
+
+
+state = background.follow("Looking for suspects")
+found = kept(str(store.path), store.version(), run)
+if found is None:
+    if state != "running":
+        st.info(
+            "Nobody has looked for suspects in this run yet. It takes some minutes, runs as a "
+            "process of its own, and is kept in the file."
+        )
+        look(first=True)
+    st.stop()
+table, control = with_judgements(found[0], store.verdicts(run)), found[1]
+st.caption(f"{control_sentence(control)} Saliency of layer {control['layer']}.")
+
+# Filters
+
+
+def first_page():
+    st.session_state["suspects_page"] = 1
+
+
+def picker(column, label: str, key: str, options, **more) -> str | None:
+    """Show a select box whose first option lets everything through."""
+    options = [ANY, *options]
+    chosen = column.selectbox(
+        label, options, key=key, bind="query-params", on_change=first_page, **more
+    )
+    return None if chosen == ANY else chosen
+
+
+number = counts(table)
+columns = st.columns([2, 1.3, 1, 1.2, 1.5, 1.2])
+verdict = picker(
+    columns[0],
+    "Verdict",
+    "suspect_verdict",
+    VERDICTS,
+    format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
+    help="Relied on: salient beyond words of like frequency, and its deletion changes answers. "
+    "Harmful: its answers are wrong more often too. In the data only: the labels go with it, the "
+    "model does not rely on it.",
+)
+class_name = picker(columns[1], "Class", "suspect_class", facts["label_names"])
+kind = picker(columns[2], "Kind", "suspect_kind", sorted(table["kind"].unique()))
+judgement = picker(columns[3], "Your verdict", "suspect_judgement", JUDGEMENTS)
+text = columns[4].text_input(
+    "Feature holds", key="suspect_text", bind="query-params", on_change=first_page
+)
+sort = columns[5].selectbox(
+    "Sort by", SORTS, key="suspect_sort", bind="query-params", on_change=first_page
+)
+rows = filtered(
+    table,
+    verdict=verdict,
+    class_name=class_name,
+    kind=kind,
+    judgement=judgement,
+    text=text,
+    sort=sort,
+)
+if rows.empty:
+    st.info("No suspect passes these filters. Choose “all” in one of them to see more.")
+    st.stop()
+
+# Table and scatter
+
+
+def choose(feature: str, of: str):
+    st.query_params["suspect"], st.query_params["of"] = feature, of
+
+
+def row_chosen(key: str, page_rows):
+    selected = st.session_state[key]["selection"]["rows"]
+    if selected and selected[0] < len(page_rows):
+        row = page_rows.iloc[selected[0]]
+        choose(row["feature"], row["class"])
+
+
+def mark_chosen(key: str):
+    marks = st.session_state[key]["selection"].get("mark", [])
+    if marks:
+        choose(marks[0]["feature"], marks[0]["class"])
+
+
+page = st.pagination(max(1, -(-len(rows) // ROWS)), key="suspects_page", bind="query-params")
+page_rows = rows.iloc[(page - 1) * ROWS : page * ROWS]
+asked = (st.query_params.get("suspect"), st.query_params.get("of"))
+hits = table[(table["feature"] == asked[0]) & (table["class"] == asked[1])]
+current = (hits if len(hits) else rows).iloc[0].to_dict()
+key = f"suspects-{run}-{page}-{verdict}-{class_name}-{kind}-{judgement}-{text}-{sort}"
+interval = "Examples and 95 % interval. "
+st.dataframe(
+    shown(page_rows),
+    hide_index=True,
+    on_select=partial(row_chosen, key, page_rows),
+    selection_mode="single-row",
+    key=key,
+    alt="Suspects with their evidence, strongest first",
+    column_config={
+        "feature": st.column_config.TextColumn(pinned=True, width=110),
+        "class": st.column_config.TextColumn(width=75),
+        "verdict": st.column_config.TextColumn(width=150),
+        "judgement": st.column_config.TextColumn("yours", help="Your own verdict.", width=70),
+        "share_by_layer": st.column_config.LineChartColumn(
+            "share by layer",
+            help="Mean share of the saliency, from the embeddings to the last block.",
+            y_min=0,
+            width=90,
+        ),
+        "z": st.column_config.NumberColumn(
+            "association", format="%.1f", help=HELP["Association"], width=70
+        ),
+        "association": st.column_config.TextColumn(
+            "labelled the class", help=f"{interval}Part of the texts with it that are the class."
+        ),
+        "mean_share": st.column_config.NumberColumn(
+            "reliance", format="percent", help=HELP["Reliance"], width=70
+        ),
+        "reliance": st.column_config.TextColumn("of the saliency", help=interval),
+        "flip_rate": st.column_config.NumberColumn(
+            "effect", format="percent", help=HELP["Effect"], width=70
+        ),
+        "effect": st.column_config.TextColumn("of answers flip", help=interval),
+        "risk_ratio": st.column_config.NumberColumn(
+            "errors", format="%.2fx", help=HELP["Errors"], width=70
+        ),
+        "errors": st.column_config.TextColumn("times as many", help=interval),
+    },
+)
+left, right = st.columns([3, 1])
+left.caption(
+    f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Select one for its evidence."
+)
+with right:
+    context.download(rows, "suspects", "These suspects as CSV")
+
+
+def judge(row: dict):
+    """Let the analyst say what the suspect is; it is kept in the file."""
+    with st.form(f"judge-{run}-{row['feature']}-{row['class']}"):
+        st.markdown("**Your verdict**")
+        options = [*JUDGEMENTS, "none"]
+        mine = st.segmented_control(
+            "Your verdict",
+            options,
+            default=row["judgement"] or "none",
+            label_visibility="collapsed",
+            help="Kept in the file, exported, and used by the remedies below.",
+        )
+        note = st.text_input("Note", row["note"])
+        if st.form_submit_button("Keep"):
+            chosen = None if mine in (None, "none") else mine
+            set_verdict(store.path, run, row["feature"], row["class"], chosen, note.strip())
+            st.rerun()
+
+
+def show_evidence(row: dict):
+    """Show everything known of one suspect, and where its examples are."""
+    name = context.escape(row["feature"])
+    quoted = f"“{name}”" if is_word(row) else name
+    st.subheader(f"{quoted} → {context.escape(row['class'])}: {row['verdict']}")
+    with st.container(horizontal=True):
+        places = places_of(row)
+        for label, where in places.items():
+            if st.button(
+                f"{label} ({store.count(where, run=run):,}) →",
+                key=f"place-{label}",
+                type="tertiary",
+            ):
+                context.go_to("errors", where=where)
+        if not places:
+            st.caption("The filter language has no term for this feature, so nothing to open.")
+    for column, (kind_of, sentence) in zip(st.columns(4), evidence(row).items(), strict=True):
+        with column.container(border=True):
+            st.markdown(f"**{kind_of}**", help=HELP[kind_of])
+            st.markdown(context.escape(sentence))
+    judge(row)
+
+
+show_evidence(current)
+st.subheader("Association against reliance")
+chart_key = f"scatter-{key}"
+st.altair_chart(
+    charts_evidence.suspects(rows, (current["feature"], current["class"])),
+    key=chart_key,
+    on_select=partial(mark_chosen, chart_key),
+    alt="Association against reliance of the suspects; size is support, colour the effect",
+)
+st.caption(
+    f"The strongest {charts_evidence.MAX_POINTS:,} of the suspects above that a word carries: top "
+    "right is where labels and model agree on it. Size: examples. Colour: answers that flip "
+    "when it is deleted; hollow: not measured. Click a point for its evidence."
+)
+
+
+def hide(row: dict):
+    """Say what would change if the model could not see a word."""
+    st.subheader(f"If the model could not see “{context.escape(row['feature'])}”")
+    folder = model.asked_for(store, run, facts)
+    if folder is None:
+        return
+    columns = st.columns([3, 1], vertical_alignment="bottom")
+    where = columns[0].text_input(
+        "In the texts of this filter",
+        key="hide_where",
+        bind="query-params",
+        placeholder="empty: all texts",
+    )
+    limit = columns[1].number_input("Texts at most", 1, value=1000, step=100, key="hide_limit")
+    edit = {"word": row["feature"], "way": "hide", "new": "", "where": where, "limit": int(limit)}
+    if st.button("Hide it"):
+        st.session_state["hidden"] = (run, edit)
+    if st.session_state.get("hidden") == (run, edit):
+        edited_slice.show(store, run, facts, folder, **edit)
+
+
+if is_word(current):
+    hide(current)
+remedies.show(store, run, facts, current["feature"] if is_word(current) else None)
+with st.expander("Look again"):
+    look(first=False)

@@ -1,0 +1,209 @@
+import numpy as np
+import streamlit as st
+
+from app_pages import context, edited_slice, model
+from saliency_core import charts, charts_evidence, painting
+from saliency_core.errors import UserError
+
+VIEWS = ("one text", "a word in a slice")
+
+store, run, facts = context.opened()
+st.title("What if")
+st.caption(
+    "What would the model answer if the text were another? The only page whose answers are not in "
+    "the file: they need the model."
+)
+view = st.segmented_control(
+    "What to edit", VIEWS, default=VIEWS[0], required=True, key="what_view", bind="query-params"
+)
+
+
+@st.cache_data(max_entries=32, show_spinner="Running the model ...")
+def explained(path: str, run: int, folder: str, before: tuple, after: tuple, steps: int):
+    from saliency_core.what_if import edit_text
+
+    classifier = model.loaded(path, run, folder)
+    with model.RUNNING:
+        return edit_text(classifier, before, after, steps=steps)
+
+
+def original() -> tuple[str, str | None, str]:
+    """Return the text as it is, its pair and what names it: an example, or typed."""
+    if "what_id" not in st.session_state and "what_id" not in st.query_params:
+        surest = store.examples("wrong", run=run, sort="confidence", descending=True, limit=1)
+        st.session_state["what_id"] = "" if surest.empty else surest["id"].iloc[0]
+    wanted = st.text_input(
+        "Id of an example",
+        key="what_id",
+        bind="query-params",
+        placeholder="empty: type a text of your own",
+        help="The Example page shows it. Here stands the surest wrong answer first.",
+    ).strip()
+    if not wanted:
+        text = st.text_area("The text as it is", key="what_text", bind="query-params")
+        return text, None, "typed"
+    try:
+        example = store.example(wanted, run=run)
+    except UserError as error:
+        st.warning(context.escape(error))
+        st.stop()
+    gold = context.escape(example["gold"] or "no label")
+    st.caption(f"Gold: {gold}. Answered: {context.escape(example['predicted'] or 'nothing')}.")
+    return example["text"], example["pair"] or None, wanted
+
+
+def edited_of(text: str, pair: str | None, name: str) -> tuple[str, str | None]:
+    """Let the user edit the text; the edit is in the URL."""
+
+    def area(label: str, value: str, parameter: str) -> str:
+        # Not bound: a text of its own for every original, so that no edit moves to another.
+        key = f"{parameter}-{run}-{name}-{value if name == 'typed' else ''}"
+        start = st.query_params.get(parameter, value) if key not in st.session_state else None
+        if start is not None:
+            st.session_state[key] = start
+        typed = st.text_area(label, key=key, help="Leave the box, or press Ctrl+Enter, to see.")
+        if typed != value:
+            st.query_params[parameter] = typed
+        else:
+            st.query_params.pop(parameter, None)
+        return typed
+
+    first = area("The text as it might be", text, "edited")
+    return first, None if pair is None else area("Its second text", pair, "edited_pair")
+
+
+def one_text():
+    left, right = st.columns(2)
+    with left:
+        text, pair, name = original()
+        if name != "typed":
+            with st.container(border=True):
+                st.text(text)
+                if pair:
+                    st.text(pair)
+    if not text.strip():
+        st.info("Name an example or type a text to go on.")
+        return
+    with right:
+        after = edited_of(text, pair, name)
+    folder = model.asked_for(store, run, facts)
+    if folder is None:
+        return
+    try:
+        found = explained(
+            str(store.path), run, folder, (text, pair), after, facts["settings"]["steps"]
+        )
+    except UserError as error:
+        st.error(context.escape(error))
+        return
+    answers(found)
+    layer_by_layer(found)
+
+
+def answers(found: dict):
+    """Show what the model answers before and after."""
+    before, after = found["before"], found["after"]
+    changed = before["prediction"] != after["prediction"]
+    with st.container(horizontal=True):
+        for label, side in (("Answer as it is", before), ("Answer edited", after)):
+            value = side["probabilities"].get(side["prediction"])
+            st.metric(
+                label,
+                context.escape(side["prediction"] or "none"),
+                "" if value is None else f"probability {value:.3f}",
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
+                help="The class with the highest probability.",
+            )
+        st.metric("The answer", "changes" if changed else "stays", border=True)
+    st.altair_chart(
+        charts_evidence.probabilities(before["probabilities"], after["probabilities"]),
+        alt="Probability of every class, as it is and edited",
+    )
+
+
+def layer_by_layer(found: dict):
+    """Show the saliency of both texts at a layer, and how aligned words differ."""
+    from saliency_core.what_if import aligned_words
+
+    layer = context.layer_slider(facts, "layer")
+    sides = [found[side] for side in ("before", "after")]
+    # One scale over both texts and all layers, so that colours compare.
+    scale = painting.scale_of(
+        [word["score"] for side in sides for words in side["layers"].values() for word in words]
+    )
+    for column, side, title in zip(st.columns(2), sides, ("As it is", "Edited"), strict=True):
+        column.markdown(f"**{title}**")
+        words = side["layers"][str(layer)]
+        painted = [
+            painting.paint(text, [word for word in words if word["side"] == place], scale)
+            for place, text in enumerate((side["text"], side["pair"]))
+            if text
+        ]
+        column.html(painting.STYLE + "".join(painted))
+    st.caption(
+        f"Orange speaks for the class that was answered, blue against it; full colour is "
+        f"{scale:.2f} logits. If the answer changes, the two texts speak for two classes."
+    )
+    words = aligned_words(found, layer)
+    st.subheader("What each word gained and lost")
+    st.altair_chart(charts_evidence.aligned(words), alt="Difference of the scores of aligned words")
+    st.dataframe(
+        words,
+        hide_index=True,
+        alt="Scores of aligned words before and after",
+        column_config={
+            name: st.column_config.NumberColumn(name.replace("_", " "), format="%.3f")
+            for name in ("score_before", "score_after", "difference")
+        },
+    )
+    context.download(words, "aligned-words")
+    differences = np.stack(
+        [aligned_words(found, number)["difference"] for number in range(facts["layers"] + 1)]
+    )  # (layer, word)
+    st.subheader("The same in every layer")
+    st.altair_chart(
+        charts.heatmap(charts_evidence.pairs(words), differences),
+        alt="Difference of the score of every aligned word at every layer",
+    )
+
+
+def a_word_in_a_slice():
+    columns = st.columns([2, 1.5, 2, 1.2])
+    word = columns[0].text_input("Word", key="what_word", bind="query-params").strip()
+    way = columns[1].segmented_control(
+        "How",
+        edited_slice.WAYS,
+        default="delete",
+        required=True,
+        key="what_way",
+        bind="query-params",
+        help=edited_slice.HELP,
+    )
+    new = ""
+    if way == "replace":
+        new = columns[2].text_input("By", key="what_new", bind="query-params").strip()
+    limit = columns[3].number_input(
+        "Texts at most", 1, value=1000, step=100, key="what_limit", bind="query-params"
+    )
+    where = context.slice_input()
+    if not word or (way == "replace" and not new):
+        st.info("Name the word, and what takes its place, to go on.")
+        return
+    total = context.counted(store, run, where)
+    st.caption(f"The filter holds {total:,} texts.")
+    folder = model.asked_for(store, run, facts)
+    if folder is None:
+        return
+    edit = {"word": word, "way": way, "new": new, "where": where, "limit": int(limit)}
+    if st.button("Run the model", type="primary"):
+        st.session_state["what_ran"] = (run, edit)
+    if st.session_state.get("what_ran") == (run, edit):
+        edited_slice.show(store, run, facts, folder, **edit)
+
+
+if view == VIEWS[0]:
+    one_text()
+else:
+    a_word_in_a_slice()

@@ -1,0 +1,158 @@
+"""Charts of suspects and of edited texts; never calls Streamlit."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from saliency_core.charts import BLUE, GREY, ORANGE
+
+MAX_POINTS = 1000
+"""Beyond this many suspects a scatter can't be read; the strongest are shown."""
+
+
+def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
+    """Return association against reliance; points are selectable as `mark` (feature, class).
+
+    Args:
+        table: rows of `suspect_view.with_judgements`, strongest first.
+        current: feature and class of the suspect on show, which gets a ring.
+    """
+    columns = ["feature", "class", "verdict", "examples", "z", "mean_share", "flip_rate"]
+    rows = table.dropna(subset=["mean_share", "z"]).head(MAX_POINTS)[columns]
+    rows = rows.assign(
+        current=(rows["feature"] == current[0]) & (rows["class"] == current[1]),
+        order=-rows["examples"],
+    )
+    base = alt.Chart(rows).encode(
+        x=alt.X(
+            "mean_share:Q", title="Reliance: mean share of the saliency", axis=alt.Axis(format="%")
+        ),
+        y=alt.Y("z:Q", title="Association: z"),
+        size=alt.Size("examples:Q", title="Examples", scale=alt.Scale(range=[30, 600])),
+        order="order:Q",
+        tooltip=[
+            "feature:N",
+            "class:N",
+            "verdict:N",
+            "examples:Q",
+            alt.Tooltip("z:Q", format=".1f"),
+            alt.Tooltip("mean_share:Q", format=".1%", title="mean share"),
+            alt.Tooltip("flip_rate:Q", format=".1%", title="answers that flip"),
+        ],
+    )
+    # Grey and hollow where the effect was not measured: an empty value is no zero.
+    unknown = base.transform_filter("!isValid(datum.flip_rate)").mark_point(
+        color=GREY, opacity=0.6, cursor="pointer"
+    )
+    measured = base.transform_filter("isValid(datum.flip_rate)").mark_circle(
+        opacity=0.9, stroke=GREY, strokeWidth=1, cursor="pointer"
+    )
+    measured = measured.encode(
+        color=alt.Color(
+            "flip_rate:Q",
+            title="Answers that flip",
+            scale=alt.Scale(scheme="viridis", domain=[0, 1]),
+            legend=alt.Legend(format="%", gradientLength=90),
+        )
+    )
+    ring = base.transform_filter("datum.current").mark_point(
+        color=ORANGE, strokeWidth=3, opacity=1, cursor="pointer"
+    )
+    pick = alt.selection_point("mark", fields=["feature", "class"], clear="dblclick")
+    return alt.layer(unknown, measured.add_params(pick), ring).properties(height=380)
+
+
+def aligned(words: pd.DataFrame) -> alt.Chart:
+    """Return the difference of every aligned pair of words (`what_if.aligned_words`) as bars."""
+    rows = words.assign(pair=[f"{place:03d} {label}" for place, label in enumerate(pairs(words))])
+    return (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            y=alt.Y(
+                "pair:O",
+                sort=None,
+                title=None,
+                axis=alt.Axis(labelExpr="slice(datum.label,4)", labelLimit=220, labelOverlap=False),
+            ),
+            x=alt.X("difference:Q", title="Score after minus before (logits)"),
+            color=alt.condition("datum.difference < 0", alt.value(BLUE), alt.value(ORANGE)),
+            tooltip=[
+                "before:N",
+                "after:N",
+                alt.Tooltip("score_before:Q", format="+.2f"),
+                alt.Tooltip("score_after:Q", format="+.2f"),
+                alt.Tooltip("difference:Q", format="+.2f"),
+            ],
+        )
+        .properties(height=alt.Step(20))
+    )
+
+
+def pairs(words: pd.DataFrame) -> list[str]:
+    """Return a label a row of `what_if.aligned_words`: the word, or what became of it."""
+    labels = []
+    for before, after in zip(words["before"], words["after"], strict=True):
+        if not isinstance(after, str):
+            labels.append(f"{before} → (gone)")
+        elif not isinstance(before, str):
+            labels.append(f"(new) → {after}")
+        else:
+            labels.append(before if before == after else f"{before} → {after}")
+    return labels
+
+
+def probabilities(before: dict[str, float], after: dict[str, float]) -> alt.Chart:
+    """Return the probability of every class before and after, at most the twelve that count."""
+    names = sorted(before, key=lambda name: -max(before[name], after[name]))[:12]
+    rows = pd.DataFrame(
+        {
+            "class": names * 2,
+            "text": np.repeat(["as it is", "edited"], len(names)),
+            "probability": [side[name] for side in (before, after) for name in names],
+        }
+    )
+    return (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            y=alt.Y("class:N", sort=names, title=None, axis=alt.Axis(labelLimit=160)),
+            yOffset=alt.YOffset("text:N", sort=["as it is", "edited"]),
+            x=alt.X("probability:Q", title="Probability", scale=alt.Scale(domain=[0, 1])),
+            color=alt.Color(
+                "text:N",
+                title=None,
+                scale=alt.Scale(domain=["as it is", "edited"], range=[BLUE, ORANGE]),
+            ),
+            tooltip=["class:N", "text:N", alt.Tooltip("probability:Q", format=".3f")],
+        )
+        .properties(height=alt.Step(16))
+    )
+
+
+def error_rates(sides: list[dict]) -> alt.LayerChart:
+    """Return the error rates of slices with their 95 % intervals (`discovery.slice_metrics`)."""
+    rows = pd.DataFrame(
+        [
+            {"slice": side["name"], **{key: side[key] for key in ("error_rate", "low", "high")}}
+            for side in sides
+            if side["judged"]
+        ]
+    )
+    base = alt.Chart(rows).encode(
+        y=alt.Y("slice:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
+    )
+    marks = base.mark_rule(color=GREY, strokeWidth=2).encode(x="low:Q", x2="high:Q")
+    points = base.mark_point(filled=True, size=110, color=ORANGE, opacity=1).encode(
+        x=alt.X(
+            "error_rate:Q",
+            title="Error rate with 95 % interval",
+            axis=alt.Axis(format="%"),
+            scale=alt.Scale(zero=True),
+        ),
+        tooltip=["slice:N"]
+        + [alt.Tooltip(f"{name}:Q", format=".1%") for name in ("error_rate", "low", "high")],
+    )
+    return (marks + points).properties(height=alt.Step(34))
