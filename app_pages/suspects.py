@@ -179,7 +179,7 @@ st.dataframe(
             width=90,
         ),
         "z": st.column_config.NumberColumn(
-            "association", format="%.1f", help=HELP["Association"], width=70
+            "association", format="%.1f", help=HELP["Association"], width=85
         ),
         "association": st.column_config.TextColumn(
             "labelled the class", help=f"{interval}Part of the texts with it that are the class."
@@ -242,7 +242,7 @@ def show_evidence(row: dict):
         if not places:
             st.caption("The filter language has no term for this feature, so nothing to open.")
     for column, (kind_of, sentence) in zip(st.columns(4), evidence(row).items(), strict=True):
-        with column.container(border=True):
+        with column.container(border=True, height="stretch"):
             st.markdown(f"**{kind_of}**", help=HELP[kind_of])
             st.markdown(context.escape(sentence))
     judge(row)

@@ -10,6 +10,8 @@ from saliency_core.charts import BLUE, GREY, ORANGE
 
 MAX_POINTS = 1000
 """Beyond this many suspects a scatter can't be read; the strongest are shown."""
+MAX_NAMES = 15
+"""Suspects whose name stands beside their point."""
 
 
 def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
@@ -60,8 +62,12 @@ def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
     ring = base.transform_filter("datum.current").mark_point(
         color=ORANGE, strokeWidth=3, opacity=1, cursor="pointer"
     )
+    named = alt.Chart(rows.dropna(subset=["flip_rate"]).head(MAX_NAMES)).mark_text(
+        align="left", dx=8, color=GREY, fontWeight="bold", limit=120
+    )
+    named = named.encode(x="mean_share:Q", y="z:Q", text="feature:N")
     pick = alt.selection_point("mark", fields=["feature", "class"], clear="dblclick")
-    return alt.layer(unknown, measured.add_params(pick), ring).properties(height=380)
+    return alt.layer(unknown, measured.add_params(pick), ring, named).properties(height=380)
 
 
 def aligned(words: pd.DataFrame) -> alt.Chart:
