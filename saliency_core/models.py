@@ -35,6 +35,8 @@ UNBOUNDED = 100_000
 DEFAULT_MAX_LENGTH = 512
 WINDOW_OVERLAP = 0.25
 """Part of a window that its neighbour holds too."""
+TOKENIZED_TOGETHER = 64
+"""Texts given to the tokenizer at once: it holds every token of a text, also those cut off."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +208,18 @@ class Classifier:
         max_length: int | None = None,
     ) -> list[Encoding]:
         """Tokenize texts; long ones are truncated (the longer side of a pair first)."""
-        if not texts:
-            return []
+        found: list[Encoding] = []
+        for start in range(0, len(texts), TOKENIZED_TOGETHER):
+            part = slice(start, start + TOKENIZED_TOGETHER)
+            found += self._encode(
+                texts[part], pairs[part] if pairs is not None else None, max_length
+            )
+        return found
+
+    def _encode(
+        self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None
+    ) -> list[Encoding]:
+        """Tokenize a few texts."""
         encoded = self.tokenizer(
             list(texts),
             list(pairs) if pairs is not None else None,
