@@ -113,6 +113,21 @@ def without(encoding: Encoding, chosen: np.ndarray, blank_id: int, delete: bool)
     )
 
 
+def rationale_tokens(encoding: Encoding, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return (token,) bool: which tokens that are not special touch a marked part of the text.
+
+    Args:
+        encoding: one text or pair.
+        spans: start and end of what annotators marked, in characters of the first text.
+    """
+    own = ~encoding.special
+    starts, ends = encoding.spans[own].T
+    touched = np.zeros(len(starts), bool)
+    for start, end in spans:
+        touched |= (starts < end) & (ends > start)
+    return touched & (encoding.sides[own] == 0)
+
+
 def average_precision(scores: np.ndarray, rationale: np.ndarray) -> float:
     """Return the area under precision and recall of scores against human rationale tokens.
 

@@ -1,0 +1,73 @@
+"""The real models and datasets of the benchmarks, as cases with a name."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from saliency_core.data import load_examples
+from saliency_core.faithfulness import rationale_tokens
+from saliency_core.models import Classifier, Encoding, load_classifier
+
+SHARED = Path(__file__).parents[2] / "shared"
+LM_HEAD = SHARED / "models" / "minilm-mlm"
+SEED = 0
+CHOICE_EXAMPLES = 64
+"""Examples that choose the recommended layer, as many as an audit takes; never scored."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model on one dataset."""
+
+    model: str
+    """Folder among the shared models, or a path."""
+    data: str
+    """File among the shared data."""
+    max_length: int = 80
+    rationales: bool = False
+    """The dataset marks the words that made humans decide."""
+
+
+CASES = {
+    "sst2": Case("minilm-sst2", "sst2/dev.jsonl"),
+    "agnews": Case("minilm-agnews", "agnews/dev.jsonl"),
+    "jigsaw": Case("minilm-jigsaw-control", "jigsaw_people/test_biased.jsonl", 96),
+    "movies": Case("minilm-sst2", "movie_rationales_sent/val.jsonl", rationales=True),
+    "imdb": Case("minilm-sst2", "cad_imdb/dev.jsonl"),
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Examples of a case as its model reads them."""
+
+    encodings: list[Encoding]
+    rationales: list[np.ndarray]
+    """(token,) bool where annotators marked the token; empty where there are none."""
+
+
+def classifier_of(case: Case) -> Classifier:
+    """Load the model of a case with the language-model head of all."""
+    folder = SHARED / "models" / case.model
+    return load_classifier(str(folder), lm_head=str(LM_HEAD), max_length=case.max_length)
+
+
+def sample(case: Case, classifier: Classifier, count: int) -> tuple[Sample, Sample]:
+    """Return the examples that choose a layer and `count` other ones, drawn with a fixed seed."""
+    rows = [row for row in load_examples(str(SHARED / "data" / case.data)) if row.text.strip()]
+    random.Random(SEED).shuffle(rows)
+    rows = rows[: CHOICE_EXAMPLES + count]
+    encodings = classifier.encode([row.text for row in rows])
+    marked = []
+    if case.rationales:
+        spans = [json.loads(row.metadata["rationale"]) for row in rows]
+        marked = [rationale_tokens(*pair) for pair in zip(encodings, spans, strict=True)]
+    return (
+        Sample(encodings[:CHOICE_EXAMPLES], marked[:CHOICE_EXAMPLES]),
+        Sample(encodings[CHOICE_EXAMPLES:], marked[CHOICE_EXAMPLES:]),
+    )
