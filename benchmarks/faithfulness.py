@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ import torch
 
 from benchmarks.cases import CASES, SEED, Sample, classifier_of, sample
 from saliency_core.attribution import Attributor
-from saliency_core.baselines import BASELINES, baseline_maps, counted_passes
-from saliency_core.faithfulness import average_precision, faithfulness, mean_interval
+from saliency_core.baselines import BASELINES, baseline_maps
+from saliency_core.faithfulness import Cost, average_precision, faithfulness
 from saliency_core.models import Classifier, Encoding
 
 OURS = {"saliency, 4 steps": 4, "saliency, 1 step": 1}
@@ -88,25 +89,22 @@ def piece_of(examples: Sample, number: int) -> Sample:
 def measure(classifier: Classifier, part: Sample, method: str) -> dict:
     """Return the numbers of every example by one method; of ours, for every layer."""
     predicted = classifier.logits(part.encodings, classifier.default_batch_tokens).argmax(1)
-    # The time of this process alone: the machine is shared.
-    started = time.process_time()
-    with counted_passes(classifier) as passes:
+    cost = Cost()
+    with cost.counting(classifier):
         if method in OURS:
             attributor = Attributor(classifier, steps=OURS[method])
-            maps = attributor.saliency_maps(part.encodings, classifier.default_batch_tokens)
+            budget = classifier.default_batch_tokens
+            maps = attributor.layer_maps(part.encodings, budget)["saliency"]
         else:
             maps = [
                 baseline_maps(classifier, part.encodings, method, predicted=predicted, seed=SEED)
             ]
-    seconds = time.process_time() - started
     found = faithfulness(classifier, part.encodings, maps)
     return {
         "comprehensiveness": [row.comprehensiveness.tolist() for row in found],
         "sufficiency": [row.sufficiency.tolist() for row in found],
         "plausibility": [precisions(own, part.rationales) for own in maps],
-        "forwards": passes.forwards,
-        "backwards": passes.backwards,
-        "seconds": seconds,
+        **asdict(cost),
         "predicted": predicted.tolist(),
         "tokens": [own_ids(encoding) for encoding in part.encodings],
         "maps": [[np.round(scores.astype(float), 5).tolist() for scores in own] for own in maps],

@@ -167,23 +167,29 @@ class Attributor:
         beside[..., :-1] = later[..., 1:]
         return maps[:, :-1], beside
 
-    def saliency_maps(
+    def layer_maps(
         self, encodings: Sequence[Encoding], batch_tokens: int
-    ) -> list[list[np.ndarray]]:
-        """Return S of the first target: (layer, example) arrays of (token,), without specials."""
-        maps: list[list[np.ndarray]] = [
-            [np.empty(0)] * len(encodings) for _ in range(self.classifier.info.layers + 1)
-        ]
+    ) -> dict[str, list[list[np.ndarray]]]:
+        """Return the maps of the first target, special tokens left out.
+
+        Returns:
+            Variant -> (layer, example) arrays of (token,): `saliency`, where variants were asked
+            for also `local`, `pooled` and `norm` (METHOD section 3).
+        """
+        names = ("saliency", "local", "pooled", "norm") if self.variants else ("saliency",)
+        layers = self.classifier.info.layers + 1
+        maps = {name: [[np.empty(0)] * len(encodings) for _ in range(layers)] for name in names}
         order = np.argsort([len(encoding.input_ids) for encoding in encodings], kind="stable")
         lengths = [len(encodings[row].input_ids) for row in order]
         for places in token_batches(lengths, batch_tokens):
             rows = [int(order[place]) for place in places]
             found = self.maps([encodings[row] for row in rows], [None] * len(rows))
-            saliency = found.saliency[0].float().cpu().numpy()  # (layer, batch, token)
             own = found.own.cpu().numpy()
-            for place, row in enumerate(rows):
-                for layer, scores in enumerate(saliency[:, place][:, own[place]]):
-                    maps[layer][row] = scores
+            for name in names:
+                scores = getattr(found, name)[0].float().cpu().numpy()  # (layer, batch, token)
+                for place, row in enumerate(rows):
+                    for layer in range(layers):
+                        maps[name][layer][row] = scores[layer, place, own[place]]
         return maps
 
     @torch.no_grad()

@@ -468,7 +468,7 @@ class Audit:
         self.progress("evaluating layers", 0, len(encodings))
         readable = [encoding for encoding in encodings if not encoding.special.all()]
         attributor = Attributor(self.classifier, steps=self.options.steps)
-        maps = attributor.saliency_maps(readable, self.batch_tokens)  # (layer, example)
+        maps = attributor.layer_maps(readable, self.batch_tokens)["saliency"]  # (layer, example)
         found = faithfulness(self.classifier, readable, maps)
         self.progress("evaluating layers", len(encodings), len(encodings))
         intervals = [mean_interval(row.comprehensiveness, self.options.seed) for row in found]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -29,34 +28,6 @@ LIME_KERNEL_WIDTH = 25.0
 
 Maps = list[np.ndarray]
 """A (token,) array of scores an example, special tokens left out."""
-
-
-@dataclass
-class Passes:
-    """Texts that went through a model."""
-
-    forwards: int = 0
-    backwards: int = 0
-
-
-@contextmanager
-def counted_passes(classifier: Classifier) -> Iterator[Passes]:
-    """Count the texts that go through the model, forwards and backwards."""
-    passes = Passes()
-
-    def count(module: Any, arguments: tuple, output: Any) -> None:
-        passes.forwards += len(output.logits)
-        if output.logits.requires_grad:
-            output.logits.register_hook(count_backward)
-
-    def count_backward(gradient: Tensor) -> None:
-        passes.backwards += len(gradient)
-
-    hook = classifier.model.register_forward_hook(count)
-    try:
-        yield passes
-    finally:
-        hook.remove()
 
 
 def baseline_maps(
@@ -106,7 +77,9 @@ def _random(
 def _gradient_norm(
     classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
 ) -> Maps:
-    def norm(call: Callable, embeddings: Tensor, target: Tensor, inputs: tuple) -> Tensor:
+    def norm(
+        call: Callable, embeddings: Tensor, target: Tensor, inputs: tuple, own: Tensor
+    ) -> Tensor:
         gradient = torch.autograd.grad(
             call(embeddings, *inputs).gather(1, target[:, None]).sum(), embeddings
         )[0]
@@ -120,7 +93,9 @@ def _gradient_times_input(
 ) -> Maps:
     from captum.attr import InputXGradient
 
-    def product(call: Callable, embeddings: Tensor, target: Tensor, inputs: tuple) -> Tensor:
+    def product(
+        call: Callable, embeddings: Tensor, target: Tensor, inputs: tuple, own: Tensor
+    ) -> Tensor:
         found = InputXGradient(call).attribute(
             embeddings, target=target, additional_forward_args=inputs
         )
@@ -135,11 +110,14 @@ def _integrated_gradients(reference: str) -> Callable[..., Maps]:
     ) -> Maps:
         from captum.attr import IntegratedGradients
 
-        def integral(call: Callable, embeddings: Tensor, target: Tensor, inputs: tuple) -> Tensor:
-            start = torch.zeros_like(embeddings)
+        def integral(
+            call: Callable, embeddings: Tensor, target: Tensor, inputs: tuple, own: Tensor
+        ) -> Tensor:
+            nothing = torch.zeros_like(embeddings)
             if reference == "mask":
                 mask_id = torch.tensor(classifier.blank_token_id, device=embeddings.device)
-                start = start + classifier.embeddings[0](mask_id)
+                nothing = nothing + classifier.embeddings[0](mask_id)
+            start = torch.where(own.unsqueeze(-1), nothing, embeddings.detach())
             found = IntegratedGradients(call).attribute(
                 embeddings,
                 start,
@@ -159,7 +137,7 @@ def _by_embeddings(
     classifier: Classifier,
     encodings: Sequence[Encoding],
     predicted: np.ndarray,
-    score: Callable[[Callable, Tensor, Tensor, tuple], Tensor],
+    score: Callable[[Callable, Tensor, Tensor, tuple, Tensor], Tensor],
 ) -> Maps:
     """Return maps of a method that asks how the logits depend on the word embeddings.
 
@@ -168,11 +146,14 @@ def _by_embeddings(
         encodings: the examples.
         predicted: (example,) the class to explain.
         score: (logits of embeddings and further inputs, embeddings (batch, token, hidden), class
-            (batch,), further inputs) -> (batch, token).
+            (batch,), further inputs, tokens that are not special (batch, token)) ->
+            (batch, token).
     """
     maps: Maps = [np.empty(0)] * len(encodings)
     for rows in _batches(classifier, encodings):
-        batch = classifier.collate([encodings[row] for row in rows])
+        some = [encodings[row] for row in rows]
+        batch = classifier.collate(some)
+        own = _own(classifier, some, batch["input_ids"].shape[1])
         names = list(batch)
 
         def logits(embeddings: Tensor, *inputs: Tensor, names: list[str] = names) -> Tensor:
@@ -181,8 +162,9 @@ def _by_embeddings(
 
         embeddings = classifier.embeddings[0](batch["input_ids"]).detach().requires_grad_(True)
         target = torch.from_numpy(predicted[rows]).to(embeddings.device)
-        found = score(logits, embeddings, target, tuple(batch.values()))
-        _place(maps, rows, found, classifier, encodings)
+        places = torch.from_numpy(own).to(embeddings.device)
+        found = score(logits, embeddings, target, tuple(batch.values()), places)
+        _place(maps, rows, found, own)
     return maps
 
 
@@ -244,7 +226,8 @@ def _by_attention(
     reads = _reading_positions(classifier, encodings[0])
     with _attention_weights(classifier):
         for rows in _batches(classifier, encodings):
-            batch = classifier.collate([encodings[row] for row in rows])
+            some = [encodings[row] for row in rows]
+            batch = classifier.collate(some)
             embeddings = classifier.embeddings[0](batch["input_ids"]).detach().requires_grad_(True)
             with _embeddings_given(classifier, embeddings):
                 output = classifier.model(**batch, output_attentions=True)
@@ -252,7 +235,8 @@ def _by_attention(
             score = output.logits.gather(1, target[:, None]).sum()
             found = flow(output.attentions, score)
             weights = reads(batch["attention_mask"].float()).unsqueeze(-1)  # (batch, i, 1)
-            _place(maps, rows, (weights * found).sum(1), classifier, encodings)
+            own = _own(classifier, some, found.shape[-1])
+            _place(maps, rows, (weights * found).sum(1), own)
     return maps
 
 
@@ -422,19 +406,20 @@ def _batches(classifier: Classifier, encodings: Sequence[Encoding]) -> Iterator[
         yield [int(order[place]) for place in places]
 
 
-def _place(
-    maps: Maps,
-    rows: list[int],
-    scores: Tensor,
-    classifier: Classifier,
-    encodings: Sequence[Encoding],
-) -> None:
+def _own(classifier: Classifier, encodings: Sequence[Encoding], width: int) -> np.ndarray:
+    """Return (batch, token) bool: real tokens that are not special."""
+    own = np.zeros((len(encodings), width), bool)
+    for row, encoding in enumerate(encodings):
+        length = len(encoding.special)
+        start = 0 if classifier.padding_side == "right" else width - length
+        own[row, start : start + length] = ~encoding.special
+    return own
+
+
+def _place(maps: Maps, rows: list[int], scores: Tensor, own: np.ndarray) -> None:
     """Put (batch, token) scores where they belong, padding and special tokens left out."""
-    width = scores.shape[1]
-    for row, own in zip(rows, scores.detach().float().cpu().numpy(), strict=True):
-        special = encodings[row].special
-        start = 0 if classifier.padding_side == "right" else width - len(special)
-        maps[row] = own[start : start + len(special)][~special]
+    for row, of_row, places in zip(rows, scores.detach().float().cpu().numpy(), own, strict=True):
+        maps[row] = of_row[places]
 
 
 BASELINES: dict[str, Callable[..., Maps]] = {

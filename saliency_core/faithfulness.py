@@ -7,8 +7,11 @@ ERASER, equations 1 and 2, averaged over shares of the tokens (AOPC, Samek et al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +30,35 @@ class Faithfulness:
     """(example,) p(text) - p(text without the top tokens), mean over `TOKEN_SHARES`."""
     sufficiency: np.ndarray
     """(example,) p(text) - p(top tokens alone), mean over `TOKEN_SHARES`."""
+
+
+@dataclass
+class Cost:
+    """What maps cost: texts through the model, forwards and backwards, and seconds."""
+
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float = 0.0
+
+    @contextmanager
+    def counting(self, classifier: Classifier) -> Iterator[None]:
+        """Add what happens inside; seconds of this process, whatever else the machine does."""
+
+        def forward(module: Any, arguments: tuple, output: Any) -> None:
+            self.forwards += len(output.logits)
+            if output.logits.requires_grad:
+                output.logits.register_hook(backward)
+
+        def backward(gradient: Any) -> None:
+            self.backwards += len(gradient)
+
+        hook = classifier.model.register_forward_hook(forward)
+        started = time.process_time()
+        try:
+            yield
+        finally:
+            self.seconds += time.process_time() - started
+            hook.remove()
 
 
 def top_positions(scores: np.ndarray, share: float) -> np.ndarray:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from saliency_core.coherence import (
@@ -172,6 +173,14 @@ def _overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 def _above_zero(row: LayerSummary) -> bool:
     return row.coherence > (row.zero_line or 0.0)
+
+
+def summaries_of(frame: pd.DataFrame) -> list[LayerSummary]:
+    """Return the summaries that `Store.layers` gives as a frame."""
+    return [
+        LayerSummary(int(layer), *map(_number, values))
+        for layer, *values in frame[[field.name for field in fields(LayerSummary)]].to_numpy()
+    ]
 
 
 def with_values(layers: Sequence[LayerSummary], **columns: Any) -> list[LayerSummary]:

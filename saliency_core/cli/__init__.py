@@ -10,7 +10,16 @@ import sys
 
 import typer
 
-from saliency_core.cli import auditing, keeping, reading, serving, sharing, slicing, suspecting
+from saliency_core.cli import (
+    auditing,
+    evaluating,
+    keeping,
+    reading,
+    serving,
+    sharing,
+    slicing,
+    suspecting,
+)
 from saliency_core.cli.terminal import errors_to
 from saliency_core.errors import UserError
 
@@ -27,6 +36,7 @@ COMMANDS = (
     reading.runs,
     reading.info,
     reading.layers,
+    evaluating.evaluate,
     reading.errors,
     reading.tokens,
     suspecting.suspects,

@@ -37,11 +37,13 @@ def details(store: Store, positions: Sequence[int], run: int) -> list[dict[str, 
     return [found[position] for position in positions]
 
 
-def set_warning(path: str | Path, run: int, beginning: str, sentence: str) -> None:
-    """Keep a warning of a run, in place of those that begin alike."""
+def set_warning(path: str | Path, run: int, beginning: str, sentence: str | None) -> None:
+    """Keep a warning of a run, in place of those that begin alike; None takes them away."""
     with writing(path) as connection:
         (kept,) = connection.execute("SELECT warnings FROM runs WHERE run = ?", (run,)).fetchone()
-        others = [text for text in json.loads(kept) if not text.startswith(beginning)]
+        warnings = [text for text in json.loads(kept) if not text.startswith(beginning)]
+        if sentence is not None:
+            warnings.append(sentence)
         connection.execute(
-            "UPDATE runs SET warnings = ? WHERE run = ?", (json.dumps([*others, sentence]), run)
+            "UPDATE runs SET warnings = ? WHERE run = ?", (json.dumps(warnings), run)
         )

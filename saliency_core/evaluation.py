@@ -1,0 +1,311 @@
+"""Evaluate a finished run: how faithful every layer, variant and other method is (METHOD 7).
+
+A seeded sample of the run's examples; the numbers stay in the file, and a second call with the
+same choices reads them. The class explained is the predicted one, whatever the run's target is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saliency_core.attribution import Attributor
+from saliency_core.baselines import BASELINES, available_baselines, baseline_maps
+from saliency_core.editing import classifier_of
+from saliency_core.errors import UserError
+from saliency_core.faithfulness import (
+    Cost,
+    average_precision,
+    faithfulness,
+    mean_interval,
+    rationale_tokens,
+)
+from saliency_core.layers import recommend, summaries_of, with_values
+from saliency_core.models import Classifier, Encoding
+from saliency_core.store import Store
+from saliency_core.store.details import details, set_warning
+from saliency_core.store.results import save_evaluation, set_layer_faithfulness
+
+VARIANTS = ("saliency", "local", "pooled", "norm")
+PIECE = 32
+"""Examples computed between two steps of the progress bar."""
+UNDECODED = "The undecoded map"
+"""How the warning begins that decoding does not help this model."""
+
+Progress = Callable[[str, int, int | None], None]
+Maps = dict[tuple[str, int | None], list[np.ndarray]]
+"""(method, layer) -> a (token,) array an example."""
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What a user may choose; the names are those of the command line."""
+
+    examples: int = 200
+    seed: int = 0
+    baselines: bool = False
+    delete: bool = False
+    """Take tokens out instead of masking them."""
+    rationale_column: str | None = None
+    """Metadata column of the character spans that annotators marked: [[start, end], ...]."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of a run's methods."""
+
+    examples: int
+    metrics: pd.DataFrame
+    """A row a method and layer, columns of `store.results.EVALUATION_COLUMNS`; forwards and
+    backwards are passes an example, seconds those of the whole sample."""
+    recommended: int | None
+    equals: list[int]
+    skipped: tuple[str, ...]
+    """Other methods that can't run here."""
+
+
+def evaluate(
+    store: Store,
+    options: EvaluationOptions,
+    *,
+    run: int | None = None,
+    model: str | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Evaluation:
+    """Return comprehensiveness, sufficiency and plausibility with 95 % intervals, and keep them.
+
+    With masked tokens they also decide the recommended layer of the run (METHOD section 4).
+
+    Args:
+        store: the file of a finished run.
+        options: the sample and what is compared.
+        run: run number; the newest where not given.
+        model: where the audited model is now, if it has moved.
+        progress: called with (stage, done, total).
+
+    Raises:
+        UserError: the run can't be evaluated so, with the reason.
+    """
+    facts = store.run(run)
+    run = facts["run"]
+    if facts["model"]["task"] == "regression":
+        raise UserError("A regression model has no class probabilities, so no faithfulness.")
+    if store.layers(run=run).empty:
+        raise UserError(f"Run {run} is not finished; start the same audit again, then evaluate.")
+    methods, skipped = _methods(options.baselines)
+    positions = _sample(store, run, options)
+    settings = {
+        "seed": options.seed,
+        "examples": len(positions),
+        "run_examples": store.count("-failed", run=run),
+        "delete": options.delete,
+        "rationale_column": options.rationale_column,
+    }
+    missing = [name for name in methods if not _is_kept(store, run, name, settings)]
+    if set(missing) & set(VARIANTS):
+        # All variants come from the same passes.
+        missing = [*VARIANTS, *(name for name in missing if name not in VARIANTS)]
+    if missing:
+        spans = _spans(store, run, positions, options.rationale_column)
+        classifier = classifier_of(store, run, model)
+        scores = _Scores(classifier, _encode(store, run, positions, classifier), spans, options)
+        if "saliency" in missing:
+            scores.add_own(facts["settings"]["steps"], progress)
+        for name in missing:
+            if name not in VARIANTS:
+                scores.add_other(name, progress)
+        save_evaluation(store.path, run, [row | settings for row in scores.rows()])
+        if "saliency" in missing and not options.delete:
+            _recommend(store, run, scores)
+    table, facts = store.evaluations(run=run), store.run(run)
+    return Evaluation(
+        examples=len(positions),
+        metrics=table[table["method"].isin(methods)].reset_index(drop=True),
+        recommended=facts["recommended"],
+        equals=facts["equals"],
+        skipped=skipped,
+    )
+
+
+def _methods(baselines: bool) -> tuple[list[str], tuple[str, ...]]:
+    """Return the methods to evaluate, and those that can't run here."""
+    if not baselines:
+        return list(VARIANTS), ()
+    available = available_baselines()
+    return [*VARIANTS, *available], tuple(name for name in BASELINES if name not in available)
+
+
+def _sample(store: Store, run: int, options: EvaluationOptions) -> list[int]:
+    """Return the positions of a seeded sample of the examples that have scores."""
+    readable = store.ids("-failed", run=run)
+    if not len(readable):
+        raise UserError(f"Run {run} has no example with scores.")
+    draw = np.random.default_rng(options.seed)
+    count = min(options.examples, len(readable))
+    return np.sort(draw.choice(readable, count, replace=False)).tolist()
+
+
+def _is_kept(store: Store, run: int, method: str, settings: dict[str, Any]) -> bool:
+    """Tell whether the file holds a method's numbers of the same sample and choices."""
+    table = store.evaluations(run=run)
+    kept = table[table["method"] == method]
+    if kept.empty or not set(settings) <= set(kept.columns):
+        return False
+    row = kept.iloc[0]
+    return all(
+        pd.isna(row[name]) if value is None else row[name] == value
+        for name, value in settings.items()
+    )
+
+
+def _spans(
+    store: Store, run: int, positions: list[int], column: str | None
+) -> list[list[tuple[int, int]]] | None:
+    """Return what annotators marked of each example, in characters."""
+    if column is None:
+        return None
+    known = store.metadata_columns(run=run)
+    if column not in known:
+        raise UserError(
+            f"The run keeps no column {column!r}; its metadata columns are "
+            f"{', '.join(known) or 'none'}."
+        )
+    rows = details(store, positions, run)
+    return [spans_of(row["metadata"].get(column), column) for row in rows]
+
+
+def spans_of(value: Any, column: str) -> list[tuple[int, int]]:
+    """Return the spans of a metadata value: a list of [start, end], or that list as JSON text."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else value or []
+        return [(int(start), int(end)) for start, end in found]
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{column} holds {str(value)[:60]!r}, which is no list of [start, end] in characters."
+        ) from error
+
+
+def _encode(store: Store, run: int, positions: list[int], classifier: Classifier) -> list[Encoding]:
+    frame = store.examples_at(positions, run=run)
+    pairs = frame["pair"].fillna("").tolist() if frame["pair"].notna().any() else None
+    return classifier.encode(frame["text"].tolist(), pairs)
+
+
+class _Scores:
+    """Collects the values of every example by method and layer, and what they cost."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        encodings: list[Encoding],
+        spans: list[list[tuple[int, int]]] | None,
+        options: EvaluationOptions,
+    ) -> None:
+        self.classifier, self.encodings, self.options = classifier, encodings, options
+        self.rationales = None
+        if spans is not None:
+            self.rationales = [
+                rationale_tokens(encoding, own)
+                for encoding, own in zip(encodings, spans, strict=True)
+            ]
+        self.values: dict[tuple[str, int | None], dict[str, list[np.ndarray]]] = {}
+        self.costs: dict[str, dict[str, float]] = {}
+
+    def add_own(self, steps: int, progress: Progress) -> None:
+        """Score the variants at every layer."""
+        attributor = Attributor(self.classifier, steps=steps, variants=True)
+        layers = range(self.classifier.info.layers + 1)
+        keys = [(name, layer) for name in VARIANTS for layer in layers]
+        cost = Cost()
+        for part in self._pieces("layers", progress):
+            with cost.counting(self.classifier):
+                maps = attributor.layer_maps(
+                    self.encodings[part], self.classifier.default_batch_tokens
+                )
+            self._score({key: maps[key[0]][key[1]] for key in keys}, part)
+        # A blank runs once, however many examples have its length.
+        cost.forwards -= len(attributor.blanks)
+        self.costs |= dict.fromkeys(VARIANTS, self._cost(cost))
+
+    def add_other(self, name: str, progress: Progress) -> None:
+        """Score another method."""
+        cost = Cost()
+        for part in self._pieces(name, progress):
+            encodings = self.encodings[part]
+            predicted = self.classifier.logits(encodings).argmax(1)
+            with cost.counting(self.classifier):
+                maps = baseline_maps(
+                    self.classifier, encodings, name, predicted=predicted, seed=self.options.seed
+                )
+            self._score({(name, None): maps}, part)
+        self.costs[name] = self._cost(cost)
+
+    def _pieces(self, stage: str, progress: Progress) -> Iterator[slice]:
+        progress(stage, 0, len(self.encodings))
+        for start in range(0, len(self.encodings), PIECE):
+            yield slice(start, start + PIECE)
+            progress(stage, min(start + PIECE, len(self.encodings)), len(self.encodings))
+
+    def _cost(self, cost: Cost) -> dict[str, float]:
+        examples = len(self.encodings)
+        return {
+            "forwards": cost.forwards / examples,
+            "backwards": cost.backwards / examples,
+            "seconds": cost.seconds,
+        }
+
+    def _score(self, maps: Maps, part: slice) -> None:
+        """Add the values of some examples by several maps; equal masked texts run once."""
+        found = faithfulness(
+            self.classifier, self.encodings[part], list(maps.values()), delete=self.options.delete
+        )
+        for (key, scores), own in zip(maps.items(), found, strict=True):
+            values = self.values.setdefault(key, {})
+            values.setdefault("comprehensiveness", []).append(own.comprehensiveness)
+            values.setdefault("sufficiency", []).append(own.sufficiency)
+            if self.rationales is not None:
+                pairs = zip(scores, self.rationales[part], strict=True)
+                precisions = np.array([average_precision(*pair) for pair in pairs])
+                values.setdefault("plausibility", []).append(precisions)
+
+    def of(self, method: str, layer: int | None, metric: str) -> np.ndarray:
+        """Return (example,) values."""
+        return np.concatenate(self.values[method, layer][metric])
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield a row a method and layer for the store."""
+        for (method, layer), values in self.values.items():
+            row = {"method": method, "layer": layer, **self.costs[method]}
+            for metric in values:
+                ends = mean_interval(self.of(method, layer, metric), self.options.seed)
+                row |= zip((metric, f"{metric}_low", f"{metric}_high"), ends, strict=True)
+            yield row
+
+
+def _recommend(store: Store, run: int, scores: _Scores) -> None:
+    """Let the new numbers choose the layer to read first, and say whether decoding helps."""
+    metric = "comprehensiveness"
+    summaries = summaries_of(store.layers(run=run))
+    layers = [row.layer for row in summaries]
+    masked = [scores.of("saliency", layer, metric) for layer in layers]
+    kept = [float(scores.of("saliency", layer, "sufficiency").mean()) for layer in layers]
+    intervals = [mean_interval(own, scores.options.seed) for own in masked]
+    means = [mean for mean, _, _ in intervals]
+    summaries = with_values(summaries, comprehensiveness=means, sufficiency=kept)
+    recommended, equals = recommend(summaries, [(low, high) for _, low, high in intervals])
+    set_layer_faithfulness(store.path, run, means, kept, recommended, equals)
+    local = {layer: scores.of("local", layer, metric) for layer in layers}
+    undecoded = max(layers, key=lambda layer: local[layer].mean())
+    gain, low, _ = mean_interval(local[undecoded] - masked[recommended], scores.options.seed)
+    sentence = None
+    if low > 0:
+        sentence = (
+            f"{UNDECODED} of layer {undecoded} is more faithful for this model than the decoded "
+            f"one of layer {recommended}: its comprehensiveness is higher by {gain:.3f}."
+        )
+    set_warning(store.path, run, UNDECODED, sentence)

@@ -1,0 +1,228 @@
+"""`evaluate` on tiny audited runs, and the other methods against their definitions."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import TEXTS, save_tiny
+from typer.testing import CliRunner
+
+from saliency_core import evaluation
+from saliency_core.attribution import Attributor
+from saliency_core.audit import audit
+from saliency_core.baselines import BASELINES, _attention_weights, _linear_model, baseline_maps
+from saliency_core.cli import app
+from saliency_core.errors import UserError
+from saliency_core.evaluation import VARIANTS, EvaluationOptions, evaluate, spans_of
+from saliency_core.faithfulness import Cost, average_precision, faithfulness
+from saliency_core.models import load_classifier
+from saliency_core.store import open_store
+
+LABELS = {"id2label": {0: "joy", 1: "anger", 2: "fear"}}
+KEYS = {"method", "layer", "comprehensiveness", "sufficiency", "plausibility"}
+KEYS |= {"forwards", "backwards", "seconds"}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return save_tiny("bert", tmp_path_factory.mktemp("models"), **LABELS)
+
+
+@pytest.fixture(scope="module")
+def classifier(models):
+    return load_classifier(models[0], lm_head=models[1])
+
+
+@pytest.fixture
+def database(tmp_path, models):
+    rows = [{"text": text, "marked": [[0, 8]]} for text in [*TEXTS, "the plot was good"]]
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    audit(
+        models[0], str(data), db=tmp_path / "a.sqlite", lm_head=models[1], steps=2, evaluate=False
+    )
+    return tmp_path / "a.sqlite"
+
+
+def command(*arguments):
+    """Return the JSON object that `evaluate` prints."""
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_every_variant_at_every_layer_equals_the_definition(database, classifier):
+    found = command("--db", database, "--rationale-column", "marked")
+    assert found["examples"] == 5
+    places = [(row["method"], row["layer"]) for row in found["metrics"]]
+    assert places == [(name, layer) for name in VARIANTS for layer in range(3)]
+    texts = open_store(database).examples()["text"].tolist()
+    encodings = classifier.encode(texts)
+    maps = Attributor(classifier, steps=2, variants=True).layer_maps(encodings, 1024)
+    for row in found["metrics"]:
+        assert set(row) >= KEYS
+        own = maps[row["method"]][row["layer"]]
+        expected = faithfulness(classifier, encodings, [own])[0]
+        assert row["comprehensiveness"] == pytest.approx(expected.comprehensiveness.mean())
+        assert row["sufficiency"] == pytest.approx(expected.sufficiency.mean())
+        precisions = [
+            average_precision(scores, encoding.spans[~encoding.special][:, 0] < 8)
+            for scores, encoding in zip(own, encodings, strict=True)
+        ]
+        assert row["plausibility"] == pytest.approx(np.mean(precisions))
+        assert (row["forwards"], row["backwards"]) == (2, 2)
+
+
+def test_it_chooses_the_layer_and_fills_the_layer_table(database):
+    found = command("--db", database)
+    store = open_store(database)
+    layers = store.layers()
+    own = [row for row in found["metrics"] if row["method"] == "saliency"]
+    assert layers["comprehensiveness"].tolist() == [row["comprehensiveness"] for row in own]
+    above = layers[layers["coherence"] > layers["zero_line"].fillna(0)]
+    among = layers if above.empty else above
+    best = among.loc[among["comprehensiveness"].idxmax(), "layer"]
+    assert store.run()["recommended"] == found["recommended"] == best
+
+
+def test_the_same_choices_are_read_from_the_file(database, monkeypatch):
+    first = command("--db", database, "--examples", 3, "--seed", 4)
+    loaded = []
+    original = evaluation.classifier_of
+    monkeypatch.setattr(
+        evaluation, "classifier_of", lambda *call: loaded.append(call) or original(*call)
+    )
+    assert command("--db", database, "--examples", 3, "--seed", 4) == first
+    assert not loaded
+    assert command("--db", database, "--examples", 3, "--seed", 5)["examples"] == 3
+    assert len(loaded) == 1
+
+
+def test_deleting_leaves_the_layer_table_alone(database):
+    masked = command("--db", database)["metrics"]
+    before = open_store(database).layers()
+    deleted = command("--db", database, "--delete")["metrics"]
+    assert [row["comprehensiveness"] for row in masked] != [
+        row["comprehensiveness"] for row in deleted
+    ]
+    assert open_store(database).layers().equals(before)
+
+
+def test_other_methods_stand_beside_ours_on_the_same_examples(database):
+    found = command("--db", database, "--baselines")
+    assert not found["skipped"]
+    others = {row["method"]: row for row in found["metrics"] if row["layer"] is None}
+    assert list(others) == list(BASELINES)
+    assert {row["examples"] for row in found["metrics"]} == {5}
+    assert (others["LIME"]["forwards"], others["LIME"]["backwards"]) == (100, 0)
+    assert others["integrated gradients, mask"]["forwards"] == 20
+    assert others["gradient norm"]["backwards"] == 1
+    assert others["random"]["forwards"] == 0
+
+
+def test_without_captum_the_rest_runs_and_the_rest_is_named(database, monkeypatch):
+    monkeypatch.setattr("saliency_core.baselines.find_spec", lambda name: None)
+    found = command("--db", database, "--baselines", "--examples", 2)
+    assert "LIME" in found["skipped"]
+    methods = {row["method"] for row in found["metrics"]} - set(VARIANTS)
+    assert methods == set(BASELINES) - set(found["skipped"])
+
+
+def test_what_cannot_be_evaluated_is_said_in_one_sentence(database):
+    with pytest.raises(UserError, match=r"no column 'rationale'; its metadata columns are marked"):
+        evaluate(open_store(database), EvaluationOptions(rationale_column="rationale"))
+    with pytest.raises(UserError, match=r"no list of \[start, end\]"):
+        spans_of("here", "marked")
+    assert spans_of(None, "marked") == []
+
+
+def test_cost_counts_texts_and_not_batches(classifier):
+    cost = Cost()
+    encodings = classifier.encode(TEXTS)
+    with cost.counting(classifier):
+        classifier.logits(encodings)
+    classifier.logits(encodings)
+    assert (cost.forwards, cost.backwards) == (len(TEXTS), 0)
+
+
+# Other methods
+
+
+def of(classifier, method, texts=TEXTS):
+    encodings = classifier.encode(texts)
+    predicted = classifier.logits(encodings).argmax(1)
+    return baseline_maps(classifier, encodings, method, predicted=predicted), encodings, predicted
+
+
+def probability(classifier, encodings, label):
+    return classifier.probabilities(classifier.logits(encodings))[:, label]
+
+
+def test_integrated_gradients_add_up_to_the_change_of_the_logit(classifier, monkeypatch):
+    monkeypatch.setattr("saliency_core.baselines.PATH_STEPS", 40)
+    maps, encodings, predicted = of(classifier, "integrated gradients, mask")
+    for scores, encoding, label in zip(maps, encodings, predicted, strict=True):
+        text, blank = classifier.logits([encoding, classifier.blank(encoding)])[:, label]
+        assert scores.sum() == pytest.approx(text - blank, rel=0.02, abs=0.01)
+
+
+def test_occlusion_is_the_drop_of_the_probability(classifier):
+    maps, encodings, predicted = of(classifier, "leave-one-out occlusion", TEXTS[:1])
+    ids = np.array(encodings[0].input_ids)
+    for place, score in zip(np.flatnonzero(~encodings[0].special), maps[0], strict=True):
+        batch = classifier.collate(encodings)
+        batch["input_ids"][0, place] = classifier.blank_token_id
+        with torch.no_grad():
+            after = torch.softmax(classifier.model(**batch).logits, -1)[0, predicted[0]]
+        before = probability(classifier, encodings, predicted[0])[0]
+        assert score == pytest.approx(before - after.item(), abs=1e-5), ids[place]
+
+
+def test_kernel_shap_adds_up_to_the_change_of_the_probability(classifier):
+    maps, encodings, predicted = of(classifier, "KernelSHAP")
+    for scores, encoding, label in zip(maps, encodings, predicted, strict=True):
+        both = [encoding, classifier.blank(encoding)]
+        whole, blank = probability(classifier, both, label)
+        assert scores.sum() == pytest.approx(whole - blank, abs=1e-3) or len(scores) == 1
+
+
+def test_the_surrogate_is_weighted_ridge_regression():
+    draw = np.random.default_rng(3)
+    features, outputs = draw.integers(0, 2, (40, 5)), draw.normal(size=40)
+    weights = draw.random(40)
+    model = _linear_model(penalty=1.0)
+    model.fit([[torch.from_numpy(part) for part in (features, outputs, weights)]])
+    # The normal equations, the weights scaled to mean one.
+    design = np.column_stack([features, np.ones(40)])
+    scaled = design * (weights / weights.mean())[:, None]
+    penalty = np.diag([1.0] * 5 + [0])
+    expected = np.linalg.solve(design.T @ scaled + penalty, scaled.T @ outputs)[:5]
+    assert np.allclose(model.representation()[0], expected, atol=1e-5)
+
+
+def test_attention_methods_equal_their_formulas(classifier):
+    text = TEXTS[:1]
+    encodings = classifier.encode(text)
+    batch = classifier.collate(encodings)
+    with _attention_weights(classifier):
+        attentions = classifier.model(**batch, output_attentions=True).attentions
+    flow = np.eye(len(encodings[0].input_ids))
+    for attention in attentions:
+        flow = (0.5 * attention[0].mean(0).numpy() + 0.5 * np.eye(len(flow))) @ flow
+    rollout, _, _ = of(classifier, "attention rollout", text)
+    assert np.allclose(rollout[0], flow[0][~encodings[0].special], atol=1e-6)
+    relevance, _, _ = of(classifier, "gradient-weighted attention", text)
+    assert (relevance[0] >= 0).all() and relevance[0].any()
+
+
+@pytest.mark.parametrize("method", [name for name in BASELINES if name != "random"])
+def test_neighbours_change_no_map(classifier, method):
+    together, _, _ = of(classifier, method, TEXTS[:2])
+    if method in ("LIME", "KernelSHAP"):
+        # The first text draws the same samples in both.
+        alone, _, _ = of(classifier, method, TEXTS[:1])
+    else:
+        alone = [of(classifier, method, [text])[0][0] for text in TEXTS[:2]]
+    for one, other in zip(alone, together, strict=False):
+        assert np.allclose(one, other, atol=1e-5)
