@@ -3,12 +3,16 @@
 import dataclasses
 from urllib.parse import urlencode
 
+import pandas as pd
 import pytest
 from payloads import PAYLOADS
 from store_made_up import DATASET, MODEL, example, write_all
 
-from saliency_core.store import open_writer
-from saliency_core.store.curate import save_slice, set_note
+from saliency_core.discovery import COLUMNS, keep_discovered
+from saliency_core.store import open_store, open_writer
+from saliency_core.store.curate import save_slice, set_note, set_verdict
+from saliency_core.store.slices import quote
+from saliency_core.suspects import Thresholds, keep_suspects, suspects
 from tests.browser.driver import CHROMIUM, chromium, new_page, served, settle
 
 pytestmark = [
@@ -20,7 +24,10 @@ PAGES = ("", "errors", "example", "layers", "words", "compare", "suspects", "sli
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
-    """Every text, label, id, metadata key and value, warning, slice and note is hostile."""
+    """Every text, label, id, metadata key and value, warning, slice and note is hostile.
+
+    So are the names of suspects and discovered slices, and the note on a verdict.
+    """
     path = tmp_path_factory.mktemp("safety") / "a.sqlite"
     rows = [
         dataclasses.replace(
@@ -38,7 +45,21 @@ def database(tmp_path_factory):
         run, _ = write_all(writer, rows, dataset=dataset, model=model)
     set_note(path, run, rows[0].id, PAYLOADS[9], labels[0])
     save_slice(path, PAYLOADS[8], "wrong", PAYLOADS[1])
+    store = open_store(path)
+    table, control = suspects(store, thresholds=Thresholds(minimum=1), null_repeats=1)
+    for place, payload in enumerate(PAYLOADS):
+        table.loc[table.index[place], ["feature", "where"]] = payload, f"word:{quote(payload)}"
+    keep_suspects(path, run, table, control | {"layer": 2})
+    set_verdict(path, run, PAYLOADS[0], table["class"].iloc[0], "spurious", PAYLOADS[8])
+    found = pd.DataFrame([discovered(payload) for payload in PAYLOADS])
+    keep_discovered(path, run, found)
     return path
+
+
+def discovered(payload):
+    """Return a discovered slice as hostile as a metadata value makes it."""
+    numbers = dict.fromkeys((name for name in COLUMNS if name not in ("where", "also")), 0.5)
+    return {"where": f"meta.k:{quote(payload)}", **numbers, "also": [payload]}
 
 
 @pytest.mark.parametrize("launcher", [True, False], ids=["launcher", "streamlit run"])
