@@ -19,6 +19,9 @@ PAGES: dict[str, dict[str, str]] = {
     "example": {},
     "layers": {},
     "words": {},
+    "suspects": {},
+    "slices": {},
+    "what_if": {},
     "compare": {},
     "new_audit": {},
 }

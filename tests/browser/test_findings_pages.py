@@ -1,0 +1,185 @@
+"""Suspects, Slices and What if in a real browser, on the demonstration and its planted flaws."""
+
+import csv
+import json
+import re
+import shutil
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from playwright.sync_api import expect
+
+from saliency_core.demo_messages import SHORTCUT
+from saliency_core.discovery import TABLE as DISCOVERED
+from saliency_core.store import delete_table, open_store
+from saliency_core.suspects import HARMFUL, kept_suspects
+from tests.browser.driver import CHROMIUM, chromium, new_page, select_row, served, settle, visit
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+LONG = 180_000
+"""Milliseconds that starting a process or loading a model may take on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def database(demo, tmp_path_factory):
+    """The demonstration's audit, to write into."""
+    return shutil.copy(demo.database, tmp_path_factory.mktemp("findings") / "demo.sqlite")
+
+
+@pytest.fixture(scope="module")
+def address(database):
+    with served(database) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser, address):
+    opened = new_page(browser, address)
+    yield opened
+    assert not opened.refused, f"the page asked for {opened.refused}"
+    assert opened.get_by_test_id("stException").count() == 0
+    opened.close()
+
+
+def query(page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
+
+
+def metric(page, label: str):
+    return page.get_by_test_id("stMetric").filter(has_text=label)
+
+
+def test_the_planted_flaw_is_found_in_three_clicks(page, address, database):
+    store = open_store(database)
+    table, _ = kept_suspects(store)
+    places = table.index[(table["feature"] == SHORTCUT) & (table["verdict"] == HARMFUL)]
+    place = int(places[0])
+    assert place < 3, "the planted word is among the strongest suspects"
+    row = table.loc[place]
+    where = f"wrong predicted:{row['class']} word:{SHORTCUT}"
+    visit(page, address)
+    page.get_by_test_id("stTopNavLink").filter(has_text="Suspects").click()
+    page.get_by_role("heading", name="Suspects").wait_for()
+    settle(page)
+    select_row(page, place)
+    heading = page.get_by_role("heading", name=f"“{SHORTCUT}” → {row['class']}: {HARMFUL}")
+    expect(heading).to_be_visible()
+    assert query(page)["suspect"] == SHORTCUT and query(page)["of"] == row["class"]
+    assert page.get_by_text("the judgement is yours").first.is_visible()
+    page.get_by_role("button", name="Wrong answers").click()
+    page.wait_for_url(re.compile("/errors\\?"))
+    settle(page)
+    assert query(page)["where"] == where
+    total = store.count(where)
+    assert total and page.get_by_text(re.compile(rf"^{total} of 1,000 examples")).is_visible()
+
+
+def test_a_point_of_the_scatter_opens_its_evidence(page, address, database):
+    table, _ = kept_suspects(open_store(database))
+    row = table[table["flip_rate"].notna() & (table["kind"] == "word")].iloc[-1]
+    name = re.escape(row["feature"])
+    visit(page, f"{address}/suspects")
+    # A point is found by what a screen reader says of it.
+    label = f"feature: {row['feature']}; class: {row['class']}"
+    points = page.locator(f".mark-symbol path[aria-label*='{label}']")
+    points.last.scroll_into_view_if_needed()
+    points.last.click(force=True)
+    settle(page)
+    heading = page.get_by_role("heading", name=re.compile(f"“{name}” → {row['class']}"))
+    expect(heading).to_be_visible()
+
+
+def test_verdict_table_training_data_and_checks(page, address, database, demo):
+    visit(page, f"{address}/suspects?suspect={SHORTCUT}&of=billing")
+    page.get_by_role("radio", name="spurious").click()
+    page.get_by_role("textbox", name="Note").fill("a polite word")
+    page.get_by_role("button", name="Keep").click()
+    settle(page)
+    verdicts = open_store(database).verdicts()
+    kept = verdicts[["word", "class", "verdict", "note"]].values.tolist()
+    assert kept == [[SHORTCUT, "billing", "spurious", "a polite word"]]
+    visit(page, f"{address}/suspects?suspect_judgement=spurious")
+    with page.expect_download() as found:
+        page.get_by_role("button", name="These suspects as CSV").click()
+    with open(found.value.path(), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["feature"], row["judgement"]) for row in rows] == [(SHORTCUT, "spurious")]
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Checks as JSON Lines").click()
+    checks = [json.loads(line) for line in open(found.value.path())]
+    assert checks and {check["word"] for check in checks} == {SHORTCUT}
+
+    page.get_by_role("textbox", name="or a path or hub name").fill(
+        str(demo.folder / "training-messages.jsonl")
+    )
+    page.get_by_role("radio", name="drop").click()
+    page.get_by_role("button", name="Mend it").click()
+    with page.expect_download(timeout=LONG) as found:
+        page.get_by_role("button", name="The mended file").click(timeout=LONG)
+    mended = [json.loads(line) for line in open(found.value.path())]
+    before = (demo.folder / "training-messages.jsonl").read_text().splitlines()
+    assert 0 < len(mended) < len(before)
+    assert not any(re.search(rf"\b{SHORTCUT}\b", row["text"].lower()) for row in mended)
+
+
+def test_slices_are_discovered_compared_and_opened(page, address, database):
+    delete_table(database, 1, DISCOVERED)
+    visit(page, f"{address}/slices")
+    page.get_by_role("button", name="Look for slices").click()
+    page.get_by_role("button", name="Look again").wait_for(timeout=LONG)
+    settle(page)
+    select_row(page, 0)
+    page.get_by_role("button", name="Compare with all texts").click()
+    settle(page)
+    assert query(page)["compare_a"] == "meta.channel:voicemail"
+    assert page.get_by_text("Fisher's exact test").last.is_visible()
+    page.get_by_role("button", name="Its wrong answers").click()
+    page.wait_for_url(re.compile("/errors\\?"))
+    settle(page)
+    assert query(page)["where"] == "wrong meta.channel:voicemail"
+
+
+def test_an_edited_text_gets_another_answer(page, address, database):
+    store = open_store(database)
+    one, other = (
+        store.examples(f"right predicted:{label}", sort="confidence", descending=True, limit=1)
+        for label in ("delivery", "billing")
+    )
+    visit(page, f"{address}/what_if?what_id={one['id'].iloc[0]}")
+    assert metric(page, "Answer as it is").count() == 0, "no model without a click"
+    page.get_by_role("button", name="Load the model").click()
+    metric(page, "The answer").wait_for(timeout=LONG)
+    expect(metric(page, "The answer")).to_contain_text("stays")
+    box = page.get_by_role("textbox", name="The text as it might be")
+    box.fill(other["text"].iloc[0])
+    box.press("Control+Enter")
+    expect(metric(page, "The answer")).to_contain_text("changes", timeout=LONG)
+    settle(page)
+    expect(metric(page, "Answer as it is")).to_contain_text("delivery")
+    expect(metric(page, "Answer edited")).to_contain_text("billing")
+    assert query(page)["edited"] == other["text"].iloc[0]
+    assert page.locator(".painted").count() == 2
+
+    page.get_by_role("radio", name="a word in a slice").click()
+    settle(page)
+    page.get_by_role("textbox", name="Word", exact=True).fill(SHORTCUT)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Run the model").click()
+    metric(page, "Answers that change").wait_for(timeout=LONG)
+    settle(page)
+    held = store.count(f"word:{SHORTCUT}")
+    expect(metric(page, "Texts edited")).to_contain_text(str(held))
+    select_row(page, 0)
+    page.wait_for_url(re.compile("/example\\?"))
+    settle(page)
+    opened = store.example(query(page)["id"])
+    assert SHORTCUT in [word.lower() for word in opened["words"]]
