@@ -1,6 +1,6 @@
 """Faithfulness on a toy whose answers are known by hand, and against ERASER's own definition."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from saliency_core.faithfulness import (
     average_precision,
     faithfulness,
     mean_interval,
+    rationale_tokens,
     top_positions,
     without,
 )
@@ -59,6 +60,33 @@ def test_numbers_computed_by_hand():
     before, masked, kept = sigmoid(2), sigmoid(-1), sigmoid(3)
     assert found.comprehensiveness[0] == pytest.approx(before - masked)
     assert found.sufficiency[0] == pytest.approx(before - kept)
+
+
+def test_the_published_definition_by_hand():
+    """ERASER's AOPC: the mean over thresholds of p(text) - p(rest), with ferret's deletion.
+
+    Ten tokens of which the map ranks 2, then -1, then 1 highest; one, two and three of them go.
+    """
+    ids = [1, 0, 2, 0, 0, -1, 0, 0, 0, 0]
+    ranks = np.array([7.0, 0, 9, 0, 0, 8, 0, 0, 0, 0])
+    found = faithfulness(Summing(), [encoding_of(ids)], [[ranks]], delete=True)[0]
+    # p = sigmoid(sum): sigmoid(2) = .880797, sigmoid(0) = .5, sigmoid(1) = .731059.
+    assert found.comprehensiveness[0] == pytest.approx(
+        ((0.880797 - 0.5) + (0.880797 - 0.731059) + (0.880797 - 0.5)) / 3, abs=1e-6
+    )
+    # Kept alone: 2, then 2 - 1, then 2 - 1 + 1.
+    assert found.sufficiency[0] == pytest.approx((0 + (0.880797 - 0.731059) + 0) / 3, abs=1e-6)
+
+
+def test_a_rationale_marks_the_tokens_it_touches():
+    encoding = replace(
+        encoding_of([5, 6, 7]),
+        spans=np.array([[0, 0], [0, 3], [4, 9], [10, 12], [0, 0]], np.int32),
+    )
+    assert rationale_tokens(encoding, [(8, 10)]).tolist() == [False, True, False]
+    assert rationale_tokens(encoding, [(0, 1), (11, 12)]).tolist() == [True, False, True]
+    other_side = replace(encoding, sides=np.array([0, 0, 0, 1, 0], np.int8))
+    assert rationale_tokens(other_side, [(11, 12)]).tolist() == [False, False, False]
 
 
 @given(st.data())
