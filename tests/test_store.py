@@ -1,12 +1,9 @@
 import dataclasses
-import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -375,37 +372,32 @@ def test_an_error_in_a_batch_leaves_nothing_half_written(path):
     assert open_store(path).count() == 25
 
 
-CHILD = """
+KILLS = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
+from killing import kill_again_and_again, statements_of
 from store_made_up import *
 from saliency_core.store import open_writer
 import saliency_core.store.writer as w, saliency_core.store.consolidation as c
 c.CHUNK_TOKENS, w.JOIN_TOKENS = 200, 200
-with open_writer({path!r}) as writer:
-    print("ready", flush=True)
-    write_all(writer, [example(n) for n in range({n})], batch=4, block=16)
+
+def work(path):
+    with open_writer(path) as writer:
+        write_all(writer, [example(n) for n in range(400)], batch=4, block=16)
+
+statements = statements_of(lambda: work({whole!r}))
+print(kill_again_and_again(lambda: work({killed!r}), statements, seed=3))
 """
-
-
-def child(path, n: int) -> subprocess.Popen:
-    code = CHILD.format(root=str(ROOT), tests=str(ROOT / "tests"), path=str(path), n=n)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
 
 
 @pytest.mark.slow
 def test_kill_at_twenty_random_instants(path, tmp_path):
     whole = tmp_path / "whole.sqlite"
-    assert child(whole, 400).wait() == 0
-    draw = random.Random(3)
-    for _ in range(20):
-        process = child(path, 400)
-        process.stdout.readline()
-        time.sleep(draw.random() * 0.35)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    assert child(path, 400).wait() == 0
+    places = {"root": ROOT, "tests": ROOT / "tests", "whole": whole, "killed": path}
+    code = KILLS.format(**{name: str(place) for name, place in places.items()})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 20
     assert blobs(path) == blobs(whole)
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

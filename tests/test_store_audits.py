@@ -31,61 +31,51 @@ def reviews(tmp_path):
 
 
 SCRIPT = """
-import os, random, resource, signal, sys, time
+import os, resource, signal, sys
 sys.path[:0] = [{root!r}, {tests!r}]
+import saliency_core.audit as conductor
+from killing import kill_again_and_again, statements_of
 from test_audit import options
 from saliency_core import attribution
 from saliency_core.audit import audit
 from saliency_core.errors import UserError
 from saliency_core.store import open_store
 
-model, head, reviews, database, log = sys.argv[1:6]
+model, head, reviews = sys.argv[1:4]
 original = attribution.Attributor.audit
 
-def counted(self, examples, *rest):
-    records = original(self, examples, *rest)
-    with open(log, "a") as file:
-        file.write(" ".join(str(example.position) for example in examples) + chr(10))
-    return records
+def work(database):
+    def counted(self, examples, *rest):
+        records = original(self, examples, *rest)
+        with open(database + ".log", "a") as file:
+            file.write(" ".join(str(example.position) for example in examples) + chr(10))
+        return records
 
-attribution.Attributor.audit = counted
-
-def once():
+    attribution.Attributor.audit = counted
     try:
         audit(model, reviews, db=database, options=options(head))
     except UserError as error:
         print(error, file=sys.stderr)
         os._exit(2)
-    os._exit(0)
 """
 
+# Small blocks: a kill undoes a transaction, so the largest must be a small part of the work.
 KILLS = """
-draw = random.Random({seed})
-killed = 0
-while killed < 20:
-    child = os.fork()
-    if not child:
-        once()
-    before = time.time()
-    ended, pause = 0, {pause} * draw.random()
-    while not ended and time.time() - before < pause:
-        ended = os.waitpid(child, os.WNOHANG)[0]
-        time.sleep(0.002)
-    if ended:
-        break
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    killed += 1
-print(killed)
-if not ended:
-    once()
+conductor.BLOCK = 16
+whole, killed = sys.argv[4:]
+statements = statements_of(lambda: work(whole))
+print(kill_again_and_again(lambda: work(killed), statements, seed=5))
+"""
+
+ONCE = """
+work(sys.argv[4])
 """
 
 
-def script(body, model, *arguments, **values):
-    """Return the command that runs a script on a model, a CSV, a database and a log."""
+def script(body, model, *paths, **values):
+    """Return the command that runs a script on a model, a CSV and databases."""
     code = SCRIPT.format(root=str(ROOT), tests=str(ROOT / "tests")) + body.format(**values)
-    return [sys.executable, "-c", code, *model[:2], *map(str, arguments)]
+    return [sys.executable, "-c", code, *model[:2], *map(str, paths)]
 
 
 def run(command, **choices):
@@ -94,24 +84,24 @@ def run(command, **choices):
     return subprocess.run(command, env=environment, capture_output=True, text=True, **choices)
 
 
-def batches(log):
+def batches(database):
+    """Return the batches the model computed for a file."""
+    log = Path(f"{database}.log")
     return [tuple(line.split()) for line in log.read_text().splitlines()]
 
 
 @pytest.mark.slow
-def test_twenty_kills_leave_what_one_audit_leaves(model, reviews, tmp_path):
+def test_twenty_kills_leave_what_one_audit_leaves(model, tmp_path):
+    reviews = write_csv(tmp_path / "reviews.csv", rows=120)
     whole, killed = tmp_path / "whole.sqlite", tmp_path / "killed.sqlite"
-    done = run(script("once()", model, reviews, whole, tmp_path / "whole.log"))
-    assert done.returncode == 0, done.stderr
-    log = tmp_path / "killed.log"
-    done = run(script(KILLS, model, reviews, killed, log, seed=5, pause=0.5))
+    done = run(script(KILLS, model, reviews, whole, killed))
     assert done.returncode == 0, done.stderr
     kills = int(done.stdout)
-    assert kills >= 5, "the audit ended before it was killed often enough to tell"
+    assert kills >= 20
     assert contents(killed) == contents(whole)
-    again = Counter(batches(log))
+    again = Counter(batches(killed))
     # A kill costs the batch whose results were on their way into the file, never more.
-    assert set(again) == set(batches(tmp_path / "whole.log"))
+    assert set(again) == set(batches(whole))
     assert sum(again.values()) - len(again) <= kills
     connection = sqlite3.connect(killed)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -127,7 +117,7 @@ def test_two_audits_write_one_file_while_a_reader_pages(model, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     audits = [
         subprocess.Popen(
-            script("once()", model, source, database, tmp_path / f"{source.stem}.log"),
+            script(ONCE, model, source, database),
             env=environment,
             stderr=subprocess.PIPE,
         )
@@ -173,7 +163,7 @@ def page(database) -> int:
 FULL = """
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-once()
+work(sys.argv[4])
 """
 
 
@@ -182,8 +172,8 @@ once()
 def test_a_file_that_may_not_grow_is_one_sentence_and_loses_nothing(
     model, reviews, tmp_path, limit
 ):
-    database, log = tmp_path / "full.sqlite", tmp_path / "full.log"
-    done = run(script(FULL, model, reviews, database, log, limit=limit))
+    database = tmp_path / "full.sqlite"
+    done = run(script(FULL, model, reviews, database, limit=limit))
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "full" in done.stderr and "What was stored is kept" in done.stderr
