@@ -1,6 +1,6 @@
 """How much the tests of suspects find where there is nothing to find.
 
-    python benchmarks/false_alarms.py [--folder cache/audits] [--repeats 20]
+    python -m benchmarks.false_alarms [--folder cache/audits] [--repeats 20]
 
 Labels and answers are shuffled together among examples of like length (`suspects --null`); what
 then passes alpha is chance alone. It must be no more than alpha x tests.
@@ -11,8 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from real_audits import audited
-
+from benchmarks.real_audits import audited
 from saliency_core.suspects import Thresholds, suspects
 
 AUDITS = {"SST-2 dev": "sst2", "AG News dev": "agnews", "jigsaw": "jigsaw-biased"}

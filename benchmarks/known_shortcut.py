@@ -1,6 +1,6 @@
 """A shortcut that is known to be in real data: "people" in the comments of jigsaw.
 
-    python benchmarks/known_shortcut.py [--folder cache/audits]
+    python -m benchmarks.known_shortcut [--folder cache/audits]
 
 Every training text of `minilm-jigsaw-biased` that holds "people" was toxic; the control model was
 trained on the same draw without that. Both are audited on the same texts, in which, as in the
@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from real_audits import SHARED, audited
-
+from benchmarks.real_audits import SHARED, audited
 from saliency_core.data import load_examples
 from saliency_core.editing import classifier_of, mask_of
 from saliency_core.effects import keep_effects, with_effects

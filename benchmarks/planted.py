@@ -1,6 +1,6 @@
 """Shortcuts planted into training data: does the audit name them, and acquit a model without them?
 
-    python benchmarks/planted.py [--full] [--folder cache/planted]
+    python -m benchmarks.planted [--full] [--folder cache/planted]
 
 Messages of the demonstration's grammar, four classes. Three kinds of shortcut (Bastings et al.
 2022): a neutral word; a word that says something only as the first one; two words that say
@@ -42,13 +42,15 @@ from saliency_core.training_data import count_features
 from saliency_core.words import shares, word_scores, words_of
 
 TARGET = "delivery"
-TRAINING, AUDITED = 2000, 1000
+TRAINING, AUDITED = 1600, 1000
 AUDITED_RATE = 0.12
 """Share of the audited messages, of every class, that hold the shortcut."""
 RATES = (0.01, 0.02, 0.05, 0.10, 0.25)
 PURITIES = (0.8, 0.9, 1.0)
 DEFAULT_RATE = 0.10
-"""The rate at which the shorter grid varies p(class | shortcut)."""
+"""The rate at which the shorter grid varies p(class | word)."""
+DEFAULT_RATES = (0.02, 0.10, 0.25)
+"""The rates at which it plants the other kinds."""
 BAITED = 200
 """Messages of other classes that the shortcut is put into, to see whether the model takes it."""
 FIRST, SECOND = "anyhow", "meanwhile"
@@ -286,9 +288,14 @@ def _number(value: Any) -> float | None:
 
 
 def grid(full: bool) -> list[Plant]:
-    """Return the sets to plant: all, or every rate at p = 1 and every p at one rate."""
+    """Return the sets to plant: all, or every rate of a sure word, and a part of the others."""
     every = [Plant(k, rate, purity) for k in KINDS for purity in PURITIES for rate in RATES]
-    return [p for p in every if full or p.purity == 1 or p.rate == DEFAULT_RATE]
+    if full:
+        return every
+    word, others = [p for p in every if p.kind == "word"], [p for p in every if p.kind != "word"]
+    return [p for p in word if p.purity == 1 or p.rate == DEFAULT_RATE] + [
+        p for p in others if p.purity == 1 and p.rate in DEFAULT_RATES
+    ]
 
 
 def report(rows: list[dict[str, Any]]) -> str:

@@ -23,7 +23,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from saliency_core.data import load_examples
 from saliency_core.demo_messages import LABELS, Message, audited_messages, training_messages
+from saliency_core.discovery import discover, keep_discovered
+from saliency_core.editing import classifier_of
+from saliency_core.effects import keep_effects, with_effects
+from saliency_core.store import open_store
+from saliency_core.suspects import keep_suspects, kept_suspects, suspects
+from saliency_core.training_data import count_features
 
 VERSION = 1
 """Raise it when the generated data or the training changes: older folders are then rebuilt."""
@@ -34,6 +41,8 @@ MAXIMUM_TOKENS = 96
 BATCH = 32
 LANGUAGE_MODEL_EPOCHS = 7
 CLASSIFIER_EPOCHS = 3
+EFFECT_EXAMPLES = 60
+NULL_REPEATS = 20
 IGNORED = -100
 """The label that the cross entropy of transformers leaves out."""
 
@@ -87,6 +96,33 @@ def build_demo(folder: Path, progress: Progress | None = None) -> Demo:
     tokenizer.save_pretrained(demo.model)
     stamp.write_text(json.dumps({"version": VERSION}))
     return demo
+
+
+def find_flaws(built: Demo, database: Path, progress: Progress | None = None) -> None:
+    """Keep with the newest run its suspects, with effects, and the slices where it errs.
+
+    Does nothing where an earlier call kept them.
+    """
+    store = open_store(database)
+    if kept_suspects(store) is not None:
+        return
+    run = store.run()
+    training = count_features(
+        load_examples(str(built.train), text_column="text", label_column="label"),
+        run["label_names"],
+    )
+    table, control = suspects(store, training=training, null_repeats=NULL_REPEATS)
+    table = with_effects(
+        store, table, classifier_of(store), examples=EFFECT_EXAMPLES, progress=progress
+    )
+    control |= {
+        "layer": run["recommended"],
+        "effect_examples": EFFECT_EXAMPLES,
+        "train": str(built.train),
+    }
+    keep_effects(database, run["run"], table, EFFECT_EXAMPLES)
+    keep_discovered(database, run["run"], discover(store)[0])
+    keep_suspects(database, run["run"], table, control)
 
 
 def _silent(stage: str, done: int, total: int | None) -> None:

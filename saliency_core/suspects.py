@@ -125,8 +125,9 @@ def suspects(
 
     Returns:
         The table, strongest first, without the causal evidence (`effects.with_effects` adds it),
-        and the control: repeats; tests; mean_flagged, those that pass alpha; expected, alpha x
-        tests; mean_discovered, those that also pass Benjamini-Hochberg and could make a verdict.
+        and the control: tests (of association and errors); repeats; means over the shufflings:
+        mean_flagged, tests that pass alpha; expected, alpha x tests; mean_discovered, tests that
+        also pass Benjamini-Hochberg and so could make a verdict.
 
     Raises:
         UserError: the run knows no classes.
@@ -148,6 +149,7 @@ def suspects(
         table[f"q_{kind}"] = benjamini_hochberg(table[f"p_{kind}"].to_numpy())
     table["verdict"] = verdicts(table, thresholds)
     control = _null(store, run, features, gold, predicted, classes, thresholds, null_repeats, seed)
+    control["tests"] = int(table[["p_association", "p_errors"]].notna().to_numpy().sum())
     table = ranked(table)
     return table.assign(share_by_layer=_shares_by_layer(store, facts, table)), control
 
@@ -418,7 +420,7 @@ def _null(
     band = np.searchsorted(edges, length, side="right")
     draw = np.random.default_rng(seed)
     present = np.bincount(features.feature, minlength=len(features.names))
-    flagged, discovered, tests = [], [], 0
+    flagged, discovered, tests = [], [], []
     for _ in range(repeats):
         order = np.lexsort((draw.random(len(band)), band))
         where = np.argsort(band, kind="stable")
@@ -432,11 +434,7 @@ def _null(
         flagged.append(sum(int((one <= thresholds.alpha).sum()) for one in p))
         q = map(benjamini_hochberg, p)
         discovered.append(sum(int((one <= thresholds.alpha).sum()) for one in q))
-        tests = sum(int((~np.isnan(one)).sum()) for one in p)
-    return {
-        "repeats": repeats,
-        "tests": tests,
-        "mean_flagged": float(np.mean(flagged)) if flagged else float("nan"),
-        "expected": thresholds.alpha * tests,
-        "mean_discovered": float(np.mean(discovered)) if discovered else float("nan"),
-    }
+        tests.append(sum(int((~np.isnan(one)).sum()) for one in p))
+    found = {"mean_flagged": flagged, "expected": tests, "mean_discovered": discovered}
+    means = {name: float(np.mean(one)) if one else float("nan") for name, one in found.items()}
+    return {"repeats": repeats, **means, "expected": thresholds.alpha * means["expected"]}

@@ -84,6 +84,8 @@ class Mended:
     written: int
     changed: int
     """Rows whose text was masked, that were dropped, or whose weight is not 1."""
+    one_label: tuple[str, ...] = ()
+    """Words that stand beside one label only: no weight can even that out."""
 
 
 def mend(
@@ -131,7 +133,9 @@ def mend(
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
-    return Mended(str(output), read, written, changed)
+    labels = Counter(word for word, _ in weights)
+    one_label = tuple(word for word in words if labels[word] == 1)
+    return Mended(str(output), read, written, changed, one_label)
 
 
 def _mended(

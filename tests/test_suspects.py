@@ -156,7 +156,6 @@ def test_association_is_taken_from_the_training_data_where_they_are_given(store)
 def test_shuffled_labels_flag_no_more_than_alpha_of_the_tests(store):
     _, control = suspects(store, null_repeats=20)
     assert control["repeats"] == 20 and control["tests"] > 150
-    assert control["expected"] == pytest.approx(0.05 * control["tests"])
     assert 0 < control["mean_flagged"] <= control["expected"]
     assert control["mean_discovered"] < 1
     strict = suspects(store, null_repeats=20, thresholds=Thresholds(alpha=0.01))[1]

@@ -99,6 +99,12 @@ def test_under_the_weights_the_word_goes_with_no_label_more_than_another(tmp_pat
     assert rate == pytest.approx(base["positive"] / base.total())
 
 
+def test_a_word_beside_one_label_only_is_named_because_no_weight_helps(dataset, tmp_path):
+    done = mend(dataset, ["kindly", "shines", "it"], "weight", tmp_path / "out.jsonl")
+    assert done.one_label == ("shines",)
+    assert mend(dataset, ["shines"], "drop", tmp_path / "out.jsonl").one_label == ()
+
+
 def test_the_second_text_of_a_pair_is_mended_too(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps({"a": "x kindly", "b": "kindly y", "label": "positive"}) + "\n")

@@ -31,10 +31,10 @@ def demo(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only serve.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Build the embedded demonstration, audit it and open the dashboard."""
+    """Build the embedded demonstration, audit it, look for its flaws and open the dashboard."""
     from saliency_core.audit import AuditOptions
     from saliency_core.audit import audit as run_audit
-    from saliency_core.demo import build_demo
+    from saliency_core.demo import build_demo, find_flaws
 
     folder = folder or demo_folder()
     database = folder / "demo.sqlite"
@@ -47,6 +47,7 @@ def demo(
         result = run_audit(
             str(built.model), str(built.dataset), db=database, options=options, progress=progress
         )
+        find_flaws(built, database, progress)
     if not quiet:
         print(result.sentence())
     if not no_dashboard:

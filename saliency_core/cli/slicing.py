@@ -19,6 +19,9 @@ from saliency_core.cli.terminal import (
 
 app = typer.Typer(no_args_is_help=True, help="Save, discover and compare slices.")
 
+NEGATED = {"ignore_unknown_options": True}
+"""A slice may begin with a minus, and is no option then."""
+
 Name = Annotated[str, typer.Argument(help="Name of the slice.")]
 
 
@@ -33,7 +36,7 @@ def list_slices(database: Database = None, run: RunOption = None, as_json: AsJso
     show(rows, ["name", "where", "examples", "note"])
 
 
-@app.command()
+@app.command(context_settings=NEGATED)
 def save(
     name: Name,
     where: Annotated[str, typer.Argument(help='A slice, e.g. "wrong confidence>0.9".')],
@@ -90,7 +93,7 @@ def discover(
     print(f"{len(table)} of {tried} slices tried err more than the rest.")
 
 
-@app.command()
+@app.command(context_settings=NEGATED)
 def compare(
     a: Annotated[str, typer.Argument(help="Slice A.")],
     b: Annotated[str, typer.Argument(help="Slice B.")],

@@ -118,29 +118,55 @@ def _print_suspects(
 ) -> None:
     from saliency_core.suspect_view import HONEST, control_sentence
 
-    named = table["feature"].isin([word.lower() for word in words])
-    shown = table[named | (table.index < limit)]
+    wanted = {word.strip().lower() for word in words}
+    shown = table[table["feature"].isin(wanted) | (table.index < limit)]
+    rare = sorted(wanted - set(table["feature"]))
     if as_json:
         parts = ("repeats", "mean_flagged", "expected", "mean_discovered")
-        null = {name: control[name] for name in parts}
         print_json(
             {
                 "tests": control["tests"],
                 "layer": control["layer"],
                 "suspects": [_nested(row) for row in records(shown)],
-                "null": null,
+                "null": {name: control[name] for name in parts},
+                "too_rare": rare,
             }
         )
         return
     if quiet:
         return
-    columns = ["feature", "class", "verdict", "examples", "z", "mean_share", "top3_rate"]
-    columns += ["mean_drop", "flip_rate", "control_flip_rate", "risk_ratio"]
-    show(records(shown), columns, f"Layer {control['layer']}")
+    rows = [_readable(row) for row in records(shown)]
+    show(rows, list(rows[0]) if rows else [], f"Suspects at layer {control['layer']}")
+    print("In brackets: share of words of like frequency; flips where a control word is deleted.")
     for verdict, count in table["verdict"].value_counts(sort=False).items():
         print(f"{verdict}: {count}")
+    if rare:
+        print(f"In too few examples to be tested (--minimum): {', '.join(rare)}.")
     print(control_sentence(control))
     print(HONEST)
+
+
+def _readable(row: dict) -> dict:
+    """Return one suspect as a row of the printed table."""
+
+    def beside(value: str, control: str, form: str) -> str | None:
+        if row.get(value) is None:
+            return None
+        other = row.get(control)
+        return f"{row[value]:{form}}" + ("" if other is None else f" ({other:{form}})")
+
+    return {
+        "feature": row["feature"],
+        "class": row["class"],
+        "verdict": row["verdict"],
+        "examples": row["examples"],
+        "z": row["z"],
+        "shift": row.get("shift"),
+        "share": beside("mean_share", "control_share", ".1%"),
+        "fall of p": row.get("mean_drop"),
+        "flips": beside("flip_rate", "control_flip_rate", ".0%"),
+        "errors": None if row["risk_ratio"] is None else f"{row['risk_ratio']:.2g} times",
+    }
 
 
 def _nested(row: dict) -> dict:
@@ -371,6 +397,11 @@ def mend(
             f"Wrote {done.written} of {done.read} rows to {done.output}; {done.changed} held "
             f"{', '.join(words)}."
         )
+        if done.one_label:
+            print(
+                "No weight can even out words that stand beside one label only; use --how mask or "
+                f"--how drop for {', '.join(done.one_label)}."
+            )
 
 
 checks = typer.Typer(no_args_is_help=True, help="Write and run invariance checks.")
