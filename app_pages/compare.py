@@ -1,96 +1,148 @@
 import streamlit as st
 
 from app_pages import context
+from app_pages.painted_rows import painted_rows
 from saliency_core import charts
 from saliency_core.aggregate import contrast
-from saliency_core.comparison import KINDS, compare
+from saliency_core.comparison import KINDS, compare, runs_over_the_same
 from saliency_core.errors import UserError
+from saliency_core.layer_groups import coherence_of_runs
+from saliency_core.painting import painted_row
+from saliency_core.store import Store
 
-ROWS = 50
+ROWS = 20
+WORDS = 25
+MEANING = {
+    "fixed": "Wrong in this run, right in the other.",
+    "broken": "Right in this run, wrong in the other.",
+    "wrong in both": "Wrong in both runs.",
+    "right in both": "Right in both runs.",
+}
 
 store, run, facts = context.opened()
 st.title("Compare")
-runs = store.runs()
-same = [
-    int(row)
-    for row in runs["run"]
-    if row != run and store.run(row)["dataset"]["source"] == facts["dataset"]["source"]
-]
-if not same:
-    st.info(
-        "This file holds one run over this dataset. Audit the dataset with a second model into "
-        "the same file, then both can be compared here."
+
+
+def other_run() -> tuple[int, dict[int, str]]:
+    """Let the user choose a second run over the same dataset; return it and how runs are called."""
+    same = context.ask(runs_over_the_same, store, run=run)
+    if not same:
+        st.info(
+            "This file holds one run over this dataset. Audit the dataset with a second model into "
+            "the same file, then both can be compared here."
+        )
+        st.code(
+            f"python -m saliency_core audit OTHER_MODEL DATASET --db {store.path}", language="bash"
+        )
+        st.stop()
+    runs = context.ask(Store.runs, store)
+    names = {int(row.run): f"{row.run}: {context.name_of(row.model)}" for row in runs.itertuples()}
+    options = [str(number) for number in same]
+    # Not bound: Streamlit would write the label into the address, not the number.
+    if st.session_state.get("other") not in options:
+        asked = st.query_params.get("other")
+        st.session_state["other"] = asked if asked in options else options[0]
+    chosen = st.selectbox(
+        "Compared with",
+        options,
+        key="other",
+        format_func=lambda number: names.get(int(number), number),
+        help="Runs over the same dataset in this file.",
     )
-    st.stop()
-names = {int(row.run): f"{row.run}: {context.name_of(row.model)}" for row in runs.itertuples()}
-other = st.selectbox(
-    "Compared with",
-    [str(number) for number in same],
-    key="other",
-    bind="query-params",
-    format_func=lambda number: names.get(int(number), number),
-)
+    st.query_params["other"] = chosen
+    return int(chosen), names
+
+
+def counts(found):
+    with st.container(horizontal=True):
+        for row in found.counts.itertuples():
+            st.metric(
+                row.kind.capitalize(), f"{row.examples:,}", border=True, help=MEANING[row.kind]
+            )
+
+
+def examples(found, other: int):
+    """Show the examples of one kind, painted by both runs."""
+    kind = st.segmented_control(
+        "Show", KINDS, default=KINDS[0], key="kind", bind="query-params", required=True
+    )
+    positions = found.of_kind(kind)
+    if not len(positions):
+        st.info("No example is of this kind.")
+        return
+    page = st.pagination(max(1, -(-len(positions) // ROWS)), key="compare_page")
+    places = positions[(page - 1) * ROWS : page * ROWS].tolist()
+    sides = []
+    for number in (run, other):
+        layer = context.recommended_layer(store.run(number))
+        frame = context.ask(Store.examples_at, store, positions=places, run=number)
+        words = context.ask(Store.top_words, store, positions=places, layer=layer, run=number)
+        sides.append((frame, words))
+    (before, one), (after, two) = sides
+    rows = [
+        painted_row(example, *words, about=f"run {other}: {answer} ({confidence:.3f})")
+        for example, words, answer, confidence in zip(
+            before.to_dict("records"),
+            zip(one, two, strict=True),
+            after["predicted"],
+            after["confidence"],
+            strict=True,
+        )
+    ]
+    opened = painted_rows(
+        rows, key=f"compared-{run}-{other}-{kind}-{page}", headings=(f"run {run}", f"run {other}")
+    )
+    if opened is not None:
+        context.go_to("example", id=opened, where="")
+    table = before[["id", "gold", "predicted", "confidence", "text"]].assign(
+        then=after["predicted"], then_confidence=after["confidence"]
+    )
+    context.download(table, "compared", "These rows as CSV")
+
+
+def words_between(other: int):
+    st.subheader(
+        "Words that gain and lose saliency",
+        help="Mean share in the other run minus in this one, with 95 % interval.",
+    )
+    layer = context.recommended_layer(facts)
+    words = context.ask(
+        contrast, store, layer=layer, where_a="", where_b="", run=other, run_b=run, minimum=5
+    )
+    words = words.reindex(words["difference"].abs().sort_values(ascending=False).index)
+    context.chart(
+        charts.word_bars(words.head(WORDS), "difference", f"Mean share, run {other} minus {run}"),
+        "Words whose share differs most between the two runs",
+    )
+    st.caption(f"At layer {layer} of both runs.")
+    context.download(words, "words-between-runs")
+
+
+def coherence_between(other: int):
+    st.subheader(
+        "Coherence side by side",
+        help="Semantic coherence of every layer of both runs, with 95 % interval.",
+    )
+    rows = context.ask(coherence_of_runs, store, runs=[run, other])
+    if rows.empty:
+        st.info("Neither run has a coherence yet.")
+        return
+    context.chart(charts.groups_by_layer(rows), "Coherence by layer of both runs")
+    context.download(rows, "coherence-of-runs")
+
+
+other, names = other_run()
 try:
-    found = compare(store, run, int(other))
+    found = compare(store, run, other)
 except UserError as error:
     st.error(context.escape(error))
     st.stop()
-this, that = context.escape(names[run]), context.escape(names[int(other)])
+this, that = context.escape(names[run]), context.escape(names[other])
 st.caption(f"Fixed: wrong in {this}, right in {that}. Broken: the other way round.")
-with st.container(horizontal=True):
-    for row in found.counts.itertuples():
-        st.metric(row.kind.capitalize(), f"{row.examples:,}", border=True)
-
-kind = st.segmented_control("Show", KINDS, default=KINDS[0], key="kind", bind="query-params")
-positions = found.of_kind(kind or KINDS[0])
-if len(positions):
-    page = st.pagination(max(1, -(-len(positions) // ROWS)), key="compare_page")
-    chosen = [int(place) for place in positions[(page - 1) * ROWS : page * ROWS]]
-    before = store.examples_at(chosen, run=run)
-    after = store.examples_at(chosen, run=int(other))
-    table = before[["id", "gold", "predicted", "confidence", "text"]].assign(
-        then=after["predicted"].to_numpy(), then_confidence=after["confidence"].to_numpy()
-    )[["gold", "predicted", "then", "confidence", "then_confidence", "text", "id"]]
-    event = st.dataframe(
-        table,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"compared-{run}-{other}-{kind}-{page}",
-        column_config={
-            "predicted": st.column_config.TextColumn(f"run {run}"),
-            "then": st.column_config.TextColumn(f"run {other}"),
-            "confidence": st.column_config.NumberColumn(format="%.3f"),
-            "then_confidence": st.column_config.NumberColumn("then", format="%.3f"),
-            "text": st.column_config.TextColumn(width="large"),
-        },
-    )
-    selected = event["selection"]["rows"]
-    if selected and selected[0] < len(chosen):
-        context.go_to("example", id=str(table.iloc[selected[0]]["id"]), where="")
-else:
-    st.info("No example is of this kind.")
-
+counts(found)
+examples(found, other)
 left, right = st.columns(2)
 with left:
-    st.subheader("Words that gain and lose saliency")
-    layer = context.recommended_layer(facts)
-    words = contrast(store, layer, "", "", run=int(other), run_b=run, minimum=5)
-    words = words.reindex(words["difference"].abs().sort_values(ascending=False).index).head(25)
-    st.altair_chart(
-        charts.word_bars(words, "difference", f"Mean share, run {other} minus run {run}"),
-        alt="Words whose share differs most between the two runs",
-    )
-    st.caption(f"At layer {layer}.")
+    words_between(other)
 with right:
-    st.subheader("Coherence side by side")
-    for number in (run, int(other)):
-        st.altair_chart(
-            charts.by_layer(
-                store.layers(run=number),
-                "coherence",
-                f"Coherence, run {number}",
-                store.run(number)["recommended"],
-            ),
-            alt=f"Coherence by layer of run {number}",
-        )
+    coherence_between(other)

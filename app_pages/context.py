@@ -1,14 +1,21 @@
-"""What all pages share: the open file, the run, the slice in the URL, empty states."""
+"""What all pages share: the open file, the run, the slice in the URL, empty states.
+
+Answers are kept by file, version and arguments, so a rerun computes nothing again, and what a
+page keeps is small: never a million rows.
+"""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from saliency_core.errors import UserError
 from saliency_core.export import frame_as_csv
 from saliency_core.paths import default_database
-from saliency_core.store import open_store
+from saliency_core.store import Store, open_store
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&\"'/=@^])")
 
@@ -21,6 +28,57 @@ def escape(text: object) -> str:
 def name_of(path: str) -> str:
     """Return the last part of a model's folder or hub name."""
     return Path(path).name
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _store(path: str, inode: int) -> Store:
+    return open_store(path)
+
+
+def store_at(path: str | Path) -> Store:
+    """Return the open file, shared by all sessions; its columns are read once, not every rerun.
+
+    Raises:
+        UserError: as `open_store`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return open_store(path)
+    return _store(str(path), path.stat().st_ino)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _answer(path: str, version: int, name: str, arguments: dict[str, Any], _compute: Callable):
+    return _compute()
+
+
+def ask(function: Callable, store: Store, **arguments: Any) -> Any:
+    """Return `function(store, **arguments)`, computed once for a state of the file.
+
+    Args:
+        function: of a module or class; what it returns is copied at every call, so it is small.
+        store: the open file.
+        arguments: numbers, texts and lists of them.
+    """
+    return _answer(
+        str(store.path),
+        store.version(),
+        f"{function.__module__}.{function.__qualname__}",
+        arguments,
+        lambda: function(store, **arguments),
+    )
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _order(path: str, version: int, run: int, where: str, sort: str, down: bool, _store: Store):
+    positions = _store.ids(where, sort=sort, descending=down, run=run)
+    positions.flags.writeable = False
+    return positions
+
+
+def order(store: Store, run: int, where: str, sort: str, descending: bool) -> np.ndarray:
+    """Return the positions of a slice in order; shared and not copied, as there may be millions."""
+    return _order(str(store.path), store.version(), run, where, sort, descending, store)
 
 
 def databases() -> list[str]:
@@ -59,7 +117,7 @@ def sidebar() -> None:
             "Database", files, key="db", bind="query-params", format_func=lambda f: Path(f).name
         )
         try:
-            runs = open_store(st.session_state.db).runs()
+            runs = ask(Store.runs, store_at(st.session_state.db))
         except UserError:
             return
         names = {
@@ -85,10 +143,10 @@ def opened():
     """Return (store, run, facts of the run), or say how to make one and stop."""
     database = st.session_state.get("db") or str(default_database())
     try:
-        store = open_store(database)
+        store = store_at(database)
         run = st.session_state.get("run")
         facts = store.run(int(run) if run else None)
-        if not store.count(run=facts["run"]):
+        if not ask(Store.count, store, where="", run=facts["run"]):
             raise UserError(f"Run {facts['run']} holds no audited example yet.")
     except UserError as error:
         st.info(f"{escape(error)}")
@@ -106,12 +164,13 @@ def opened():
     return store, facts["run"], facts
 
 
-def slice_input(key: str = "where") -> str:
+def slice_input(key: str = "where", on_change: Callable[[], None] | None = None) -> str:
     """Show the filter line; its text is in the URL."""
     return st.text_input(
         "Filter",
         key=key,
         bind="query-params",
+        on_change=on_change,
         placeholder='wrong confidence>0.9 word:people "a phrase" meta.region:EU',
         help="Terms joined by AND; - negates, commas are alternatives: wrong, right, gold:LABEL, "
         "predicted:A,B, confidence>0.9, margin<0.1, length>=50, truncated, failed, word:people, "
@@ -122,7 +181,7 @@ def slice_input(key: str = "where") -> str:
 def counted(store, run: int, where: str) -> int:
     """Return how many examples a slice holds; explain a slice that can't be read and stop."""
     try:
-        return store.count(where, run=run)
+        return ask(Store.count, store, where=where, run=run)
     except UserError as error:
         st.error(escape(error))
         st.stop()
@@ -131,15 +190,24 @@ def counted(store, run: int, where: str) -> int:
 def download(frame, name: str, label: str = "Table as CSV") -> None:
     """Let the user keep a table that is on screen; it is made when asked for."""
     st.download_button(
-        label, lambda: frame_as_csv(frame), f"{name}.csv", "text/csv", key=name, on_click="ignore"
+        label,
+        lambda: frame_as_csv(frame),
+        f"{name}.csv",
+        "text/csv",
+        key=f"download-{name}",
+        on_click="ignore",
     )
 
 
-def quote(term: str, value: str) -> str:
-    """Return a slice term for a value that may hold spaces, commas or quotes."""
-    plain = re.fullmatch(r"[\w./\-]+", value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f"{term}:{value}" if plain else f'{term}:"{escaped}"'
+def chart(drawn: Any, alt: str, **options: Any) -> Any:
+    """Draw a chart with a text for those who can't see it; its menu saves it as SVG or PNG."""
+    return st.altair_chart(drawn, alt=alt, **options)
+
+
+def top_words(words: list[dict[str, Any]], count: int = 3) -> str:
+    """Return the most salient words of an example as one line."""
+    best = sorted(words, key=lambda word: -word["score"])[:count]
+    return ", ".join(word["word"] for word in best if word["score"] > 0)
 
 
 def recommended_layer(facts: dict) -> int:

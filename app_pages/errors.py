@@ -1,9 +1,22 @@
 import streamlit as st
 
 from app_pages import context
-from saliency_core import painting
+from app_pages.painted_rows import painted_rows
+from saliency_core.painting import painted_row
+from saliency_core.store import Store
+from saliency_core.store.slices import quote
 
-ROWS, PAINTED = 50, 20
+ROWS = 50
+SORTS = {
+    "most confident": ("confidence", True),
+    "least confident": ("confidence", False),
+    "closest call": ("margin", False),
+    "least coherent": ("coherence", False),
+    "most coherent": ("coherence", True),
+    "longest": ("length", True),
+    "shortest": ("length", False),
+    "dataset order": ("position", False),
+}
 
 store, run, facts = context.opened()
 st.title("Errors")
@@ -13,90 +26,111 @@ def first_page():
     st.session_state["page"] = 1
 
 
+def named(term: str, value: str | None) -> str:
+    """Return a term, nothing for a picker that is empty."""
+    value = (value or "").strip()
+    return f"{term}:{quote(value)}" if value else ""
+
+
+def picked_terms() -> list[str]:
+    """Return the slice terms of the pickers."""
+    picked = st.session_state
+    low, high = picked.pick_confidence
+    phrase = picked.pick_text.strip().replace('"', " ")
+    column = picked.get("pick_column")
+    terms = [
+        picked.pick_answer or "",
+        *(named(term, picked[f"pick_{term}"]) for term in ("gold", "predicted")),
+        *(named(term, picked[f"pick_{term}"].lower()) for term in ("word", "salient")),
+        f"confidence>={low:g}" if low > 0 else "",
+        f"confidence<={high:g}" if high < 1 else "",
+        f'"{phrase}"' if phrase else "",
+        "truncated" if picked.pick_truncated else "",
+        named(f"meta.{quote(column)}", picked.pick_value) if column else "",
+    ]
+    return [term for term in terms if term]
+
+
 def add_picked():
     """Write the pickers into the filter line, which is the one source of truth."""
-    terms = []
-    if st.session_state.pick_answer != "all":
-        terms.append(st.session_state.pick_answer)
-    for term in ("gold", "predicted"):
-        if st.session_state[f"pick_{term}"] != "all":
-            terms.append(context.quote(term, st.session_state[f"pick_{term}"]))
-    low, high = st.session_state.pick_confidence
-    if low > 0:
-        terms.append(f"confidence>={low:g}")
-    if high < 1:
-        terms.append(f"confidence<={high:g}")
-    phrase = st.session_state.pick_text.strip().replace('"', " ")
-    if phrase:
-        terms.append(f'"{phrase}"')
-    st.session_state["where"] = " ".join(terms)
+    st.session_state["where"] = " ".join(picked_terms())
+    first_page()
+
+
+def show_all():
+    st.session_state["where"] = ""
     first_page()
 
 
 if "where" not in st.session_state and "where" not in st.query_params:
     st.session_state["where"] = "wrong"
-where = context.slice_input()
+where = context.slice_input(on_change=first_page)
 with st.expander("Pick instead of typing"):
-    labels = ["all", *facts["label_names"]]
-    columns = st.columns(5)
-    columns[0].selectbox("Answer", ["all", "wrong", "right"], key="pick_answer")
-    columns[1].selectbox("Gold", labels, key="pick_gold")
-    columns[2].selectbox("Predicted", labels, key="pick_predicted")
+    columns = st.columns(4)
+    for place, (name, options) in enumerate(
+        {
+            "Answer": ["wrong", "right"],
+            "Gold": facts["label_names"],
+            "Predicted": facts["label_names"],
+        }.items()
+    ):
+        columns[place].selectbox(
+            name, options, index=None, placeholder="any", key=f"pick_{name.lower()}"
+        )
     columns[3].slider("Confidence", 0.0, 1.0, (0.0, 1.0), 0.05, key="pick_confidence")
-    columns[4].text_input("Text holds", key="pick_text")
-    st.button("Apply", on_click=add_picked)
+    columns[0].text_input("Holds the word", key="pick_word")
+    columns[1].text_input("Leans on the word", key="pick_salient", help="Among its top three.")
+    columns[2].text_input("Holds the phrase", key="pick_text")
+    columns[3].checkbox("Text was cut", key="pick_truncated")
+    if metadata := store.metadata_columns(run=run):
+        columns[0].selectbox(
+            "Metadata column", metadata, index=None, placeholder="any", key="pick_column"
+        )
+        columns[1].text_input("is", key="pick_value")
+    st.button(
+        "Apply", on_click=add_picked, help="Writes the filter line; it replaces what is there."
+    )
 
-total, everything = context.counted(store, run, where), store.count(run=run)
-left, right = st.columns([3, 1])
-left.markdown(f"**{total:,}** of {everything:,} examples ({total / everything:.1%})")
-sort = right.selectbox(
+total, everything = context.counted(store, run, where), context.counted(store, run, "")
+left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
+left.markdown(
+    f"**{total:,}** of {everything:,} examples ({total / everything:.1%})",
+    help="How many examples fit the filter, and their share of the run.",
+)
+chosen = middle.selectbox(
     "Sort by",
-    ["confidence", "margin", "coherence", "length", "position"],
+    list(SORTS),
     key="sort",
     bind="query-params",
     on_change=first_page,
+    help="Margin is the lead of the answer over the next class; coherence tells how alike an "
+    "example's salient words are to those of examples answered the same.",
 )
 if not total:
-    st.info("No example fits this filter. Remove a term to see more.")
+    st.info("No example fits this filter. Remove a term, or look at all examples.")
+    st.button("Show all examples", on_click=show_all)
     st.stop()
-layer = context.layer_slider(facts, "layer")
+with right:
+    layer = context.layer_slider(facts, "layer")
 page = st.pagination(max(1, -(-total // ROWS)), key="page", bind="query-params")
-frame = store.examples(
-    where,
-    run=run,
-    sort=sort,
-    descending=sort in ("confidence", "length"),
-    limit=ROWS,
-    offset=(page - 1) * ROWS,
-)
-words = store.top_words(frame["example"].tolist(), layer, run=run)
-table = frame.assign(
-    words=[
-        ", ".join(w["word"] for w in sorted(found, key=lambda w: -w["score"])[:3])
-        for found in words
-    ]
-)[["gold", "predicted", "confidence", "words", "text", "length", "id"]]
-# The key holds page and filter: a selected row must never mean another example after paging.
-event = st.dataframe(
-    table,
-    hide_index=True,
-    on_select="rerun",
-    selection_mode="single-row",
-    key=f"rows-{run}-{page}-{sort}-{where}",
-    column_config={
-        "confidence": st.column_config.NumberColumn(format="%.3f"),
-        "words": st.column_config.TextColumn("most salient words"),
-        "text": st.column_config.TextColumn(width="large"),
-    },
-)
-selected = event["selection"]["rows"]
-if selected and selected[0] < len(frame):
-    chosen = str(frame.iloc[selected[0]]["id"])
-    context.go_to("example", id=chosen, where=where)
-
+sort, descending = SORTS[chosen]
+order = context.order(store, run, where, sort, descending)
+places = order[(page - 1) * ROWS : page * ROWS].tolist()
+frame = context.ask(Store.examples_at, store, positions=places, run=run)
+words = context.ask(Store.top_words, store, positions=places, layer=layer, run=run)
 st.caption(
-    f"The first {PAINTED} painted at layer {layer}: orange speaks for the predicted class, blue "
-    "against it; full colour is the strongest word of the row."
+    f"Painted at layer {layer}: orange speaks for the predicted class, blue against it; full "
+    "colour is the strongest word of the row. Click a row, or go with arrow keys and Enter."
 )
-shown = frame.head(PAINTED)
-st.html(painting.paint_rows(shown.to_dict("records"), words[: len(shown)]))
+rows = [
+    painted_row(example, found, about=context.top_words(found))
+    for example, found in zip(frame.to_dict("records"), words, strict=True)
+]
+opened = painted_rows(rows, key=f"rows-{run}-{page}-{chosen}-{where}")
+if opened is not None:
+    context.go_to("example", id=opened, where=where)
+context.download(
+    frame.drop(columns="example").assign(words=[row["about"] for row in rows]),
+    "examples",
+    "These rows as CSV",
+)

@@ -2,11 +2,25 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app_pages import context
+from app_pages import context, model
+from app_pages.painted_rows import painted_rows
 from saliency_core import charts, painting
 from saliency_core.errors import UserError
+from saliency_core.neighbours import SAMPLE, nearest_explanations
+from saliency_core.one_example import (
+    seen_of_side,
+    word_frame,
+    word_scores_by_target,
+    words_of_layer,
+)
+from saliency_core.store import Store
 from saliency_core.store.curate import set_note
-from saliency_core.words import shares, word_scores
+
+TARGETS = {
+    "predicted": "the predicted class",
+    "gold": "the gold class",
+    "contrast": "the predicted class rather than the gold one",
+}
 
 store, run, facts = context.opened()
 st.title("Example")
@@ -16,109 +30,169 @@ def go(to: str):
     st.session_state["id"] = to
 
 
-if "where" not in st.session_state and "where" not in st.query_params:
-    st.session_state["where"] = "wrong"
-columns = st.columns([3, 1])
-with columns[0]:
-    where = context.slice_input()
-total = context.counted(store, run, where)
-order = store.ids(where, run=run, sort="confidence", descending=True)
-wanted = columns[1].text_input("Id", key="id", bind="query-params", help="The example's id.")
-try:
-    if not wanted and total:
-        example = store.example(int(order[0]), run=run)
-    else:
-        example = store.example(str(wanted), run=run)
-except UserError as error:
-    st.warning(context.escape(error))
-    st.stop()
+def chosen_example():
+    """Return the filter line, the positions it holds and the example the address names."""
+    if "where" not in st.session_state and "where" not in st.query_params:
+        st.session_state["where"] = "wrong"
+    columns = st.columns([3, 1])
+    with columns[0]:
+        where = context.slice_input()
+    context.counted(store, run, where)
+    order = context.order(store, run, where, "confidence", True)
+    wanted = columns[1].text_input("Id", key="id", bind="query-params", help="The example's id.")
+    asked = str(wanted) if wanted or not len(order) else int(order[0])
+    try:
+        return where, order, context.ask(Store.example, store, example=asked, run=run)
+    except UserError as error:
+        st.warning(context.escape(error))
+        st.stop()
 
-place = np.flatnonzero(order == example["example"])
-buttons = st.container(horizontal=True)
-if len(place):
+
+def previous_and_next(order: np.ndarray, position: int):
+    """Lead through the filter, by button and by key."""
+    place = np.flatnonzero(order == position)
+    if not len(place):
+        st.caption("This example is not in the filter.")
+        return
     at = int(place[0])
-    neighbours = {
-        "Previous": at - 1 if at > 0 else None,
-        "Next": at + 1 if at + 1 < len(order) else None,
-    }
-    for name, neighbour in neighbours.items():
-        to = store.examples_at([int(order[neighbour])], run=run) if neighbour is not None else None
-        buttons.button(
-            name,
-            disabled=to is None,
-            on_click=go,
-            args=(str(to["id"].iloc[0]),) if to is not None else None,
-            shortcut="K" if name == "Next" else "J",
+    beside = order[max(at - 1, 0) : at + 2].tolist()
+    ids = dict(zip(beside, store.examples_at(beside, run=run)["id"], strict=True))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for name, key, to in (("Previous", "J", at - 1), ("Next", "K", at + 1)):
+            inside = 0 <= to < len(order)
+            st.button(
+                name,
+                disabled=not inside,
+                on_click=go,
+                args=(ids[int(order[to])],) if inside else None,
+                shortcut=key,
+            )
+        st.caption(f"{at + 1:,} of {len(order):,} in the filter, most confident first.")
+
+
+def answer(example: dict):
+    """Show what was right and what the model said."""
+    with st.container(horizontal=True):
+        gold = example["gold"] or example["label"] or "none"
+        st.metric(
+            "Gold", context.escape(gold), border=True, help="The label that the dataset gives."
         )
-    st.caption(f"{at + 1} of {len(order)} in the filter, most confident first.")
+        st.metric(
+            "Predicted",
+            context.escape(example["predicted"] or "none"),
+            border=True,
+            help="The class of the highest logit.",
+        )
+        confidence = example["confidence"]
+        st.metric(
+            "Confidence",
+            "–" if confidence is None else f"{confidence:.3f}",
+            border=True,
+            help="Probability of the predicted class.",
+        )
+        coherence = example["coherence"]
+        st.metric(
+            "Coherence",
+            "–" if coherence is None else f"{coherence:+.3f}",
+            border=True,
+            help="How alike the words of this explanation are to those of examples answered the "
+            "same, beyond those answered differently; at the recommended layer. Low: unusual.",
+        )
 
-with st.container(horizontal=True):
-    st.metric("Gold", context.escape(example["gold"] or "none"), border=True)
-    st.metric("Predicted", context.escape(example["predicted"] or "none"), border=True)
-    confidence = example["confidence"]
-    st.metric("Confidence", "–" if confidence is None else f"{confidence:.3f}", border=True)
-if example["failure"]:
-    st.info(f"This example has no saliency: {context.escape(example['failure'])}")
-    st.text(example["text"])
-    st.stop()
 
-targets = list(example["saliency"])
-target = st.segmented_control(
-    "What the words speak for",
-    targets,
-    default=targets[0],
-    help="predicted: the predicted class; contrast: the predicted class rather than the gold one.",
-)
-layer = context.layer_slider(facts, "layer")
-scores = word_scores(
-    example["saliency"][target or targets[0]], example["word_of_token"], len(example["words"])
-)  # (layer, word)
-scale = painting.scale_of(scores.ravel())
-spans, sides = np.asarray(example["word_spans"]), np.asarray(example["sides"])
-side_of_word = np.zeros(len(example["words"]), int)
-side_of_word[example["word_of_token"]] = sides
-painted = []
-for side, text in enumerate((example["text"], example["pair"])):
-    if not text:
-        continue
-    words = [
-        {"start": int(spans[w][0]), "end": int(spans[w][1]), "score": float(scores[layer, w])}
-        for w in range(len(spans))
-        if side_of_word[w] == side
-    ]
-    truncated = example["chars_seen"] < example["chars_total"]
-    seen = max([word["end"] for word in words], default=0) if truncated else None
-    painted.append(painting.paint(text, words, scale, seen))
-st.html(painting.STYLE + "".join(painted))
-explained = float(example["explained"][target or targets[0]][layer])
-st.caption(
-    f"Orange speaks for it, blue against it; full colour is {scale:.2f} logits. The words of this "
-    f"layer account for {explained:.0%} of the change from a blank text."
-)
-st.altair_chart(
-    charts.heatmap(list(example["words"]), scores), alt="Saliency of every word at every layer"
-)
-table = pd.DataFrame(
-    {
-        "word": example["words"],
-        "score (logits)": scores[layer],
-        "share": shares(scores[layer]),
-        "start": spans[:, 0],
-        "end": spans[:, 1],
+def painted_texts(example: dict, words: list[dict], scale: float):
+    """Paint the text and its pair; what the model did not read is grey."""
+    painted = [painting.STYLE]
+    pair = bool(example["pair"])
+    for side, text in enumerate((example["text"], example["pair"])):
+        if not text:
+            continue
+        if pair:
+            painted.append(f"<div class='side'>{('First text', 'Second text')[side]}</div>")
+        own = [word for word in words if word["side"] == side]
+        painted.append(painting.paint(text, own, scale, seen_of_side(example, words, side)))
+    st.html("".join(painted))
+
+
+def neighbours(position: int, layer: int, where: str):
+    """Show the examples that are explained alike, right and wrong ones."""
+    st.subheader("Explained alike")
+    within = st.toggle(
+        "Only within the filter", key="alike_within", help="Else all examples are compared."
+    )
+    try:
+        found = context.ask(
+            nearest_explanations,
+            store,
+            position=position,
+            layer=layer,
+            where=where if within else "",
+            run=run,
+        )
+    except UserError as error:
+        st.info(context.escape(error))
+        return
+    st.caption(
+        "The examples whose three most salient words lie nearest to this one's in the language "
+        f"model's own space (cosine, 1 is the same), at layer {layer}; of at most {SAMPLE:,} "
+        "compared. Wrong answers explained like right ones hint at wrong labels."
+    )
+    columns = st.columns(2)
+    named = {
+        "right": "Answered right",
+        "wrong": "Answered wrong",
+        "unknown": "Without a gold label",
     }
-).sort_values("score (logits)", ascending=False)
-left, right = st.columns(2)
-left.dataframe(table, hide_index=True)
-right.dataframe(
-    pd.DataFrame({"class": facts["label_names"], "probability": example["probabilities"]}),
-    hide_index=True,
-)
-with left:
+    for place, (name, part) in enumerate(found.groupby("answer", sort=False)):
+        with columns[place % 2]:
+            st.markdown(f"**{named[name]}**")
+            positions = part["example"].tolist()
+            frame = store.examples_at(positions, run=run)
+            texts = context.ask(Store.top_words, store, positions=positions, layer=layer, run=run)
+            rows = [
+                painting.painted_row(one, words, about=f"cosine {cosine:.2f}: {alike}")
+                for one, words, cosine, alike in zip(
+                    frame.to_dict("records"), texts, part["cosine"], part["words"], strict=True
+                )
+            ]
+            opened = painted_rows(rows, key=f"alike-{name}-{run}-{position}-{layer}")
+            if opened is not None:
+                context.go_to("example", id=opened, where=where)
+
+
+def decoded(example: dict, layer: int):
+    """Show what every layer says in the whole vocabulary; this needs the model."""
+    st.subheader("What the layers decode to")
+    st.caption(
+        "The words that the language model's head reads off where the classifier looks, of the "
+        "whole vocabulary: they need not stand in the text."
+    )
+    folder = model.asked_for(store, run, facts)
+    if folder is None:
+        return
+    from saliency_core.meanings import decoded_words
+
+    with model.RUNNING:
+        classifier = model.loaded(str(store.path), run, folder)
+        found = decoded_words(classifier, example["text"], example["pair"])
+    rows = found[found["layer"] == layer]
+    left, right = st.columns(2)
+    left.altair_chart(
+        charts.plain_bars(rows, "word", "probability", f"Probability at layer {layer}"),
+        alt=f"Vocabulary words that layer {layer} decodes to",
+    )
+    table = found.groupby("layer")["word"].agg(", ".join).reset_index(name="words")
+    with right:
+        st.dataframe(table, hide_index=True, alt="Vocabulary words each layer decodes to")
+        context.download(found, "decoded-words")
+
+
+def keep_note(example: dict):
+    """Let the analyst write a note and propose another label."""
     note = example["note"] or {"note": "", "proposed_label": None}
     labels = facts["label_names"]
     with st.form(f"note-{run}-{example['id']}"):
-        st.markdown("**Your note**")
-        text = st.text_area("Note", note["note"], help="Kept in the file and exported.")
+        text = st.text_area("Your note", note["note"], help="Kept in the file and exported.")
         proposed = st.selectbox(
             "Right label",
             [None, *labels],
@@ -127,12 +201,103 @@ with left:
             help="What the gold label should be; kept and exported, the dataset stays as it is.",
         )
         if st.form_submit_button("Keep"):
-            set_note(store.path, run, example["id"], text.strip(), proposed)
-            st.success("Kept.")
-if example["metadata"]:
-    right.dataframe(
-        pd.DataFrame(
-            {"column": list(example["metadata"]), "value": map(str, example["metadata"].values())}
-        ),
-        hide_index=True,
+            try:
+                set_note(store.path, run, example["id"], text.strip(), proposed)
+                st.success("Kept.")
+            except UserError as error:
+                st.error(context.escape(error))
+
+
+where, order, example = chosen_example()
+previous_and_next(order, example["example"])
+answer(example)
+if example["failure"]:
+    st.info(f"This example has no saliency: {context.escape(example['failure'])}")
+    st.text(example["text"])
+    st.stop()
+
+by_target = word_scores_by_target(example)
+targets = sorted(by_target, key=lambda name: [*TARGETS, name].index(name))
+controls = st.columns([1, 1])
+target = controls[0].segmented_control(
+    "What the words speak for",
+    targets,
+    key="target",
+    bind="query-params",
+    required=True,
+    default=targets[0],
+    format_func=context.escape,
+    help="; ".join(f"{name}: {meaning}" for name, meaning in TARGETS.items())
+    + ". A right answer has one target only: predicted and gold are the same class.",
+)
+with controls[1]:
+    layer = context.layer_slider(facts, "layer")
+scores = by_target[target if target in by_target else targets[0]]  # (layer, word)
+scale = painting.scale_of(scores.ravel())
+words = words_of_layer(example, scores[layer])
+painted_texts(example, words, scale)
+sentence = (
+    f"Orange speaks for it, blue against it; full colour is {scale:.2f} logits, at any layer."
+)
+if target in example["explained"]:
+    explained = float(example["explained"][target][layer])
+    sentence += (
+        f" The words of this layer account for {explained:.0%} of the change from a blank text."
     )
+if example["chars_seen"] < example["chars_total"]:
+    sentence += (
+        f" The model read {example['chars_seen']:,} of {example['chars_total']:,} characters; "
+        "the rest is grey."
+    )
+st.caption(sentence)
+context.chart(
+    charts.heatmap(list(example["words"]), scores), "Saliency of every word at every layer"
+)
+left, right = st.columns(2)
+with left:
+    table = word_frame(words)
+    st.dataframe(
+        table,
+        hide_index=True,
+        alt=f"Score of every word at layer {layer}",
+        column_config={
+            "score": st.column_config.NumberColumn(
+                format="%+.3f", help="Logits of the target that the word accounts for."
+            ),
+            "share": st.column_config.NumberColumn(
+                format="%.3f", help="Part of all positive score in the text."
+            ),
+            "start": st.column_config.NumberColumn(help="First character in the text."),
+            "end": st.column_config.NumberColumn(help="Character behind the last."),
+            "side": st.column_config.NumberColumn(help="0 the first text, 1 the second."),
+        },
+    )
+    context.download(table, "words-of-example")
+with right:
+    chances = pd.DataFrame({"class": facts["label_names"], "value": example["probabilities"]})
+    st.dataframe(
+        chances.sort_values("value", ascending=False),
+        hide_index=True,
+        alt="Probability of every class",
+        column_config={
+            "value": st.column_config.ProgressColumn(
+                "probability", format="%.3f", min_value=0.0, max_value=1.0
+            )
+            if facts["model"]["task"] != "regression"
+            else "output"
+        },
+    )
+    if example["metadata"]:
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "column": list(example["metadata"]),
+                    "value": [str(value) for value in example["metadata"].values()],
+                }
+            ),
+            hide_index=True,
+            alt="Metadata of the example",
+        )
+    keep_note(example)
+neighbours(example["example"], layer, where)
+decoded(example, layer)

@@ -1,60 +1,155 @@
 import streamlit as st
 
 from app_pages import context
+from app_pages.painted_rows import painted_rows
 from saliency_core import charts
 from saliency_core.agreement import SAMPLE, layer_agreement
+from saliency_core.layer_groups import CLASSES, coherence_of_classes, coherence_of_slices
+from saliency_core.painting import painted_row
+from saliency_core.store import Store
 
-COLUMNS = {
-    "coherence": "Coherence: do its words mean alike when the decision is alike?",
-    "decodability": "Decodability: do its features still name their own token?",
-    "comprehensiveness": "Comprehensiveness: how far does masking its top words move the answer?",
-    "sufficiency": "Sufficiency: how far does keeping only its top words move it? Lower is better.",
+MEASURES = {
+    "coherence": "Do its words mean alike when the decision is alike, and differ when it differs? "
+    "The dashed line is pointing at every word.",
+    "decodability": "Do its features still name their own token? Mean probability.",
+    "comprehensiveness": "How far does masking its top words move the answer? Higher is better.",
+    "sufficiency": "How far does keeping only its top words move it? Lower is better.",
 }
+EXAMPLES = 10
 
 store, run, facts = context.opened()
 st.title("Layers")
-layers = store.layers(run=run)
+layers = context.ask(Store.layers, store, run=run)
 if layers.empty:
     st.info("The layers are summarised when the audit has finished. Start it again to go on.")
     st.stop()
 recommended, equals = facts["recommended"], facts["equals"]
-evaluated = layers["comprehensiveness"].notna().any()
-reason = "the highest comprehensiveness" if evaluated else "the highest coherence"
-sentence = f"Read layer **{recommended}** first: it has {reason}."
-if equals:
-    names = ", ".join(map(str, equals))
-    sentence += f" Within the intervals, {'layer' if len(equals) == 1 else 'layers'} {names} "
-    sentence += f"{'does' if len(equals) == 1 else 'do'} as well."
-st.markdown(sentence)
-if layers["coherence"].isna().all():
-    st.info("Only one class was predicted, so coherence is undefined.")
-for column, title in COLUMNS.items():
-    if layers[column].notna().any():
-        st.subheader(title)
-        st.altair_chart(
-            charts.by_layer(layers, column, column.capitalize(), recommended),
-            alt=f"{column} by layer",
-        )
-st.caption("Whiskers are 95 % bootstrap intervals; the dashed line is pointing at every word.")
-st.dataframe(layers.dropna(axis="columns", how="all"), hide_index=True)
 
-st.subheader("Do the layers point at the same words?")
+
+def why_recommended():
+    evaluated = layers["comprehensiveness"].notna().any()
+    reason = "the highest comprehensiveness" if evaluated else "the highest coherence"
+    sentence = f"Read layer **{recommended}** first: it has {reason}"
+    sentence += " of the layers more coherent than pointing at every word." if evaluated else "."
+    if equals:
+        names = ", ".join(map(str, equals))
+        sentence += f" Within the intervals, {'layer' if len(equals) == 1 else 'layers'} {names} "
+        sentence += f"{'does' if len(equals) == 1 else 'do'} as well."
+    st.markdown(sentence)
+    if layers["coherence"].isna().all():
+        st.info("Only one class was predicted, so coherence is undefined.")
+
+
+def measures():
+    """Draw what is known of every layer."""
+    known = [name for name in MEASURES if layers[name].notna().any()]
+    columns = st.columns(2)
+    for place, name in enumerate(known):
+        with columns[place % 2]:
+            st.subheader(name.capitalize(), help=MEASURES[name])
+            context.chart(
+                charts.by_layer(layers, name, name.capitalize(), recommended), f"{name} by layer"
+            )
+    st.caption("Whiskers are 95 % bootstrap intervals; orange is the recommended layer.")
+    table = layers.dropna(axis="columns", how="all")
+    st.dataframe(
+        table,
+        hide_index=True,
+        alt="Every measure of every layer",
+        column_config={
+            "low": st.column_config.NumberColumn(help="Lower end of the coherence's interval."),
+            "high": st.column_config.NumberColumn(help="Upper end of the coherence's interval."),
+            "zero_line": st.column_config.NumberColumn(help="Coherence of pointing at every word."),
+            "explained": st.column_config.NumberColumn(
+                help="Median part of the change from a blank text that the scores account for."
+            ),
+            **{
+                name: st.column_config.NumberColumn(help=meaning, format="%.4f")
+                for name, meaning in MEASURES.items()
+            },
+        },
+    )
+    context.download(table, "layers")
+
+
+def same_words(where: str, total: int):
+    """Draw the rank correlation of word scores between layers."""
+    st.subheader(
+        "Do the layers point at the same words?",
+        help="Spearman's rank correlation of word scores: 1 is the same order, 0 no relation.",
+    )
+    pairs = context.ask(layer_agreement, store, where=where, run=run)
+    if pairs.empty:
+        st.info("No example of this filter has three words and a score.")
+        return
+    context.chart(charts.agreement(pairs), "Rank correlation of word scores between layers")
+    st.caption(
+        f"Mean over {pairs['examples'].iloc[0]} examples (a seeded sample of at most {SAMPLE} of "
+        f"{total:,})."
+    )
+    context.download(pairs, "layer-agreement")
+
+
+def groups(where: str):
+    """Draw the coherence of classes, and of this filter beside all examples."""
+    st.subheader(
+        "How coherent are the groups?",
+        help="Mean over the group's examples of: cosine of an explanation to those answered the "
+        "same, minus that to those answered differently.",
+    )
+    by_class = context.ask(coherence_of_classes, store, where=where, run=run)
+    if by_class.empty:
+        st.info("No example of this filter has a coherence.")
+        return
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**By predicted class**")
+        context.chart(charts.groups_by_layer(by_class), "Coherence of each class by layer")
+        if len(facts["label_names"]) > CLASSES:
+            st.caption(f"The {CLASSES} classes that were predicted most often.")
+        context.download(by_class, "coherence-by-class")
+    with right:
+        st.markdown("**This filter beside others**")
+        slices = list(dict.fromkeys(["", where, "right", "wrong"]))
+        by_slice = context.ask(coherence_of_slices, store, slices=slices, run=run)
+        context.chart(charts.groups_by_layer(by_slice), "Coherence of each slice by layer")
+        context.download(by_slice, "coherence-by-slice")
+
+
+def side_by_side(where: str):
+    """Paint the same examples at two layers."""
+    st.subheader("Two layers on the same examples")
+    every = list(range(facts["layers"] + 1))
+    sides = st.columns(2)
+    for side, key, default in ((sides[0], "left", 0), (sides[1], "right", recommended or 0)):
+        if st.session_state.get(key) not in every and key not in st.query_params:
+            st.session_state[key] = default
+        side.select_slider("Layer", every, key=key, bind="query-params")
+    chosen = (st.session_state["left"], st.session_state["right"])
+    places = context.order(store, run, where, "confidence", True)[:EXAMPLES].tolist()
+    frame = context.ask(Store.examples_at, store, positions=places, run=run)
+    texts = [
+        context.ask(Store.top_words, store, positions=places, layer=layer, run=run)
+        for layer in chosen
+    ]
+    rows = [
+        painted_row(example, one, other)
+        for example, one, other in zip(frame.to_dict("records"), *texts, strict=True)
+    ]
+    opened = painted_rows(
+        rows, key=f"layers-{run}-{chosen}-{where}", headings=tuple(f"layer {n}" for n in chosen)
+    )
+    if opened is not None:
+        context.go_to("example", id=opened, where=where)
+
+
+why_recommended()
+measures()
 where = context.slice_input()
 total = context.counted(store, run, where)
-
-
-@st.cache_data(max_entries=32, show_spinner="Reading a sample ...")
-def agreement(path: str, version: int, run: int, where: str):
-    return layer_agreement(context.open_store(path), where, run=run)
-
-
-pairs = agreement(str(store.path), store.version(), run, where)
-if pairs.empty:
-    st.info("No example of this filter has three words and a score.")
-else:
-    st.altair_chart(charts.agreement(pairs), alt="Rank correlation of word scores between layers")
-    st.caption(
-        f"Spearman's rank correlation of word scores, mean over {pairs['examples'].iloc[0]} "
-        f"examples (a seeded sample of at most {SAMPLE} of {total:,}): 1 means the same order of "
-        "words, 0 no relation."
-    )
+if not total:
+    st.info("No example fits this filter. Remove a term to see more.")
+    st.stop()
+side_by_side(where)
+groups(where)
+same_words(where, total)

@@ -2,84 +2,170 @@ import streamlit as st
 
 from app_pages import context
 from saliency_core import charts
-from saliency_core.calibration import expected_calibration_error
+from saliency_core.calibration import calibration
 from saliency_core.findings import findings
+from saliency_core.store import Store
+from saliency_core.store.slices import quote
+
+FINDINGS = 4
 
 store, run, facts = context.opened()
 st.title("Overview")
-model, dataset, settings = facts["model"], facts["dataset"], facts["settings"]
-st.caption(
-    context.escape(
-        f"{model['name']} ({model['architecture']}, {model['layers']} layers) on "
-        f"{dataset['source']}; head {model['lm_head']}; target {settings['target']}, "
-        f"{settings['steps']} steps; {facts['created']}"
-    )
-)
-examples, wrong = store.count(run=run), store.count("wrong", run=run)
-right = store.count("right", run=run)
-failed, truncated = store.count("failed", run=run), store.count("truncated", run=run)
-with st.container(horizontal=True):
-    st.metric("Examples", f"{examples:,}", border=True)
-    judged = right + wrong
-    accuracy = f"{right / judged:.1%}" if judged else "no labels"
-    st.metric("Accuracy", accuracy, border=True, help="Right answers among labelled examples.")
-    st.metric("Misclassified", f"{wrong:,}", border=True)
-    st.metric("Truncated", f"{truncated:,}", border=True, help="Texts the model read in part.")
-    st.metric("Failed", f"{failed:,}", border=True, help="Empty texts or numbers out of range.")
 
-found = findings(store, run)
-if found:
+
+def what_was_audited():
+    """Say in one line what the numbers are about."""
+    model, dataset, settings = facts["model"], facts["dataset"], facts["settings"]
+    head = model["lm_head"] + (" (no head of its own)" if model["lm_head_is_fallback"] else "")
+    parts = [
+        f"{model['name']} ({model['architecture']}, {model['layers']} layers)",
+        f"on {dataset['source']}",
+        f"decoded by {head}",
+        f"target {settings['target']}, {settings['steps']} steps",
+        facts["created"],
+    ]
+    st.caption(context.escape("; ".join(parts)))
+
+
+def numbers() -> int:
+    """Show the counts; return how many answers can be right or wrong."""
+    count = {
+        name: context.ask(Store.count, store, where=name, run=run)
+        for name in ("", "right", "wrong", "truncated", "failed")
+    }
+    judged = count["right"] + count["wrong"]
+    accuracy = f"{count['right'] / judged:.1%}" if judged else "no labels"
+    shown = {
+        "Examples": (f"{count['']:,}", "All examples of the run."),
+        "Accuracy": (accuracy, "Right answers among the labelled examples."),
+        "Misclassified": (f"{count['wrong']:,}", "Labelled examples whose answer is wrong."),
+        "Truncated": (f"{count['truncated']:,}", "Texts the model read only in part."),
+        "Failed": (f"{count['failed']:,}", "Empty texts, or answers that are no numbers."),
+    }
+    if judged:
+        error = context.ask(calibration, store, run=run)["error"]
+        text = (
+            "Expected calibration error: mean gap between how sure the model is and how often it "
+            "is right; 0 is best."
+        )
+        shown["Calibration error"] = (f"{error:.3f}", text)
+    with st.container(horizontal=True):
+        for name, (value, meaning) in shown.items():
+            st.metric(name, value, border=True, help=meaning)
+    return judged
+
+
+def first_looks():
+    """Say what to look at first, each sentence a link."""
+    found = context.ask(findings, store, run=run)[:FINDINGS]
+    if not found:
+        return
     st.subheader("Look here first")
-for number, finding in enumerate(found):
-    sentence = context.escape(finding.sentence)
-    if st.button(f"{sentence} **→**", key=f"finding-{number}", type="tertiary"):
-        context.go_to("errors", where=finding.where)
+    for number, finding in enumerate(found):
+        sentence = context.escape(finding.sentence)
+        if st.button(f"{sentence} **→**", key=f"finding-{number}", type="tertiary"):
+            context.go_to(finding.page, where=finding.where)
 
-left, middle = st.columns(2)
-with left:
-    st.subheader("Where it confuses classes")
-    if judged:
-        st.caption("Click a cell to see its examples.")
-        event = st.altair_chart(
-            charts.confusion(store.confusion(run=run), facts["label_names"]),
-            key="confusion",
-            on_select="rerun",
-            alt="Confusion matrix: gold label by predicted label",
-        )
-        cells = event["selection"].get("cell", []) if event else []
-        if cells:
-            where = " ".join(
-                context.quote(term, str(cells[0][term])) for term in ("gold", "predicted")
-            )
-            st.session_state.pop("confusion", None)
-            context.go_to("errors", where=where)
-    else:
-        st.info("The dataset has no labels, so right and wrong are unknown.")
-with middle:
-    st.subheader("How sure it is")
-    if judged:
-        values, is_right = store.confidence(run=run)
-        st.altair_chart(
-            charts.confidence(values, is_right), alt="Histogram of confidence, right and wrong"
-        )
-        st.caption(
-            f"Expected calibration error {expected_calibration_error(values, is_right):.3f}: the "
-            "mean gap between how sure the model is and how often it is right; 0 is best."
-        )
-    st.subheader("Coherence by layer")
-    st.altair_chart(
-        charts.by_layer(store.layers(run=run), "coherence", "Coherence", facts["recommended"]),
-        alt="Semantic coherence by layer with 95 % interval",
+
+def confusions():
+    st.subheader(
+        "Where it confuses classes", help="Gold label by predicted class; numbers are examples."
+    )
+    st.caption("Click a cell to see its examples.")
+    counts = context.ask(Store.confusion, store, run=run)
+    event = context.chart(
+        charts.confusion(counts, facts["label_names"]),
+        "Confusion matrix: gold label by predicted label",
+        key="confusion",
+        on_select="rerun",
+    )
+    cells = event["selection"].get("cell", []) if event else []
+    if cells:
+        where = " ".join(f"{term}:{quote(str(cells[0][term]))}" for term in ("gold", "predicted"))
+        st.session_state.pop("confusion", None)
+        context.go_to("errors", where=where)
+    context.download(counts, "confusion")
+
+
+def confidences():
+    st.subheader(
+        "How sure it is",
+        help="Confidence is the probability of the predicted class. On the line, the model is as "
+        "often right as it is sure.",
+    )
+    found = context.ask(calibration, store, run=run)
+    context.chart(
+        charts.confidence(found["histogram"]), "Histogram of confidence, right and wrong answers"
+    )
+    context.chart(charts.reliability(found["bins"]), "Accuracy by confidence")
+    context.download(found["bins"], "calibration")
+
+
+def coherence():
+    st.subheader(
+        "Coherence by layer",
+        help="Do the words a layer points at mean alike when the decision is alike? 0 is no better "
+        "than chance; whiskers are 95 % intervals.",
+    )
+    layers = context.ask(Store.layers, store, run=run)
+    if layers.empty:
+        st.info("The layers are summarised when the audit has finished.")
+        return
+    context.chart(
+        charts.by_layer(layers, "coherence", "Coherence", facts["recommended"]),
+        "Semantic coherence by layer with 95 % interval",
     )
     if facts["recommended"] is not None:
         st.caption(f"Recommended layer: {facts['recommended']} (orange).")
-if judged:
+
+
+def classes():
     st.subheader("By class")
-    st.dataframe(
-        store.class_metrics(run=run),
+    st.caption("Select a class to see its errors.")
+    table = context.ask(Store.class_metrics, store, run=run)
+    part = {"format": "%.3f", "min_value": 0.0, "max_value": 1.0}
+    event = st.dataframe(
+        table,
         hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"classes-{run}",
+        alt="Precision, recall and F1 of every class",
         column_config={
-            name: st.column_config.NumberColumn(format="%.3f")
-            for name in ("precision", "recall", "f1")
+            "support": st.column_config.NumberColumn(help="Examples with this gold label."),
+            "predicted": st.column_config.NumberColumn(help="Examples answered with this class."),
+            "right": st.column_config.NumberColumn(help="Both."),
+            "precision": st.column_config.ProgressColumn(
+                help="Right among those answered with this class.", **part
+            ),
+            "recall": st.column_config.ProgressColumn(
+                help="Right among those with this gold label.", **part
+            ),
+            "f1": st.column_config.ProgressColumn(
+                help="Harmonic mean of precision and recall.", **part
+            ),
         },
     )
+    selected = event["selection"]["rows"]
+    if selected and selected[0] < len(table):
+        st.session_state.pop(f"classes-{run}", None)
+        context.go_to("errors", where=f"wrong gold:{quote(table['class'].iloc[selected[0]])}")
+    context.download(table, "classes")
+
+
+what_was_audited()
+judged = numbers()
+first_looks()
+left, right = st.columns(2)
+if judged:
+    with left:
+        confusions()
+    with right:
+        confidences()
+    left, right = st.columns(2)
+    with left:
+        classes()
+else:
+    left.info("Right and wrong are unknown for this run; the other pages show all examples.")
+with right:
+    coherence()

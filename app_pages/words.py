@@ -1,115 +1,294 @@
 import streamlit as st
 
 from app_pages import context
+from app_pages.painted_rows import painted_rows
 from saliency_core import charts
 from saliency_core.aggregate import contrast, word_table
 from saliency_core.errors import UserError
+from saliency_core.painting import painted_row
+from saliency_core.store import Store
 from saliency_core.store.slices import quote
-from saliency_core.word_profile import word_profile
+from saliency_core.word_profile import SAMPLE, word_profile
 
 SHOWN = 25
+EXAMPLES = 10
+VIEWS = {
+    "leans on": "The words the model leans on, by predicted class.",
+    "wrong against right": "Words worth more in wrong answers than in right ones, or less.",
+    "two filters": "The words of this filter against those of another.",
+    "means": "Vocabulary words that a class means, whether or not its texts hold them.",
+}
+HELP = {
+    "examples": "Examples of the filter that hold the word.",
+    "mean_share": "Mean part of all positive score in its text, where the word stands.",
+    "low": "Lower end of the 95 % interval.",
+    "high": "Upper end of the 95 % interval.",
+    "total_share": "The word's part of all positive score of the class.",
+    "top3_rate": "How often it is among the three most salient words of its text.",
+    "mean_score": "Mean score in logits.",
+    "sd_share": "Spread of the share over examples.",
+    "top3": "Examples that have it among their three most salient words.",
+    "difference": "Mean share on the one side minus on the other.",
+    "log_odds": "How much oftener it is among the top three on the one side, rare words shrunk.",
+    "z": "The log-odds in standard errors; beyond 2 is unlikely to be chance for one word.",
+    "held": "Part of the class's texts that hold the word.",
+}
 
 store, run, facts = context.opened()
 st.title("Words")
+
+
+def helped(table):
+    """Return the column settings of a table of words."""
+    settings = {
+        name: st.column_config.NumberColumn(help=text, format="%.3f" if kind == "f" else None)
+        for name, text in HELP.items()
+        if name in table and (kind := table[name].dtype.kind)
+    }
+    return settings | {"word": st.column_config.TextColumn(pinned=True)}
+
+
+def pick(table, key: str):
+    """Show a table of words; a selected row is the word shown below."""
+    event = st.dataframe(
+        table,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=key,
+        column_config=helped(table),
+        alt="Words and their numbers; select a row to see the word below",
+    )
+    selected = event["selection"]["rows"]
+    if selected and selected[0] < len(table):
+        # The table keeps its selection: only a new one may change the word that was typed since.
+        chosen = (key, str(table.iloc[selected[0]]["word"]))
+        if st.session_state.get("picked") != chosen:
+            st.session_state["picked"] = chosen
+            st.session_state["word"] = chosen[1]
+
+
+def minimum_support() -> int:
+    return st.number_input(
+        "In at least this many examples",
+        1,
+        1000,
+        5,
+        key="minimum",
+        bind="query-params",
+        help="A mean over few examples says little: rarer words are left out.",
+    )
+
+
+def class_picker(names: list[str]) -> str:
+    return st.selectbox("Predicted class", names, key="class", bind="query-params")
+
+
+def leans_on(where: str, layer: int):
+    left, right = st.columns(2)
+    with left:
+        minimum = minimum_support()
+    table = context.ask(word_table, store, layer=layer, where=where, run=run, minimum=minimum)
+    if table.empty:
+        st.info(f"No word stands in {minimum} examples of this filter. Lower the number.")
+        return
+    with right:
+        names = set(table["class"])
+        chosen = class_picker([name for name in facts["label_names"] if name in names])
+    rows = table[table["class"] == chosen].drop(columns="class").reset_index(drop=True)
+    left, right = st.columns(2)
+    with left:
+        context.chart(
+            charts.word_bars(rows.head(SHOWN), "mean_share", "Mean share"),
+            "Most salient words of the class, mean share with interval",
+        )
+    with right:
+        st.caption(
+            "Share is a word's part of all positive score in its text; whiskers are 95 % "
+            "intervals. Select a row to see one word below."
+        )
+        pick(rows, f"words-{run}-{layer}-{minimum}-{chosen}-{where}")
+        context.download(rows, "words")
+
+
+def set_against(one: str, other: str, axis: str, layer: int):
+    minimum = minimum_support()
+    if not (context.counted(store, run, one) and context.counted(store, run, other)):
+        st.info("One of the two sides holds no example.")
+        return
+    both = context.ask(
+        contrast, store, layer=layer, where_a=one, where_b=other, run=run, minimum=minimum
+    )
+    by_size = both.reindex(both["difference"].abs().sort_values(ascending=False).index)
+    left, right = st.columns(2)
+    with left:
+        context.chart(
+            charts.word_bars(by_size.head(SHOWN), "difference", axis),
+            "Words whose share differs most between the two sides",
+        )
+    with right:
+        st.caption("Sorted by z. Select a row to see one word below.")
+        pick(both, f"contrast-{run}-{layer}-{minimum}-{one}-{other}")
+        context.download(both, "words-contrast")
+
+
+def means(layer: int):
+    table = context.ask(Store.table, store, name="meanings", run=run)
+    if table is None or table.empty:
+        st.info(
+            "This run does not say what its classes mean: the audit was made with --no-evaluate, "
+            "or its results have changed since. Run the same audit again."
+        )
+        return
+    names = set(table["class"])
+    chosen = class_picker([name for name in facts["label_names"] if name in names])
+    rows = table[(table["class"] == chosen) & (table["layer"] == layer)]
+    rows = rows.drop(columns=["layer", "class"]).reset_index(drop=True)
+    left, right = st.columns(2)
+    with left:
+        context.chart(
+            charts.plain_bars(rows, "word", "difference", "Logits beyond the mean of all classes"),
+            "Vocabulary words that the class means",
+        )
+    with right:
+        examples = int(rows["examples"].iloc[0])
+        st.caption(
+            f"What the language model's head reads off where the classifier looks, at layer "
+            f"{layer}: mean over {examples} examples predicted {context.escape(chosen)} minus the "
+            "mean over all, of a seeded sample. Held is the part of these texts that hold the "
+            "word: at 0 the class means it though its texts lack it."
+        )
+        rows = rows.drop(columns="examples")
+        pick(rows, f"means-{run}-{layer}-{chosen}")
+        context.download(rows, "words-meant")
+
+
+def numbers_of(profile):
+    with st.container(horizontal=True):
+        st.metric(
+            "Examples with it",
+            f"{profile.examples:,}",
+            border=True,
+            help="Examples of the filter that hold the word.",
+        )
+        for name, wrong, judged in (
+            ("Wrong with it", profile.wrong_with, profile.judged_with),
+            ("Wrong without it", profile.wrong_without, profile.judged_without),
+        ):
+            if judged:
+                st.metric(
+                    name,
+                    f"{wrong / judged:.1%}",
+                    border=True,
+                    help=f"{wrong:,} of {judged:,} labelled answers of the filter.",
+                )
+
+
+def one_word(where: str, layer: int):
+    st.subheader("One word")
+    word = st.text_input(
+        "Word",
+        key="word",
+        bind="query-params",
+        placeholder="type a word, or select a row above",
+    ).strip()
+    if not word:
+        return
+    try:
+        profile = context.ask(word_profile, store, word=word, where=where, run=run)
+    except UserError as error:
+        st.info(context.escape(error))
+        return
+    numbers_of(profile)
+    left, right = st.columns(2)
+    with left:
+        context.chart(
+            charts.share_by_layer(profile.by_layer), "Mean share of the word in every layer"
+        )
+        st.caption(
+            f"Mean over {profile.by_layer['examples'].iloc[0]:,} examples that hold it (a seeded "
+            f"sample of at most {SAMPLE:,}), with 95 % interval."
+        )
+        context.download(profile.by_layer, "word-by-layer")
+    with right:
+        if len(profile.by_class):
+            st.dataframe(
+                profile.by_class,
+                hide_index=True,
+                alt="Gold labels of the examples that hold the word",
+                column_config={
+                    "examples": st.column_config.NumberColumn(help="With the word and the label."),
+                    "share": st.column_config.NumberColumn(
+                        format="%.3f", help="Part of the word's labelled examples."
+                    ),
+                    "base_rate": st.column_config.NumberColumn(
+                        format="%.3f", help="Part of all labelled examples of the filter."
+                    ),
+                    "z": st.column_config.NumberColumn(
+                        format="%.2f",
+                        help="Association of word and label in the data, in standard errors.",
+                    ),
+                },
+            )
+            context.download(profile.by_class, "word-by-class")
+        else:
+            st.info("Without labels the word's classes are unknown.")
+    examples_of(profile.word, where, layer)
+
+
+def examples_of(word: str, where: str, layer: int):
+    holding = f"word:{quote(word)} {where}".strip()
+    with st.container(horizontal=True):
+        for label, condition in (
+            ("All examples with it", ""),
+            ("Wrong answers with it", "wrong"),
+            ("Where it is salient", f"salient:{quote(word)}@{layer}"),
+        ):
+            if st.button(f"{label} →", type="tertiary"):
+                context.go_to("errors", where=f"{condition} {holding}".strip())
+    places = context.order(store, run, holding, "confidence", True)[:EXAMPLES].tolist()
+    frame = context.ask(Store.examples_at, store, positions=places, run=run)
+    found = context.ask(Store.top_words, store, positions=places, layer=layer, run=run)
+    rows = [
+        painted_row(example, words)
+        for example, words in zip(frame.to_dict("records"), found, strict=True)
+    ]
+    opened = painted_rows(rows, key=f"word-rows-{run}-{word}-{layer}-{where}")
+    if opened is not None:
+        context.go_to("example", id=opened, where=holding)
+
+
 where = context.slice_input()
 total = context.counted(store, run, where)
 if not total:
     st.info("No example fits this filter. Remove a term to see more.")
     st.stop()
-layer = context.layer_slider(facts, "layer")
-columns = st.columns([1, 1, 2])
-minimum = columns[0].number_input(
-    "In at least this many examples",
-    1,
-    1000,
-    5,
-    key="minimum",
+left, right = st.columns([2, 1])
+view = left.segmented_control(
+    "Show",
+    list(VIEWS),
+    key="view",
     bind="query-params",
-    help="A mean over few examples says little: rarer words are left out.",
+    required=True,
+    default=next(iter(VIEWS)),
+    help=" ".join(f"{name}: {meaning}" for name, meaning in VIEWS.items()),
 )
-table = word_table(store, layer, where, run=run, by_class=True, minimum=minimum)
-if table.empty:
-    st.info(f"No word stands in {minimum} examples of this filter. Lower the number.")
-    st.stop()
-classes = [name for name in facts["label_names"] if (table["class"] == name).any()]
-chosen = columns[1].selectbox("Predicted class", classes, key="class", bind="query-params")
-versus = columns[2].text_input(
-    "Compare with",
-    key="versus",
-    bind="query-params",
-    placeholder="another filter; empty: wrong against right answers",
-    help="The words of the filter above are set against those of this filter.",
-)
-st.caption(
-    f"{total:,} examples. Share is a word's part of all positive score in its text; whiskers are "
-    "95 % intervals."
-)
-rows = table[table["class"] == chosen].head(SHOWN)
-left, right = st.columns(2)
-with left:
-    st.subheader("What the model leans on")
-    st.altair_chart(
-        charts.word_bars(rows, "mean_share", "Mean share"), alt="Most salient words of the class"
-    )
 with right:
-    if versus:
-        st.subheader("This filter against the other")
-        one, other, axis = where, versus, "Mean share, this filter minus the other"
-    else:
-        st.subheader("Wrong against right")
-        one, other = f"wrong {where}".strip(), f"right {where}".strip()
-        axis = "Mean share, wrong minus right"
-    if context.counted(store, run, one) and context.counted(store, run, other):
-        both = contrast(store, layer, one, other, run=run, minimum=minimum)
-        both = both.reindex(both["difference"].abs().sort_values(ascending=False).index)
-        st.altair_chart(
-            charts.word_bars(both.head(SHOWN), "difference", axis),
-            alt="Words whose share differs most",
-        )
-    else:
-        st.info("One of the two sides holds no example.")
-shown = table[table["class"] == chosen].drop(columns="class")
-event = st.dataframe(
-    shown,
-    hide_index=True,
-    on_select="rerun",
-    selection_mode="single-row",
-    key=f"words-{run}-{layer}-{minimum}-{chosen}-{where}",
-)
-selected = event["selection"]["rows"]
-if selected and selected[0] < len(shown):
-    st.session_state["picked_word"] = shown.iloc[selected[0]]["word"]
-
-st.subheader("One word")
-picked = st.session_state.pop("picked_word", None)
-if picked is not None:
-    st.session_state["word"] = picked
-word = st.text_input(
-    "Word",
-    key="word",
-    bind="query-params",
-    placeholder="type a word, or select a row above",
-)
-if not word:
-    st.stop()
-try:
-    profile = word_profile(store, word, where, run=run)
-except UserError as error:
-    st.info(context.escape(error))
-    st.stop()
-with st.container(horizontal=True):
-    st.metric("Examples with it", f"{profile.examples:,}", border=True)
-    if profile.judged_with:
-        rate = profile.wrong_with / profile.judged_with
-        st.metric("Wrong with it", f"{rate:.1%}", border=True)
-    if profile.judged_without:
-        rate = profile.wrong_without / profile.judged_without
-        st.metric("Wrong without it", f"{rate:.1%}", border=True)
-st.altair_chart(
-    charts.share_by_layer(profile.by_layer), alt="Mean share of the word in every layer"
-)
-holding = f"word:{quote(profile.word)}"
-with st.container(horizontal=True):
-    for label, condition in (("Wrong answers with it", "wrong"), ("All examples with it", "")):
-        if st.button(f"{label} →", type="tertiary"):
-            context.go_to("errors", where=f"{condition} {holding} {where}".strip())
+    layer = context.layer_slider(facts, "layer")
+st.caption(f"{total:,} examples. {VIEWS[view]}")
+if view == "leans on":
+    leans_on(where, layer)
+elif view == "wrong against right":
+    sides = (f"wrong {where}".strip(), f"right {where}".strip())
+    set_against(*sides, "Mean share, wrong minus right", layer)
+elif view == "two filters":
+    versus = st.text_input(
+        "Compare with",
+        key="versus",
+        bind="query-params",
+        placeholder="another filter, such as right confidence<0.6",
+    )
+    set_against(where, versus, "Mean share, this filter minus the other", layer)
+else:
+    means(layer)
+one_word(where, layer)

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from saliency_core.store import Store
-from saliency_core.words import word_scores
+from saliency_core.store.sampling import sampled
 
 SAMPLE = 200
 MINIMUM_WORDS = 3
@@ -29,18 +29,12 @@ def layer_agreement(
         Columns layer, other, correlation (-1 to 1) and examples; empty where no example has three
         words or more.
     """
-    positions = store.ids(where, run=run)
-    if len(positions) > sample:
-        positions = np.random.default_rng(seed).choice(positions, sample, replace=False)
     total, examples = 0.0, 0
-    for position in positions:
-        example = store.example(int(position), run=run)
-        if not example["saliency"] or len(example["words"]) < MINIMUM_WORDS:
-            continue
-        scores = next(iter(example["saliency"].values()))  # (layer, token)
-        scores = word_scores(scores, example["word_of_token"], len(example["words"]))
-        total = total + _spearman(scores)
-        examples += 1
+    for chunk in sampled(store, where, run=run, examples=sample, seed=seed):
+        for scores in np.split(chunk.scores, np.cumsum(chunk.n_words)[:-1], axis=1):
+            if scores.shape[1] >= MINIMUM_WORDS:
+                total = total + _spearman(scores)
+                examples += 1
     if not examples:
         return pd.DataFrame(columns=["layer", "other", "correlation", "examples"])
     mean = total / examples

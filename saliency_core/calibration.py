@@ -1,11 +1,44 @@
-"""Does the model's confidence mean what it says? Reads arrays, knows nothing of the store."""
+"""Does the model's confidence mean what it says?"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from saliency_core.store import Store
+
 BINS = 15
+BARS = 20
+"""Bars of the histogram."""
+
+
+def calibration(store: Store, where: str = "", *, run: int | None = None) -> dict[str, Any]:
+    """Return what is known of the confidence of a slice's labelled examples.
+
+    Returns:
+        `error` (expected calibration error), `bins` (`reliability`) and `histogram`: a row a bar
+        and answer (`right`, `wrong`) with from, to and examples.
+    """
+    confidence, right = store.confidence(where, run=run)
+    edges = np.linspace(0, 1, BARS + 1)
+    parts = [
+        pd.DataFrame(
+            {
+                "from": edges[:-1],
+                "to": edges[1:],
+                "examples": np.histogram(confidence[members], edges)[0],
+                "answer": answer,
+            }
+        )
+        for answer, members in (("right", right), ("wrong", ~right))
+    ]
+    return {
+        "error": expected_calibration_error(confidence, right),
+        "bins": reliability(confidence, right),
+        "histogram": pd.concat(parts, ignore_index=True),
+    }
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> pd.DataFrame:

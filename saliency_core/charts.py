@@ -41,17 +41,10 @@ def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.LayerChart:
     return (cells + numbers).properties(height=max(260, min(700, 52 * len(labels))))
 
 
-def confidence(values: np.ndarray, right: np.ndarray) -> alt.Chart:
-    """Return the histogram of confidence, right and wrong stacked."""
-    edges = np.linspace(0, 1, 21)
-    parts = []
-    for name, mask in (("right", right), ("wrong", ~right)):
-        counts, _ = np.histogram(values[mask], edges)
-        parts.append(
-            pd.DataFrame({"from": edges[:-1], "to": edges[1:], "examples": counts, "answer": name})
-        )
+def confidence(histogram: pd.DataFrame) -> alt.Chart:
+    """Return the histogram of `calibration`, right and wrong answers stacked."""
     return (
-        alt.Chart(pd.concat(parts))
+        alt.Chart(histogram)
         .mark_bar()
         .encode(
             x=alt.X("from:Q", bin="binned", title="Confidence", scale=alt.Scale(domain=[0, 1])),
@@ -61,11 +54,36 @@ def confidence(values: np.ndarray, right: np.ndarray) -> alt.Chart:
                 "answer:N",
                 scale=alt.Scale(domain=["right", "wrong"], range=[BLUE, ORANGE]),
                 title=None,
+                legend=alt.Legend(orient="top"),
             ),
             tooltip=["answer:N", "from:Q", "to:Q", "examples:Q"],
         )
-        .properties(height=220)
+        .properties(height=180)
     )
+
+
+def reliability(bins: pd.DataFrame) -> alt.LayerChart:
+    """Return accuracy by confidence, points on the dashed line being as right as they are sure."""
+    ends = pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]})
+    scale = alt.Scale(domain=[0, 1])
+    x = alt.X("confidence:Q", title="Mean confidence", scale=scale)
+    y = alt.Y("accuracy:Q", title="Accuracy", scale=scale)
+    line = alt.Chart(ends).mark_line(strokeDash=[4, 4], color=GREY).encode(x=x, y=y)
+    points = (
+        alt.Chart(bins)
+        .mark_point(filled=True, color=BLUE)
+        .encode(
+            x=x,
+            y=y,
+            size=alt.Size("examples:Q", legend=None, scale=alt.Scale(range=[30, 300])),
+            tooltip=[
+                alt.Tooltip("confidence:Q", format=".3f"),
+                alt.Tooltip("accuracy:Q", format=".3f"),
+                "examples:Q",
+            ],
+        )
+    )
+    return alt.layer(line, points).properties(height=180)
 
 
 def by_layer(
@@ -90,6 +108,38 @@ def by_layer(
                 0, alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="zero:Q")
             )
     return alt.layer(*marks).properties(height=240)
+
+
+GROUP_COLOURS = "#2f6ea8 #de8d33 #4b9b7a #b04a7a #7a6fb0 #8a6d3b #5b93c4 #9a9a9a".split()
+GROUP_SHAPES = "circle square triangle-up diamond cross triangle-down triangle-right stroke".split()
+
+
+def groups_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
+    """Return a line a group: coherence by layer with its 95 % interval; shape tells groups too."""
+    groups = rows["group"].drop_duplicates().tolist()
+    base = alt.Chart(rows).encode(
+        x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
+        color=alt.Color(
+            "group:N",
+            title=None,
+            sort=groups,
+            scale=alt.Scale(domain=groups, range=GROUP_COLOURS[: len(groups)]),
+            legend=alt.Legend(orient="bottom", columns=2, labelLimit=180),
+        ),
+    )
+    line = base.mark_line().encode(y=alt.Y("coherence:Q", title="Coherence"))
+    whiskers = base.mark_rule().encode(y="low:Q", y2="high:Q")
+    points = base.mark_point(filled=True, size=70).encode(
+        y="coherence:Q",
+        shape=alt.Shape(
+            "group:N",
+            title=None,
+            sort=groups,
+            scale=alt.Scale(domain=groups, range=GROUP_SHAPES[: len(groups)]),
+        ),
+        tooltip=["group:N", "layer:O", alt.Tooltip("coherence:Q", format=".3f")],
+    )
+    return alt.layer(line, whiskers, points).properties(height=300)
 
 
 def share_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
@@ -171,3 +221,22 @@ def word_bars(table: pd.DataFrame, value: str, title: str) -> alt.LayerChart:
     )
     whiskers = base.mark_rule(color="#444").encode(x="low:Q", x2="high:Q")
     return (bars + whiskers).properties(height=alt.Step(18))
+
+
+def plain_bars(table: pd.DataFrame, name: str, value: str, title: str) -> alt.Chart:
+    """Return a bar a row, in the order given; `name` says what, `value` how much."""
+    return (
+        alt.Chart(table)
+        .mark_bar(color=BLUE)
+        .encode(
+            y=alt.Y(
+                f"{name}:N",
+                sort=table[name].tolist(),
+                title=None,
+                axis=alt.Axis(labelLimit=160, labelOverlap=False),
+            ),
+            x=alt.X(f"{value}:Q", title=title),
+            tooltip=[alt.Tooltip(column) for column in table.columns],
+        )
+        .properties(height=alt.Step(18))
+    )

@@ -29,6 +29,13 @@ class Comparison:
         return self.positions[self.kind == KINDS.index(kind)]
 
 
+def runs_over_the_same(store: Store, run: int) -> list[int]:
+    """Return the other runs of the file over the dataset of this one."""
+    source = store.run(run)["dataset"]["source"]
+    others = [int(number) for number in store.runs()["run"] if number != run]
+    return [number for number in others if store.run(number)["dataset"]["source"] == source]
+
+
 def compare(store: Store, run_a: int, run_b: int) -> Comparison:
     """Match two runs over the same dataset.
 

@@ -26,6 +26,8 @@ class Finding:
     sentence: str
     where: str
     """A slice of the examples it speaks of."""
+    page: str = "errors"
+    """Where the evidence is shown."""
 
 
 def findings(store: Store, run: int | None = None) -> list[Finding]:
@@ -40,7 +42,7 @@ def findings(store: Store, run: int | None = None) -> list[Finding]:
     error_rate = wrong / (right + wrong)
     found = [
         _worst_group(store, run, error_rate),
-        _word_of_errors(store, run),
+        _strongest_suspect(store, run) or _word_of_errors(store, run),
         _confident_errors(store, run, wrong),
         _worst_confusion(store, run),
     ]
@@ -75,6 +77,26 @@ def _worst_group(store: Store, run: int, error_rate: float) -> Finding | None:
         f"Where {column} is {value}, {errors} of {n} answers are wrong ({errors / n:.0%}, "
         f"against {error_rate:.0%} overall).",
         f"wrong meta.{quote(column)}:{quote(value)}",
+    )
+
+
+def _strongest_suspect(store: Store, run: int) -> Finding | None:
+    """Return the first suspect that the model relies on, once suspects were looked for."""
+    # Their statistics take a second to import: only where there are any.
+    if store.table("suspects", run=run) is None:
+        return None
+    from saliency_core.suspects import HARMFUL, RELIED, kept_suspects
+
+    kept = kept_suspects(store, run)
+    table = kept[0][kept[0]["verdict"].isin([HARMFUL, RELIED])] if kept else []
+    if not len(table):
+        return None
+    row = table.iloc[0]
+    return Finding(
+        f"The model is suspected to rely on “{row['feature']}” for {row['class']} "
+        f"({row['verdict']}).",
+        row["where"],
+        page="suspects",
     )
 
 

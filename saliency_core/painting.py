@@ -14,20 +14,17 @@ BACKGROUND = (
 FOREGROUND = "#fff #fff #111 #111 #111 #111 #111 #111 #111 #111 #fff".split()
 NEUTRAL = 5
 
+COLOURS = "".join(
+    f".painted .s{step}{{background:{background};color:{foreground}}}\n"
+    for step, (background, foreground) in enumerate(zip(BACKGROUND, FOREGROUND, strict=True))
+    if step != NEUTRAL
+)
 STYLE = (
     "<style>.painted{line-height:2.0;overflow-wrap:anywhere;white-space:pre-wrap;margin:.1em 0}"
     ".painted span{border-radius:3px;padding:1px 0}"
-    ".painted .cut{opacity:.45;font-style:italic}"
-    ".rows>div{display:grid;grid-template-columns:13rem 1fr;gap:0 1rem;padding:.35rem 0;"
-    "border-top:1px solid color-mix(in srgb,currentColor 15%,transparent)}"
-    ".rows .about{font-size:.85em;line-height:1.5;padding-top:.25rem;overflow-wrap:anywhere}"
-    "@media(max-width:640px){.rows>div{grid-template-columns:1fr}}"
-    + "".join(
-        f".painted .s{step}{{background:{background};color:{foreground}}}"
-        for step, (background, foreground) in enumerate(zip(BACKGROUND, FOREGROUND, strict=True))
-        if step != NEUTRAL
-    )
-    + "</style>"
+    ".painted .cut{opacity:.55;font-style:italic}"
+    ".side{font-size:.85em;opacity:.75;margin-top:.5em}"
+    f"{COLOURS}</style>"
 )
 
 
@@ -38,8 +35,14 @@ def step_of(value: float) -> int:
     return max(0, min(10, round((value + 1) * 5)))
 
 
-def paint(text: str, words: Iterable[dict[str, Any]], scale: float, seen: int | None = None) -> str:
-    """Return the text as HTML, each word on the background of its score.
+Piece = tuple[str, str, str]
+"""Some characters, their class (`s0` to `s10`, `cut` or none) and a title for the pointer."""
+
+
+def pieces_of(
+    text: str, words: Iterable[dict[str, Any]], scale: float, seen: int | None = None
+) -> list[Piece]:
+    """Cut a text into pieces of one colour each; joined they are the text.
 
     Args:
         text: the original text; gaps between words stay as they are.
@@ -47,52 +50,66 @@ def paint(text: str, words: Iterable[dict[str, Any]], scale: float, seen: int | 
         scale: score that gets the full colour; fixed over layers, so that colours compare.
         seen: characters the model read; what follows is marked as cut off.
     """
-    pieces: list[str] = []
+    pieces: list[Piece] = []
     at = 0
     for word in sorted(words, key=lambda word: word["start"]):
         start, end = max(word["start"], at), word["end"]
         if end <= start:
             continue
-        pieces.append(html.escape(text[at:start]))
         step = step_of(word["score"] / scale if scale > 0 else 0.0)
-        title = f"{word['score']:+.2f} logits"
-        pieces.append(
-            f"<span class='s{step}' title='{title}'>{html.escape(text[start:end])}</span>"
-        )
+        pieces += [
+            (text[at:start], "", ""),
+            (text[start:end], f"s{step}", f"{word['score']:+.2f} logits"),
+        ]
         at = end
-    if seen is not None and seen < len(text):
-        pieces.append(html.escape(text[at : max(seen, at)]))
-        rest = text[max(seen, at) :]
-        pieces.append(f"<span class='cut' title='not read by the model'>{html.escape(rest)}</span>")
-    else:
-        pieces.append(html.escape(text[at:]))
-    return f"<p class='painted' dir='auto'>{''.join(pieces)}</p>"
+    read = len(text) if seen is None else max(min(seen, len(text)), at)
+    pieces += [(text[at:read], "", ""), (text[read:], "cut", "not read by the model")]
+    return [piece for piece in pieces if piece[0]]
 
 
-def paint_rows(rows: Iterable[dict[str, Any]], words: Iterable[list[dict[str, Any]]]) -> str:
-    """Return one painted row an example: what it is on the left, its text on the right.
+def paint(text: str, words: Iterable[dict[str, Any]], scale: float, seen: int | None = None) -> str:
+    """Return the text as HTML, each word on the background of its score; see `pieces_of`."""
+    painted = "".join(
+        f"<span class='{name}' title='{title}'>{html.escape(part)}</span>"
+        if name
+        else html.escape(part)
+        for part, name, title in pieces_of(text, words, scale, seen)
+    )
+    return f"<p class='painted' dir='auto'>{painted}</p>"
+
+
+def painted_row(
+    example: dict[str, Any], *layers: list[dict[str, Any]], about: str = ""
+) -> dict[str, Any]:
+    """Return one example as plain data for the list of painted rows.
 
     Args:
-        rows: dicts with text, pair, gold, predicted and confidence.
-        words: the salient words of each, as `Store.top_words` gives them.
+        example: id, text, pair, gold, predicted, confidence, as `Store.examples` gives them.
+        layers: the words of each column, as `Store.top_words` gives them; colours compare within
+            a column only, because layers and runs need not agree on the size of scores.
+        about: one more line beside the text.
     """
-    pieces = [STYLE, "<div class='rows'>"]
-    for row, found in zip(rows, words, strict=True):
-        scale = scale_of([word["score"] for word in found])
-        gold = html.escape(str(row["gold"] or "no label"))
-        predicted = html.escape(str(row["predicted"] or "failed"))
-        texts = [row["text"], row["pair"] or ""]
-        painted = "".join(
-            paint(text, [word for word in found if word["side"] == side], scale)
-            for side, text in enumerate(texts)
-            if text
+    columns = []
+    for words in layers:
+        scale = scale_of([word["score"] for word in words])
+        columns.append(
+            [
+                pieces_of(text, [word for word in words if word["side"] == side], scale)
+                for side, text in enumerate((example["text"], example["pair"] or ""))
+                if text
+            ]
         )
-        pieces.append(
-            f"<div><div class='about'>{gold} → <b>{predicted}</b><br>"
-            f"confidence {row['confidence']:.3f}</div><div>{painted}</div></div>"
-        )
-    pieces.append("</div>")
-    return "".join(pieces)
+    gold, predicted = example["gold"], example["predicted"]
+    confidence = example["confidence"]
+    return {
+        "id": example["id"],
+        "gold": gold or "no label",
+        "predicted": predicted or "no answer",
+        "wrong": gold is not None and predicted is not None and gold != predicted,
+        "confidence": "" if confidence is None or confidence != confidence else f"{confidence:.3f}",
+        "about": about,
+        "columns": columns,
+    }
 
 
 def scale_of(scores: Sequence[float]) -> float:

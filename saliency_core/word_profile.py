@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from saliency_core.aggregate import word_table
+from saliency_core.aggregate import Z95
 from saliency_core.errors import UserError
+from saliency_core.evidence import association
 from saliency_core.store import Store
+from saliency_core.store import chunks as columnar
+from saliency_core.store.sampling import sampled
 from saliency_core.store.slices import quote
+
+SAMPLE = 5_000
+"""Examples that the shares by layer are means of, at most."""
 
 
 @dataclass(frozen=True)
@@ -23,45 +30,97 @@ class WordProfile:
     """Labelled, answered examples that hold the word; `wrong_with` of them are wrong."""
     wrong_without: int
     judged_without: int
+    by_class: pd.DataFrame
+    """A row a gold class: class, examples (with the word and that label), share (of the word's
+    labelled examples), base_rate (of all labelled ones) and z of Gardner et al. 2021; empty without
+    labels."""
     by_layer: pd.DataFrame
-    """layer, mean_share, low, high, mean_score, top3_rate."""
+    """layer, mean_share, low, high, mean_score, top3_rate, examples (those sampled)."""
 
 
 def word_profile(
-    store: Store, word: str, where: str = "", *, run: int | None = None
+    store: Store, word: str, where: str = "", *, run: int | None = None, seed: int = 0
 ) -> WordProfile:
     """Return the profile of a lower-cased word over a slice.
+
+    Shares by layer are means over a seeded sample of the examples that hold the word; they count
+    once an example, with the sum of the word's places in it.
 
     Raises:
         UserError: no example of the slice holds the word.
     """
     word = word.strip().lower()
-    holding = f"word:{quote(word)} {where}".strip()
-    without = f"-word:{quote(word)} {where}".strip()
-    examples = store.count(holding, run=run)
+    every, holding = store.mask(where, run=run), store.mask(f"word:{quote(word)}", run=run)
+    examples = int(np.count_nonzero(every & holding))
     if not examples:
         raise UserError(f"No example of this filter holds the word {word!r}.")
-    rows = []
-    for layer in range(store.run(run)["layers"] + 1):
-        table = word_table(store, layer, holding, run=run, by_class=False, minimum=1)
-        row = table[table["word"] == word]
-        if len(row):
-            rows.append({"layer": layer, **row.iloc[0].to_dict()})
-    wrong_with, judged_with = _errors(store, holding, run)
-    wrong_without, judged_without = _errors(store, without, run)
-    columns = ["layer", "mean_share", "low", "high", "mean_score", "top3_rate"]
+    wrong = store.mask("wrong", run=run)
+    judged = wrong | store.mask("right", run=run)
+    with_it, without = every & holding & judged, every & ~holding & judged
     return WordProfile(
         word=word,
         examples=examples,
-        wrong_with=wrong_with,
-        judged_with=judged_with,
-        wrong_without=wrong_without,
-        judged_without=judged_without,
-        by_layer=pd.DataFrame(rows, columns=columns if not rows else None),
+        wrong_with=int(np.count_nonzero(with_it & wrong)),
+        judged_with=int(np.count_nonzero(with_it)),
+        wrong_without=int(np.count_nonzero(without & wrong)),
+        judged_without=int(np.count_nonzero(without)),
+        by_class=_by_class(store, every, every & holding, run),
+        by_layer=_by_layer(store, word, where, run, seed),
     )
 
 
-def _errors(store: Store, where: str, run: int | None) -> tuple[int, int]:
-    """Return wrong and judged examples of a slice."""
-    wrong = store.count(f"wrong {where}", run=run)
-    return wrong, wrong + store.count(f"right {where}", run=run)
+def _by_class(
+    store: Store, every: np.ndarray, holding: np.ndarray, run: int | None
+) -> pd.DataFrame:
+    """Return the association of the word with the gold classes."""
+    gold, names = store.column("gold", run=run), store.run(run)["label_names"]
+    all_of, own = (
+        np.bincount(gold[members & (gold >= 0)], minlength=len(names))
+        for members in (every, holding)
+    )
+    if not own.sum():
+        return pd.DataFrame(columns=["class", "examples", "share", "base_rate", "z"])
+    base = all_of / all_of.sum()
+    tied = association(own.sum()[None, None], own[None], base, int(all_of.sum()))
+    frame = pd.DataFrame(
+        {
+            "class": pd.Series(names, dtype=object),
+            "examples": own,
+            "share": own / own.sum(),
+            "base_rate": base,
+            "z": tied["z"][0],
+        }
+    )
+    return frame[all_of > 0].sort_values("z", ascending=False, ignore_index=True)
+
+
+def _by_layer(store: Store, word: str, where: str, run: int | None, seed: int) -> pd.DataFrame:
+    number = store.vocabulary().index(word)
+    share, score, top = [], [], []
+    holding = f"word:{quote(word)} {where}".strip()
+    for chunk in sampled(store, holding, run=run, examples=SAMPLE, seed=seed):
+        owner = np.repeat(np.arange(len(chunk.n_words)), chunk.n_words)
+        here = np.flatnonzero(chunk.word_ids == number)
+        starts = np.flatnonzero(np.diff(owner[here], prepend=-1))
+        layers = [
+            (columnar.shares(row, chunk.n_words), row, columnar.top3(row, chunk.n_words))
+            for row in chunk.scores
+        ]
+        for kept, values in zip((share, score, top), zip(*layers, strict=True), strict=True):
+            found = np.stack(values)[:, here].astype(np.float64)
+            kept.append(np.add.reduceat(found, starts, axis=1))  # (layer, example)
+    share, score, top = (np.concatenate(kept, axis=1) for kept in (share, score, top))
+    n = share.shape[1]
+    mean = share.mean(1)
+    half = Z95 * share.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(mean))
+    return pd.DataFrame(
+        {
+            "layer": np.arange(len(mean)),
+            "mean_share": mean,
+            "low": np.clip(mean - half, 0, 1),
+            "high": np.clip(mean + half, 0, 1),
+            "mean_score": score.mean(1),
+            "top3_rate": (top > 0).mean(1),
+            "examples": n,
+        }
+    )

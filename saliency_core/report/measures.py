@@ -64,14 +64,14 @@ def _against_all(view: View, right: int, wrong: int) -> str:
 def accuracy_section(view: View) -> Section | None:
     """Return how right the model is, by class and by its own confidence."""
     from saliency_core import charts
-    from saliency_core.calibration import expected_calibration_error
+    from saliency_core.calibration import calibration
 
     store, where, run = view.store, view.where, view.run
-    values, right = store.confidence(where, run=run)
-    if not len(values):
+    found = calibration(store, where, run=run)
+    if found["bins"].empty:
         return None
     confusion = draw(charts.confusion(store.confusion(where, run=run), view.labels), 330)
-    histogram = draw(charts.confidence(values, right), 330)
+    histogram = draw(charts.confidence(found["histogram"]), 330)
     metrics = store.class_metrics(where, run=run)
     metrics["wrong"] = metrics["support"] - metrics["right"]
     blocks: list[Any] = [
@@ -81,11 +81,10 @@ def accuracy_section(view: View) -> Section | None:
         ),
         Chart(histogram, "How sure the model was of its right and of its wrong answers."),
     ]
-    error = expected_calibration_error(values, right)
     blocks.append(
         Paragraph(
-            f"Expected calibration error {error:.3f}: the mean gap between how sure the model is "
-            "and how often it is right; 0 is best."
+            f"Expected calibration error {found['error']:.3f}: the mean gap between how sure the "
+            "model is and how often it is right; 0 is best."
         )
     )
     if len(metrics) > TABLED_CLASSES:

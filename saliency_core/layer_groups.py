@@ -1,0 +1,69 @@
+"""How coherent the layers are within groups: predicted classes, or slices set side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from saliency_core.aggregate import Z95
+from saliency_core.store import Store
+
+CLASSES = 8
+"""Classes shown at most, the most often predicted first: more lines can't be told apart."""
+
+
+def coherence_of_classes(
+    store: Store, where: str = "", *, run: int | None = None, classes: int = CLASSES
+) -> pd.DataFrame:
+    """Return the mean coherence of the examples of each predicted class, layer by layer.
+
+    An example's coherence is the mean cosine of its explanation to those predicted the same
+    minus that to those predicted differently (METHOD section 4).
+
+    Args:
+        store: an open file.
+        where: a slice.
+        run: run number; the newest by default.
+        classes: at most, the most often predicted first.
+
+    Returns:
+        Columns group, layer, coherence, low, high (95 % of the mean) and examples.
+    """
+    predicted = store.column("predicted", where, run=run)
+    names = store.run(run)["label_names"]
+    counts = np.bincount(predicted[predicted >= 0], minlength=len(names))
+    chosen = [label for label in np.argsort(-counts, kind="stable")[:classes] if counts[label]]
+    return _means(store, where, run, {names[label]: predicted == label for label in chosen})
+
+
+def coherence_of_slices(store: Store, slices: list[str], *, run: int | None = None) -> pd.DataFrame:
+    """Return the mean coherence of the examples of each slice, as `coherence_of_classes`."""
+    found = [
+        _means(store, "", run, {where or "all examples": store.mask(where, run=run)})
+        for where in dict.fromkeys(slices)
+    ]
+    return pd.concat(found, ignore_index=True)
+
+
+def coherence_of_runs(store: Store, runs: list[int]) -> pd.DataFrame:
+    """Return the coherence of the layers of several runs, with columns as the others have."""
+    rows = [store.layers(run=run).assign(group=f"run {run}") for run in runs]
+    return pd.concat(rows, ignore_index=True).dropna(subset="coherence")[
+        ["group", "layer", "coherence", "low", "high"]
+    ]
+
+
+def _means(
+    store: Store, where: str, run: int | None, groups: dict[str, np.ndarray]
+) -> pd.DataFrame:
+    rows = []
+    for layer in range(store.run(run)["layers"] + 1):
+        values = store.column(f"coherence:{layer}", where, run=run).astype(np.float64)
+        known = ~np.isnan(values)
+        for name, members in groups.items():
+            own = values[members & known]
+            if len(own):
+                half = Z95 * own.std() / np.sqrt(len(own))
+                mean = float(own.mean())
+                rows.append((name, layer, mean, mean - half, mean + half, len(own)))
+    return pd.DataFrame(rows, columns=["group", "layer", "coherence", "low", "high", "examples"])

@@ -1,0 +1,70 @@
+"""One example as it is looked at: its targets, and its words at every layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saliency_core.words import shares, word_scores
+
+
+def word_scores_by_target(example: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return (layer, word) scores in logits of every target of an example.
+
+    `gold` is added where it can be known: scores are linear in the target, so those of the gold
+    class's logit are those of the predicted one minus those of the contrast (METHOD section 1).
+
+    Args:
+        example: as `Store.example` gives it.
+    """
+    found = {
+        target: word_scores(saliency, example["word_of_token"], len(example["words"]))
+        for target, saliency in example["saliency"].items()
+    }
+    if "predicted" in found and "contrast" in found:
+        found["gold"] = found["predicted"] - found["contrast"]
+    return found
+
+
+def words_of_layer(example: dict[str, Any], scores: np.ndarray) -> list[dict[str, Any]]:
+    """Return the words of one layer in the order of the text, as `Store.top_words` does.
+
+    Args:
+        example: as `Store.example` gives it.
+        scores: (word,) logits.
+    """
+    return [
+        {
+            "word": word,
+            "side": int(side),
+            "start": int(span[0]),
+            "end": int(span[1]),
+            "score": float(score),
+            "share": float(share),
+        }
+        for word, side, span, score, share in zip(
+            example["words"],
+            example["word_sides"],
+            example["word_spans"],
+            scores,
+            shares(scores),
+            strict=True,
+        )
+    ]
+
+
+def seen_of_side(example: dict[str, Any], words: list[dict[str, Any]], side: int) -> int | None:
+    """Return how many characters of a text the model read; None where it read all."""
+    if example["chars_seen"] >= example["chars_total"]:
+        return None
+    return max([word["end"] for word in words if word["side"] == side], default=0)
+
+
+def word_frame(words: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return words of `words_of_layer` as a table, highest score first."""
+    frame = pd.DataFrame(words, columns=["word", "score", "share", "start", "end", "side"])
+    if not frame["side"].any():
+        frame = frame.drop(columns="side")
+    return frame.sort_values("score", ascending=False, ignore_index=True)

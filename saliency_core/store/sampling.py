@@ -1,0 +1,69 @@
+"""A seeded sample of a slice with all its scores, read chunk by chunk.
+
+Scores of single examples lie in large chunks; a sample that is spread over few of them costs
+little, however large the file is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from saliency_core.store import chunks as columnar
+from saliency_core.store import loading
+
+if TYPE_CHECKING:
+    from saliency_core.store.reader import Store
+
+CHUNKS = 16
+"""Chunks read at most; each holds some thousand examples."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Sampled examples of one chunk."""
+
+    positions: np.ndarray
+    """(example,)"""
+    n_words: np.ndarray
+    """(example,) words of each, one after another in what follows."""
+    word_ids: np.ndarray
+    """(word,) index into `Store.vocabulary`."""
+    scores: np.ndarray
+    """(layer, word) float32 logits."""
+
+
+def sampled(
+    store: Store, where: str = "", *, run: int | None = None, examples: int, seed: int = 0
+) -> Iterator[Sampled]:
+    """Yield a seeded sample of the examples of a slice that have scores, a chunk at a time.
+
+    Args:
+        store: an open file.
+        where: a slice.
+        run: run number; the newest by default.
+        examples: how many at most; fewer where `CHUNKS` chunks do not hold as many.
+        seed: of the draw.
+    """
+    run = store._run(run)
+    index = store._index(run)
+    wanted = index.stored_mask(store.mask(f"-failed {where}".strip(), run=run))
+    draw = np.random.default_rng(seed)
+    before = columnar.starts_of(wanted)[index.first]
+    held = np.diff(before)
+    chosen = draw.permutation(np.flatnonzero(held))[:CHUNKS]
+    places = np.concatenate(
+        [np.flatnonzero(wanted[index.first[at] : index.first[at + 1]]) for at in chosen]
+        or [np.zeros(0, np.int64)]
+    )
+    owners = np.repeat(chosen, held[chosen])
+    kept = np.sort(draw.permutation(len(places))[:examples])
+    for at in np.unique(owners[kept]):
+        slots = places[kept][owners[kept] == at]
+        whole = loading.load_chunk(store.connection, run, int(index.chunks[at]))
+        chunk = columnar.take(whole, slots)
+        scores = np.stack([chunk.word_scores(layer) for layer in range(chunk.layers)])
+        yield Sampled(chunk.positions, chunk.n_words.astype(np.int64), chunk.word_ids, scores)
