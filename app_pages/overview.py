@@ -123,7 +123,6 @@ def classes():
     st.subheader("By class")
     st.caption("Select a class to see its errors.")
     table = context.ask(Store.class_metrics, store, run=run)
-    part = {"format": "%.3f", "min_value": 0.0, "max_value": 1.0}
     event = st.dataframe(
         table,
         hide_index=True,
@@ -131,19 +130,18 @@ def classes():
         selection_mode="single-row",
         key=f"classes-{run}",
         alt="Precision, recall and F1 of every class",
+        column_order=["class", "support", "predicted", "precision", "recall", "f1"],
         column_config={
             "support": st.column_config.NumberColumn(help="Examples with this gold label."),
             "predicted": st.column_config.NumberColumn(help="Examples answered with this class."),
-            "right": st.column_config.NumberColumn(help="Both."),
-            "precision": st.column_config.ProgressColumn(
-                help="Right among those answered with this class.", **part
-            ),
-            "recall": st.column_config.ProgressColumn(
-                help="Right among those with this gold label.", **part
-            ),
-            "f1": st.column_config.ProgressColumn(
-                help="Harmonic mean of precision and recall.", **part
-            ),
+            **{
+                name: st.column_config.NumberColumn(help=meaning, format="%.3f")
+                for name, meaning in {
+                    "precision": "Right among those answered with this class.",
+                    "recall": "Right among those with this gold label.",
+                    "f1": "Harmonic mean of precision and recall.",
+                }.items()
+            },
         },
     )
     selected = event["selection"]["rows"]

@@ -58,7 +58,7 @@ def confidence(histogram: pd.DataFrame) -> alt.Chart:
             ),
             tooltip=["answer:N", "from:Q", "to:Q", "examples:Q"],
         )
-        .properties(height=180)
+        .properties(height=240)
     )
 
 
@@ -83,7 +83,7 @@ def reliability(bins: pd.DataFrame) -> alt.LayerChart:
             ],
         )
     )
-    return alt.layer(line, points).properties(height=180)
+    return alt.layer(line, points).properties(height=240)
 
 
 def by_layer(
@@ -166,7 +166,10 @@ def agreement(pairs: pd.DataFrame) -> alt.LayerChart:
         ),
         tooltip=["layer:O", "other:O", alt.Tooltip("correlation:Q", format=".2f")],
     )
-    numbers = base.mark_text(color="#111").encode(text=alt.Text("correlation:Q", format=".2f"))
+    numbers = base.mark_text().encode(
+        text=alt.Text("correlation:Q", format=".2f"),
+        color=alt.condition("abs(datum.correlation) > 0.75", alt.value("#fff"), alt.value("#111")),
+    )
     return (cells + numbers).properties(height=alt.Step(28))
 
 

@@ -116,3 +116,9 @@ def select_row(page: Page, row: int, table: int = 0) -> None:
     grid.scroll_into_view_if_needed()
     grid.click(position={"x": 15, "y": HEADER_HEIGHT + ROW_HEIGHT * row + 17})
     settle(page)
+
+
+def open_row(page: Page, row: int, painted_list: int = 0) -> None:
+    """Click a row of a list of painted examples."""
+    page.get_by_test_id("stBidiComponentRegular").nth(painted_list).locator(".row").nth(row).click()
+    settle(page)
