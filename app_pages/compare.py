@@ -110,12 +110,13 @@ def words_between(other: int):
         contrast, store, layer=layer, where_a="", where_b="", run=other, run_b=run, minimum=5
     )
     words = words.reindex(words["difference"].abs().sort_values(ascending=False).index)
-    context.chart(
+    context.figure(
         charts.word_bars(words.head(WORDS), "difference", f"Mean share, run {other} minus {run}"),
         "Words whose share differs most between the two runs",
+        words,
+        "words-between-runs",
     )
     st.caption(f"At layer {layer} of both runs.")
-    context.download(words, "words-between-runs")
 
 
 def coherence_between(other: int):
@@ -127,8 +128,9 @@ def coherence_between(other: int):
     if rows.empty:
         st.info("Neither run has a coherence yet.")
         return
-    context.chart(charts.groups_by_layer(rows), "Coherence by layer of both runs")
-    context.download(rows, "coherence-of-runs")
+    context.figure(
+        charts.groups_by_layer(rows), "Coherence by layer of both runs", rows, "coherence-of-runs"
+    )
 
 
 other, names = other_run()

@@ -60,13 +60,14 @@ def ask(function: Callable, store: Store, **arguments: Any) -> Any:
         store: the open file.
         arguments: numbers, texts and lists of them.
     """
-    return _answer(
-        str(store.path),
-        store.version(),
-        f"{function.__module__}.{function.__qualname__}",
-        arguments,
-        lambda: function(store, **arguments),
-    )
+    with store.steady():
+        return _answer(
+            str(store.path),
+            store.version(),
+            f"{function.__module__}.{function.__qualname__}",
+            arguments,
+            lambda: function(store, **arguments),
+        )
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -78,7 +79,8 @@ def _order(path: str, version: int, run: int, where: str, sort: str, down: bool,
 
 def order(store: Store, run: int, where: str, sort: str, descending: bool) -> np.ndarray:
     """Return the positions of a slice in order; shared and not copied, as there may be millions."""
-    return _order(str(store.path), store.version(), run, where, sort, descending, store)
+    with store.steady():
+        return _order(str(store.path), store.version(), run, where, sort, descending, store)
 
 
 def databases() -> list[str]:
@@ -88,6 +90,8 @@ def databases() -> list[str]:
     return [str(default), *beside]
 
 
+SVG_WIDTH = 640
+"""Pixels of a chart that is kept as SVG."""
 SIDEBAR = ("db", "run")
 """Widgets on every page: Streamlit writes their address itself."""
 KEPT = ("layer", "where")
@@ -196,12 +200,40 @@ def download(frame, name: str, label: str = "Table as CSV") -> None:
         "text/csv",
         key=f"download-{name}",
         on_click="ignore",
+        type="tertiary",
     )
 
 
-def chart(drawn: Any, alt: str, **options: Any) -> Any:
-    """Draw a chart with a text for those who can't see it; its menu saves it as SVG or PNG."""
-    return st.altair_chart(drawn, alt=alt, **options)
+def figure(drawn: Any, alt: str, table: Any, name: str, **options: Any) -> Any:
+    """Draw a chart; offer its numbers as CSV and itself as SVG (its own menu has PNG).
+
+    Args:
+        drawn: an Altair chart.
+        alt: what it shows, for those who can't see it.
+        table: the numbers it shows.
+        name: of the files, unlike any other on the page.
+        options: of `st.altair_chart`.
+    """
+    event = st.altair_chart(drawn, alt=alt, **options)
+    with st.container(horizontal=True):
+        download(table, name)
+        st.download_button(
+            "Chart as SVG",
+            lambda: _as_svg(drawn),
+            f"{name}.svg",
+            "image/svg+xml",
+            key=f"download-{name}-svg",
+            on_click="ignore",
+            type="tertiary",
+        )
+    return event
+
+
+def _as_svg(drawn: Any) -> str:
+    # What draws on the server takes a second to import, and most people never ask for it.
+    from saliency_core.report.view import draw
+
+    return draw(drawn, SVG_WIDTH)
 
 
 def top_words(words: list[dict[str, Any]], count: int = 3) -> str:

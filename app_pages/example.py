@@ -250,8 +250,13 @@ if example["chars_seen"] < example["chars_total"]:
         "the rest is grey."
     )
 st.caption(sentence)
-context.chart(
-    charts.heatmap(list(example["words"]), scores), "Saliency of every word at every layer"
+context.figure(
+    charts.heatmap(list(example["words"]), scores),
+    "Saliency of every word at every layer",
+    pd.DataFrame(scores.T, columns=[f"layer {n}" for n in range(len(scores))]).assign(
+        word=example["words"]
+    ),
+    "saliency",
 )
 left, right = st.columns(2)
 with left:

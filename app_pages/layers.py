@@ -47,8 +47,11 @@ def measures():
     for place, name in enumerate(known):
         with columns[place % 2]:
             st.subheader(name.capitalize(), help=MEASURES[name])
-            context.chart(
-                charts.by_layer(layers, name, name.capitalize(), recommended), f"{name} by layer"
+            context.figure(
+                charts.by_layer(layers, name, name.capitalize(), recommended),
+                f"{name} by layer",
+                layers[["layer", name]],
+                name,
             )
     st.caption("Whiskers are 95 % bootstrap intervals; orange is the recommended layer.")
     table = layers.dropna(axis="columns", how="all")
@@ -82,12 +85,16 @@ def same_words(where: str, total: int):
     if pairs.empty:
         st.info("No example of this filter has three words and a score.")
         return
-    context.chart(charts.agreement(pairs), "Rank correlation of word scores between layers")
+    context.figure(
+        charts.agreement(pairs),
+        "Rank correlation of word scores between layers",
+        pairs,
+        "layer-agreement",
+    )
     st.caption(
         f"Mean over {pairs['examples'].iloc[0]} examples (a seeded sample of at most {SAMPLE} of "
         f"{total:,})."
     )
-    context.download(pairs, "layer-agreement")
 
 
 def groups(where: str):
@@ -104,16 +111,24 @@ def groups(where: str):
     left, right = st.columns(2)
     with left:
         st.markdown("**By predicted class**")
-        context.chart(charts.groups_by_layer(by_class), "Coherence of each class by layer")
+        context.figure(
+            charts.groups_by_layer(by_class),
+            "Coherence of each class by layer",
+            by_class,
+            "coherence-by-class",
+        )
         if len(facts["label_names"]) > CLASSES:
             st.caption(f"The {CLASSES} classes that were predicted most often.")
-        context.download(by_class, "coherence-by-class")
     with right:
         st.markdown("**This filter beside others**")
         slices = list(dict.fromkeys(["", where, "right", "wrong"]))
         by_slice = context.ask(coherence_of_slices, store, slices=slices, run=run)
-        context.chart(charts.groups_by_layer(by_slice), "Coherence of each slice by layer")
-        context.download(by_slice, "coherence-by-slice")
+        context.figure(
+            charts.groups_by_layer(by_slice),
+            "Coherence of each slice by layer",
+            by_slice,
+            "coherence-by-slice",
+        )
 
 
 def side_by_side(where: str):

@@ -73,9 +73,11 @@ def confusions():
     )
     st.caption("Click a cell to see its examples.")
     counts = context.ask(Store.confusion, store, run=run)
-    event = context.chart(
+    event = context.figure(
         charts.confusion(counts, facts["label_names"]),
         "Confusion matrix: gold label by predicted label",
+        counts,
+        "confusion-matrix",
         key="confusion",
         on_select="rerun",
     )
@@ -84,7 +86,6 @@ def confusions():
         where = " ".join(f"{term}:{quote(str(cells[0][term]))}" for term in ("gold", "predicted"))
         st.session_state.pop("confusion", None)
         context.go_to("errors", where=where)
-    context.download(counts, "confusion")
 
 
 def confidences():
@@ -94,11 +95,15 @@ def confidences():
         "often right as it is sure.",
     )
     found = context.ask(calibration, store, run=run)
-    context.chart(
-        charts.confidence(found["histogram"]), "Histogram of confidence, right and wrong answers"
+    context.figure(
+        charts.confidence(found["histogram"]),
+        "Histogram of confidence, right and wrong answers",
+        found["histogram"],
+        "confidence",
     )
-    context.chart(charts.reliability(found["bins"]), "Accuracy by confidence")
-    context.download(found["bins"], "calibration")
+    context.figure(
+        charts.reliability(found["bins"]), "Accuracy by confidence", found["bins"], "calibration"
+    )
 
 
 def coherence():
@@ -111,9 +116,11 @@ def coherence():
     if layers.empty:
         st.info("The layers are summarised when the audit has finished.")
         return
-    context.chart(
+    context.figure(
         charts.by_layer(layers, "coherence", "Coherence", facts["recommended"]),
         "Semantic coherence by layer with 95 % interval",
+        layers,
+        "coherence",
     )
     if facts["recommended"] is not None:
         st.caption(f"Recommended layer: {facts['recommended']} (orange).")

@@ -98,9 +98,11 @@ def leans_on(where: str, layer: int):
     rows = table[table["class"] == chosen].drop(columns="class").reset_index(drop=True)
     left, right = st.columns(2)
     with left:
-        context.chart(
+        context.figure(
             charts.word_bars(rows.head(SHOWN), "mean_share", "Mean share"),
             "Most salient words of the class, mean share with interval",
+            rows,
+            "words",
         )
     with right:
         st.caption(
@@ -108,7 +110,6 @@ def leans_on(where: str, layer: int):
             "intervals. Select a row to see one word below."
         )
         pick(rows, f"words-{run}-{layer}-{minimum}-{chosen}-{where}")
-        context.download(rows, "words")
 
 
 def set_against(one: str, other: str, axis: str, layer: int):
@@ -122,14 +123,15 @@ def set_against(one: str, other: str, axis: str, layer: int):
     by_size = both.reindex(both["difference"].abs().sort_values(ascending=False).index)
     left, right = st.columns(2)
     with left:
-        context.chart(
+        context.figure(
             charts.word_bars(by_size.head(SHOWN), "difference", axis),
             "Words whose share differs most between the two sides",
+            both,
+            "words-contrast",
         )
     with right:
         st.caption("Sorted by z. Select a row to see one word below.")
         pick(both, f"contrast-{run}-{layer}-{minimum}-{one}-{other}")
-        context.download(both, "words-contrast")
 
 
 def means(layer: int):
@@ -146,9 +148,11 @@ def means(layer: int):
     rows = rows.drop(columns=["layer", "class"]).reset_index(drop=True)
     left, right = st.columns(2)
     with left:
-        context.chart(
+        context.figure(
             charts.plain_bars(rows, "word", "difference", "Logits beyond the mean of all classes"),
             "Vocabulary words that the class means",
+            rows,
+            "words-meant",
         )
     with right:
         examples = int(rows["examples"].iloc[0])
@@ -160,7 +164,6 @@ def means(layer: int):
         )
         rows = rows.drop(columns="examples")
         pick(rows, f"means-{run}-{layer}-{chosen}")
-        context.download(rows, "words-meant")
 
 
 def numbers_of(profile):
@@ -202,14 +205,16 @@ def one_word(where: str, layer: int):
     numbers_of(profile)
     left, right = st.columns(2)
     with left:
-        context.chart(
-            charts.share_by_layer(profile.by_layer), "Mean share of the word in every layer"
+        context.figure(
+            charts.share_by_layer(profile.by_layer),
+            "Mean share of the word in every layer",
+            profile.by_layer,
+            "word-by-layer",
         )
         st.caption(
             f"Mean over {profile.by_layer['examples'].iloc[0]:,} examples that hold it (a seeded "
             f"sample of at most {SAMPLE:,}), with 95 % interval."
         )
-        context.download(profile.by_layer, "word-by-layer")
     with right:
         if len(profile.by_class):
             st.dataframe(

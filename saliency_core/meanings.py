@@ -129,14 +129,22 @@ class _Readable:
     def __init__(self, tokenizer: object) -> None:
         self.tokenizer = tokenizer
         self.special = set(tokenizer.all_special_ids)
+        self.words: dict[int, str] = {}
 
     def best(self, values: np.ndarray, count: int) -> list[tuple[int, str]]:
         """Return (token, word) of the highest values, each word once in any case."""
         seen: dict[str, tuple[int, str]] = {}
-        for token in np.argsort(-values, kind="stable")[: 8 * count].tolist():
-            word = self.tokenizer.decode([token]).strip()
+        most = min(8 * count, len(values))
+        candidates = np.sort(np.argpartition(-values, most - 1)[:most])
+        for token in candidates[np.argsort(-values[candidates], kind="stable")].tolist():
+            word = self._word(token)
             if token not in self.special and _WORD.search(word):
                 seen.setdefault(word.lower(), (token, word))
             if len(seen) == count:
                 break
         return list(seen.values())
+
+    def _word(self, token: int) -> str:
+        if token not in self.words:
+            self.words[token] = self.tokenizer.decode([token]).strip()
+        return self.words[token]

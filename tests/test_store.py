@@ -701,3 +701,18 @@ def test_untrusted_names_do_nothing(path):
         assert store.count(where) == 1, where
     assert store.runs()["model"].tolist() == [evil]
     assert store.notes()["note"].tolist() == [evil]
+
+
+def test_steady_answers_speak_of_one_state_of_the_file(tmp_path):
+    path = tmp_path / "a.sqlite"
+    rows = [example(position) for position in range(40)]
+    with open_writer(path) as writer:
+        run, _ = write_all(writer, rows[:20], finish=False)
+        store = open_store(path)
+        with store.steady():
+            before, version = store.mask("wrong", run=run), store.version()
+            write_all(writer, rows, finish=False)
+            assert store.version() == version
+            np.testing.assert_array_equal(store.mask("wrong", run=run), before)
+            assert len(store.column("confidence", run=run)) == len(before) == 20
+        assert store.count(run=run) == 40

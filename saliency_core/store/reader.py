@@ -10,8 +10,9 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,22 @@ class Store(Results):
             return self.connection.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
             raise UserError(schema.describe(self.path, error)) from error
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Answer from one state of the file, whatever an audit writes into it meanwhile.
+
+        Without it, two questions to a file that is being written may speak of different examples.
+        """
+        connection = self.connection
+        if connection.in_transaction:
+            yield
+            return
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.rollback()
 
     def version(self) -> int:
         """Return a number that every writing transaction raises."""
@@ -914,7 +931,9 @@ class Store(Results):
                 sums.add(*self._chunk_sums(run, number, layer, here))
             return sums
 
-        if len(held) < _SHARED_CHUNKS:
+        # Other threads have connections of their own, which may see a later state of a running
+        # audit; a finished run keeps its chunks.
+        if len(held) < _SHARED_CHUNKS or self.run(run)["status"] != "finished":
             return part(held).rows()
         threads = min(os.cpu_count() or 1, _THREADS)
         size = -(-len(held) // threads)

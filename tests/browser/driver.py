@@ -120,5 +120,6 @@ def select_row(page: Page, row: int, table: int = 0) -> None:
 
 def open_row(page: Page, row: int, painted_list: int = 0) -> None:
     """Click a row of a list of painted examples."""
-    page.get_by_test_id("stBidiComponentRegular").nth(painted_list).locator(".row").nth(row).click()
+    lists = page.get_by_test_id("stBidiComponentIsolated")
+    lists.nth(painted_list).locator(".row .about").nth(row).click()
     settle(page)

@@ -5,10 +5,12 @@ import re
 from urllib.parse import parse_qs, urlparse
 
 import pytest
+from playwright.sync_api import expect
 
 from saliency_core.demo_messages import SHORTCUT
+from saliency_core.neighbours import nearest_explanations
 from saliency_core.store import open_store
-from tests.browser.driver import CHROMIUM, chromium, new_page, select_row, served, settle, visit
+from tests.browser.driver import CHROMIUM, chromium, new_page, open_row, served, settle, visit
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,7 +46,14 @@ def shown_id(page) -> str:
     return page.get_by_label("Id", exact=True).input_value()
 
 
-def test_confusion_cell_to_filtered_table_to_row_to_example(page, address, demo):
+def move_layer(page, key: str = "ArrowRight") -> None:
+    slider = page.get_by_role("slider").first
+    slider.focus()
+    slider.press(key)
+    settle(page)
+
+
+def test_confusion_cell_to_rows_to_example_to_layer_to_neighbour(page, address, demo):
     visit(page, address)
     chart = page.get_by_test_id("stVegaLiteChart").first
     marks = chart.locator(".mark-rect path")
@@ -62,12 +71,25 @@ def test_confusion_cell_to_filtered_table_to_row_to_example(page, address, demo)
     assert page.get_by_text(re.compile(rf"^{total} of 1,000 examples")).is_visible()
 
     rows = store.examples(where, sort="confidence", descending=True, limit=50)
-    select_row(page, 2)
+    open_row(page, 2)
     page.wait_for_url(re.compile("/example\\?"))
     settle(page)
     assert shown_id(page) == rows["id"].iloc[2] == query(page)["id"]
-    painted = page.locator(".painted")
-    assert painted.first.inner_text().strip() == rows["text"].iloc[2].strip()
+    painted = page.locator(".painted").first
+    assert painted.inner_text().strip() == rows["text"].iloc[2].strip()
+
+    before, layer = painted.inner_html(), int(query(page)["layer"])
+    move_layer(page)
+    assert int(query(page)["layer"]) == layer + 1
+    assert painted.inner_html() != before
+
+    position = int(store.example(shown_id(page))["example"])
+    nearest = nearest_explanations(store, position, layer + 1)
+    first = nearest[nearest["answer"] == nearest["answer"].iloc[0]].iloc[0]
+    open_row(page, 0)
+    expected = store.examples_at([int(first["example"])])["id"].iloc[0]
+    expect(page.get_by_label("Id", exact=True)).to_have_value(expected)
+    assert query(page)["layer"] == str(layer + 1)
 
 
 def test_typed_and_picked_filters_give_the_same_view(page, address):
@@ -91,7 +113,7 @@ def test_a_selected_row_never_opens_another_example_after_paging(page, address, 
     visit(page, f"{address}/errors?where=right")
     page.get_by_test_id("stPagination").get_by_text("2", exact=True).click()
     settle(page)
-    select_row(page, 3)
+    open_row(page, 3)
     page.wait_for_url(re.compile("/example\\?"))
     settle(page)
     frame = open_store(demo.database).examples(
@@ -113,15 +135,36 @@ def test_a_pasted_address_restores_example_layer_and_filter(page, address, demo)
     assert shown_id(page) == frame["id"].iloc[2]
 
 
-def test_the_layer_slider_repaints_the_text(page, address):
-    visit(page, f"{address}/example?layer=0")
-    before = page.locator(".painted").first.inner_html()
-    slider = page.get_by_role("slider")
-    slider.focus()
-    slider.press("ArrowRight")
+def test_rows_are_walked_and_opened_by_keyboard(page, address, demo):
+    visit(page, f"{address}/errors?where=wrong")
+    page.locator(".row").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/example\\?"))
     settle(page)
-    assert query(page)["layer"] == "1"
-    assert page.locator(".painted").first.inner_html() != before
+    frame = open_store(demo.database).examples("wrong", sort="confidence", descending=True)
+    assert shown_id(page) == frame["id"].iloc[1]
+    page.keyboard.press("k")
+    expect(page.get_by_label("Id", exact=True)).to_have_value(frame["id"].iloc[2])
+    settle(page)
+
+
+def test_a_table_and_a_chart_can_be_kept(page, address):
+    visit(page, f"{address}/words?word={SHORTCUT}")
+    for name, beginning in (("Table as CSV", "word,"), ("Chart as SVG", "<svg")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).first.click()
+        assert download.value.path().read_text(encoding="utf-8").startswith(beginning)
+
+
+def test_words_wrong_against_right_to_the_examples_of_a_word(page, address, demo):
+    visit(page, f"{address}/words?view=wrong+against+right&word={SHORTCUT}")
+    page.get_by_role("button", name="Wrong answers with it").click()
+    page.wait_for_url(re.compile("/errors\\?"))
+    settle(page)
+    total = open_store(demo.database).count(query(page)["where"])
+    assert query(page)["where"] == f"wrong word:{SHORTCUT}" and total
+    assert page.get_by_text(re.compile(rf"^{total} of 1,000 examples")).is_visible()
 
 
 def test_a_filter_that_cannot_be_read_is_explained_and_nothing_breaks(page, address):

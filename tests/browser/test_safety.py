@@ -3,14 +3,16 @@
 import dataclasses
 from urllib.parse import urlencode
 
+import numpy as np
 import pandas as pd
 import pytest
 from payloads import PAYLOADS
 from store_made_up import DATASET, MODEL, example, write_all
 
 from saliency_core.discovery import COLUMNS, keep_discovered
-from saliency_core.store import open_store, open_writer
+from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.curate import save_slice, set_note, set_verdict
+from saliency_core.store.directions import set_token_directions
 from saliency_core.store.slices import quote
 from saliency_core.suspects import Thresholds, keep_suspects, suspects
 from tests.browser.driver import CHROMIUM, chromium, new_page, served, settle
@@ -19,6 +21,15 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
+QUERIES = {
+    "example": ({}, {"where": PAYLOADS[8]}, {"id": f"0 {PAYLOADS[0]}", "where": "", "run": 1}),
+    "words": (
+        {"word": "people", "run": 1},
+        {"view": "means", "run": 1, "word": PAYLOADS[0]},
+        {"view": "wrong against right", "where": PAYLOADS[8]},
+    ),
+}
+"""What each page is opened with, where it is more than nothing and a hostile filter."""
 PAGES = ("", "errors", "example", "layers", "words", "compare", "suspects", "slices", "what_if")
 
 
@@ -43,10 +54,16 @@ def database(tmp_path_factory):
     model = dataclasses.replace(MODEL, name=PAYLOADS[8], label_names=labels, lm_head=PAYLOADS[1])
     with open_writer(path) as writer:
         run, _ = write_all(writer, rows, dataset=dataset, model=model)
+        hostile_tokens(writer, run)
+        other = dataclasses.replace(model, model_digest="other")
+        write_all(writer, rows, dataset=dataset, model=other)
     set_note(path, run, rows[0].id, PAYLOADS[9], labels[0])
     save_slice(path, PAYLOADS[8], "wrong", PAYLOADS[1])
+    meant = [(layer, name, text) for layer in range(4) for name in labels for text in PAYLOADS]
+    meanings = pd.DataFrame(meant, columns=["layer", "class", "word"])
+    save_table(path, run, "meanings", meanings.assign(difference=1.0, held=0.5, examples=3))
     store = open_store(path)
-    table, control = suspects(store, thresholds=Thresholds(minimum=1), null_repeats=1)
+    table, control = suspects(store, run=run, thresholds=Thresholds(minimum=1), null_repeats=1)
     for place, payload in enumerate(PAYLOADS):
         table.loc[table.index[place], ["feature", "where"]] = payload, f"word:{quote(payload)}"
     keep_suspects(path, run, table, control | {"layer": 2})
@@ -54,6 +71,16 @@ def database(tmp_path_factory):
     found = pd.DataFrame([discovered(payload) for payload in PAYLOADS])
     keep_discovered(path, run, found)
     return path
+
+
+def hostile_tokens(writer, run):
+    """Keep directions of the explanations' tokens, each written as a payload."""
+    tokens = np.unique(np.concatenate([found.ravel() for *_, found in writer.explanations(run)]))
+    tokens = tokens[tokens >= 0]
+    vectors = np.random.default_rng(0).normal(size=(len(tokens), 8))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    texts = [PAYLOADS[place % len(PAYLOADS)] for place in range(len(tokens))]
+    set_token_directions(writer, run, tokens, texts, vectors)
 
 
 def discovered(payload):
@@ -69,7 +96,7 @@ def test_no_payload_runs_loads_or_draws(database, launcher):
         dialogs = []
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         for name in PAGES:
-            for query in ({}, {"where": PAYLOADS[8]}, {"id": f"0 {PAYLOADS[0]}", "where": ""}):
+            for query in QUERIES.get(name, ({}, {"where": PAYLOADS[8]})):
                 page.goto(f"{url}/{name}?{urlencode(query)}")
                 settle(page)
                 page.wait_for_timeout(200)

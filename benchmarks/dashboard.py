@@ -1,0 +1,296 @@
+"""How fast the dashboard answers on a large file, and whether it stands ten minutes of clicking.
+
+    python -m benchmarks.dashboard FILE                 first loads and interactions, in Chromium
+    python -m benchmarks.dashboard FILE --soak MINUTES  four browsers that click at random
+
+prints the tables of docs/benchmarks.md. FILE is one of `benchmarks/store_scale.py`. A time is
+that of the browser: from the request or the click until the page has settled, which is when the
+script has ended and every chart and list is drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlencode
+
+from playwright.sync_api import Page, TimeoutError
+
+from benchmarks.store_scale import spelling
+from tests.browser.driver import chromium, new_page, open_row, served, settle
+
+FIRST_BUDGET, NEXT_BUDGET = 3.0, 1.0
+"""Seconds of a first load and of everything after it (DESIGN section 4)."""
+VISITORS = 4
+WORD, RARE = spelling(40), spelling(3_000)
+PAGES: dict[str, dict[str, str]] = {
+    "": {},
+    "errors": {},
+    "example": {},
+    "layers": {},
+    "words": {},
+    "suspects": {},
+    "slices": {},
+    "what_if": {},
+    "compare": {},
+    "new_audit": {},
+}
+
+
+def clicked(page: Page, name: str, role: str = "button", exact: bool = True) -> None:
+    page.get_by_role(role, name=name, exact=exact).first.click()
+    settled(page)
+
+
+def settled(page: Page) -> None:
+    """Wait for the rerun that an action causes, and for its end."""
+    page.wait_for_timeout(50)
+    settle(page)
+
+
+def filtered(where: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        line = page.get_by_label("Filter", exact=True)
+        line.fill(where)
+        line.press("Enter")
+        settled(page)
+
+    return act
+
+
+def chosen(label: str, option: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        page.get_by_role("combobox", name=label).first.click()
+        page.get_by_role("option", name=option, exact=True).click()
+        settled(page)
+
+    return act
+
+
+def moved(key: str = "ArrowRight", slider: int = 0) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        found = page.get_by_role("slider").nth(slider)
+        found.focus()
+        found.press(key)
+        settled(page)
+
+    return act
+
+
+def typed(label: str, text: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        box = page.get_by_label(label, exact=True)
+        box.fill(text)
+        box.press("Enter")
+        settled(page)
+
+    return act
+
+
+def shown(view: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        page.get_by_test_id("stButtonGroup").get_by_text(view, exact=True).click()
+        settled(page)
+
+    return act
+
+
+def to_page(number: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        page.get_by_test_id("stPagination").get_by_text(number, exact=True).click()
+        settled(page)
+
+    return act
+
+
+def visited(name: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        page.get_by_role("link", name=name, exact=True).first.click()
+        page.get_by_role("heading", name=name, level=1).wait_for()
+        settled(page)
+
+    return act
+
+
+def cell(page: Page) -> None:
+    page.get_by_test_id("stVegaLiteChart").first.locator(".mark-rect path").nth(1).click()
+    page.wait_for_url(re.compile("/errors"))
+    settled(page)
+
+
+def row(page: Page) -> None:
+    open_row(page, 2)
+    settled(page)
+
+
+Action = tuple[str, Callable[[Page], None]]
+ACTIONS: dict[str, list[Action]] = {
+    "errors": [
+        ("page 2", to_page("2")),
+        ("filter: word", filtered(f"word:{WORD}")),
+        ("filter: rare word, wrong", filtered(f"wrong word:{RARE}")),
+        ("filter: phrase", filtered(f'"{WORD} {spelling(50)}"')),
+        ("filter: everything", filtered("")),
+        ("sort: least coherent", chosen("Sort by", "least coherent")),
+        ("another layer", moved()),
+        ("open a row", row),
+    ],
+    "example": [
+        ("next", lambda page: clicked(page, "Next", exact=False)),
+        ("another layer", moved()),
+        ("gold class", shown("gold")),
+        ("filter: everything", filtered("")),
+    ],
+    "layers": [("another layer, left", moved()), ("filter: wrong", filtered("wrong"))],
+    "words": [
+        ("another layer", moved()),
+        ("filter: wrong", filtered("wrong")),
+        ("wrong against right", shown("wrong against right")),
+        ("what classes mean", shown("means")),
+        ("one word", typed("Word", WORD)),
+        ("one rare word", typed("Word", RARE)),
+    ],
+    "": [("confusion cell to its examples", cell)],
+    "suspects": [("to Overview", visited("Overview")), ("and Words", visited("Words"))],
+}
+
+
+def timed(act: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    act()
+    return time.perf_counter() - begun
+
+
+def measure(path: Path, repeats: int) -> list[tuple[str, str, float, float]]:
+    """Return page, action, budget and the median seconds of every first load and interaction."""
+    times: dict[tuple[str, str, float], list[float]] = {}
+    for _ in range(repeats):
+        # A server that has answered nothing yet; the browser has Streamlit's own files.
+        with served(path) as address, chromium() as browser:
+            warm = new_page(browser, address)
+            warm.goto(f"{address}/new_audit")
+            settle(warm)
+            warm.close()
+            for name, query in PAGES.items():
+                page = new_page(browser, address)
+
+                def load(page: Page = page, url: str = f"{address}/{name}?{urlencode(query)}"):
+                    page.goto(url)
+                    settle(page)
+
+                key = (name or "overview", "first load", FIRST_BUDGET)
+                times.setdefault(key, []).append(timed(load))
+                for what, act in ACTIONS.get(name, []):
+                    key = (name or "overview", what, NEXT_BUDGET)
+                    times.setdefault(key, []).append(timed(lambda act=act, page=page: act(page)))
+                assert page.get_by_test_id("stException").count() == 0, name
+                page.close()
+    return [(*key, statistics.median(found)) for key, found in times.items()]
+
+
+def print_times(rows: list[tuple[str, str, float, float]]) -> bool:
+    """Print the table; return whether every budget holds."""
+    print("| page | what | seconds | budget |\n|---|---|---:|---:|")
+    for page, what, budget, seconds in rows:
+        mark = "" if seconds <= budget else " **over**"
+        print(f"| {page} | {what} | {seconds:.2f}{mark} | {budget:g} |")
+    return all(seconds <= budget for *_, budget, seconds in rows)
+
+
+def server_megabytes() -> float:
+    """Return the resident memory of the server: the one Python among this process's children."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "status").read_text()
+        except OSError:
+            continue
+        facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        if facts["PPid"] == str(os.getpid()) and facts["Name"].startswith("python"):
+            return int(facts["VmRSS"].split()[0]) / 1024
+    return 0.0
+
+
+def click_at_random(page: Page, address: str, draw: random.Random) -> str:
+    """Do one thing that a visitor may do; return what."""
+    name = draw.choice([name for name in PAGES if name != "new_audit"])
+    what, act = draw.choice([("load", None), *ACTIONS.get(name, [])])
+    on_it = page.url.split("?")[0].rstrip("/").endswith(f"/{name}" if name else address)
+    if act is None or not on_it:
+        page.goto(f"{address}/{name}")
+        settle(page)
+    if act is not None:
+        # What an earlier click led to may lack the control: another thing is done then.
+        with suppress(TimeoutError):
+            act(page)
+    return f"{name or 'overview'}: {what}"
+
+
+def visitor(address: str, ends: float, seed: int, clicks: list[int], failures: list[str]) -> None:
+    """Click at random in one browser until `ends`, a time of the monotonic clock."""
+    draw = random.Random(seed)
+    with chromium() as browser:
+        page = new_page(browser, address)
+        page.set_default_timeout(10_000)
+        while time.monotonic() < ends:
+            try:
+                what = click_at_random(page, address, draw)
+            except AssertionError as error:
+                failures.append(f"never settled: {error}")
+                continue
+            clicks[seed] += 1
+            alerts = page.get_by_test_id("stException")
+            if alerts.count():
+                failures.append(f"{what}: {alerts.first.inner_text()}")
+
+
+def soak(path: Path, minutes: float) -> bool:
+    """Let four visitors click at once; print memory and exceptions by minute."""
+    clicks, failures = [0] * VISITORS, []
+    with served(path) as address:
+        begun = time.monotonic()
+        threads = [
+            threading.Thread(
+                target=visitor, args=(address, begun + 60 * minutes, seed, clicks, failures)
+            )
+            for seed in range(VISITORS)
+        ]
+        for thread in threads:
+            thread.start()
+        print("| minute | clicks | exceptions | server, MB |\n|---:|---:|---:|---:|")
+        while any(thread.is_alive() for thread in threads):
+            passed = (time.monotonic() - begun) / 60
+            print(
+                f"| {passed:.0f} | {sum(clicks)} | {len(failures)} | {server_megabytes():.0f} |",
+                flush=True,
+            )
+            for thread in threads:
+                thread.join(60 / VISITORS)
+    print("\n".join(failures))
+    return not failures and all(clicks)
+
+
+def main() -> None:
+    """Measure or soak."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("database", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--soak", type=float, metavar="MINUTES")
+    arguments = parser.parse_args()
+    path = arguments.database.resolve()
+    if arguments.soak:
+        if not soak(path, arguments.soak):
+            raise SystemExit("A page failed.")
+    elif not print_times(measure(path, arguments.repeats)):
+        raise SystemExit("A budget is exceeded.")
+
+
+if __name__ == "__main__":
+    main()
