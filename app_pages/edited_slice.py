@@ -82,6 +82,7 @@ def _numbers(summary: dict, whole: dict | None) -> None:
                     f"Accuracy {name}",
                     f"{after:.1%}",
                     f"{100 * (after - before):+.1f} points, from {before:.1%}",
+                    delta_color="off",
                     border=True,
                     help="Right answers among labelled texts, with the word edited.",
                 )

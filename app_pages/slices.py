@@ -8,6 +8,7 @@ from saliency_core.discovery import compare_slices, kept_discovered, slice_metri
 from saliency_core.errors import UserError
 from saliency_core.store import open_store
 from saliency_core.store.curate import delete_slice, save_slice
+from saliency_core.store.slices import rest_of
 
 SHOWN_WORDS = 25
 METRICS = {
@@ -66,9 +67,11 @@ def actions(where: str, name: str):
         for label, filter_of in (("Its wrong answers", f"wrong {where}"), ("All of it", where)):
             if st.button(f"{label} →", key=f"{name}-{label}", type="tertiary"):
                 context.go_to("errors", where=filter_of)
-        if st.button("Compare with all texts", key=f"{name}-compare", type="tertiary"):
+        rest = rest_of(where)
+        against = "all texts" if rest is None else "the rest"
+        if st.button(f"Compare with {against}", key=f"{name}-compare", type="tertiary"):
             st.session_state["compare_a"] = where
-            st.session_state["compare_b"] = ""
+            st.session_state["compare_b"] = rest or ""
 
 
 def saved():
@@ -166,7 +169,7 @@ def compared():
         for place, example in enumerate(("meta.region:EU", "empty: all texts"))
     ]
     if not wheres[0]:
-        st.caption("Name slice A, or choose “Compare with all texts” of a slice above.")
+        st.caption("Name slice A, or choose “Compare” of a slice above.")
         return
     try:
         found = sides(str(store.path), store.version(), run, *wheres)
@@ -176,7 +179,7 @@ def compared():
     for column, name, where in zip(columns, "ab", wheres, strict=True):
         with column.container(horizontal=True):
             side_numbers(found[name], where)
-    if found["p"] is not None:
+    if found["a"]["judged"] and found["b"]["judged"]:
         st.altair_chart(
             charts_evidence.error_rates(
                 [
@@ -186,19 +189,26 @@ def compared():
             ),
             alt="Error rates of the two slices with their intervals",
         )
-        st.caption(f"The two rates differ with p = {found['p']:.2g} (Fisher's exact test).")
-    words = found["words"]
+        shared = f"{found['shared']:,} texts are in both, so no test is made."
+        test = f"The two rates differ with p = {found['p'] or 0:.2g} (Fisher's exact test)."
+        st.caption(shared if found["p"] is None else test)
+    words = found["words"].dropna(subset=["low"])
     if words.empty:
         st.info("No word is in enough texts of both to be compared.")
         return
-    top = words.reindex(words["difference"].abs().sort_values(ascending=False).index)
     st.altair_chart(
         charts.word_bars(
-            top.head(SHOWN_WORDS), "difference", f"Mean share at layer {found['layer']}, A minus B"
+            words.head(SHOWN_WORDS),
+            "difference",
+            f"Mean share at layer {found['layer']}, A minus B",
         ),
         alt="Words whose share differs most between the two slices",
     )
-    context.download(top, "words-a-b")
+    st.caption(
+        "The words whose place among the three most salient differs most (log-odds with an "
+        "informative prior); whiskers are 95 % intervals."
+    )
+    context.download(words, "words-a-b")
 
 
 @st.cache_data(max_entries=32, show_spinner="Comparing ...")

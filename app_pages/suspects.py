@@ -90,36 +90,36 @@ def first_page():
     st.session_state["suspects_page"] = 1
 
 
-def picker(column, label: str, key: str, options, **more) -> str | None:
+def picker(label: str, key: str, options, width: int, **more) -> str | None:
     """Show a select box whose first option lets everything through."""
     options = [ANY, *options]
-    chosen = column.selectbox(
-        label, options, key=key, bind="query-params", on_change=first_page, **more
+    chosen = st.selectbox(
+        label, options, key=key, bind="query-params", on_change=first_page, width=width, **more
     )
     return None if chosen == ANY else chosen
 
 
 number = counts(table)
-columns = st.columns([2, 1.3, 1, 1.2, 1.5, 1.2])
-verdict = picker(
-    columns[0],
-    "Verdict",
-    "suspect_verdict",
-    VERDICTS,
-    format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
-    help="Relied on: salient beyond words of like frequency, and its deletion changes answers. "
-    "Harmful: its answers are wrong more often too. In the data only: the labels go with it, the "
-    "model does not rely on it.",
-)
-class_name = picker(columns[1], "Class", "suspect_class", facts["label_names"])
-kind = picker(columns[2], "Kind", "suspect_kind", sorted(table["kind"].unique()))
-judgement = picker(columns[3], "Your verdict", "suspect_judgement", JUDGEMENTS)
-text = columns[4].text_input(
-    "Feature holds", key="suspect_text", bind="query-params", on_change=first_page
-)
-sort = columns[5].selectbox(
-    "Sort by", SORTS, key="suspect_sort", bind="query-params", on_change=first_page
-)
+with st.container(horizontal=True):
+    verdict = picker(
+        "Verdict",
+        "suspect_verdict",
+        VERDICTS,
+        180,
+        format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
+        help="Relied on: salient beyond words of like frequency, and its deletion changes answers. "
+        "Harmful: its answers are wrong more often too. In the data only: the labels go with it, "
+        "the model does not rely on it.",
+    )
+    class_name = picker("Class", "suspect_class", facts["label_names"], 110)
+    kind = picker("Kind", "suspect_kind", sorted(table["kind"].unique()), 100)
+    judgement = picker("Your verdict", "suspect_judgement", JUDGEMENTS, 105)
+    text = st.text_input(
+        "Feature holds", key="suspect_text", bind="query-params", on_change=first_page, width=110
+    )
+    sort = st.selectbox(
+        "Sort by", SORTS, key="suspect_sort", bind="query-params", on_change=first_page, width=115
+    )
 rows = filtered(
     table,
     verdict=verdict,

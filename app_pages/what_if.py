@@ -31,7 +31,9 @@ def original() -> tuple[str, str | None, str]:
     """Return the text as it is, its pair and what names it: an example, or typed."""
     if "what_id" not in st.session_state and "what_id" not in st.query_params:
         surest = store.examples("wrong", run=run, sort="confidence", descending=True, limit=1)
-        st.session_state["what_id"] = "" if surest.empty else surest["id"].iloc[0]
+        if len(surest):
+            # In the address too: a pasted edit must meet the text it was made on.
+            st.session_state["what_id"] = st.query_params["what_id"] = surest["id"].iloc[0]
     wanted = st.text_input(
         "Id of an example",
         key="what_id",
@@ -61,7 +63,9 @@ def edited_of(text: str, pair: str | None, name: str) -> tuple[str, str | None]:
         start = st.query_params.get(parameter, value) if key not in st.session_state else None
         if start is not None:
             st.session_state[key] = start
-        typed = st.text_area(label, key=key, help="Leave the box, or press Ctrl+Enter, to see.")
+        typed = st.text_area(
+            label, key=key, height=160, help="Leave the box, or press Ctrl+Enter, to see."
+        )
         if typed != value:
             st.query_params[parameter] = typed
         else:
@@ -170,7 +174,7 @@ def layer_by_layer(found: dict):
 
 
 def a_word_in_a_slice():
-    columns = st.columns([2, 1.5, 2, 1.2])
+    columns = st.columns([1.6, 2.1, 1.6, 1.2])
     word = columns[0].text_input("Word", key="what_word", bind="query-params").strip()
     way = columns[1].segmented_control(
         "How",

@@ -10,8 +10,14 @@ from saliency_core.charts import BLUE, GREY, ORANGE
 
 MAX_POINTS = 1000
 """Beyond this many suspects a scatter can't be read; the strongest are shown."""
-MAX_NAMES = 15
+MAX_NAMES = 8
 """Suspects whose name stands beside their point."""
+MAX_WORDS = 60
+"""Bars of aligned words."""
+RING = "#c2409a"
+"""Around the suspect on show: no colour of the effect, in every kind of sight."""
+RISING = ["#3b6fb6", "#35b2a5", "#f2c12e"]
+"""From none to all: rises in lightness too, none of it lost on a white or a dark page."""
 
 
 def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
@@ -29,10 +35,19 @@ def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
     )
     base = alt.Chart(rows).encode(
         x=alt.X(
-            "mean_share:Q", title="Reliance: mean share of the saliency", axis=alt.Axis(format="%")
+            "mean_share:Q",
+            title="Reliance: mean share of the saliency",
+            axis=alt.Axis(format="%"),
+            # Room for the names on the right.
+            scale=alt.Scale(domain=[0, 1.25 * float(rows["mean_share"].max() or 1)], nice=False),
         ),
         y=alt.Y("z:Q", title="Association: z"),
-        size=alt.Size("examples:Q", title="Examples", scale=alt.Scale(range=[30, 600])),
+        size=alt.Size(
+            "examples:Q",
+            title="Examples",
+            scale=alt.Scale(range=[30, 600]),
+            legend=alt.Legend(orient="bottom", tickCount=3),
+        ),
         order="order:Q",
         tooltip=[
             "feature:N",
@@ -55,19 +70,19 @@ def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
         color=alt.Color(
             "flip_rate:Q",
             title="Answers that flip",
-            scale=alt.Scale(scheme="viridis", domain=[0, 1]),
-            legend=alt.Legend(format="%", gradientLength=90),
+            scale=alt.Scale(range=RISING, domain=[0, 1]),
+            legend=alt.Legend(format="%", orient="bottom", gradientLength=80),
         )
     )
     ring = base.transform_filter("datum.current").mark_point(
-        color=ORANGE, strokeWidth=3, opacity=1, cursor="pointer"
+        color=RING, strokeWidth=3, opacity=1, cursor="pointer"
     )
     named = alt.Chart(rows.dropna(subset=["flip_rate"]).head(MAX_NAMES)).mark_text(
         align="left", dx=8, color=GREY, fontWeight="bold", limit=120
     )
     named = named.encode(x="mean_share:Q", y="z:Q", text="feature:N")
     pick = alt.selection_point("mark", fields=["feature", "class"], clear="dblclick")
-    return alt.layer(unknown, measured.add_params(pick), ring, named).properties(height=380)
+    return alt.layer(unknown, measured.add_params(pick), ring, named).properties(height=440)
 
 
 def aligned(words: pd.DataFrame) -> alt.Chart:

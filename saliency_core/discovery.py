@@ -277,8 +277,10 @@ def compare_slices(
 
     Returns:
         `a` and `b`, each with where, examples, judged, errors, error_rate, low, high (95 % Wilson),
-        coherence (mean over examples at the layer), coherence_low, coherence_high; `p` of Fisher's
-        exact test that the error rates differ; `layer`; `words`, a frame of `aggregate.contrast`.
+        coherence (mean over examples at the layer), coherence_low, coherence_high; `shared`, the
+        examples in both; `p` of Fisher's exact test that the error rates differ, None where they
+        share examples, which the test takes to be apart; `layer`; `words`, a frame of
+        `aggregate.contrast`.
 
     Raises:
         UserError: a slice can't be read.
@@ -289,9 +291,11 @@ def compare_slices(
     layer = facts["layers"] if layer is None else layer
     a, b = (slice_metrics(store, where, run, layer) for where in (where_a, where_b))
     tables = [[side["errors"], side["judged"] - side["errors"]] for side in (a, b)]
-    p = float(stats.fisher_exact(tables).pvalue) if a["judged"] and b["judged"] else None
+    shared = int(np.count_nonzero(store.mask(where_a, run=run) & store.mask(where_b, run=run)))
+    apart = a["judged"] and b["judged"] and not shared
+    p = float(stats.fisher_exact(tables).pvalue) if apart else None
     words = contrast(store, layer, where_a, where_b, run=run)
-    return {"a": a, "b": b, "p": p, "layer": layer, "words": words}
+    return {"a": a, "b": b, "shared": shared, "p": p, "layer": layer, "words": words}
 
 
 def slice_metrics(store: Store, where: str, run: int, layer: int) -> dict[str, Any]:

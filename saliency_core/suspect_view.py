@@ -178,9 +178,9 @@ def _errors(row: dict[str, Any]) -> str:
         return f"No labelled text that has it was answered {row['class']}."
     return (
         f"{row['errors_k']:,} of its {row['errors_n']:,} answers {row['class']} are wrong "
-        f"({row['errors_k'] / row['errors_n']:.0%}): {row['risk_ratio']:.1f} times the rate of the "
-        f"other answers {row['class']} (95 % interval {row['risk_low']:.1f} to "
-        f"{row['risk_high']:.1f}{_p(row, 'errors', '; ')})."
+        f"({row['errors_k'] / row['errors_n']:.0%}): {row['risk_ratio']:.2g} times the rate of the "
+        f"other answers {row['class']} (95 % interval {row['risk_low']:.2g} to "
+        f"{row['risk_high']:.2g}{_p(row, 'errors', '; ')})."
     )
 
 

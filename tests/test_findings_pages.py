@@ -216,13 +216,16 @@ def test_a_slice_is_saved_refused_and_deleted(database, monkeypatch):
 
 
 def test_two_slices_side_by_side(looked, monkeypatch):
-    app = opened("slices", looked, monkeypatch, compare_a="meta.channel:voicemail")
+    both = ("meta.channel:voicemail", "-meta.channel:voicemail")
+    app = opened("slices", looked, monkeypatch, compare_a=both[0], compare_b=both[1])
     store = open_store(looked)
     rates = [metric.value for metric in app.metric if metric.label == "Error rate"]
-    for rate, where in zip(rates, ("meta.channel:voicemail", ""), strict=True):
+    for rate, where in zip(rates, both, strict=True):
         wrong, right = store.count(f"wrong {where}"), store.count(f"right {where}")
         assert rate == f"{wrong / (wrong + right):.1%}"
-    assert "Fisher's exact test" in texts(app)
+    assert "The two rates differ with p = " in texts(app)
+    app = opened("slices", looked, monkeypatch, compare_a=both[0])
+    assert f"{store.count(both[0])} texts are in both, so no test is made" in texts(app)
     app = opened("slices", looked, monkeypatch, compare_a="meta.no:1")
     assert app.error
 

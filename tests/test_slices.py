@@ -301,3 +301,18 @@ def test_a_slice_that_refers_to_itself_is_refused(tmp_path):
     save_slice(path, "a", "slice:b")
     with pytest.raises(UserError, match="refers to itself"):
         open_store(path).count("slice:a")
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["wrong", "-wrong", "gold:negative,positive", ' -meta.region:"quo\'te"', "confidence>0.5"],
+)
+def test_the_rest_of_a_term_is_all_others(store, where):
+    rest = slices.rest_of(where)
+    assert np.array_equal(store.mask(rest), ~store.mask(where))
+    assert store.mask(slices.rest_of(rest)).sum() == store.count(where)
+
+
+def test_the_rest_of_no_or_several_terms_is_not_one_line():
+    assert slices.rest_of("") is None
+    assert slices.rest_of("wrong gold:negative") is None

@@ -116,3 +116,5 @@ def compare(
     show(words, ["word", "mean_share_a", "mean_share_b", "difference", "low", "high", "z"])
     if found["p"] is not None:
         print(f"The error rates differ with p = {found['p']:.2g} (Fisher's exact test).")
+    elif found["shared"]:
+        print(f"{found['shared']} examples are in both, so no test is made.")

@@ -62,6 +62,18 @@ def parse(line: str) -> tuple[Term, ...]:
     return tuple(terms)
 
 
+def rest_of(line: str) -> str | None:
+    """Return the slice of all other examples; None where one line can't say it.
+
+    Only a single term has one: terms are joined by AND, and there is no OR to negate them with.
+    """
+    terms = parse(line)
+    if len(terms) != 1:
+        return None
+    text = line.strip()
+    return text.removeprefix("-") if terms[0].negated else f"-{text}"
+
+
 def quote(value: str) -> str:
     """Return a value as it must stand in a slice."""
     plain = value and not any(c.isspace() or c in '",\\' for c in value)

@@ -138,9 +138,10 @@ def test_slices_are_discovered_compared_and_opened(page, address, database):
     page.get_by_role("button", name="Look again").wait_for(timeout=LONG)
     settle(page)
     select_row(page, 0)
-    page.get_by_role("button", name="Compare with all texts").click()
+    page.get_by_role("button", name="Compare with the rest").click()
     settle(page)
     assert query(page)["compare_a"] == "meta.channel:voicemail"
+    assert query(page)["compare_b"] == "-meta.channel:voicemail"
     assert page.get_by_text("Fisher's exact test").last.is_visible()
     page.get_by_role("button", name="Its wrong answers").click()
     page.wait_for_url(re.compile("/errors\\?"))
