@@ -23,7 +23,7 @@ import torch
 from benchmarks.cases import CASES, SEED, Sample, classifier_of, sample
 from saliency_core.attribution import Attributor
 from saliency_core.baselines import BASELINES, baseline_maps
-from saliency_core.faithfulness import Cost, average_precision, faithfulness
+from saliency_core.faithfulness import Cost, average_precision, faithfulness, mean_interval
 from saliency_core.models import Classifier, Encoding
 
 OURS = {"saliency, 4 steps": 4, "saliency, 1 step": 1}
@@ -61,12 +61,12 @@ def compute(case: str, methods: list[str], count: int, folder: Path, end: float)
     classifier = classifier_of(CASES[case])
     choice, scored = sample(CASES[case], classifier, count)
     for method, number, path in missing:
-        if time.monotonic() > end:
-            return
         if path.exists():
             continue
         part = choice if number == CHOICE else piece_of(scored, number)
         write(path, measure(classifier, part, method))
+        if time.monotonic() > end:
+            return
 
 
 def pieces(
@@ -140,15 +140,63 @@ def joined(parts: list[dict], metric: str) -> np.ndarray:
     return np.concatenate([np.array(part[metric], float) for part in parts], axis=1)
 
 
+def recommended(case: str, method: str, folder: Path) -> int:
+    """Return the layer that an audit recommends: by a sample of its size, never scored here."""
+    return int(joined(read(case, method, folder, CHOICE), "comprehensiveness").mean(1).argmax())
+
+
 def print_table(case: str, folder: Path) -> None:
-    """Print the table of a case in Markdown."""
-    print(f"\n### {case}\n")
+    """Print the table of a case in Markdown: every method against ours on the same examples."""
+    ours = {}
+    for method in OURS:
+        parts = read(case, method, folder)
+        if parts and read(case, method, folder, CHOICE):
+            layer = recommended(case, method, folder)
+            ours[method] = joined(parts, "comprehensiveness")[layer]
+    print(
+        f"\n{case}:\n\n| method | forward + backward | n | comprehensiveness | sufficiency | "
+        f"plausibility | {' | '.join(f'{name} minus it' for name in ours)} | seconds |\n"
+        f"|{'---|' * (7 + len(ours))}"
+    )
     for method in [*OURS, *BASELINES]:
         parts = read(case, method, folder)
-        if not parts:
+        if not parts or (method in OURS and method not in ours):
             continue
-        values = joined(parts, "comprehensiveness")
-        print(method, values.shape[1], np.round(values.mean(1), 3).tolist())
+        layer = recommended(case, method, folder) if method in OURS else 0
+        print(row(method, layer, parts, ours))
+
+
+def row(method: str, layer: int, parts: list[dict], ours: dict[str, np.ndarray]) -> str:
+    """Return the row of a method; of ours, at one layer."""
+    own = joined(parts, "comprehensiveness")[layer]
+    count = len(own)
+    cost = [sum(part[name] for part in parts) / count for name in ("forwards", "backwards")]
+    differences = [""] * len(ours)
+    for place, scores in enumerate(ours.values()):
+        common = min(count, len(scores))
+        differences[place] = signed(mean_interval(scores[:common] - own[:common]))
+    plausibility = joined(parts, "plausibility")[layer]
+    cells = [
+        f"{method}, layer {layer}" if method in OURS else method,
+        f"{cost[0]:.0f} + {cost[1]:.0f}",
+        str(count),
+        with_interval(mean_interval(own)),
+        f"{joined(parts, 'sufficiency')[layer].mean():.3f}",
+        with_interval(mean_interval(plausibility)) if len(plausibility) else "",
+        *differences,
+        f"{sum(part['seconds'] for part in parts) / count * 100:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def with_interval(ends: tuple[float, float, float]) -> str:
+    return "{:.3f} ({:.3f} to {:.3f})".format(*ends)
+
+
+def signed(ends: tuple[float, float, float]) -> str:
+    """Return a paired difference; a star where its interval leaves zero out."""
+    mean, low, high = ends
+    return f"{mean:+.3f} ± {(high - low) / 2:.3f}{'*' if low > 0 or high < 0 else ''}"
 
 
 if __name__ == "__main__":
