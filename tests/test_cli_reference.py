@@ -176,6 +176,7 @@ def test_every_json_object_has_the_keys_of_the_page(audited):
         "runs": [],
         "info": [],
         "layers": [],
+        "evaluate": ["--examples", 2],
         "errors": [],
         "tokens": ["--minimum", 1],
         "suspects": ["--effect-examples", 2, "--effect-candidates", 1, "--null", 1],
