@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -130,9 +131,20 @@ def test_the_python_of_the_notebook_page_runs(folder, monkeypatch, capsys):
 
 
 def test_every_page_of_the_dashboard_is_explained():
-    titles = re.findall(r'title="([^"]+)"\)?', (ROOT / "dashboard.py").read_text("utf-8"))
-    titles += re.findall(r'title="([^"]+)", default', (ROOT / "dashboard.py").read_text("utf-8"))
-    assert len(set(titles)) > 7
+    dashboard = (ROOT / "dashboard.py").read_text("utf-8")
+    titles = set(re.findall(r'st\.Page\(.+title="([^"]+)"', dashboard))
+    assert len(titles) > 7
     for page in (ROOT / "docs/how-to/read-the-pages.md", ROOT / "README.md"):
         text = page.read_text("utf-8")
-        assert {title for title in titles if title not in text} == set(), page
+        assert {
+            title for title in titles if f"**{title}**" not in text and f"## {title}" not in text
+        } == set()
+
+
+def test_the_package_needs_what_the_pinned_list_names_first():
+    def names(lines):
+        return {re.split(r"[\[>=<]", line)[0] for line in lines if line and line[0] != "#"}
+
+    pinned = (ROOT / "requirements.txt").read_text("utf-8").partition("\n\n")[0].split("\n")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert names(project["dependencies"]) == names(pinned)
