@@ -75,6 +75,25 @@ def measures():
     context.download(table, "layers")
 
 
+def faithfulness():
+    """Show what `evaluate` measured: variants of the map, and other methods where compared."""
+    table = context.ask(Store.evaluations, store, run=run)
+    st.subheader(
+        "How faithful are the maps?",
+        help="On a seeded sample: how far masking a map's top words moves the answer "
+        "(comprehensiveness, higher is better), and how far keeping only them moves it "
+        "(sufficiency, lower is better), with 95 % intervals. Passes are those of one example.",
+    )
+    if table.empty:
+        st.caption("`python -m saliency_core evaluate --baselines` compares with other methods.")
+        return
+    table = table.sort_values("comprehensiveness", ascending=False).dropna(
+        axis="columns", how="all"
+    )
+    st.dataframe(table, hide_index=True, alt="Faithfulness of every method and layer")
+    context.download(table, "evaluations")
+
+
 def same_words(where: str, total: int):
     """Draw the rank correlation of word scores between layers."""
     st.subheader(
@@ -160,6 +179,7 @@ def side_by_side(where: str):
 
 why_recommended()
 measures()
+faithfulness()
 where = context.slice_input()
 total = context.counted(store, run, where)
 if not total:

@@ -1,10 +1,13 @@
 """`evaluate` on tiny audited runs, and the other methods against their definitions."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit as st
 import torch
+from streamlit.testing.v1 import AppTest
 from tiny_models import TEXTS, save_tiny
 from typer.testing import CliRunner
 
@@ -19,6 +22,7 @@ from saliency_core.faithfulness import Cost, average_precision, faithfulness
 from saliency_core.models import load_classifier
 from saliency_core.store import open_store
 
+DASHBOARD = str(Path(__file__).parents[1] / "dashboard.py")
 LABELS = {"id2label": {0: "joy", 1: "anger", 2: "fear"}}
 KEYS = {"method", "layer", "comprehensiveness", "sufficiency", "plausibility"}
 KEYS |= {"forwards", "backwards", "seconds"}
@@ -127,6 +131,19 @@ def test_without_captum_the_rest_runs_and_the_rest_is_named(database, monkeypatc
     assert "LIME" in found["skipped"]
     methods = {row["method"] for row in found["metrics"]} - set(VARIANTS)
     assert methods == set(BASELINES) - set(found["skipped"])
+
+
+def test_the_layers_page_shows_what_was_evaluated(database, monkeypatch):
+    command("--db", database, "--examples", 2)
+    monkeypatch.setenv("SALIENCY_DB", str(database))
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    app = AppTest.from_file(DASHBOARD, default_timeout=30).run()
+    app.switch_page("app_pages/layers.py").run()
+    assert not app.exception
+    shown = next(frame.value for frame in app.dataframe if "method" in frame.value)
+    assert set(shown["method"]) == set(VARIANTS)
+    assert shown["comprehensiveness"].is_monotonic_decreasing
 
 
 def test_what_cannot_be_evaluated_is_said_in_one_sentence(database):
