@@ -31,7 +31,7 @@ from saliency_core import demo
 from saliency_core.attribution import Attributor
 from saliency_core.audit import AuditOptions, audit
 from saliency_core.data import load_examples
-from saliency_core.demo_messages import LABELS, SHORTCUT, Message, audited_messages
+from saliency_core.demo_messages import HARD_CHANNEL, LABELS, SHORTCUT, Message, audited_messages
 from saliency_core.editing import answers, classifier_of
 from saliency_core.effects import with_effects
 from saliency_core.features import BEGINS, TEXT, WORD
@@ -42,7 +42,8 @@ from saliency_core.training_data import count_features
 from saliency_core.words import shares, word_scores, words_of
 
 TARGET = "delivery"
-TRAINING, AUDITED = 1600, 1000
+TRAINING, AUDITED = 2400, 1000
+HARD_SHARE = 0.4
 AUDITED_RATE = 0.12
 """Share of the audited messages, of every class, that hold the shortcut."""
 RATES = (0.01, 0.02, 0.05, 0.10, 0.25)
@@ -109,10 +110,16 @@ class Plant:
 
 
 def clean(count: int, seed: int) -> list[Message]:
-    """Return rightly labelled messages without the demonstration's own shortcut."""
-    drawn = audited_messages(round(count * 1.25), seed)
+    """Return rightly labelled messages without the demonstration's own shortcut.
+
+    `HARD_SHARE` of them are voicemail, most of which lack the words of their topic: a model that
+    can read the topic from every message has no use for a shortcut and does not learn one.
+    """
+    drawn = audited_messages(4 * count, seed)
     kept = [m for m in drawn if SHORTCUT not in m.text.lower() and m.label == m.true_label]
-    return kept[:count]
+    hard = [m for m in kept if m.channel == HARD_CHANNEL][: round(HARD_SHARE * count)]
+    easy = [m for m in kept if m.channel != HARD_CHANNEL][: count - len(hard)]
+    return random.Random(seed).sample(hard + easy, count)
 
 
 def planted(messages: list[Message], plant: Plant) -> list[Message]:
