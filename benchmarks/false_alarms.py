@@ -29,11 +29,11 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     kept = True
     for title, name in AUDITS.items():
-        store = audited(name, chosen.folder)
-        table, control = suspects(store, null_repeats=chosen.repeats)
+        store, run = audited(name, chosen.folder)
+        table, control = suspects(store, run=run, null_repeats=chosen.repeats)
         named = int((table["verdict"] != "none").sum())
         print(
-            f"| {title} | {store.count()} | {control['tests']} | {control['expected']:.0f} "
+            f"| {title} | {store.count(run=run)} | {control['tests']} | {control['expected']:.0f} "
             f"| {control['mean_flagged']:.1f} | {control['mean_discovered']:.2f} | {named} |"
         )
         kept &= control["mean_flagged"] <= control["expected"]

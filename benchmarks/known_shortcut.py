@@ -25,10 +25,10 @@ WORD_TESTED, CLASS = "people", "toxic"
 TRAINED_ON = {"jigsaw-biased": "train_biased", "jigsaw-control": "train_control"}
 
 
-def measure(name: str, folder: Path) -> dict[str, str]:
+def measure(name: str, folder: Path, limit: int | None) -> dict[str, str]:
     """Return what the audit of a model says of the word."""
-    store = audited(name, folder)
-    facts = store.run()
+    store, run = audited(name, folder, limit)
+    facts = store.run(run)
     data = load_examples(
         str(SHARED / "data" / "jigsaw_people" / f"{TRAINED_ON[name]}.jsonl.gz"),
         text_column="text",
@@ -36,15 +36,16 @@ def measure(name: str, folder: Path) -> dict[str, str]:
         id_column="none",
     )
     training = count_features(data, facts["label_names"])
-    classifier = classifier_of(store)
-    table, _ = suspects(store, training=training)
-    table = with_effects(store, table, classifier, words=[WORD_TESTED])
-    keep_effects(store.path, facts["run"], table)
+    classifier = classifier_of(store, run)
+    table, _ = suspects(store, run=run, training=training)
+    table = with_effects(store, table, classifier, run=run, words=[WORD_TESTED])
+    keep_effects(store.path, run, table)
     words = table[table["kind"] == WORD].reset_index(drop=True)
     row = words[(words["feature"] == WORD_TESTED) & (words["class"] == CLASS)].iloc[0]
-    hidden, _ = replace_in_slice(store, classifier, WORD_TESTED, mask_of(classifier))
+    hidden, _ = replace_in_slice(store, classifier, WORD_TESTED, mask_of(classifier), run=run)
     return {
-        "accuracy": f"{store.info()['runs'][0]['accuracy']:.3f}",
+        "examples": str(store.count(run=run)),
+        "accuracy": f"{store.count('right', run=run) / store.count(run=run):.3f}",
         "in training: toxic of those with the word": f"{row['k']:.0f} of {row['n']:.0f}",
         "association z": f"{row['z']:.1f}",
         "layer": str(facts["recommended"]),
@@ -72,8 +73,9 @@ def main() -> None:
     """Print the table of both models."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("cache/audits"))
+    parser.add_argument("--limit", type=int, help="examples that are audited (default: all)")
     chosen = parser.parse_args()
-    found = {name: measure(name, chosen.folder) for name in TRAINED_ON}
+    found = {name: measure(name, chosen.folder, chosen.limit) for name in TRAINED_ON}
     print(f"| “{WORD_TESTED}” | {' | '.join(found)} |")
     print("|---|---|---|")
     for line in found["jigsaw-biased"]:

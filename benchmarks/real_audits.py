@@ -17,18 +17,23 @@ DATA = {
 """Name of a model (`minilm-NAME`) and of its audit -> what it is audited on."""
 
 
-def audited(name: str, folder: Path) -> Store:
-    """Return the audit of a model, computed where `folder` does not hold it."""
+def audited(name: str, folder: Path, limit: int | None = None) -> tuple[Store, int]:
+    """Return the audit of a model and its run, computed where `folder` does not hold it.
+
+    Args:
+        name: of `DATA`.
+        folder: of the audits.
+        limit: examples read from the dataset; None for all.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     database = folder / f"{name}.sqlite"
     models = SHARED / "models"
     options = AuditOptions(
-        text_column="text", label_column="label", lm_head=str(models / "minilm-mlm")
+        text_column="text",
+        label_column="label",
+        lm_head=str(models / "minilm-mlm"),
+        limit=limit,
     )
-    audit(
-        str(models / f"minilm-{name}"),
-        str(SHARED / "data" / DATA[name]),
-        db=database,
-        options=options,
-    )
-    return open_store(database)
+    data = SHARED / "data" / DATA[name]
+    result = audit(str(models / f"minilm-{name}"), str(data), db=database, options=options)
+    return open_store(database), result.run
