@@ -226,7 +226,8 @@ class Bench:
         )
         table, _ = suspects(store, training=training)
         words = [name for kind, name in kind.features if kind == WORD]
-        table = with_effects(store, table, classifier, words=words)
+        named = [name for _, name in kind.features]
+        table = with_effects(store, table, classifier, words=named)
         wanted = _is_one_of(table, kind.features) & (table["class"] == TARGET)
         found = table[wanted].iloc[0]
         taken = self._taken(classifier, kind)

@@ -69,7 +69,7 @@ def with_effects(
         classifier: of `editing.classifier_of`.
         run: the run; None for the newest.
         layer: the layer of the table; None for the recommended one.
-        words: words that are tested whatever their rank.
+        words: words, and other features of texts, that are tested whatever their rank.
         examples: a feature, drawn with `seed`.
         candidates: features that are tested, strongest first.
         thresholds: what the verdict asks for.
@@ -140,7 +140,9 @@ def _candidates(table: pd.DataFrame, count: int, words: Sequence[str]) -> list[i
     has_answers = table[table["predictions"] > 0]
     is_word = has_answers["kind"] == WORD
     salient = has_answers["verdict"] == UNTESTED
-    named = is_word & has_answers["feature"].isin([word.lower() for word in words])
+    named = has_answers["kind"].isin([WORD, TEXT]) & has_answers["feature"].str.lower().isin(
+        [word.lower() for word in words]
+    )
     associated = is_word & (has_answers["verdict"] == DATA)
     others = salient & (has_answers["kind"] == TEXT)
     quotas = ((salient & is_word, 0.7), (others, 0.1), (associated, 0.2))

@@ -1,7 +1,10 @@
 """The demonstration holds the flaws it promises, and the audit of it shows them."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +15,15 @@ from saliency_core.demo_messages import (
     MINIMUM_WORDS,
     SHORTCUT,
     SHORTCUT_CLASS,
+    TOPICS,
     WRONG_LABEL_RATE,
     audited_messages,
     training_messages,
 )
+from saliency_core.discovery import kept_discovered
 from saliency_core.store import open_store
+from saliency_core.suspects import HARMFUL, RELIED, kept_suspects
+from saliency_core.what_if import replace_in_slice
 
 TRAINING = training_messages(1200)
 AUDITED = audited_messages(1000)
@@ -71,11 +78,59 @@ def test_the_audit_of_the_demonstration_shows_its_flaws(demo):
 
 
 @pytest.mark.slow
+def test_the_planted_word_is_the_first_suspect_and_the_hard_channel_the_first_slice(demo):
+    store = open_store(demo.database)
+    table, control = kept_suspects(store)
+    first = table.iloc[0]
+    assert (first["feature"], first["class"]) == (SHORTCUT, SHORTCUT_CLASS)
+    assert first["verdict"] == HARMFUL
+    assert first["k"] == first["n"], "in training it stands beside one class only"
+    assert first["shift"] > 0.5 and first["risk_ratio"] > 3
+    assert first["flip_rate"] > 0.3 and first["control_flip_rate"] <= 0.05
+    assert 0 < control["mean_flagged"] <= control["expected"]
+    assert kept_discovered(store)["where"].iloc[0] == f"meta.channel:{HARD_CHANNEL}"
+
+
+@pytest.mark.slow
+def test_words_that_carry_the_meaning_are_relied_on_and_left_to_the_analyst(demo):
+    table, _ = kept_suspects(open_store(demo.database))
+    relied = table[(table["verdict"] == RELIED) & (table["kind"] == "word")]
+    said = {label: " ".join(TOPICS[label]).lower() for label in LABELS}
+    meaning = [
+        word in said[label] for word, label in zip(relied["feature"], relied["class"], strict=True)
+    ]
+    assert sum(meaning) >= 2
+    printed = subprocess.run(
+        [sys.executable, "-m", "saliency_core", "suspects", "--db", str(demo.database)]
+        + ["--effect-examples", "0", "--null", "0"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert "the judgement is yours" in printed.stdout
+
+
+@pytest.mark.slow
+def test_dropping_the_planted_word_flips_the_answers_it_decided(demo):
+    from saliency_core.editing import classifier_of
+
+    store = open_store(demo.database)
+    classifier = classifier_of(store)
+    baited = f"predicted:{SHORTCUT_CLASS} -gold:{SHORTCUT_CLASS}"
+    dropped, _ = replace_in_slice(store, classifier, SHORTCUT, where=baited)
+    assert dropped["n"] >= 10 and dropped["flip_rate"] >= 0.8
+    same, _ = replace_in_slice(store, classifier, SHORTCUT, SHORTCUT, where=baited)
+    assert same["flips"] == 0 and abs(same["mean_drop"]) < 1e-6
+
+
+@pytest.mark.slow
 def test_a_built_demonstration_is_not_built_again(demo):
-    from saliency_core.demo import build_demo
+    from saliency_core.demo import build_demo, find_flaws
 
     stages = []
     built = build_demo(demo.folder, progress=lambda *stage: stages.append(stage))
+    find_flaws(built, demo.database, progress=lambda *stage: stages.append(stage))
     assert not stages
     rows = [json.loads(line) for line in built.dataset.read_text().splitlines()]
     assert rows == demo.rows

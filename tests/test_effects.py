@@ -89,6 +89,18 @@ def test_what_was_measured_is_never_measured_again(path, measured):
     assert other_seed.read > 0
 
 
+def test_a_feature_that_is_no_word_is_deleted_with_the_words_that_carry_it(path):
+    store = open_store(path)
+    name = f"ends with “{SHORTCUT}”"
+    table = with_effects(
+        store, suspects(store)[0], WordModel(4.0), words=[name.upper()], candidates=1
+    )
+    row = effect_of(table, name)
+    where = f'predicted:{BIASED_TO} "{SHORTCUT}"'
+    ends = [t for t in store.examples(where, limit=1000)["text"] if t.endswith(f"{SHORTCUT}.")]
+    assert row["effect_n"] == len(ends) >= 5 and row["flip_rate"] > 0
+
+
 def test_progress_is_told(path):
     store, told = open_store(path), []
     table = suspects(store)[0]

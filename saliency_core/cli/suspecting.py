@@ -30,6 +30,10 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", help="Where the audited model is now, if it has moved.")
 ]
 Words = Annotated[list[str] | None, typer.Option("--word", help="A word; may be repeated.")]
+Features = Annotated[
+    list[str] | None,
+    typer.Option("--word", help="A word, or another feature of texts, whose effect is measured."),
+]
 
 
 def suspects(
@@ -44,7 +48,7 @@ def suspects(
     label_map: Annotated[
         str | None, typer.Option(help='Its label to model label: "0=negative,1=positive".')
     ] = None,
-    word: Words = None,
+    word: Features = None,
     effect_examples: Annotated[
         int, typer.Option(min=0, help="Examples a feature is deleted from; 0 runs no model.")
     ] = 200,
@@ -119,8 +123,9 @@ def _print_suspects(
     from saliency_core.suspect_view import HONEST, control_sentence
 
     wanted = {word.strip().lower() for word in words}
-    shown = table[table["feature"].isin(wanted) | (table.index < limit)]
-    rare = sorted(wanted - set(table["feature"]))
+    features = table["feature"].str.lower()
+    shown = table[features.isin(wanted) | (table.index < limit)]
+    rare = sorted(wanted - set(features))
     if as_json:
         parts = ("repeats", "mean_flagged", "expected", "mean_discovered")
         print_json(
