@@ -164,9 +164,12 @@ def content(path) -> dict[str, list[tuple]]:
         for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         if row[0] not in skip
     ]
-    found = {
-        name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for name in tables
-    }
+    found = {}
+    for name in tables:
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+        columns = ", ".join(column for column in columns if column not in ("created", "updated"))
+        rows = connection.execute(f"SELECT {columns} FROM {name}")
+        found[name] = sorted(map(repr, rows))
     found["runs"] = sorted(
         map(repr, connection.execute("SELECT run, key, content, status, targets FROM runs"))
     )

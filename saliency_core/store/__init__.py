@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 
 _HOMES = {
-    "Occurrences": "reader",
+    "Occurrences": "salience",
     "Store": "reader",
     "export_annotations": "annotations",
     "import_annotations": "annotations",

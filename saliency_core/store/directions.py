@@ -98,29 +98,30 @@ def explanations(
             reads them all.
         seed: of the draw.
     """
-    run = store._run(run)
-    index = store._index(run)
-    wanted = index.stored_mask(store.mask(where, run=run))
-    order = np.arange(len(index.chunks))
-    if limit is not None:
-        order = np.random.default_rng(seed).permutation(order)
-    positions, tokens, held = [], [], 0
-    for at in order:
-        slots = np.flatnonzero(wanted[index.first[at] : index.first[at + 1]])
-        if not len(slots):
-            continue
-        if limit is not None and held >= limit:
-            break
-        found = store._rows(
-            "SELECT explanation FROM chunks WHERE run = ? AND chunk = ?",
-            (run, int(index.chunks[at])),
-        )[0][0]
-        if found is None:
-            continue
-        found = columnar.unpack(found).reshape(-1, int(index.counts[at]), 3)
-        positions.append(index.storage_position[index.first[at] + slots])
-        tokens.append(found[layer][slots])
-        held += len(slots)
+    with store.steady():
+        run = store._run(run)
+        index = store._index(run)
+        wanted = index.stored_mask(store.mask(where, run=run))
+        order = np.arange(len(index.chunks))
+        if limit is not None:
+            order = np.random.default_rng(seed).permutation(order)
+        positions, tokens, held = [], [], 0
+        for at in order:
+            slots = np.flatnonzero(wanted[index.first[at] : index.first[at + 1]])
+            if not len(slots):
+                continue
+            if limit is not None and held >= limit:
+                break
+            found = store._rows(
+                "SELECT explanation FROM chunks WHERE run = ? AND chunk = ?",
+                (run, int(index.chunks[at])),
+            )[0][0]
+            if found is None:
+                continue
+            found = columnar.unpack(found).reshape(-1, int(index.counts[at]), 3)
+            positions.append(index.storage_position[index.first[at] + slots])
+            tokens.append(found[layer][slots])
+            held += len(slots)
     if not positions:
         return np.zeros(0, np.int64), np.zeros((0, 3), np.int64)
     return np.concatenate(positions), np.concatenate(tokens).astype(np.int64)

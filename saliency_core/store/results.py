@@ -13,6 +13,8 @@ import pandas as pd
 from saliency_core.errors import UserError
 from saliency_core.store import loading
 from saliency_core.store.access import now, writing
+from saliency_core.store.handle import consistent
+from saliency_core.store.runs import Runs
 
 METRICS = ("comprehensiveness", "sufficiency", "plausibility")
 
@@ -224,9 +226,10 @@ def _load(text: str) -> pd.DataFrame:
     )
 
 
-class Results:
+class Results(Runs):
     """The part of `Store` that reads what this module keeps."""
 
+    @consistent
     def evaluations(self, run: int | None = None) -> pd.DataFrame:
         """Return a row a method and layer, in the order saved."""
         rows = self._rows(
@@ -240,6 +243,7 @@ class Results:
         extra = pd.DataFrame([json.loads(row[-1]) for row in rows], index=frame.index)
         return pd.concat([frame, extra], axis=1)
 
+    @consistent
     def table(
         self, name: str, settings: Mapping[str, Any] | None = None, run: int | None = None
     ) -> pd.DataFrame | None:
@@ -250,6 +254,7 @@ class Results:
         )
         return _load(rows[0][0]) if rows else None
 
+    @consistent
     def tables(self, run: int | None = None) -> pd.DataFrame:
         """Return name, settings (a dictionary) and time of the kept tables, newest first."""
         rows = self._rows(
@@ -262,6 +267,7 @@ class Results:
             columns=["name", "settings", "created"],
         )
 
+    @consistent
     def is_complete(self, run: int | None = None) -> bool:
         """Return whether a run is finished and none of its examples waits for a result."""
         return loading.is_complete(self.connection, self._run(run))

@@ -1,0 +1,258 @@
+"""Words and their saliency: of single examples and summed over any slice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saliency_core.store import chunks as columnar
+from saliency_core.store.examples import Examples
+from saliency_core.store.filters import Filters
+from saliency_core.store.handle import consistent
+from saliency_core.store.wordsums import Postings, Sums, WordSums, chunk_sums
+
+_SHARED_CHUNKS = 16
+"""Chunks from which on threads share the work of word sums."""
+
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Occurrences:
+    """Every word of every example of a slice at one layer, in the order of the texts."""
+
+    example: np.ndarray
+    """(word,) int32 positions."""
+    word: np.ndarray
+    """(word,) int32 index into vocabulary."""
+    score: np.ndarray
+    """(word,) float32 logits."""
+    share: np.ndarray
+    """(word,) float32 part of the example's positive score."""
+    top3: np.ndarray
+    """(word,) bool."""
+    vocabulary: list[str]
+    """Lower-cased words by id; of the whole file."""
+
+
+class _Changed(Exception):
+    """Somebody wrote between the questions of two threads; only one thread's agree then."""
+
+
+class Words(Examples):
+    """The part of `Store` that reads words."""
+
+    def vocabulary(self) -> list[str]:
+        """Return the lower-cased words of the file by id."""
+        top = self._rows("SELECT coalesce(max(word_id), -1) FROM vocabulary")[0][0]
+        # Ids only rise, but those of a pruned run may be given to other words.
+        pruned = self._rows("SELECT value FROM meta WHERE key = 'pruned'")
+        state = (top, pruned[0][0] if pruned else 0)
+        if self._words is None or self._words[0] != state:
+            words = [""] * (top + 1)
+            for word_id, word in self._rows("SELECT word_id, word FROM vocabulary"):
+                words[word_id] = word
+            self._words = (state, words)
+        return self._words[1]
+
+    @consistent
+    def words_of(self, ids: Sequence[int]) -> list[str]:
+        """Return words by id."""
+        words = self.vocabulary()
+        return [words[int(word_id)] for word_id in ids]
+
+    @consistent
+    def top_words(
+        self, positions: Sequence[int], layer: int, run: int | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """Return the words of each example at a layer, in the order of the text."""
+        run = self._run(run)
+        layer = self._layer(run, layer)
+        index = self._index(run)
+        texts = {
+            row["example"]: (row["text"], row["pair"] or "")
+            for row in self.examples_at(positions, run=run).to_dict("records")
+        }
+        places = index.rows_of(np.array([int(p) for p in positions], np.int64))
+        result = []
+        loaded: dict[int, tuple] = {}
+        for position, place in zip(positions, places, strict=True):
+            if place < 0:
+                result.append([])
+                continue
+            number, slot = index.place(int(place))
+            if number not in loaded:
+                loaded[number] = self._word_layer(run, number, layer, index.version)
+            result.append(_words_at(*loaded[number], slot, texts[int(position)]))
+        return result
+
+    def _word_layer(self, run: int, number: int, layer: int, version: int) -> tuple:
+        chunk = self._layout(run, number, version)
+        data = self._rows(
+            "SELECT data FROM scores WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
+            (run, layer, number),
+        )[0][0]
+        scores = columnar.sum_pieces(
+            np.frombuffer(data, np.float16), columnar.first_tokens(chunk.pieces)
+        )
+        return chunk, columnar.starts_of(chunk.n_words), scores
+
+    @consistent
+    def occurrences(self, layer: int, where: str = "", run: int | None = None) -> Occurrences:
+        """Return every word of a slice at a layer."""
+        run = self._run(run)
+        layer = self._layer(run, layer)
+        index = self._index(run)
+        wanted = index.stored_mask(self._mask(index, where))
+        parts = []
+        for at, number in enumerate(index.chunks.tolist()):
+            slots = np.flatnonzero(wanted[index.first[at] : index.first[at + 1]])
+            if len(slots):
+                parts.append(self._occurrences(index, number, layer, slots))
+        kinds = (np.int32, np.int32, np.float32, np.float32, bool)
+        joined = [
+            np.concatenate([part[i] for part in parts]) if parts else np.zeros(0, kind)
+            for i, kind in enumerate(kinds)
+        ]
+        return Occurrences(*joined, self.vocabulary())
+
+    def _occurrences(
+        self, index: Filters, number: int, layer: int, slots: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        chunk, starts, scores = self._word_layer(index.run, number, layer, index.version)
+        counts = chunk.n_words[slots]
+        at = columnar.ranges(starts[slots], counts)
+        scores = scores[at]
+        return (
+            np.repeat(chunk.positions[slots], counts).astype(np.int32),
+            chunk.word_ids[at],
+            scores,
+            columnar.shares(scores, counts),
+            columnar.top3(scores, counts),
+        )
+
+    @consistent
+    def word_sums(self, layer: int, where: str = "", run: int | None = None) -> WordSums:
+        """Return the sums that word tables are made of, by predicted class and word."""
+        run = self._run(run)
+        layer = self._layer(run, layer)
+        index = self._index(run)
+        wanted = index.stored_mask(self._mask(index, where))
+        held = [
+            (number, wanted[index.first[at] : index.first[at + 1]])
+            for at, number in enumerate(index.chunks.tolist())
+        ]
+        held = [(number, here) for number, here in held if here.any()]
+        classes = len(self.run(run)["label_names"])
+        words = self._rows("SELECT coalesce(max(word_id) + 1, 0) FROM vocabulary")[0][0]
+
+        def part(shared: list[tuple[int, np.ndarray]]) -> Sums:
+            sums = Sums(classes, words)
+            with self.steady():
+                if self.version() != index.version:
+                    raise _Changed
+                for number, here in shared:
+                    sums.add(*self._chunk_sums(run, number, layer, here))
+            return sums
+
+        if len(held) < _SHARED_CHUNKS:
+            return part(held).rows()
+        threads = min(os.cpu_count() or 1, _THREADS)
+        size = -(-len(held) // threads)
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                shares = [held[i : i + size] for i in range(0, len(held), size)]
+                parts = list(pool.map(part, shares))
+        except _Changed:
+            return part(held).rows()
+        for other in parts[1:]:
+            parts[0].join(other)
+        return parts[0].rows()
+
+    def _chunk_sums(self, run: int, number: int, layer: int, wanted: np.ndarray) -> tuple:
+        row = self._rows(
+            "SELECT words, classes, groups, counts, occurrences, repeats, n_words, first"
+            " FROM postings JOIN chunks USING (run, chunk) WHERE run = ? AND chunk = ?",
+            (run, number),
+        )[0]
+        top3, scores = self._rows(
+            "SELECT top3, data FROM scores"
+            " WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
+            (run, layer, number),
+        )[0]
+        words, classes, groups, *rest, n_words = map(columnar.unpack, row[:-1])
+        scores = np.frombuffer(scores, np.float16)
+        first = columnar.unpack_bits(row[-1], len(scores))
+        top = columnar.unpack_bits(top3, len(rest[1]))
+        postings = Postings(words, np.repeat(classes, groups), *rest)
+        return chunk_sums(postings, scores, first, n_words, top, wanted)
+
+    def suspects(self, run: int | None = None, **choices: Any) -> pd.DataFrame:
+        """Return the suspects of a run by what the file holds, strongest first, for notebooks.
+
+        Args:
+            run: Run number; the newest by default.
+            choices: `layer`, `thresholds`, `training` and others of
+                `saliency_core.suspects.suspects`.
+
+        Raises:
+            UserError: the run knows no classes.
+        """
+        from saliency_core.suspects import suspects
+
+        return suspects(self, run=run, **choices)[0]
+
+    @consistent
+    def words(
+        self, layer: int | None = None, where: str = "", run: int | None = None, **choices: Any
+    ) -> pd.DataFrame:
+        """Return the salient words of a slice by predicted class, for notebooks.
+
+        Args:
+            layer: 0 to L; the recommended one by default.
+            where: A slice.
+            run: Run number; the newest by default.
+            choices: `by_class` and `minimum` of `saliency_core.aggregate.word_table`.
+        """
+        from saliency_core.aggregate import word_table
+
+        layer = self._default_layer(self._run(run)) if layer is None else layer
+        return word_table(self, layer, where, run=run, **choices)
+
+
+def _words_at(
+    chunk: columnar.Chunk,
+    starts: np.ndarray,
+    scores: np.ndarray,
+    slot: int,
+    texts: tuple[str, str],
+) -> list[dict[str, Any]]:
+    """Return the words of one example of a chunk as dictionaries."""
+    begin, end = int(starts[slot]), int(starts[slot + 1])
+    own = scores[begin:end]
+    positive = np.maximum(own, 0)
+    total = float(positive.sum())
+    sides = chunk.sides[columnar.starts_of(chunk.pieces)[begin:end]]
+    return [
+        {
+            "word": texts[side][start:stop],
+            "start": start,
+            "end": stop,
+            "side": side,
+            "score": score,
+            "share": max(score, 0.0) / total if total > 0 else 0.0,
+        }
+        for start, stop, side, score in zip(
+            chunk.word_starts[begin:end].tolist(),
+            chunk.word_ends[begin:end].tolist(),
+            sides.tolist(),
+            own.tolist(),
+            strict=True,
+        )
+    ]

@@ -1,0 +1,265 @@
+"""What a slice selects: its terms as masks over the examples of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saliency_core.store import chunks as columnar
+from saliency_core.store import slices
+from saliency_core.store.consolidation import read_meta_column
+from saliency_core.store.filters import Filters
+from saliency_core.store.slices import Term, Value
+
+if TYPE_CHECKING:
+    from saliency_core.store.runs import Runs
+
+_COMPARE = {
+    ">": np.greater,
+    "<": np.less,
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+    "=": np.equal,
+    ":": np.equal,
+}
+
+
+class Selection:
+    """One slice on the examples of one run."""
+
+    def __init__(
+        self, store: Runs, filters: Filters, line: str, inside: tuple[str, ...] = ()
+    ) -> None:
+        """Take the slice as written; `inside` are the saved slices it is part of."""
+        self.store, self.filters, self.line, self.inside = store, filters, line, inside
+        self.terms = slices.parse(line)
+        self.run = filters.run
+
+    def mask(self) -> np.ndarray:
+        """Return (example,) bool by rising position."""
+        mask = np.ones(len(self.filters), bool)
+        for term in self.terms:
+            found = self._select(term)
+            mask &= ~found if term.negated else found
+        return mask
+
+    def _select(self, term: Term) -> np.ndarray:
+        """Return the examples that one term holds for."""
+        if term.field in slices.FLAGS:
+            return _flag(self.filters, term.field)
+        if term.field in slices.NUMBERS:
+            return self._number(term)
+        if term.field.startswith("meta."):
+            return self._meta(term)
+        choose = {
+            "gold": self._label,
+            "predicted": self._label,
+            "word": self._word,
+            "salient": self._salient,
+            "verdict": self._verdict,
+            "id": self._id,
+            "phrase": self._phrase,
+            "slice": self._saved,
+        }[term.field]
+        found = np.zeros(len(self.filters), bool)
+        for value in term.values:
+            found |= choose(term, value)
+        return found
+
+    def _number(self, term: Term) -> np.ndarray:
+        name = term.field
+        if name == "coherence":
+            name = f"coherence:{self.store._default_layer(self.run)}"
+        column = self.filters.column(name).astype(np.float64)
+        found = np.zeros(len(self.filters), bool)
+        for value in term.values:
+            limit = slices.number(self.line, term.start, value)
+            found |= _COMPARE[term.operator](column, limit)
+        return found & ~np.isnan(column)
+
+    def _label(self, term: Term, value: Value) -> np.ndarray:
+        names = self.store.run(self.run)["label_names"]
+        name = slices.choose(self.line, term.start, value, names, "names no label")
+        return self.filters.column(term.field) == names.index(name)
+
+    def _word_id(self, word: str) -> int | None:
+        rows = self.store._rows("SELECT word_id FROM vocabulary WHERE word = ?", (word.lower(),))
+        return rows[0][0] if rows else None
+
+    def _word(self, term: Term, value: Value) -> np.ndarray:
+        return self._with_word(value.text, None)
+
+    def _salient(self, term: Term, value: Value) -> np.ndarray:
+        word, _, layer_text = value.text.rpartition("@")
+        top = self.store.run(self.run)["layers"]
+        if not word or not layer_text.isdigit():
+            return self._with_word(value.text, self.store._default_layer(self.run))
+        if int(layer_text) > top:
+            raise slices.error(
+                self.line,
+                term.start,
+                value.start + len(word) + 1,
+                f"names a layer that is not there (0 to {top})",
+                f"salient:{word}@{top}",
+            )
+        return self._with_word(word, int(layer_text))
+
+    def _with_word(self, word: str, layer: int | None) -> np.ndarray:
+        """Return the examples that hold a word, or have it among the top three of a layer."""
+        word_id = self._word_id(word)
+        stored = np.zeros(len(self.filters.storage_position), bool)
+        if word_id is None:
+            return self.filters.from_stored(stored)
+        for number, first, places in self._postings(word_id, layer):
+            ends = columnar.starts_of(self._n_words(number))
+            slots = np.searchsorted(ends, places, side="right") - 1
+            stored[first + slots] = True
+        return self.filters.from_stored(stored)
+
+    def _n_words(self, number: int) -> np.ndarray:
+        row = self.store._rows(
+            "SELECT n_words FROM chunks WHERE run = ? AND chunk = ?", (self.run, number)
+        )
+        return columnar.unpack(row[0][0]).astype(np.int64)
+
+    def _postings(self, word_id: int, layer: int | None) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (chunk, first row, places of the word in the chunk)."""
+        for number, words, counts in self.store._rows(
+            "SELECT chunk, words, counts FROM postings WHERE run = ?", (self.run,)
+        ):
+            segments = np.flatnonzero(columnar.unpack(words) == word_id)
+            if not len(segments):
+                continue
+            counts = columnar.unpack(counts)
+            at = columnar.ranges(columnar.starts_of(counts)[segments], counts[segments])
+            occurrences = self.store._rows(
+                "SELECT occurrences FROM postings WHERE run = ? AND chunk = ?", (self.run, number)
+            )[0][0]
+            places = columnar.unpack(occurrences)[at]
+            if layer is not None:
+                bits = self.store._rows(
+                    "SELECT top3 FROM scores"
+                    " WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
+                    (self.run, layer, number),
+                )[0][0]
+                places = places[_bits(bits, places.astype(np.int64))]
+            yield number, self.filters.first_of[number], places
+
+    def _verdict(self, term: Term, value: Value) -> np.ndarray:
+        names = self.store.run(self.run)["label_names"]
+        found = np.zeros(len(self.filters), bool)
+        for word, label in self.store._rows(
+            "SELECT word, class FROM verdicts WHERE run = ? AND verdict = ?",
+            (self.run, value.text),
+        ):
+            holds = self._with_word(word, None)
+            if label in names:
+                holds = holds & (self.filters.column("predicted") == names.index(label))
+            found |= holds
+        return found
+
+    def _id(self, term: Term, value: Value) -> np.ndarray:
+        rows = self.store._rows(
+            "SELECT position FROM examples WHERE run = ? AND id = ?", (self.run, value.text)
+        )
+        return np.isin(self.filters.position, [row[0] for row in rows])
+
+    def _phrase(self, term: Term, value: Value) -> np.ndarray:
+        quoted = '"' + value.text.replace('"', '""') + '"'
+        if not any(letter.isalnum() for letter in value.text):
+            raise slices.error(
+                self.line, term.start, value.start, "holds no word to look for", None
+            )
+        rows = self.store._rows(
+            "SELECT e.position FROM texts_fts f CROSS JOIN examples e ON e.text_id = f.rowid"
+            " WHERE texts_fts MATCH ? AND e.run = ?",
+            (quoted, self.run),
+        )
+        found = np.zeros(len(self.filters), bool)
+        places = self.filters.rows_of(np.array([row[0] for row in rows], np.int64))
+        found[places[places >= 0]] = True
+        return found
+
+    def _saved(self, term: Term, value: Value) -> np.ndarray:
+        saved = dict(self.store._rows("SELECT name, condition FROM slices"))
+        name = slices.choose(self.line, term.start, value, sorted(saved), "names no saved slice")
+        if name in self.inside:
+            raise slices.error(self.line, term.start, value.start, "refers to itself", None)
+        inside = (*self.inside, name)
+        return Selection(self.store, self.filters, saved[name], inside).mask()
+
+    def _meta(self, term: Term) -> np.ndarray:
+        key = term.field[5:]
+        known = self.store.metadata_columns(run=self.run)
+        if key not in known:
+            slices.choose(
+                self.line,
+                term.start,
+                Value(key, term.start + term.negated + 5),
+                known,
+                "names no metadata column",
+            )
+        test = _meta_test(term, self.line)
+        found = np.zeros(len(self.filters.storage_position), bool)
+        for number, data in self.store._rows(
+            "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
+            (self.run, f"meta:{key}"),
+        ):
+            values, codes = read_meta_column(data)
+            first = self.filters.first_of[number]
+            found[first : first + len(codes)] = np.array([test(value) for value in values])[codes]
+        return self.filters.from_stored(found)
+
+
+def _bits(packed: bytes, at: np.ndarray) -> np.ndarray:
+    """Return the bits at these places."""
+    data = np.frombuffer(packed, np.uint8)
+    return (data[at >> 3] >> (7 - (at & 7)).astype(np.uint8)) & 1 == 1
+
+
+def _flag(filters: Filters, name: str) -> np.ndarray:
+    if name in ("truncated", "failed"):
+        return filters.column(name) == 1
+    gold, predicted = filters.column("gold"), filters.column("predicted")
+    judged = (gold >= 0) & (predicted >= 0)
+    return judged & ((gold == predicted) == (name == "right"))
+
+
+def _meta_test(term: Term, line: str) -> Callable[[Any], bool]:
+    """Return the test of a metadata value."""
+    if term.operator in (":", "="):
+        texts = {value.text for value in term.values}
+        numbers = {_float(text) for text in texts} - {None}
+        return lambda value: (
+            value is not None
+            and (
+                metadata_text(value) in texts
+                or (
+                    isinstance(value, int | float)
+                    and not isinstance(value, bool)
+                    and value in numbers
+                )
+            )
+        )
+    limits = [slices.number(line, term.start, value) for value in term.values]
+    compare = _COMPARE[term.operator]
+
+    def test(value: Any) -> bool:
+        number = None if isinstance(value, bool) else _float(value)
+        return number is not None and any(bool(compare(number, limit)) for limit in limits)
+
+    return test
+
+
+def metadata_text(value: Any) -> str:
+    """Return a metadata value as slices compare it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _float(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
