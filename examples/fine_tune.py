@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
 
 from saliency_core.data import load_examples
 from saliency_core.records import Example
@@ -63,6 +64,8 @@ def main() -> None:
     cut = round(len(examples) * chosen.held_out)
     held_out, train = examples[:cut], examples[cut:]
     names = sorted({example.label for example in examples})
+    logging.set_verbosity_error()  # the head is new, as it should be
+    logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(chosen.base)
     model = AutoModelForSequenceClassification.from_pretrained(
         chosen.base,
@@ -100,7 +103,8 @@ def main() -> None:
             schedule.step()
             optimizer.zero_grad()
             total += float(loss.detach())
-        print(f"epoch {epoch + 1} of {chosen.epochs}: loss {total * chosen.epochs / steps:.3f}")
+        mean = total * chosen.epochs / steps
+        print(f"epoch {epoch + 1} of {chosen.epochs}: loss {mean:.3f}", flush=True)
 
     model.eval()
     right = 0

@@ -105,9 +105,10 @@ margin:1rem 0}
 .table{overflow-x:auto;margin:.8rem 0}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #e4e7eb;vertical-align:top;
-overflow-wrap:anywhere;min-width:4.5rem}
-th{color:#57606a;font-weight:600;white-space:nowrap;overflow-wrap:normal}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+overflow-wrap:anywhere;min-width:6rem}
+th{color:#57606a;font-weight:600;vertical-align:bottom;overflow-wrap:normal}
+td.n,th.n{text-align:right;min-width:3.2rem}
+td.n{font-variant-numeric:tabular-nums;white-space:nowrap}
 tr{break-inside:avoid}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(19rem,100%),1fr));
 gap:1rem;align-items:start;margin:1rem 0}
@@ -119,7 +120,7 @@ figcaption{font-size:.85rem;line-height:1.4;color:#57606a;margin-top:.3rem;max-w
 .about{font-size:.88rem;color:#57606a}
 .about b{color:#1b1f24}
 .painted{font-size:.98rem}
-@media print{body{max-width:none;padding:0;font-size:11pt}
+@media print{body{max-width:none;padding:0;font-size:11pt}table{font-size:9pt}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 @page{margin:16mm 15mm}
 """

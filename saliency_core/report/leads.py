@@ -16,8 +16,7 @@ SUSPECT_COLUMNS = (
     "Examples#",
     "With the class#",
     "Mean share#",
-    "Answers changed#",
-    "Control#",
+    "Answers changed (control)#",
     "Error ratio#",
 )
 SLICES = 30
@@ -67,10 +66,16 @@ def _suspect(row: dict[str, Any]) -> list[str]:
         f"{row['examples']:,}",
         percent(row["k"], row["n"]),
         number(row["mean_share"]),
-        number(row.get("flip_rate"), ".0%"),
-        number(row.get("control_flip_rate"), ".0%"),
+        _changed(row),
         number(row["risk_ratio"], ".2f"),
     ]
+
+
+def _changed(row: dict[str, Any]) -> str:
+    """Return how often deleting changes the answer, and for the control word."""
+    if row.get("flip_rate") is None or row["flip_rate"] != row["flip_rate"]:
+        return "–"
+    return f"{row['flip_rate']:.0%} ({number(row.get('control_flip_rate'), '.0%')})"
 
 
 def verdicts_section(view: View) -> Section | None:
