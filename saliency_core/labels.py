@@ -136,7 +136,8 @@ def check_label_order(gold: np.ndarray, predicted: np.ndarray, model_labels: Seq
     The best permutation of the gold labels is the one of highest accuracy (assignment problem on
     the confusion matrix). It accuses only if it is right on `GUARD_GAIN` more of the sample, a
     sign test over the examples on which the two differ gives p < `GUARD_P` after a correction for
-    the search over permutations, and the model is worse than always naming its commonest answer.
+    the search over permutations, and on the labels it moves the model is worse than always naming
+    the commonest of them.
 
     Args:
         gold: (example,) class indices.
@@ -155,7 +156,7 @@ def check_label_order(gold: np.ndarray, predicted: np.ndarray, model_labels: Seq
     moved = order != np.arange(classes)
     gained = int(counts[np.arange(classes), order][moved].sum())
     lost = int(np.diag(counts)[moved].sum())
-    if best - identity < GUARD_GAIN * len(gold) or identity >= _chance(counts):
+    if best - identity < GUARD_GAIN * len(gold) or lost >= _chance(counts[moved]):
         return
     searched = min(float(np.prod(np.arange(1.0, classes + 1))), 1e6)
     p = binomtest(gained, gained + lost, 0.5, alternative="greater").pvalue * searched
