@@ -139,15 +139,16 @@ def recommend(
     """Return the layer to read first and those that equal it (METHOD section 4).
 
     Of the layers whose coherence is above the zero line the one of highest comprehensiveness
-    where that was evaluated; else the one of highest coherence. Layers whose interval of that
-    measure overlaps its own are its equals.
+    where that was evaluated; else the one of highest coherence, the last block left out: there all
+    gradient sits where the classifier reads, so its map is what one state decodes to, coherent
+    whatever moved the answer. Layers whose interval of that measure overlaps its own are equals.
 
     Args:
         layers: what is known of every layer.
         comprehensiveness: 95 % interval (low, high) of every layer where it was evaluated.
     """
     above = [row for row in layers if row.coherence is not None and _above_zero(row)]
-    coherent = [row for row in layers if row.coherence is not None]
+    coherent = [row for row in layers[:-1] if row.coherence is not None]
     intervals = {row.layer: (row.low, row.high) for row in layers if row.low is not None}
     if comprehensiveness is not None:
         intervals = dict(enumerate(comprehensiveness))
@@ -157,7 +158,7 @@ def recommend(
         best = max(coherent, key=lambda row: row.coherence).layer
         eligible = {row.layer for row in coherent}
     else:
-        # One predicted class only: the last block puts all gradient on the classifier's token.
+        # One predicted class only.
         return layers[max(len(layers) - 2, 0)].layer, []
     equals = [
         layer

@@ -32,6 +32,8 @@ def classifier(tmp_path_factory):
 
 def test_without_evaluation_the_most_coherent_layer_and_what_overlaps_it():
     layers = [layer(0, 0.2, 0.1, 0.3), layer(1, 0.4, 0.25, 0.5), layer(2, 0.3, 0.1, 0.24)]
+    layers.append(layer(3, 0.9, 0.3, 1.0))
+    # The last block is coherent by itself: one state decodes to all of its words.
     assert recommend(layers) == (1, [0])
 
 
