@@ -17,8 +17,15 @@ from saliency_core.painting import STYLE, paint, scale_of
 
 SHOWN_CHARACTERS = 1200
 """Characters of an example's text that are painted; what follows is left out and said to be."""
-MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$&@]|!(?=\[)|:(?=//)|(?<=www)\.|^[#+=-]|(?<=^\d)[.)])")
+MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$&@]|!(?=\[)|:(?=//)|(?<=www)\.|^[#+=-](?!\d))")
 """What Markdown takes for more than text, links that GitHub makes of bare addresses included."""
+COLOURS = (
+    "Orange words speak for the answer the model gave, blue ones against it; the stronger the "
+    "colour, the more."
+)
+BOLD = "In bold the three words of each text that speak most for the answer the model gave."
+ITEM = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
+"""What begins an item of a numbered list."""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'"
 
 
@@ -206,7 +213,7 @@ def _html_chart(block: Chart) -> str:
 
 
 def _html_painted(block: Painted) -> str:
-    parts = ["<div class='examples'>"]
+    parts = [f"<p class='remark'>{COLOURS}</p>", "<div class='examples'>"]
     for example in block.examples:
         first, *rest = example["about"]
         lines = [f"<b>{html.escape(first)}</b>", *map(html.escape, rest)]
@@ -249,7 +256,7 @@ _HTML = {
 
 def escape_markdown(text: str) -> str:
     """Return text so that Markdown shows it as it is, on one line."""
-    return MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    return ITEM.sub(r"\1\\\2", MARKDOWN.sub(r"\\\1", " ".join(text.split())))
 
 
 def to_markdown(document: Document) -> str:
@@ -271,7 +278,7 @@ def _markdown_table(block: Table) -> str:
 
 def _markdown_painted(block: Painted) -> str:
     """Return each example with its three most salient words in bold."""
-    parts = []
+    parts = [f"{BOLD}\n"]
     for example in block.examples:
         best = sorted(example["words"], key=lambda word: -word["score"])[:3]
         texts = []

@@ -233,7 +233,9 @@ def test_markdown_shows_every_text_as_text(hostile, tmp_path):
     assert not re.search(r"https?://", written)
 
 
-@pytest.mark.parametrize("text", ["# a", "- a", "1. a", "+ a", "a | b", "x_y_z", "=== a", "2) b"])
+@pytest.mark.parametrize(
+    "text", ["# a", "- a", "1. a", "+ a", "a | b", "x_y_z", "=== a", "2) b", "12. c", "-0.5 d"]
+)
 def test_markdown_keeps_marks_that_begin_a_line(text):
     rendered = MarkdownIt().enable("table").render(escape_markdown(text))
     assert Page(rendered).text == text

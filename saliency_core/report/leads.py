@@ -178,10 +178,7 @@ def examples_section(view: View, limit: int) -> Section | None:
         }
         for row, found in zip(frame.to_dict("records"), words, strict=True)
     ]
-    lead = (
-        f"{len(painted)} of {total:,}, at layer {view.layer}. Orange words speak for the answer "
-        "the model gave, blue ones against it; the stronger the colour, the more."
-    )
+    lead = f"{len(painted)} of {total:,}, at layer {view.layer}."
     if wrong:
         lead += " Wrong labels often stand among these: the model may be right."
     return Section(title, [Paragraph(lead), Painted(painted)])

@@ -126,7 +126,9 @@ def layers_section(view: View) -> Section:
         )
     ]
     if recommended is not None:
-        also = f"; layers {', '.join(map(str, equals))} do as well" if equals else ""
+        named = ", ".join(map(str, equals))
+        several = f"; layers {named} do as well" if equals else ""
+        also = f"; layer {named} does as well" if len(equals) == 1 else several
         how = "faithfulness" if layers["comprehensiveness"].notna().any() else "coherence"
         blocks.append(
             Paragraph(
@@ -179,8 +181,7 @@ def words_section(view: View) -> Section | None:
         )
     lead = (
         f"Words of at least five examples, at layer {view.layer}, by their mean share: the part of "
-        "all that speaks for the answer in a text which falls to this word. Bars end at the mean, "
-        "lines span its 95 % interval."
+        "all that speaks for the answer in a text which falls to this word."
     )
     blocks: list[Any] = [Paragraph(lead)]
     classes = [
@@ -199,7 +200,7 @@ def words_section(view: View) -> Section | None:
             )
             heading = f"Predicted {name}" if name is not None else "All examples"
             drawn = draw(bars.properties(title=_plain_title(heading)), 240)
-            blocks.append(Chart(drawn, f"{heading}: words by mean share."))
+            blocks.append(Chart(drawn, f"{heading}: words by mean share, with its 95 % interval."))
         rows += [_word_row(row, name) for row in part.to_dict("records")]
     columns = ["Predicted", "Word", "Examples#", "Mean share#", "95 % interval#", "In the top 3#"]
     blocks.append(Table(columns, rows))
