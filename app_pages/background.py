@@ -45,6 +45,9 @@ class Background:
         if failure is None:
             return "finished"
         st.error(context.escape(failure))
+        if st.button("Dismiss", key=f"dismiss-{'-'.join(self.command)}", type="tertiary"):
+            jobs.forget(self.folder, job)
+            st.rerun()
         return "failed"
 
 

@@ -7,7 +7,6 @@ import streamlit as st
 from app_pages import context, model
 from saliency_core import charts
 from saliency_core.errors import UserError
-from saliency_core.store import open_store
 
 ROWS = 50
 WAYS = ("hide", "delete", "replace")
@@ -25,7 +24,7 @@ def edited(
     from saliency_core.editing import mask_of
     from saliency_core.what_if import replace_in_slice, whole_slice
 
-    store, classifier = open_store(path), model.loaded(path, run, folder)
+    store, classifier = context.store_at(path), model.loaded(path, run, folder)
     replacement = {"hide": mask_of(classifier), "delete": "", "replace": new}[way]
     with model.RUNNING:
         summary, frame = replace_in_slice(
@@ -93,16 +92,17 @@ def _confusions(frame, labels: list[str]) -> None:
 
     if not frame["gold"].notna().any():
         return
-    columns = st.columns(2)
-    for column, side, title in zip(
-        columns, ("before", "after"), ("As the texts are", "With the word edited"), strict=True
-    ):
-        column.markdown(f"**{title}**")
-        column.altair_chart(
-            charts.confusion(confusion_of(frame, side), labels),
-            alt=f"Confusion matrix of the edited texts, {side}",
-            key=f"confusion-{side}",
-        )
+    titles = {"before": "As the texts are", "after": "With the word edited"}
+    for column, (side, title) in zip(st.columns(2), titles.items(), strict=True):
+        with column:
+            st.markdown(f"**{title}**")
+            cells = confusion_of(frame, side)
+            context.figure(
+                charts.confusion(cells, labels),
+                f"Confusion matrix of the edited texts, {side}",
+                cells,
+                f"confusion-{side}",
+            )
 
 
 def _flipped(store, run: int, frame, key: str) -> None:

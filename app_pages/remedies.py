@@ -104,7 +104,7 @@ def _checks(store, run: int, words: list[str]) -> None:
             f"Up to {PER_WORD} pairs a word: a text that holds it, and the same without it. A "
             "model that ignores the word gives both one answer. Run them in your tests:"
         )
-        st.code("python -m saliency_core checks run MODEL checks.jsonl", language="bash")
+        st.code("python -m saliency_core checks run MODEL checks.jsonl", "bash", wrap_lines=True)
         st.download_button(
             "Checks as JSON Lines",
             checks,

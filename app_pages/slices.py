@@ -4,9 +4,8 @@ import streamlit as st
 from app_pages import context
 from app_pages.background import Background
 from saliency_core import charts, charts_evidence
-from saliency_core.discovery import compare_slices, kept_discovered, slice_metrics
+from saliency_core.discovery import compare_slices, kept_discovered, saved_slices
 from saliency_core.errors import UserError
-from saliency_core.store import open_store
 from saliency_core.store.curate import delete_slice, save_slice
 from saliency_core.store.slices import rest_of
 
@@ -30,18 +29,6 @@ store, run, facts = context.opened()
 st.title("Slices")
 layer = context.recommended_layer(facts)
 background = Background(store, run, "slices", "discover")
-
-
-@st.cache_data(max_entries=64, show_spinner="Reading the slices ...")
-def metrics(path: str, version: int, run: int, wheres: tuple[str, ...], layer: int):
-    """Return a row a slice; one that can't be read has its reason in `problem`."""
-    opened, rows = open_store(path), []
-    for where in wheres:
-        try:
-            rows.append({**slice_metrics(opened, where, run, layer), "problem": ""})
-        except UserError as error:
-            rows.append({"where": where, "problem": str(error)})
-    return rows
 
 
 def table(rows: pd.DataFrame, name: str, **columns):
@@ -76,15 +63,10 @@ def actions(where: str, name: str):
 
 def saved():
     st.subheader("Saved")
-    slices = store.slices()
-    if slices.empty:
+    rows = context.ask(saved_slices, store, run=run, layer=layer)
+    if rows.empty:
         st.info("No slice is saved yet. Name one below, or look for some.")
     else:
-        rows = pd.DataFrame(
-            metrics(str(store.path), store.version(), run, tuple(slices["where"]), layer)
-        )
-        columns = [name for name in (*METRICS, "problem") if name in rows]
-        rows = pd.concat([slices[["name", "where"]], rows[columns], slices["note"]], axis=1)
         if not rows["problem"].any():
             rows = rows.drop(columns="problem")
         place = table(rows, "saved")
@@ -120,7 +102,7 @@ def discovered():
         "explain most errors come first."
     )
     state = background.follow("Looking for slices")
-    found = kept_discovered(store, run)
+    found = context.ask(kept_discovered, store, run=run)
     if state != "running" and st.button(
         "Look for slices" if found is None else "Look again", key="discover"
     ):
@@ -172,7 +154,7 @@ def compared():
         st.caption("Name slice A, or choose “Compare” of a slice above.")
         return
     try:
-        found = sides(str(store.path), store.version(), run, *wheres)
+        found = context.ask(compare_slices, store, where_a=wheres[0], where_b=wheres[1], run=run)
     except UserError as error:
         st.error(context.escape(error))
         return
@@ -180,14 +162,13 @@ def compared():
         with column.container(horizontal=True):
             side_numbers(found[name], where)
     if found["a"]["judged"] and found["b"]["judged"]:
-        st.altair_chart(
-            charts_evidence.error_rates(
-                [
-                    {**found[name], "name": f"{name.upper()}: {where or 'all texts'}"}
-                    for name, where in zip("ab", wheres, strict=True)
-                ]
-            ),
-            alt="Error rates of the two slices with their intervals",
+        rows = pd.DataFrame([found["a"], found["b"]])
+        rows["slice"] = [f"A: {wheres[0]}", f"B: {wheres[1] or 'all texts'}"]
+        context.figure(
+            charts_evidence.error_rates(rows),
+            "Error rates of the two slices with their intervals",
+            rows,
+            "error-rates",
         )
         shared = f"{found['shared']:,} texts are in both, so no test is made."
         test = f"The two rates differ with p = {found['p'] or 0:.2g} (Fisher's exact test)."
@@ -196,24 +177,20 @@ def compared():
     if words.empty:
         st.info("No word is in enough texts of both to be compared.")
         return
-    st.altair_chart(
+    st.caption(
+        "The words whose place among the three most salient differs most (log-odds with an "
+        "informative prior); whiskers are 95 % intervals."
+    )
+    context.figure(
         charts.word_bars(
             words.head(SHOWN_WORDS),
             "difference",
             f"Mean share at layer {found['layer']}, A minus B",
         ),
-        alt="Words whose share differs most between the two slices",
+        "Words whose share differs most between the two slices",
+        words,
+        "words-a-b",
     )
-    st.caption(
-        "The words whose place among the three most salient differs most (log-odds with an "
-        "informative prior); whiskers are 95 % intervals."
-    )
-    context.download(words, "words-a-b")
-
-
-@st.cache_data(max_entries=32, show_spinner="Comparing ...")
-def sides(path: str, version: int, run: int, a: str, b: str):
-    return compare_slices(open_store(path), a, b, run=run)
 
 
 def side_numbers(side: dict, where: str):

@@ -5,7 +5,6 @@ import streamlit as st
 from app_pages import context, edited_slice, model, remedies
 from app_pages.background import Background
 from saliency_core import charts_evidence
-from saliency_core.store import open_store
 from saliency_core.store.curate import set_verdict
 from saliency_core.store.slices import VERDICTS as JUDGEMENTS
 from saliency_core.suspect_view import (
@@ -40,12 +39,12 @@ st.caption(
     "Words and other features that may give a class away without meaning it. Four kinds of "
     f"evidence stand side by side. {HONEST}"
 )
+if facts["model"]["task"] != "single-label":
+    st.info(
+        "Suspects are told by the one label an example has; this model gives several, or a number."
+    )
+    st.stop()
 background = Background(store, run, "suspects")
-
-
-@st.cache_data(max_entries=8, show_spinner="Reading the suspects ...")
-def kept(path: str, version: int, run: int):
-    return kept_suspects(open_store(path), run)
 
 
 def look(first: bool):
@@ -71,7 +70,7 @@ def look(first: bool):
 
 
 state = background.follow("Looking for suspects")
-found = kept(str(store.path), store.version(), run)
+found = context.ask(kept_suspects, store, run=run)
 if found is None:
     if state != "running":
         st.info(
@@ -82,6 +81,12 @@ if found is None:
     st.stop()
 table, control = with_judgements(found[0], store.verdicts(run)), found[1]
 st.caption(f"{control_sentence(control)} Saliency of layer {control['layer']}.")
+
+number = counts(table)
+st.markdown(" · ".join(f"**{count:,}** {name}" for name, count in number.items() if count))
+if state != "running":
+    with st.expander("Look again, with training data or other words"):
+        look(first=False)
 
 # Filters
 
@@ -99,7 +104,6 @@ def picker(label: str, key: str, options, width: int, **more) -> str | None:
     return None if chosen == ANY else chosen
 
 
-number = counts(table)
 with st.container(horizontal=True):
     verdict = picker(
         "Verdict",
@@ -232,12 +236,8 @@ def show_evidence(row: dict):
     st.subheader(f"{quoted} → {context.escape(row['class'])}: {row['verdict']}")
     with st.container(horizontal=True):
         places = places_of(row)
-        for label, where in places.items():
-            if st.button(
-                f"{label} ({store.count(where, run=run):,}) →",
-                key=f"place-{label}",
-                type="tertiary",
-            ):
+        for label, count, where in places:
+            if st.button(f"{label} ({count:,}) →", key=f"place-{label}", type="tertiary"):
                 context.go_to("errors", where=where)
         if not places:
             st.caption("The filter language has no term for this feature, so nothing to open.")
@@ -251,11 +251,13 @@ def show_evidence(row: dict):
 show_evidence(current)
 st.subheader("Association against reliance")
 chart_key = f"scatter-{key}"
-st.altair_chart(
+context.figure(
     charts_evidence.suspects(rows, (current["feature"], current["class"])),
+    "Association against reliance of the suspects; size is support, colour the effect",
+    rows,
+    "suspects-scatter",
     key=chart_key,
     on_select=partial(mark_chosen, chart_key),
-    alt="Association against reliance of the suspects; size is support, colour the effect",
 )
 st.caption(
     f"The strongest {charts_evidence.MAX_POINTS:,} of the suspects above that a word carries: top "
@@ -288,5 +290,3 @@ def hide(row: dict):
 if is_word(current):
     hide(current)
 remedies.show(store, run, facts, current["feature"] if is_word(current) else None)
-with st.expander("Look again"):
-    look(first=False)

@@ -1,17 +1,19 @@
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from app_pages import context, edited_slice, model
 from saliency_core import charts, charts_evidence, painting
 from saliency_core.errors import UserError
+from saliency_core.store import Store
 
 VIEWS = ("one text", "a word in a slice")
 
 store, run, facts = context.opened()
 st.title("What if")
 st.caption(
-    "What would the model answer if the text were another? The only page whose answers are not in "
-    "the file: they need the model."
+    "What would the model answer if the text were another? These answers are not in the file: they "
+    "need the model."
 )
 view = st.segmented_control(
     "What to edit", VIEWS, default=VIEWS[0], required=True, key="what_view", bind="query-params"
@@ -30,7 +32,15 @@ def explained(path: str, run: int, folder: str, before: tuple, after: tuple, ste
 def original() -> tuple[str, str | None, str]:
     """Return the text as it is, its pair and what names it: an example, or typed."""
     if "what_id" not in st.session_state and "what_id" not in st.query_params:
-        surest = store.examples("wrong", run=run, sort="confidence", descending=True, limit=1)
+        surest = context.ask(
+            Store.examples,
+            store,
+            where="wrong",
+            run=run,
+            sort="confidence",
+            descending=True,
+            limit=1,
+        )
         if len(surest):
             # In the address too: a pasted edit must meet the text it was made on.
             st.session_state["what_id"] = st.query_params["what_id"] = surest["id"].iloc[0]
@@ -121,9 +131,15 @@ def answers(found: dict):
                 help="The class with the highest probability.",
             )
         st.metric("The answer", "changes" if changed else "stays", border=True)
-    st.altair_chart(
+    rows = [
+        {"class": name, "as it is": value, "edited": after["probabilities"][name]}
+        for name, value in before["probabilities"].items()
+    ]
+    context.figure(
         charts_evidence.probabilities(before["probabilities"], after["probabilities"]),
-        alt="Probability of every class, as it is and edited",
+        "Probability of every class, as it is and edited",
+        pd.DataFrame(rows),
+        "probabilities",
     )
 
 
@@ -152,7 +168,14 @@ def layer_by_layer(found: dict):
     )
     words = aligned_words(found, layer)
     st.subheader("What each word gained and lost")
-    st.altair_chart(charts_evidence.aligned(words), alt="Difference of the scores of aligned words")
+    context.figure(
+        charts_evidence.aligned(words),
+        "Difference of the scores of aligned words",
+        words,
+        "aligned-words",
+    )
+    if len(words) > charts_evidence.MAX_WORDS:
+        st.caption(f"The {charts_evidence.MAX_WORDS} that differ most; the table holds all.")
     st.dataframe(
         words,
         hide_index=True,
@@ -162,14 +185,17 @@ def layer_by_layer(found: dict):
             for name in ("score_before", "score_after", "difference")
         },
     )
-    context.download(words, "aligned-words")
     differences = np.stack(
         [aligned_words(found, number)["difference"] for number in range(facts["layers"] + 1)]
     )  # (layer, word)
     st.subheader("The same in every layer")
-    st.altair_chart(
-        charts.heatmap(charts_evidence.pairs(words), differences),
-        alt="Difference of the score of every aligned word at every layer",
+    names = charts_evidence.pairs(words)
+    columns = [f"layer {number}" for number in range(len(differences))]
+    context.figure(
+        charts.heatmap(names, differences),
+        "Difference of the score of every aligned word at every layer",
+        pd.DataFrame(differences.T, columns=columns).assign(word=names),
+        "aligned-words-by-layer",
     )
 
 

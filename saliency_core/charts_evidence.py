@@ -86,8 +86,12 @@ def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
 
 
 def aligned(words: pd.DataFrame) -> alt.Chart:
-    """Return the difference of every aligned pair of words (`what_if.aligned_words`) as bars."""
-    rows = words.assign(pair=[f"{place:03d} {label}" for place, label in enumerate(pairs(words))])
+    """Return the differences of aligned words (`what_if.aligned_words`) as bars, as in the text.
+
+    Of many words those that differ most.
+    """
+    rows = words.assign(pair=[f"{place:03d} {name}" for place, name in enumerate(pairs(words))])
+    rows = rows.loc[sorted(rows["difference"].abs().nlargest(MAX_WORDS).index)]
     return (
         alt.Chart(rows)
         .mark_bar()
@@ -153,15 +157,9 @@ def probabilities(before: dict[str, float], after: dict[str, float]) -> alt.Char
     )
 
 
-def error_rates(sides: list[dict]) -> alt.LayerChart:
-    """Return the error rates of slices with their 95 % intervals (`discovery.slice_metrics`)."""
-    rows = pd.DataFrame(
-        [
-            {"slice": side["name"], **{key: side[key] for key in ("error_rate", "low", "high")}}
-            for side in sides
-            if side["judged"]
-        ]
-    )
+def error_rates(sides: pd.DataFrame) -> alt.LayerChart:
+    """Return the error rates of slices (slice, error_rate, low, high) with their intervals."""
+    rows = sides[["slice", "error_rate", "low", "high"]]
     base = alt.Chart(rows).encode(
         y=alt.Y("slice:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
     )

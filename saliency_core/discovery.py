@@ -265,6 +265,24 @@ def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
     return shared / max(len(one) + len(other) - shared, 1)
 
 
+def saved_slices(store: Store, *, run: int, layer: int) -> pd.DataFrame:
+    """Return the saved slices with their metrics, and what is wrong with one that can't be read.
+
+    Columns: name, where, examples, judged, error_rate, low, high, coherence (`slice_metrics`),
+    problem, note.
+    """
+    columns = ["examples", "judged", "error_rate", "low", "high", "coherence", "problem"]
+    saved, rows = store.slices(), []
+    for where in saved["where"]:
+        try:
+            rows.append({**slice_metrics(store, where, run, layer), "problem": ""})
+        except UserError as error:
+            rows.append({"problem": str(error)})
+    metrics = pd.DataFrame(rows, columns=columns, index=saved.index)
+    metrics = metrics.astype({name: float for name in columns[2:6]})
+    return pd.concat([saved[["name", "where"]], metrics, saved["note"]], axis=1)
+
+
 def compare_slices(
     store: Store,
     where_a: str,

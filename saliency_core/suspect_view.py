@@ -9,6 +9,7 @@ import pandas as pd
 
 from saliency_core.evidence import wilson
 from saliency_core.features import WORD
+from saliency_core.store.slices import quote
 from saliency_core.suspects import VERDICTS
 
 HONEST = "A word that carries the class's meaning is also relied on: the judgement is yours."
@@ -20,13 +21,17 @@ _VALUE = {
     "errors": "risk_ratio",
     "examples": "examples",
 }
-EFFECT = ("effect_n", "flip_rate", "flip_low", "flip_high", "mean_drop", "control_flip_rate")
+OPTIONAL = (
+    "effect_n flip_rate flip_low flip_high mean_drop control_flip_rate"
+    " share_low share_high risk_low risk_high"
+).split()
+"""Columns a kept table may lack: effects that nobody measured, intervals it is too old for."""
 
 
 def with_judgements(table: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """Return the suspects with the analyst's `judgement` and `note` ("" where there are none).
 
-    Columns of the effect that were never measured are added as NaN.
+    Columns of `OPTIONAL` that it lacks are added as NaN.
 
     Args:
         table: of `suspects.kept_suspects`.
@@ -34,7 +39,7 @@ def with_judgements(table: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame
     """
     mine = verdicts.rename(columns={"word": "lower", "verdict": "judgement"})
     mine = mine[["lower", "class", "judgement", "note"]]
-    missing = {name: np.nan for name in EFFECT if name not in table}
+    missing = {name: np.nan for name in OPTIONAL if name not in table}
     table = table.assign(lower=table["feature"].str.lower(), **missing)
     joined = table.merge(mine, on=["lower", "class"], how="left").drop(columns="lower")
     return joined.fillna({"judgement": "", "note": ""})
@@ -203,18 +208,19 @@ def control_sentence(control: dict[str, Any]) -> str:
     )
 
 
-def places_of(row: dict[str, Any]) -> dict[str, str]:
-    """Return name -> slice of the examples behind a suspect; none where no slice can say it."""
-    from saliency_core.store.slices import quote
+def places_of(row: dict[str, Any]) -> list[tuple[str, int, str]]:
+    """Return name, count and slice of the examples behind a suspect; none where no slice says it.
 
+    The counts are those of the evidence: predictions of the class whose label is known.
+    """
     if not row["where"]:
-        return {}
+        return []
     own = f"predicted:{quote(row['class'])} {row['where']}"
-    return {
-        "Wrong answers": f"wrong {own}",
-        "Right answers": f"right {own}",
-        "All texts that have it": row["where"],
-    }
+    return [
+        ("Wrong answers", row["errors_k"], f"wrong {own}"),
+        ("Right answers", row["errors_n"] - row["errors_k"], f"right {own}"),
+        ("All texts that have it", row["examples"], row["where"]),
+    ]
 
 
 def is_word(row: dict[str, Any]) -> bool:
