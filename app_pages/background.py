@@ -23,7 +23,10 @@ class Background:
         self.name = jobs.safe_name(f"{store.path.stem}-run-{run}")
 
     def start(self, *arguments: str) -> None:
-        """Start the command on the file and run, then draw the page anew."""
+        """Start the command on the file and run unless it runs already; draw the page anew."""
+        job = self.job()
+        if job is not None and jobs.is_running(job):
+            st.rerun()
         path = self.store.path.resolve()
         arguments = (f"--db={path}", f"--run={self.run}", *arguments)
         jobs.start(self.folder, self.name, arguments, path, command=self.command)

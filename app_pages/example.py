@@ -98,6 +98,8 @@ def answer(example: dict):
             help="How alike the words of this explanation are to those of examples answered the "
             "same, beyond those answered differently; at the recommended layer. Low: unusual.",
         )
+    if st.button("What if this text were another? →", type="tertiary"):
+        context.go_to("what_if", what_id=example["id"], what_view="one text")
 
 
 def painted_texts(example: dict, words: list[dict], scale: float):

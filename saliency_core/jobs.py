@@ -98,7 +98,10 @@ def start(
             cwd=_root(),
         )
     job = Job(safe_name(name), process.pid, arguments, str(database), str(log), examples, command)
-    (folder / f"{job.name}.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
+    # Another session may read it at this moment: it is there as a whole or not at all.
+    partial = folder / f".{job.name}.partial"
+    partial.write_text(json.dumps(asdict(job)), encoding="utf-8")
+    partial.replace(folder / f"{job.name}.json")
     return job
 
 

@@ -155,7 +155,11 @@ def test_an_edited_text_gets_another_answer(page, address, database):
         store.examples(f"right predicted:{label}", sort="confidence", descending=True, limit=1)
         for label in ("delivery", "billing")
     )
-    visit(page, f"{address}/what_if?what_id={one['id'].iloc[0]}")
+    visit(page, f"{address}/example?where=right&id={one['id'].iloc[0]}")
+    page.get_by_role("button", name="What if this text were another?").click()
+    page.wait_for_url(re.compile("/what_if\\?"))
+    settle(page)
+    assert query(page)["what_id"] == one["id"].iloc[0]
     assert metric(page, "Answer as it is").count() == 0, "no model without a click"
     page.get_by_role("button", name="Load the model").click()
     metric(page, "The answer").wait_for(timeout=LONG)
