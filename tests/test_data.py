@@ -495,6 +495,25 @@ def test_a_hub_name_that_cannot_be_loaded_is_named():
     assert sentence.startswith("There is no file 'nobody-at-all/no-such-dataset', and the hub")
 
 
+def test_a_hub_name_is_asked_for_with_its_configuration_split_and_revision(monkeypatch, labelled):
+    import datasets
+
+    asked = []
+
+    def load_dataset(*names, **choices):
+        asked.append((names, choices))
+        return labelled if choices["split"] else datasets.DatasetDict(test=labelled, dev=labelled)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    opened = load_examples("some/data", config="en", split="test", revision="v2")
+    assert asked == [(("some/data", "en"), {"split": "test", "revision": "v2"})]
+    assert (opened.info.split, opened.info.revision) == ("test", "v2")
+    assert [example.label for example in opened] == ["yes", "no", None]
+    assert refused("some/data") == (
+        "some/data has several splits; choose one of test, dev with --split."
+    )
+
+
 def test_an_unknown_column_gets_the_list_and_the_nearest(tmp_path):
     path = put(tmp_path, "a.csv", "text,label\na,1\n")
     assert refused(path, label_column="lable") == (

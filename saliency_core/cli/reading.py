@@ -61,7 +61,8 @@ def layers(database: Database = None, run: RunOption = None, as_json: AsJson = F
         return
     columns = ["layer", "coherence", "low", "high", "zero_line", "decodability"]
     show(rows, [*columns, "comprehensiveness", "sufficiency", "explained"])
-    print(f"Recommended layer: {facts['recommended']}. Equals: {facts['equals'] or 'none'}.")
+    equals = ", ".join(map(str, facts["equals"])) or "none"
+    print(f"Recommended layer: {facts['recommended']}. As good: {equals}.")
 
 
 def errors(
