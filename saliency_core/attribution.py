@@ -11,7 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saliency_core.decoding import decode, decoding_weights
+from saliency_core.decoding import (
+    carrying_positions,
+    column_offsets,
+    decode,
+    decoding_weights,
+)
 from saliency_core.errors import UserError
 from saliency_core.models import Classifier, Encoding, token_batches
 from saliency_core.records import AuditedExample, Example, Saliency
@@ -200,14 +205,17 @@ class Attributor:
         head = self.classifier.head
         columns = head.embeddings[input_ids]  # (batch, token, embedding)
         bias = head.bias[input_ids] if head.bias is not None else None
+        offsets = column_offsets(input_ids, own, bias, head.causal)
         decoded = torch.zeros_like(local)
-        for layer in range(local.shape[1]):
-            state = states[layer]
+        for layer, positions in enumerate(carrying_positions(local)):
+            state, rows, scores = states[layer], offsets, local[:, layer]
+            if positions is not None:
+                state, rows = _at(positions, state), _at(positions, offsets)
+                scores = scores.gather(-1, positions.expand(len(scores), -1, -1))
             normed = self.classifier.normed_last and layer == local.shape[1] - 1
-            features = head.features(state, normed)
-            weights = decoding_weights(features, columns, bias, input_ids, own, head.causal)
+            weights = decoding_weights(head.features(state, normed), columns, rows)
             for target in range(len(local)):
-                decoded[target, layer] = decode(weights, local[target, layer])
+                decoded[target, layer] = decode(weights, scores[target])
         return decoded
 
     def _targets(self, logits: Tensor, gold: Sequence[int | None]) -> Tensor:
@@ -291,26 +299,44 @@ class Attributor:
         gold: Sequence[int | None],
     ) -> list[AuditedExample]:
         """Return what the store writes for one batch; a broken example fails alone."""
-        found: dict[int, _Row | str] = {}
+        return self.records(examples, encodings, gold, self.compute(encodings, gold))
+
+    def compute(
+        self, encodings: Sequence[Encoding], gold: Sequence[int | None]
+    ) -> list[ExampleMaps | str | None]:
+        """Return the maps of each example, or why it has none; None where it holds no token."""
+        found: dict[int, ExampleMaps | str | None] = {}
         plain = []
-        for row, (example, encoding) in enumerate(zip(examples, encodings, strict=True)):
+        for row, encoding in enumerate(encodings):
             if encoding.special.all():
-                found[row] = _nothing_to_read(example)
+                found[row] = None
             elif encoding.windows:
                 found[row] = self._windowed(encoding, gold[row])
             else:
                 plain.append(row)
         found |= self._rows(plain, encodings, gold)
+        return [found[row] for row in range(len(encodings))]
+
+    def records(
+        self,
+        examples: Sequence[Example],
+        encodings: Sequence[Encoding],
+        gold: Sequence[int | None],
+        computed: Sequence[ExampleMaps | str | None],
+    ) -> list[AuditedExample]:
+        """Return what the store writes of what `compute` found; needs no model."""
         return [
-            self._audited(example, encoding, label, found[row])
-            for row, (example, encoding, label) in enumerate(
-                zip(examples, encodings, gold, strict=True)
+            self._audited(
+                example, encoding, label, _nothing_to_read(example) if row is None else row
+            )
+            for example, encoding, label, row in zip(
+                examples, encodings, gold, computed, strict=True
             )
         ]
 
     def _rows(
         self, rows: list[int], encodings: Sequence[Encoding], gold: Sequence[int | None]
-    ) -> dict[int, _Row | str]:
+    ) -> dict[int, ExampleMaps | str]:
         """Return the maps of each row; where the model refuses a batch, halves are tried."""
         if not rows:
             return {}
@@ -325,7 +351,7 @@ class Attributor:
             )
         return dict(zip(rows, _split(maps), strict=True))
 
-    def _windowed(self, encoding: Encoding, gold: int | None) -> _Row | str:
+    def _windowed(self, encoding: Encoding, gold: int | None) -> ExampleMaps | str:
         """Return the maps of a text in overlapping windows (METHOD section 3).
 
         The mean of the windows' logits decides the target; a token's score is that of the window
@@ -334,7 +360,7 @@ class Attributor:
         windows = encoding.windows
         logits = self.classifier.logits(windows, self.batch_tokens).mean(0)
         decided = torch.from_numpy(logits).to(self.classifier.device)
-        parts: list[_Row] = []
+        parts: list[ExampleMaps] = []
         size = max(1, self.batch_tokens // len(windows[0].input_ids))
         for start in range(0, len(windows), size):
             some = windows[start : start + size]
@@ -346,7 +372,7 @@ class Attributor:
         chosen = most_central(encoding.window_starts, [row.scores.shape[-1] for row in parts])
         tokens = np.arange(len(chosen)) - np.array(encoding.window_starts)[chosen]
         columns = [parts[w].scores[:, :, t] for w, t in zip(chosen, tokens, strict=True)]
-        return _Row(
+        return ExampleMaps(
             scores=np.stack(columns, axis=-1),
             explained=np.mean([row.explained for row in parts], axis=0),
             logits=logits,
@@ -354,7 +380,7 @@ class Attributor:
         )
 
     def _audited(
-        self, example: Example, encoding: Encoding, gold: int | None, row: _Row | str
+        self, example: Example, encoding: Encoding, gold: int | None, row: ExampleMaps | str
     ) -> AuditedExample:
         """Return one example as a record."""
         if isinstance(row, str):
@@ -401,7 +427,7 @@ class Attributor:
 
 
 @dataclass(frozen=True)
-class _Row:
+class ExampleMaps:
     """The maps of one example as numpy arrays, special tokens left out."""
 
     scores: np.ndarray
@@ -414,7 +440,7 @@ class _Row:
     """(target, class)."""
 
 
-def _split(maps: BatchMaps) -> list[_Row]:
+def _split(maps: BatchMaps) -> list[ExampleMaps]:
     """Return the maps of a batch row by row; everything leaves the device once."""
     saliency = maps.saliency.float().cpu().numpy()
     explained = maps.explained.float().cpu().numpy()
@@ -422,11 +448,16 @@ def _split(maps: BatchMaps) -> list[_Row]:
     weights = maps.weights.float().cpu().numpy()
     own = maps.own.cpu().numpy()
     return [
-        _Row(
+        ExampleMaps(
             saliency[:, :, row][:, :, own[row]], explained[:, :, row], logits[row], weights[:, row]
         )
         for row in range(len(logits))
     ]
+
+
+def _at(positions: Tensor, values: Tensor) -> Tensor:
+    """Return (batch, position, ...) the values (batch, token, ...) at positions of each row."""
+    return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
 
 
 def _labels_above_threshold(logits: Tensor) -> Tensor:

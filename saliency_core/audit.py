@@ -27,7 +27,7 @@ from saliency_core.errors import UserError
 from saliency_core.labels import check_label_order, check_label_sets, map_labels
 from saliency_core.layers import LayerCoherence, decodability, recommend, with_values
 from saliency_core.meanings import class_meanings
-from saliency_core.records import AuditedExample, Example, LayerSummary, RunSettings
+from saliency_core.records import Example, LayerSummary, RunSettings
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.details import set_warning
 from saliency_core.store.directions import set_token_directions
@@ -366,12 +366,11 @@ class Audit:
             batch = [row for row in batch if block[row].position in missing]
             if not batch:
                 continue
-            records = self._compute(
-                [block[row] for row in batch], [encodings[row] for row in batch]
-            )
-            writes.append(store_thread.submit(writer.write_batch, run, records))
-            self.computed += len(records)
-            self._advance(len(records))
+            work = self._work([block[row] for row in batch], [encodings[row] for row in batch])
+            computed = self.attributor.compute(*work[1:])
+            writes.append(store_thread.submit(self._store, run, writer, work, computed))
+            self.computed += len(batch)
+            self._advance(len(batch))
             while len(writes) > WRITES_AHEAD:
                 writes.popleft().result()
         while writes:
@@ -404,10 +403,15 @@ class Audit:
         gold = [self._gold(example) for example in block]
         return plan_batches(block, gold, encodings, self.batch_tokens)
 
-    def _compute(self, examples: list[Example], encodings: list[Any]) -> list[AuditedExample]:
-        """Run the model on one batch and return what the store writes."""
-        gold = [self._gold(example) for example in examples]
-        return self.attributor.audit(examples, encodings, gold)
+    def _work(
+        self, examples: list[Example], encodings: list[Any]
+    ) -> tuple[list[Example], list[Any], list[int | None]]:
+        """Return a batch as the attributor takes it: examples, encodings and gold labels."""
+        return examples, encodings, [self._gold(example) for example in examples]
+
+    def _store(self, run: int, writer: Any, work: tuple, computed: list[Any]) -> None:
+        """Make records of a computed batch and write them; the model does the next meanwhile."""
+        writer.write_batch(run, self.attributor.records(*work, computed))
 
     def _is_summarised(self, run: int) -> bool:
         """Tell whether an earlier call already summarised all that this one would."""
@@ -488,8 +492,8 @@ class Audit:
         started = time.perf_counter()
         tokens = computed = 0
         for batch in self._batches(sample, encodings):
-            records = self._compute(
-                [sample[row] for row in batch], [encodings[row] for row in batch]
+            records = self.attributor.audit(
+                *self._work([sample[row] for row in batch], [encodings[row] for row in batch])
             )
             tokens += sum(len(record.token_ids) for record in records)
             computed += len(records)

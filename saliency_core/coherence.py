@@ -13,7 +13,7 @@ import numpy as np
 def token_directions(embeddings: np.ndarray) -> np.ndarray:
     """Return u_v: output embeddings (vocab, embedding) centred over the vocabulary, length one."""
     centred = embeddings.astype(np.float32)
-    centred = centred - centred.mean(0)
+    centred -= centred.mean(0)
     return _unit(centred)
 
 
@@ -93,29 +93,37 @@ def bootstrap_interval(
     draw = np.random.default_rng(seed)
     real = (q**2).sum(-1) > 0
     q, predicted = q[real].astype(np.float64), predicted[real]
-    values = []
-    by_class = [q[predicted == label] for label in range(classes)]
-    members = [np.flatnonzero(predicted == label) for label in range(classes)]
-    for _ in range(repeats):
-        weights = np.bincount(draw.integers(0, max(len(q), 1), len(q)), minlength=len(q))
-        sums = np.stack([weights[rows] @ own for rows, own in zip(members, by_class, strict=True)])
-        counts = np.array([weights[rows].sum() for rows in members])
-        # w_e w_e pairs of an example with itself: cosine one, not a pair of two examples.
-        selves = np.array([(weights[rows].astype(float) ** 2).sum() for rows in members])
-        value = _weighted(sums, counts, selves)
-        if value is not None:
-            values.append(value)
-    if not values:
+    if not len(q):
         return None, None
-    low, high = np.percentile(values, [2.5, 97.5])
+    drawn = draw.integers(0, len(q), (repeats, len(q)))
+    weights = np.stack([np.bincount(row, minlength=len(q)) for row in drawn]).astype(float)
+    within = np.zeros((repeats, classes))  # |sum of q of a class|^2
+    total = np.zeros((repeats, q.shape[1]))
+    counts = np.zeros((repeats, classes))
+    # w_e w_e pairs of an example with itself: cosine one, not a pair of two examples.
+    selves = np.zeros((repeats, classes))
+    for label in np.unique(predicted):
+        rows = predicted == label
+        own = weights[:, rows]
+        sums = own @ q[rows]  # (repeat, embedding)
+        total += sums
+        within[:, label] = (sums**2).sum(-1)
+        counts[:, label] = own.sum(-1)
+        selves[:, label] = (own**2).sum(-1)
+    found = _weighted(within, (total**2).sum(-1), counts, selves)
+    found = found[np.isfinite(found)]
+    if not len(found):
+        return None, None
+    low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
 
 
-def _weighted(sums: np.ndarray, counts: np.ndarray, selves: np.ndarray) -> float | None:
-    same_pairs = float((counts.astype(float) ** 2 - selves).sum())
-    other_pairs = float(counts.sum() ** 2 - (counts.astype(float) ** 2).sum())
-    if same_pairs <= 0 or other_pairs <= 0:
-        return None
-    within = (sums**2).sum(-1)
-    same = float((within - selves).sum()) / same_pairs
-    return same - float((sums.sum(0) ** 2).sum() - within.sum()) / other_pairs
+def _weighted(
+    within: np.ndarray, total: np.ndarray, counts: np.ndarray, selves: np.ndarray
+) -> np.ndarray:
+    """Return C of every (repeat,), NaN where a repeat holds no pair of one of the two kinds."""
+    same_pairs = (counts**2 - selves).sum(-1)
+    other_pairs = counts.sum(-1) ** 2 - (counts**2).sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = (within - selves).sum(-1) / same_pairs - (total - within.sum(-1)) / other_pairs
+    return np.where((same_pairs > 0) & (other_pairs > 0), value, np.nan)

@@ -51,11 +51,12 @@ def embeddings_on_path(
     """
 
     def replace(module: nn.Module, arguments: tuple, output: Tensor) -> Tensor:
-        with torch.no_grad():
-            # `forward` and not the module itself: this hook must not see the blank's embeddings.
-            blank = module.forward(blank_of(arguments[0]))
-            mixed = torch.lerp(blank, output, share[0])
-        return mixed.detach().requires_grad_(torch.is_grad_enabled())
+        mixed = output.detach()
+        if share[0] < 1:
+            with torch.no_grad():
+                # `forward`, not the module itself: this hook must not see the blank's embeddings.
+                mixed = torch.lerp(module.forward(blank_of(arguments[0])), mixed, share[0])
+        return mixed.requires_grad_(torch.is_grad_enabled())
 
     hooks = [module.register_forward_hook(replace) for module in embeddings]
     try:
@@ -77,8 +78,11 @@ def path_maps(
     """Return the maps of every layer at the cost of m forward and m backward passes a target.
 
     a_l[i] = sum_k 1/2 (g_l[i](t_k) + g_l[i](t_{k-1})) . (h_l[i](t_k) - h_l[i](t_{k-1})), the
-    first interval with g(t_1) alone; METHOD section 1. The path is walked from the text back to
-    the blank, so that the target is known before the first gradient.
+    first interval with g(t_1) alone; METHOD section 1. It is summed by gradients, each of which
+    meets half the change between its neighbours: 1/2 (h(t_{k+1}) - h(t_{k-1})), at the text
+    1/2 (h(t_m) - h(t_{m-1})), at t_1 the whole change from the blank and half of the next. The
+    path is walked from the text back to the blank, so that the target is known before the first
+    gradient.
 
     Args:
         call: one forward pass at the present share of the path.
@@ -89,26 +93,39 @@ def path_maps(
         targets: logits (batch, class) -> weights (target, batch, class).
         variants: also return the pooled map and the gradient norm.
     """
-    later: tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]] | None = None
-    for step in range(steps, 0, -1):
+    share[0] = 1.0
+    hidden, text_logits = call()
+    logits = text_logits.detach()
+    weights = targets(logits)  # (target, batch, class)
+    local = torch.zeros(
+        len(weights), len(hidden), *hidden[0].shape[:2], device=logits.device
+    )  # (target, layer, batch, token)
+    pooled = torch.zeros_like(local) if variants else None
+    gradients = _gradients(text_logits, weights, hidden)
+    norm = _norms(gradients) if variants else None
+    above = states = text_states = _detached(hidden)  # h(t_{k+2}) and h(t_{k+1}) of the loop
+    for step in range(steps - 1, 0, -1):
         share[0] = step / steps
         hidden, step_logits = call()
-        if step == steps:
-            logits = step_logits.detach()
-            weights = targets(logits)  # (target, batch, class)
-            local = logits.new_zeros(len(weights), len(hidden), *hidden[0].shape[:2])
-            pooled = torch.zeros_like(local) if variants else None
+        below = _detached(hidden)
+        for layer, state in enumerate(below):
+            change = 0.5 * (above[layer] - state)  # (batch, token, hidden)
+            _add(local, layer, gradients, change)
+            _add_pooled(pooled, layer, gradients, states[layer], state)
         gradients = _gradients(step_logits, weights, hidden)
-        states = tuple(state.detach() for state in hidden)
-        if step == steps:
-            text_states = states
-            norm = _norms(gradients) if variants else None
-        else:
-            _add_interval(local, pooled, later[0], states, later[1], gradients)
-        later = (states, gradients)
-    _add_interval(local, pooled, later[0], blank_states, later[1], later[1])
-    change = (weights * (logits - blank_logits)).sum(-1)  # (target, batch)
+        above, states = states, below
+    for layer, blank in enumerate(blank_states):
+        # With one step h(t_2), which there is not, is h(t_1).
+        middle = states[layer] if steps == 1 else torch.lerp(states[layer], above[layer], 0.5)
+        change = middle - blank
+        _add(local, layer, gradients, change)
+        _add_pooled(pooled, layer, gradients, states[layer], blank)
+    change = (weights * (logits.float() - blank_logits.float())).sum(-1)  # (target, batch)
     return LayerMaps(local, pooled, norm, text_states, logits, weights, change)
+
+
+def _detached(hidden: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(state.detach() for state in hidden)
 
 
 def _gradients(
@@ -122,34 +139,39 @@ def _gradients(
     ]
 
 
-def _add_interval(
-    local: Tensor,
+def _add(local: Tensor, layer: int, gradients: list[tuple[Tensor, ...]], change: Tensor) -> None:
+    """Add what the gradients of one step make of a change of the states to the local maps."""
+    for target, of_layers in enumerate(gradients):
+        local[target, layer] += _dot(of_layers[layer], change)
+
+
+def _add_pooled(
     pooled: Tensor | None,
-    end: tuple[Tensor, ...],
-    start: tuple[Tensor, ...] | list[Tensor],
-    end_gradients: list[tuple[Tensor, ...]],
-    start_gradients: list[tuple[Tensor, ...]],
+    layer: int,
+    gradients: list[tuple[Tensor, ...]],
+    end: Tensor,
+    start: Tensor,
 ) -> None:
-    """Add one interval of the path to the maps, trapezoid rule for the local one."""
-    for layer in range(len(end)):
-        change = end[layer] - start[layer]  # (batch, token, hidden)
-        for target in range(len(local)):
-            at_end = end_gradients[target][layer]
-            mean = (
-                at_end
-                if end_gradients is start_gradients
-                else (0.5 * (at_end + start_gradients[target][layer]))
-            )
-            local[target, layer] += torch.linalg.vecdot(mean, change)
-            if pooled is not None:
-                # Padding has zero gradient, so the sum over all positions is that over real ones;
-                # the caller divides by their number.
-                direction = at_end.sum(1, keepdim=True)  # (batch, 1, hidden)
-                pooled[target, layer] += torch.linalg.vecdot(direction.expand_as(change), change)
+    """Add one interval of the path to the pooled maps, where they were asked for."""
+    if pooled is None:
+        return
+    for target, of_layers in enumerate(gradients):
+        # Padding has zero gradient, so the sum over all positions is that over real ones; the
+        # caller divides by their number.
+        direction = of_layers[layer].sum(1, keepdim=True)  # (batch, 1, hidden)
+        pooled[target, layer] += _dot(direction.expand_as(end), end - start)
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    """Return the product summed over hidden, in float32 whatever the model computes in."""
+    return torch.linalg.vecdot(one.float(), other.float())
 
 
 def _norms(gradients: list[tuple[Tensor, ...]]) -> Tensor:
     """Return the length of every gradient, (target, layer, batch, token)."""
     return torch.stack(
-        [torch.stack([gradient.norm(dim=-1) for gradient in target]) for target in gradients]
+        [
+            torch.stack([gradient.float().norm(dim=-1) for gradient in target])
+            for target in gradients
+        ]
     )

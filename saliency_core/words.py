@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import regex
 
-# A word: letters, digits and marks with inner apostrophes and hyphens; else a run of one kind of
-# symbol, so that every character outside white space belongs to exactly one word.
+# A word: letters, digits and marks with inner apostrophes and hyphens; else one symbol with its
+# marks, so that every character outside white space belongs to exactly one word.
 _WORD = regex.compile(r"[\p{L}\p{N}\p{M}]+(?:['’\-][\p{L}\p{N}\p{M}]+)*|\X")
 
 
@@ -36,14 +36,12 @@ def words_of(texts: tuple[str, ...], spans: np.ndarray, sides: np.ndarray) -> Wo
         spans: (token, 2) int32 characters of the token's own side.
         sides: (token,) int8.
     """
-    pieces = [_segments(text) for text in texts]
     words: list[str] = []
     word_spans: list[tuple[int, int]] = []
     word_sides: list[int] = []
     word_of_token = np.zeros(len(spans), np.int32)
-    for token, (start, end) in enumerate(spans.tolist()):
-        side = int(sides[token])
-        start, end = _snap(pieces[side], start, end)
+    snapped = _snapped(texts, spans, sides).tolist()
+    for token, ((start, end), side) in enumerate(zip(snapped, sides.tolist(), strict=True)):
         joins = (
             words
             and word_sides[-1] == side
@@ -72,20 +70,18 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _WORD.finditer(text) if not match.group().isspace()]
 
 
-def _segments(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return starts and ends of the words of a text."""
-    array = np.array(word_spans(text), np.int32).reshape(-1, 2)
-    return array[:, 0], array[:, 1]
-
-
-def _snap(segments: tuple[np.ndarray, np.ndarray], start: int, end: int) -> tuple[int, int]:
-    """Return the span of all words that a token touches; its own span where it touches none."""
-    starts, ends = segments
-    first = int(np.searchsorted(ends, start, side="right"))
-    last = int(np.searchsorted(starts, end, side="left")) - 1
-    if first > last:
-        return start, end
-    return int(starts[first]), int(ends[last])
+def _snapped(texts: tuple[str, ...], spans: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Return the span of all words that each token touches; its own span where it touches none."""
+    snapped = spans.copy()
+    for side, text in enumerate(texts):
+        tokens = np.flatnonzero(sides == side)
+        starts, ends = np.array(word_spans(text), np.int32).reshape(-1, 2).T
+        first = np.searchsorted(ends, spans[tokens, 0], side="right")
+        last = np.searchsorted(starts, spans[tokens, 1], side="left") - 1
+        touches = first <= last
+        snapped[tokens[touches], 0] = starts[first[touches]]
+        snapped[tokens[touches], 1] = ends[last[touches]]
+    return snapped
 
 
 def word_scores(token_scores: np.ndarray, word_of_token: np.ndarray, words: int) -> np.ndarray:

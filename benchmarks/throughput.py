@@ -1,0 +1,296 @@
+"""Speed of an audit against the bare loop of the same passes, and against Captum layer by layer.
+
+    python benchmarks/throughput.py --models ../shared/models --dataset ../shared/data/sst2/dev.jsonl
+
+measures, interleaved in one run, on `minilm-sst2` and on a 12-layer base-size BERT with random
+weights, at steps 1 and 4:
+
+(a) the bare loop: m forwards and m backwards to the embeddings over the batches of the audit;
+(b) the audit: read, tokenize, compute, decode, score, store into SQLite (no evaluation sample);
+(c) Captum's LayerGradientXActivation (steps 1) or LayerConductance (steps m), layer by layer,
+    the activation of the blank included, which the same map needs.
+
+Every ratio is the median over rounds; a pair of one round ran one after the other. (c) runs over
+a few of the batches, beside (a) over the same few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from captum.attr import LayerActivation, LayerConductance, LayerGradientXActivation
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequenceClassification
+
+from saliency_core.attribution import Attributor
+from saliency_core.audit import Audit, AuditOptions, encode_examples, plan_batches
+from saliency_core.models import Classifier, Encoding
+
+BUDGET = 1.10
+CAPTUM_BATCHES = 2
+
+
+class TimedAudit(Audit):
+    """An audit that tells how long each part took."""
+
+    def run(self):
+        """Audit, keeping the seconds of each part."""
+        self.parts: dict[str, float] = {}
+        return super().run()
+
+    def _audit_blocks(self, *arguments):
+        with self._clock("examples"):
+            super()._audit_blocks(*arguments)
+
+    def _finish(self, *arguments):
+        with self._clock("layers"):
+            super()._finish(*arguments)
+
+    @contextmanager
+    def _clock(self, part: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.parts[part] = time.perf_counter() - started
+
+
+@dataclass
+class Seconds:
+    """Times of one setting, a value a round."""
+
+    bare: list[float] = field(default_factory=list)
+    audit: list[float] = field(default_factory=list)
+    layers: list[float] = field(default_factory=list)
+    captum: list[float] = field(default_factory=list)
+    bare_few: list[float] = field(default_factory=list)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the wall-clock seconds of a call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def save_base_model(folder: Path, tokenizer: str) -> tuple[str, str]:
+    """Save a 12-layer base-size BERT and its language model, both with seeded random weights."""
+    torch.manual_seed(0)
+    words = AutoTokenizer.from_pretrained(tokenizer)
+    config = BertConfig(vocab_size=len(words), pad_token_id=words.pad_token_id)
+    for kind, name in ((BertForSequenceClassification, "model"), (BertForMaskedLM, "lm")):
+        kind(config).save_pretrained(folder / name)
+        words.save_pretrained(folder / name)
+    return str(folder / "model"), str(folder / "lm")
+
+
+def batches_of(audit: Audit) -> list[list[Encoding]]:
+    """Return the batches the audit computes."""
+    block = list(audit.dataset)
+    encodings = encode_examples(audit.classifier, block, "truncate")
+    planned = plan_batches(block, [None] * len(block), encodings, audit.batch_tokens)
+    return [[encodings[row] for row in rows] for rows in planned]
+
+
+def bare_loop(classifier: Classifier, batches: list[list[Encoding]], steps: int) -> None:
+    """Run m forwards and m backwards to the embeddings a batch, and nothing else."""
+    made: list[Tensor] = []
+
+    def keep(module: nn.Module, arguments: tuple, output: Tensor) -> Tensor:
+        made.append(output.requires_grad_(True))
+        return output
+
+    hook = classifier.model.get_input_embeddings().register_forward_hook(keep)
+    try:
+        for encodings in batches:
+            batch = classifier.collate(encodings)
+            for _ in range(steps):
+                made.clear()
+                logits = classifier.model(**batch).logits
+                torch.autograd.grad(logits.max(-1).values.sum(), made[0])
+    finally:
+        hook.remove()
+
+
+def captum_layer_by_layer(
+    classifier: Classifier, batches: list[list[Encoding]], steps: int
+) -> None:
+    """Compute the map of every layer with Captum, one layer after another."""
+    body = classifier.model.base_model
+    modules = [body.embeddings, *body.encoder.layer]
+    classifier.model.requires_grad_(True)
+
+    def logits(ids: Tensor, mask: Tensor) -> Tensor:
+        return classifier.model(input_ids=ids, attention_mask=mask).logits
+
+    def logits_of_embeddings(embeddings: Tensor, mask: Tensor) -> Tensor:
+        return classifier.model(inputs_embeds=embeddings, attention_mask=mask).logits
+
+    words = classifier.model.get_input_embeddings()
+    try:
+        for encodings in batches:
+            batch = classifier.collate(encodings)
+            blank = classifier.collate([classifier.blank(encoding) for encoding in encodings])
+            ids, mask = batch["input_ids"], batch["attention_mask"]
+            with torch.no_grad():
+                target = logits(ids, mask).argmax(-1)
+            for module in modules:
+                if steps == 1:
+                    LayerActivation(logits, module).attribute(blank["input_ids"], mask)
+                    LayerGradientXActivation(logits, module).attribute(
+                        ids, target, additional_forward_args=(mask,)
+                    )
+                else:
+                    LayerConductance(logits_of_embeddings, module).attribute(
+                        words(ids).detach(),
+                        words(blank["input_ids"]).detach(),
+                        target,
+                        additional_forward_args=(mask,),
+                        n_steps=steps,
+                    )
+    finally:
+        classifier.model.requires_grad_(False)
+
+
+class Setting:
+    """One model at one number of steps."""
+
+    def __init__(self, model: str, lm_head: str, arguments: argparse.Namespace, steps: int) -> None:
+        """Open everything that is not timed."""
+        self.steps = steps
+        self.options = AuditOptions(
+            lm_head=lm_head,
+            steps=steps,
+            limit=arguments.examples,
+            text_column="text",
+            label_column="none",
+            evaluate=False,
+            device=arguments.device,
+            dtype=arguments.dtype,
+        )
+        self.audit = self._open(model, arguments.dataset, arguments.folder)
+        self.classifier = self.audit.classifier
+        self.batches = batches_of(self.audit)
+        self.seconds = Seconds()
+
+    def _open(self, model: str, dataset: str, folder: str) -> TimedAudit:
+        return TimedAudit(
+            model, dataset, Path(folder) / "audit.sqlite", self.options, lambda *progress: None
+        )
+
+    def warm_up(self) -> None:
+        """Let allocators and caches settle."""
+        bare_loop(self.classifier, self.batches[:1] + self.batches[-1:], 1)
+
+    def round(self, with_captum: bool) -> None:
+        """Time everything once, neighbours in a ratio one after the other."""
+        bare = lambda batches: bare_loop(self.classifier, batches, self.steps)  # noqa: E731
+        self.seconds.bare.append(seconds_of(lambda: bare(self.batches)))
+        self._run_audit()
+        if with_captum:
+            few = self.batches[:: max(1, len(self.batches) // CAPTUM_BATCHES)][:CAPTUM_BATCHES]
+            self.seconds.bare_few.append(seconds_of(lambda: bare(few)))
+            self.seconds.captum.append(
+                seconds_of(lambda: captum_layer_by_layer(self.classifier, few, self.steps))
+            )
+
+    def _run_audit(self) -> None:
+        """Time one whole audit into a new file, the blanks forgotten."""
+        for file in self.audit.db.parent.glob("audit.sqlite*"):
+            file.unlink()
+        self.audit.attributor.blanks.clear()
+        self.audit.attributor.blank_bytes = 0
+        self.audit.computed = self.audit.done = 0
+        result = self.audit.run()
+        assert result.failed == 0, f"{result.failed} examples failed"
+        self.seconds.audit.append(self.audit.parts["examples"])
+        self.seconds.layers.append(self.audit.parts["layers"])
+
+    def row(self, name: str) -> str:
+        """Return the line of the table."""
+        times = self.seconds
+        ratio = float(np.median(np.divide(times.audit, times.bare)))
+        examples = sum(len(batch) for batch in self.batches)
+        found = f"| {name} | {self.steps} | {examples / np.median(times.bare):.1f} "
+        found += f"| {examples / np.median(times.audit):.1f} | {ratio:.3f} "
+        if times.captum:
+            against = np.median(np.divide(times.captum, times.bare_few)) / ratio
+            found += f"| {against:.1f} (layers: {self.classifier.info.layers}) "
+        else:
+            found += "| "
+        return found + f"| {np.median(times.layers):.1f} s |"
+
+
+def agreement(model: str, lm_head: str, arguments: argparse.Namespace) -> str:
+    """Return the speed of bfloat16 against float32 and the rank agreement of every layer."""
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        options = argparse.Namespace(**vars(arguments) | {"dtype": dtype})
+        setting = Setting(model, lm_head, options, 1)
+        batches = setting.batches[:: max(1, len(setting.batches) // 4)]
+        attributor = Attributor(setting.classifier, steps=1, target="class:" + _first(setting))
+        attributor.maps(batches[0], [None] * len(batches[0]))
+        maps: list[np.ndarray] = []
+
+        def compute(attributor=attributor, batches=batches, maps=maps) -> None:
+            for batch in batches:
+                result = attributor.maps(batch, [None] * len(batch))
+                maps.append(result.saliency[0].float()[:, result.own].cpu().numpy())
+
+        found[dtype] = (seconds_of(compute), np.concatenate(maps, axis=1))  # (layer, token)
+    (plain, full), (short, half) = found["float32"], found["bfloat16"]
+    ranks = [spearmanr(one, other).statistic for one, other in zip(full, half, strict=True)]
+    listed = ", ".join(f"{rank:.3f}" for rank in ranks)
+    return f"bfloat16: {plain / short:.2f} x as fast; Spearman by layer {listed}"
+
+
+def _first(setting: Setting) -> str:
+    return setting.classifier.info.label_names[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default="../shared/models")
+    parser.add_argument("--dataset", default="../shared/data/sst2/dev.jsonl")
+    parser.add_argument("--only", choices=["minilm-sst2", "base"], help="one of the models")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--examples", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--captum-rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--no-agreement", action="store_true", help="leave bfloat16 out")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.folder = folder
+        models = {
+            "minilm-sst2": lambda: (
+                f"{arguments.models}/minilm-sst2",
+                f"{arguments.models}/minilm-mlm",
+            ),
+            "base": lambda: save_base_model(Path(folder), f"{arguments.models}/minilm-mlm"),
+        }
+        print(f"{arguments.examples} examples, {torch.get_num_threads()} threads")
+        print("| model | steps | (a) ex/s | (b) ex/s | (b)/(a) | (c)/(b) | layer summary |")
+        print("|---|---|---|---|---|---|---|")
+        for name in [arguments.only] if arguments.only else models:
+            model, lm_head = models[name]()
+            for steps in arguments.steps:
+                setting = Setting(model, lm_head, arguments, steps)
+                setting.warm_up()
+                for number in range(arguments.rounds):
+                    setting.round(number < arguments.captum_rounds)
+                print(setting.row(name), flush=True)
+            if not arguments.no_agreement:
+                print(agreement(model, lm_head, arguments), flush=True)
+
+
+if __name__ == "__main__":
+    main()
