@@ -1,6 +1,6 @@
 """Speed of an audit against the bare loop of the same passes, and against Captum layer by layer.
 
-    python benchmarks/throughput.py --models ../shared/models --dataset ../shared/data/sst2/dev.jsonl
+    python benchmarks/throughput.py --models ../shared/models
 
 measures, interleaved in one run, on `minilm-sst2` and on a 12-layer base-size BERT with random
 weights, at steps 1 and 4:

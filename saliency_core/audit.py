@@ -25,7 +25,13 @@ from saliency_core.data import Dataset, load_examples
 from saliency_core.elsewhere import Comparison, check_column, compare
 from saliency_core.errors import UserError
 from saliency_core.labels import check_label_order, check_label_sets, map_labels
-from saliency_core.layers import LayerCoherence, decodability, recommend, with_values
+from saliency_core.layers import (
+    LayerCoherence,
+    decodability,
+    median_explained,
+    recommend,
+    with_values,
+)
 from saliency_core.meanings import class_meanings
 from saliency_core.records import Example, LayerSummary, RunSettings
 from saliency_core.store import open_store, open_writer, save_table
@@ -38,6 +44,8 @@ GUARD_SAMPLE = 256
 """Examples the label-order guard predicts before any score is computed."""
 EVALUATION_SAMPLE = 64
 """Examples whose faithfulness decides the recommended layer (METHOD section 4)."""
+EXPLAINED_SAMPLE = 2000
+"""Examples whose median explained part stands for a layer."""
 DRY_RUN_SECONDS = 5.0
 """How long a dry run computes before it estimates."""
 BYTES_A_SCORE = 4.0
@@ -436,11 +444,18 @@ class Audit:
         coherence = LayerCoherence(self.classifier, len(self.classifier.info.label_names), seed)
         for _, classes, tokens in writer.explanations(run):
             coherence.add(classes, tokens)
+        decoded = decodability(self.classifier, encodings, seed)
         layers = with_values(
             coherence.summaries(),
             zero_line=[coherence.zero_line(encodings, predicted)] * coherence.layers,
-            decodability=decodability(self.classifier, encodings, seed),
+            decodability=decoded.own,
+            explained=median_explained(writer.explained(run, EXPLAINED_SAMPLE)),
         )
+        extra = {}
+        if decoded.following is not None:
+            extra["next_decodability"] = [
+                None if np.isnan(value) else float(value) for value in decoded.following
+            ]
         intervals = None
         if self._evaluates_layers():
             layers, intervals = self._evaluate(layers, encodings)
@@ -449,7 +464,7 @@ class Audit:
         tokens = np.flatnonzero(coherence.used)
         texts = [self.classifier.tokenizer.decode([token]).strip() for token in tokens.tolist()]
         set_token_directions(writer, run, tokens, texts, coherence.directions[tokens])
-        writer.finish_run(run, layers, recommended, equals, seconds, self._warnings())
+        writer.finish_run(run, layers, recommended, equals, seconds, self._warnings(), extra)
         if self._evaluates_layers():
             save_table(self.db, run, "meanings", self._meanings())
 

@@ -92,9 +92,16 @@ def test_regression_explains_its_output(tmp_path):
     )
     assert (result.computed, result.failed) == (4, 0)
     assert any("regression" in warning for warning in result.warnings)
-    assert store.runs()[0]["task"] if "task" in store.runs()[0] else True
+    run = store.run()
+    assert run["model"]["task"] == "regression"
+    assert run["targets"] == ["predicted"]
+    assert np.allclose(store.layers()["explained"], 1, atol=0.02)  # of the output itself
     frame = store.examples(run=1)
-    assert len(frame) == 4
+    assert frame["predicted"].isna().all()
+    for position in range(4):
+        example = store.example(position)
+        assert np.array_equal(example["probabilities"], example["logits"])  # no softmax of one
+        assert example["label"] == str(rows[position]["label"])
     assert store.count("wrong", run=1) == 0
 
 

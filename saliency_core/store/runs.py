@@ -136,7 +136,7 @@ class Runs(Handle):
 
     @consistent
     def layers(self, run: int | None = None) -> pd.DataFrame:
-        """Return the layer summaries."""
+        """Return the layer summaries; those of a causal model say `next_decodability` too."""
         columns = [
             "layer",
             "coherence",
@@ -153,7 +153,10 @@ class Runs(Handle):
             (self._run(run),),
         )
         frame = pd.DataFrame(rows, columns=columns)
-        return frame.astype({name: float for name in columns[1:]})
+        following = self.run(run)["extra"].get("next_decodability")
+        if len(frame) and following is not None:
+            frame["next_decodability"] = following
+        return frame.astype({name: float for name in frame.columns[1:]})
 
     def _default_layer(self, run: int) -> int:
         facts = self.run(run)

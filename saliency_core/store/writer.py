@@ -579,6 +579,18 @@ class StoreWriter:
             chunk = load_chunk(self.connection, run, number, scores=False)
             yield chunk.positions, chunk.predicted, chunk.explanation
 
+    def explained(self, run: int, examples: int) -> np.ndarray:
+        """Return (layer, example) the explained parts of the first examples, failed ones NaN."""
+        numbers = self.connection.execute(
+            "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (run,)
+        ).fetchall()
+        found = [np.empty((self.layers(run), 0), np.float32)]
+        for (number,) in numbers:
+            found.append(load_chunk(self.connection, run, number, scores=False).explained)
+            if sum(part.shape[1] for part in found) >= examples:
+                break
+        return np.concatenate(found, axis=1)[:, :examples]
+
     def set_coherence(self, run: int, values: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         """Store per-example coherence: pairs of positions (n,) and values (layer, n)."""
         self.consolidate(run)
