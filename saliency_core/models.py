@@ -292,7 +292,10 @@ class Classifier:
         spans = np.array(encoded["offset_mapping"][row], np.int32).reshape(-1, 2)
         return Encoding(
             input_ids=tuple(encoded["input_ids"][row]),
-            special=(sides < 0) | np.array(encoded["special_tokens_mask"][row], bool),
+            # White space alone says nothing, though some tokenizers have tokens for it.
+            special=(sides < 0)
+            | np.array(encoded["special_tokens_mask"][row], bool)
+            | (not (text.strip() or (pair or "").strip())),
             spans=spans,
             sides=np.maximum(sides, 0).astype(np.int8),
             type_ids=tuple(type_ids[row]) if type_ids is not None else None,

@@ -134,8 +134,8 @@ def test_a_model_that_returns_no_number_fails_its_example_alone(tmp_path, number
     model, lm_head = save_tiny("bert", tmp_path)
     classifier = load_classifier(model, lm_head=lm_head)
     encodings = classifier.encode(TEXTS)
-    poisoned = encodings[2].input_ids[1]
-    assert all(poisoned not in e.input_ids for n, e in enumerate(encodings) if n != 2)
+    others = {token for place in (0, 1, 3) for token in encodings[place].input_ids}
+    poisoned = next(token for token in encodings[2].input_ids if token not in others)
     classifier.model.get_input_embeddings().weight[poisoned] = number
     examples = [Example(number, str(number), text) for number, text in enumerate(TEXTS)]
     rows = Attributor(classifier).audit(examples, encodings, [None] * 4)
