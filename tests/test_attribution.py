@@ -112,17 +112,44 @@ def test_one_step_equals_captum_at_every_layer(classifier):
         assert torch.allclose(maps.local[0, layer, 0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_batch_and_neighbours_change_no_score(classifier, size):
-    attributor = Attributor(classifier, steps=4)
+@pytest.mark.parametrize("size", [1, 7, 32])
+def test_batch_size_order_and_neighbours_change_no_score(classifier, size):
+    draw = np.random.default_rng(size)
+    texts = [" ".join(draw.choice(WORDS[:10], draw.integers(1, 12))) for _ in range(33)]
+    texts.append(" ".join(draw.choice(WORDS, 60)))  # a very long neighbour
+    encodings = classifier.encode(texts)
+    attributor = Attributor(classifier, steps=2)
+    alone = [attributor.maps([encoding], [None]) for encoding in encodings]
+    order = draw.permutation(len(texts))
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        maps = attributor.maps([encodings[row] for row in rows], [None] * len(rows))
+        for place, row in enumerate(rows):
+            own = alone[row].saliency[:, :, 0][:, :, alone[row].own[0]]
+            other = maps.saliency[:, :, place][:, :, maps.own[place]]
+            assert (own - other).abs().max() <= 1e-5
+
+
+def test_a_second_target_costs_backward_passes_only(classifier):
+    passes = {"forward": 0, "backward": 0}
+    attributor = Attributor(classifier, steps=3)
     encodings = classifier.encode(TEXTS)
-    together = attributor.maps(encodings, [None] * 4).saliency
-    for start in range(0, 4, size):
-        rows = encodings[start : start + size]
-        part = attributor.maps(rows, [None] * len(rows)).saliency
-        width = part.shape[-1]
-        rows = together[:, :, start : start + size, :width]
-        assert (part - rows).abs().max() <= 1e-5
+    right = classifier.logits(encodings).argmax(1).tolist()
+    attributor.maps(encodings, right)  # the blanks are known from now on
+
+    def count(module, arguments, output):
+        passes["forward"] += 1
+        output.logits.register_hook(lambda gradient: _count(passes))
+
+    hook = classifier.model.register_forward_hook(count)
+    try:
+        assert len(attributor.maps(encodings, right).saliency) == 1
+        assert passes == {"forward": 3, "backward": 3}
+        wrong = [right[0], (right[1] + 1) % 3, *right[2:]]
+        assert len(attributor.maps(encodings, wrong).saliency) == 2
+        assert passes == {"forward": 6, "backward": 9}
+    finally:
+        hook.remove()
 
 
 def test_m_forwards_and_backwards_a_batch_and_blanks_once_a_length(classifier):
