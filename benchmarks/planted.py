@@ -1,6 +1,6 @@
 """Shortcuts planted into training data: does the audit name them, and acquit a model without them?
 
-    python -m benchmarks.planted [--full] [--folder cache/planted]
+    python -m benchmarks.planted [--full] [--kind KIND] [--folder cache/planted]
 
 Messages of the demonstration's grammar, four classes. Three kinds of shortcut (Bastings et al.
 2022): a neutral word; a word that says something only as the first one; two words that say
@@ -301,9 +301,8 @@ def grid(full: bool) -> list[Plant]:
     if full:
         return every
     word, others = [p for p in every if p.kind == "word"], [p for p in every if p.kind != "word"]
-    return [p for p in word if p.purity == 1 or p.rate == DEFAULT_RATE] + [
-        p for p in others if p.purity == 1 and p.rate in DEFAULT_RATES
-    ]
+    chosen = [p for p in word if p.purity == 1 or p.rate == DEFAULT_RATE]
+    return chosen + [p for p in others if p.purity == 1 and p.rate in DEFAULT_RATES]
 
 
 def report(rows: list[dict[str, Any]]) -> str:
@@ -336,6 +335,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("cache/planted"))
     parser.add_argument("--full", action="store_true", help="all rates with all p(class | word)")
+    parser.add_argument("--kind", choices=list(KINDS), help="only this kind of shortcut")
     chosen = parser.parse_args()
     bench = Bench(chosen.folder)
     kept = chosen.folder / "results.jsonl"
@@ -344,6 +344,8 @@ def main() -> None:
     clean_model = bench.train(bench.training, "clean")
     wanted = []
     for plant in grid(chosen.full):
+        if chosen.kind not in (None, plant.kind):
+            continue
         for is_clean in (False, True):
             key = (*asdict(plant).values(), "clean" if is_clean else "planted")
             wanted.append(key)
