@@ -71,9 +71,17 @@ def test_the_audit_of_the_demonstration_shows_its_flaws(demo):
     others = " ".join(f"-gold:{SHORTCUT_CLASS}".split())
     caught = store.count(f"wrong word:{SHORTCUT} predicted:{SHORTCUT_CLASS} {others}")
     assert caught > 0.2 * store.count(f"word:{SHORTCUT} {others}")
-    confident = store.examples("wrong", sort="confidence", descending=True, limit=10)
     wrong_labels = {row["id"] for row in demo.rows if row["label_is_wrong"]}
-    assert sum(row in wrong_labels for row in confident["id"]) >= 6
+
+    def confident(where: str, limit: int) -> list[str]:
+        found = store.examples(f"wrong {where}", sort="confidence", descending=True, limit=limit)
+        return found["id"].tolist()
+
+    # The errors made with most confidence are the wrong labels and those the shortcut made.
+    shortcut = set(store.examples(f"word:{SHORTCUT}", limit=len(demo.rows))["id"])
+    assert sum(row in wrong_labels | shortcut for row in confident("", 20)) >= 18
+    assert sum(row in wrong_labels for row in confident("", 10)) >= 3
+    assert sum(row in wrong_labels for row in confident(f"-word:{SHORTCUT}", 10)) >= 9
     words = store.layers()
     assert words["decodability"].iloc[0] > 0.6, "the language model has not learnt its own tokens"
 
