@@ -166,6 +166,7 @@ def audited(tmp_path_factory):
     return run, folder
 
 
+@pytest.mark.slow
 def test_every_json_object_has_the_keys_of_the_page(audited):
     run, folder = audited
     run("slices", "save", "kept", "right", "--note", "n")

@@ -101,6 +101,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["audit-a-csv", "find-a-shortcut", "share-a-finding"])
 def test_the_commands_of_a_how_to_run(page, folder, monkeypatch):
     monkeypatch.chdir(folder)
