@@ -148,15 +148,14 @@ def is_running(job: Job) -> bool:
 
 
 def stop(job: Job, patience: float = 10.0) -> None:
-    """Stop a job as Ctrl-C does; what it computed is kept."""
-    if not is_running(job):
-        return
-    os.kill(job.pid, signal.SIGINT)
-    deadline = time.monotonic() + patience
-    while is_running(job) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    if is_running(job):
-        os.kill(job.pid, signal.SIGKILL)
+    """Stop a job as Ctrl-C does, then by force; what it computed is kept."""
+    for sign in (signal.SIGINT, signal.SIGKILL):
+        if not is_running(job):
+            return
+        os.kill(job.pid, sign)
+        deadline = time.monotonic() + patience
+        while is_running(job) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
 
 def progress(job: Job) -> tuple[str, int]:
