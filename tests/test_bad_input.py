@@ -1,6 +1,7 @@
 """What bad input gets on the command line: one sentence, exit status 2, nothing half-written.
 
-The sentences of files and columns are in test_data.py, those of the store in test_store.py.
+The sentences of files and columns are in test_data.py, of labels in test_labels.py, of the store
+in test_store.py.
 """
 
 import json
@@ -15,12 +16,7 @@ from test_attribution import save_tiny_bert
 from test_audit import write_csv
 
 from saliency_core.cli import main
-from saliency_core.data import load_examples
-from saliency_core.errors import UserError
-from saliency_core.labels import check_label_order, map_labels
 from saliency_core.models import load_classifier
-
-NAMES = ["negative", "neutral", "positive"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +33,11 @@ def folder(tmp_path_factory):
     frame.drop(columns="label").to_csv(folder / "unlabelled.csv", index=False)
     classifier = load_classifier(str(folder / "model"), lm_head=str(folder / "lm"))
     predicted = classifier.logits(classifier.encode(frame["text"].tolist())).argmax(axis=1)
-    frame.assign(label=(predicted + 1) % 3).to_csv(folder / "turned.csv", index=False)
+    evenly = [
+        row for label in range(3) for row in np.resize(np.flatnonzero(predicted == label), 20)
+    ]
+    turned = pd.DataFrame({"text": frame["text"][evenly], "label": (predicted[evenly] + 1) % 3})
+    turned.to_csv(folder / "turned.csv", index=False)
     (folder / "ragged.csv").write_text("text,label\nthe film,0\nbad, very bad,1\n")
     (folder / "ids.csv").write_text("id,text,label\n7,the film,0\n7,bad,1\n")
     (folder / "pointer.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha\n")
@@ -266,64 +266,3 @@ def test_a_question_that_cannot_be_answered(name, audited, monkeypatch, capsys):
     assert "Traceback" not in error
     after = sorted(path.name for path in folder.iterdir() if "sqlite-" not in path.name)
     assert before == after
-
-
-# Labels
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [["negative", "positive"], ["NEGATIVE", "Positive"], ["0", "2"], ["0.0", "2.0"], ["LABEL_0"]],
-)
-def test_names_and_ids_are_labels(labels):
-    assert list(map_labels(labels, NAMES).values()) == [0, 2][: len(labels)]
-
-
-def test_booleans_are_the_labels_of_a_model_of_two():
-    assert map_labels(["false", "true"], ["no", "yes"]) == {"false": 0, "true": 1}
-
-
-def test_the_map_wins_and_may_name_ids():
-    assert map_labels(["negative", "x"], NAMES, {"negative": "positive", "x": "1"}) == {
-        "negative": 2,
-        "x": 1,
-    }
-
-
-def test_a_weak_model_with_the_right_order_is_not_accused():
-    draw = np.random.default_rng(0)
-    gold = draw.integers(0, 3, 256)
-    predicted = np.where(draw.random(256) < 0.45, gold, draw.integers(0, 3, 256))
-    check_label_order(gold, predicted, NAMES)
-    check_label_order(gold, draw.integers(0, 3, 256), NAMES)
-    check_label_order(gold, np.zeros(256, int), NAMES)
-
-
-@pytest.mark.parametrize("order", [[1, 0, 2], [2, 0, 1], [2, 1, 0]])
-def test_every_other_order_is_named(order):
-    draw = np.random.default_rng(1)
-    gold = draw.integers(0, 3, 256)
-    meant = np.array(order)[gold]
-    predicted = np.where(draw.random(256) < 0.8, meant, draw.integers(0, 3, 256))
-    with pytest.raises(UserError) as caught:
-        check_label_order(gold, predicted, NAMES)
-    named = ",".join(f"{NAMES[a]}={NAMES[b]}" for a, b in enumerate(order) if a != b)
-    assert f'--label-map "{named}"' in str(caught.value)
-
-
-def test_the_names_of_a_class_label_are_told_where_they_do_not_fit():
-    import datasets
-
-    features = datasets.Features(
-        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
-    )
-    data = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, features)
-    opened = load_examples(data)
-    labels = [example.label for example in opened]
-    with pytest.raises(UserError) as caught:
-        map_labels(labels, ["bad", "good"], None, opened.info.label_names)
-    assert str(caught.value) == (
-        "The labels of the dataset (no, yes) are not those of the model (bad, good). The dataset "
-        "names its labels no, yes. If they mean the same in this order, give --label-map "
-        '"no=bad,yes=good".'
-    )
