@@ -71,7 +71,12 @@ def confusions():
     st.subheader(
         "Where it confuses classes", help="Gold label by predicted class; numbers are examples."
     )
-    st.caption("Click a cell to see its examples.")
+    many = len(facts["label_names"]) > charts.MAX_CONFUSION_CLASSES
+    st.caption(
+        "The most frequent confusions, gold → predicted; click one to see its examples."
+        if many
+        else "Click a cell to see its examples."
+    )
     counts = context.ask(Store.confusion, store, run=run)
     event = context.figure(
         charts.confusion(counts, facts["label_names"]),
@@ -128,8 +133,9 @@ def coherence():
 
 def classes():
     st.subheader("By class")
-    st.caption("Select a class to see its errors.")
+    st.caption("Worst first. Select a class to see its errors.")
     table = context.ask(Store.class_metrics, store, run=run)
+    table = table.sort_values("f1", kind="stable", ignore_index=True)
     event = st.dataframe(
         table,
         hide_index=True,

@@ -9,22 +9,18 @@ import pandas as pd
 BLUE, ORANGE, GREY = "#2f6ea8", "#de8d33", "#8a8a8a"
 MAX_CONFUSION_CLASSES = 30
 """Beyond this many classes a matrix can't be read; the most frequent confusions are shown."""
+SHOWN_CONFUSIONS = 25
 
 
-def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.LayerChart:
+def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.Chart | alt.LayerChart:
     """Return the confusion matrix; cells are selectable as `cell` with gold and predicted."""
-    rows = counts.copy()
-    if len(labels) <= MAX_CONFUSION_CLASSES:
-        every = pd.MultiIndex.from_product([labels, labels], names=["gold", "predicted"])
-        rows = rows.set_index(["gold", "predicted"]).reindex(every, fill_value=0).reset_index()
-    rows["right"] = rows["gold"] == rows["predicted"]
-    rows["share"] = rows["count"] / rows.groupby("gold")["count"].transform("sum").clip(lower=1)
-    rows["tone"] = rows["share"].where(~rows["right"], -rows["share"])
     if len(labels) > MAX_CONFUSION_CLASSES:
-        wrong = rows[~rows["right"]].nlargest(60, "count")
-        labels = [name for name in labels if name in {*wrong["gold"], *wrong["predicted"]}]
-        labels = labels[:MAX_CONFUSION_CLASSES]
-        rows = rows[rows["gold"].isin(labels) & rows["predicted"].isin(labels)]
+        return _most_confused(counts)
+    every = pd.MultiIndex.from_product([labels, labels], names=["gold", "predicted"])
+    rows = counts.set_index(["gold", "predicted"]).reindex(every, fill_value=0).reset_index()
+    right = rows["gold"] == rows["predicted"]
+    rows["share"] = rows["count"] / rows.groupby("gold")["count"].transform("sum").clip(lower=1)
+    rows["tone"] = rows["share"].where(~right, -rows["share"])
     axis = alt.Axis(labelOverlap=False, labelLimit=140, labelAngle=-40)
     base = alt.Chart(rows).encode(
         x=alt.X("predicted:N", sort=labels, title="Predicted", axis=axis),
@@ -34,11 +30,36 @@ def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.LayerChart:
         color=alt.Color("tone:Q", legend=None).scale(scheme="blueorange", domain=[-1.6, 1.6]),
         tooltip=["gold:N", "predicted:N", "count:Q", alt.Tooltip("share:Q", format=".1%")],
     )
-    cells = cells.add_params(
-        alt.selection_point("cell", fields=["gold", "predicted"], clear="dblclick")
-    )
     numbers = base.mark_text(color="#111").encode(text="count:Q")
-    return (cells + numbers).properties(height=max(260, min(700, 52 * len(labels))))
+    return (cells.add_params(_cell()) + numbers).properties(
+        height=max(260, min(700, 52 * len(labels)))
+    )
+
+
+def _most_confused(counts: pd.DataFrame) -> alt.Chart:
+    """Return the most frequent confusions as bars, selectable as the cells of a matrix are."""
+    rows = counts[counts["gold"] != counts["predicted"]].nlargest(SHOWN_CONFUSIONS, "count")
+    rows = rows.assign(pair=rows["gold"] + " → " + rows["predicted"])
+    return (
+        alt.Chart(rows)
+        .mark_bar(color=ORANGE, cursor="pointer")
+        .encode(
+            y=alt.Y(
+                "pair:N",
+                sort=rows["pair"].tolist(),
+                title=None,
+                axis=alt.Axis(labelLimit=240, labelOverlap=False),
+            ),
+            x=alt.X("count:Q", title="Examples", axis=alt.Axis(tickMinStep=1)),
+            tooltip=["gold:N", "predicted:N", "count:Q"],
+        )
+        .add_params(_cell())
+        .properties(height=alt.Step(20))
+    )
+
+
+def _cell() -> alt.Parameter:
+    return alt.selection_point("cell", fields=["gold", "predicted"], clear="dblclick")
 
 
 def confidence(histogram: pd.DataFrame) -> alt.Chart:

@@ -716,3 +716,21 @@ def test_steady_answers_speak_of_one_state_of_the_file(tmp_path):
             np.testing.assert_array_equal(store.mask("wrong", run=run), before)
             assert len(store.column("confidence", run=run)) == len(before) == 20
         assert store.count(run=run) == 40
+
+
+def test_confusions_of_many_classes_keep_their_names(tmp_path):
+    labels = tuple(f"class {number}" for number in range(200))
+    rows = [
+        dataclasses.replace(example(position), label=labels[199 - position])
+        for position in range(60)
+    ]
+    with open_writer(tmp_path / "a.sqlite") as writer:
+        run = writer.begin_run(DATASET, dataclasses.replace(MODEL, label_names=labels), SETTINGS)
+        gold = [labels.index(row.label) for row in rows]
+        writer.add_examples(run, rows, gold)
+        writer.write_batch(run, [audit(row, g) for row, g in zip(rows, gold, strict=True)])
+    store = open_store(tmp_path / "a.sqlite")
+    frame = store.examples("-failed")
+    expected = frame.groupby(["gold", "predicted"]).size()
+    found = store.confusion().set_index(["gold", "predicted"])["count"]
+    assert found.to_dict() == expected.to_dict()

@@ -21,7 +21,9 @@ class Quality(Examples):
         gold, predicted = index.column("gold")[mask], index.column("predicted")[mask]
         judged = (gold >= 0) & (predicted >= 0)
         n = max(len(names), 1)
-        table = np.bincount(gold[judged] * n + predicted[judged], minlength=n * n)
+        # Labels are stored in one byte where that is enough for them: their product is not.
+        cell = gold[judged].astype(np.int64) * n + predicted[judged]
+        table = np.bincount(cell, minlength=n * n)
         cells = np.flatnonzero(table)
         return pd.DataFrame(
             {

@@ -25,7 +25,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 ROW_HEIGHT, HEADER_HEIGHT = 35, 35
-TIMEOUT = 30_000
+TIMEOUT = 120_000
 """Milliseconds a page may take on a machine that does other work too."""
 
 
