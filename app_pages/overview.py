@@ -173,10 +173,9 @@ if judged:
         confusions()
     with right:
         confidences()
-    left, right = st.columns(2)
-    with left:
-        classes()
 else:
     left.info("Right and wrong are unknown for this run; the other pages show all examples.")
-with right:
+with left if judged else right:
     coherence()
+if judged:
+    classes()

@@ -5,16 +5,30 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from store_made_up import DATASET, MODEL, audit, example, gold_of, write_all
 
+from saliency_core import charts
+from saliency_core.aggregate import word_table
 from saliency_core.agreement import layer_agreement
 from saliency_core.calibration import expected_calibration_error, reliability
 from saliency_core.comparison import KINDS, compare
 from saliency_core.demo_messages import HARD_CHANNEL, SHORTCUT
 from saliency_core.errors import UserError
 from saliency_core.findings import findings
+from saliency_core.layer_groups import (
+    coherence_of_classes,
+    coherence_of_runs,
+    coherence_of_slices,
+)
+from saliency_core.one_example import word_frame, word_scores_by_target, words_of_layer
+from saliency_core.painting import pieces_of
 from saliency_core.store import open_store, open_writer
+from saliency_core.store.sampling import sampled
+from saliency_core.store.slices import quote
+from saliency_core.suspects import HARMFUL, Thresholds, keep_suspects, suspects
 from saliency_core.word_profile import word_profile
 from saliency_core.words import word_scores
 
@@ -121,3 +135,109 @@ def test_a_words_profile_counts_what_the_slices_count(store):
     assert (profile.by_layer["low"] <= profile.by_layer["high"]).all()
     with pytest.raises(UserError, match="nowhere"):
         word_profile(store, "nowhere", run=1)
+
+
+def test_a_sample_of_everything_holds_every_score(store):
+    seen = 0
+    for chunk in sampled(store, run=1, examples=1_000):
+        starts = np.cumsum([0, *chunk.n_words])
+        for row, position in enumerate(chunk.positions):
+            found = store.example(int(position), run=1)
+            expected = word_scores(
+                found["saliency"]["predicted"], found["word_of_token"], len(found["words"])
+            )
+            own = chunk.scores[:, starts[row] : starts[row + 1]]
+            np.testing.assert_allclose(own, expected, rtol=1e-5, atol=1e-5)
+            seen += 1
+    assert seen == store.count("-failed", run=1)
+
+
+def test_a_sample_is_seeded_and_within_its_slice(store):
+    def drawn(seed):
+        chunks = sampled(store, "right", run=1, examples=5, seed=seed)
+        return np.concatenate([chunk.positions for chunk in chunks])
+
+    assert drawn(1).tolist() == drawn(1).tolist() != drawn(2).tolist()
+    assert len(drawn(1)) == 5 and set(drawn(1)) <= set(store.ids("right", run=1))
+
+
+def test_a_words_shares_by_layer_are_those_of_the_word_table(store):
+    profile = word_profile(store, "people", "right", run=1)
+    for row in profile.by_layer.itertuples():
+        table = word_table(store, row.layer, "right", run=1, by_class=False, minimum=1)
+        expected = table.set_index("word").loc["people"]
+        assert row.examples == expected["examples"] == profile.examples
+        for name in ("mean_share", "mean_score", "top3_rate", "low", "high"):
+            assert getattr(row, name) == pytest.approx(expected[name], abs=1e-5)
+
+
+def test_a_words_classes_are_counted_among_gold_labels(store):
+    profile = word_profile(store, "people", run=1)
+    for row in profile.by_class.itertuples():
+        assert row.examples == store.count(f"word:people gold:{quote(row._1)}", run=1)
+        total = store.count("right", run=1) + store.count("wrong", run=1)
+        share = store.count(f"gold:{quote(row._1)} -failed", run=1) / total
+        assert row.base_rate == pytest.approx(share, abs=0.1)
+    assert profile.by_class["share"].sum() == pytest.approx(1)
+
+
+def test_groups_are_means_of_their_examples(store):
+    found = coherence_of_classes(store, "right", run=1)
+    for row in found.itertuples():
+        where = f"right predicted:{quote(row.group)}"
+        values = store.column(f"coherence:{row.layer}", where, run=1)
+        assert row.coherence == pytest.approx(float(values.mean(dtype=float)), abs=1e-6)
+        assert row.low <= row.coherence <= row.high and row.examples == len(values)
+    slices = coherence_of_slices(store, ["", "wrong", ""], run=1)
+    assert set(slices["group"]) <= {"all examples", "wrong"}
+    assert coherence_of_runs(store, [1, 2])["group"].unique().tolist() == ["run 1", "run 2"]
+
+
+def test_gold_is_predicted_minus_contrast(store):
+    example_ = next(
+        found
+        for position in store.ids("wrong", run=1)
+        if "contrast" in (found := store.example(int(position), run=1))["saliency"]
+    )
+    found = word_scores_by_target(example_)
+    np.testing.assert_allclose(found["gold"] + found["contrast"], found["predicted"], atol=1e-5)
+    for target in ("predicted", "contrast"):
+        total = example_["saliency"][target].astype(float).sum(1)
+        np.testing.assert_allclose(found[target].sum(1), total, rtol=1e-4, atol=1e-4)
+    words = words_of_layer(example_, found["predicted"][1])
+    table = word_frame(words)
+    assert table["score"].is_monotonic_decreasing and len(table) == len(example_["words"])
+
+
+@given(st.text(max_size=40), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40))), st.data())
+def test_painted_pieces_joined_are_the_text(text, spans, data):
+    words = [{"start": min(a, b), "end": min(max(a, b), len(text)), "score": 1.0} for a, b in spans]
+    seen = data.draw(st.none() | st.integers(0, 40))
+    pieces = pieces_of(text, words, 1.0, seen)
+    assert "".join(part for part, _, _ in pieces) == text
+    cut = "".join(part for part, name, _ in pieces if name == "cut")
+    assert text.endswith(cut) and (seen is not None or not cut)
+
+
+def test_many_classes_are_shown_as_their_most_frequent_confusions():
+    labels = [f"c{n}" for n in range(60)]
+    counts = pd.DataFrame(
+        [(a, b, n) for n, (a, b) in enumerate(zip(labels, reversed(labels), strict=True))],
+        columns=["gold", "predicted", "count"],
+    )
+    spec = charts.confusion(counts, labels).to_dict()
+    rows = next(iter(spec["datasets"].values()))
+    assert len(rows) == charts.SHOWN_CONFUSIONS
+    assert all(row["gold"] != row["predicted"] for row in rows)
+    assert spec["params"][0]["select"]["fields"] == ["gold", "predicted"]
+
+
+def test_a_strong_suspect_is_a_finding(path):
+    assert not any(found.page == "suspects" for found in findings(open_store(path), 2))
+    table, control = suspects(
+        open_store(path), run=2, thresholds=Thresholds(minimum=1), null_repeats=1
+    )
+    table.loc[0, "verdict"] = HARMFUL
+    keep_suspects(path, 2, table, control)
+    named = [found for found in findings(open_store(path), 2) if found.page == "suspects"]
+    assert len(named) == 1 and table["feature"].iloc[0] in named[0].sentence

@@ -12,6 +12,7 @@ from test_attribution import save_tiny_bert
 from test_audit import options, write_csv
 
 from saliency_core.audit import audit
+from saliency_core.store import open_store
 
 DASHBOARD = str(Path(__file__).parents[1] / "dashboard.py")
 PAGES = ["overview", "errors", "example", "layers", "words", "compare"]
@@ -82,3 +83,50 @@ def test_the_dashboard_loads_neither_torch_nor_transformers(database):
         check=True,
     )
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("view", ["wrong against right", "two filters", "means"])
+def test_words_are_shown_in_every_view(view, database, monkeypatch):
+    app = opened("words", database, monkeypatch)
+    app.button_group(key="view").set_value([view]).run()
+    app.text_input(key="word").set_value("film").run()
+    assert not app.exception and not app.error
+    assert any(metric.label == "Examples with it" for metric in app.metric)
+
+
+def test_an_example_that_is_not_there_is_said(database, monkeypatch):
+    app = opened("example", database, monkeypatch)
+    app.text_input(key="id").set_value("nowhere").run()
+    assert not app.exception
+    assert "nowhere" in app.warning[0].value
+
+
+def test_a_note_is_kept(database, monkeypatch):
+    app = opened("example", database, monkeypatch)
+    app.text_area[0].set_value("look again")
+    next(button for button in app.button if button.label == "Keep").click().run()
+    assert not app.exception
+    assert open_store(database).notes()["note"].tolist() == ["look again"]
+
+
+def test_a_filter_without_examples_offers_all_of_them(database, monkeypatch):
+    app = opened("errors", database, monkeypatch)
+    app.text_input(key="where").set_value("confidence>2").run()
+    assert "No example fits" in app.info[0].value
+    next(button for button in app.button if button.label == "Show all examples").click().run()
+    assert not app.exception and app.text_input(key="where").value == ""
+
+
+def test_pickers_write_the_filter_line(database, monkeypatch):
+    app = opened("errors", database, monkeypatch)
+    app.selectbox(key="pick_answer").set_value("right")
+    app.text_input(key="pick_word").set_value("Film")
+    next(button for button in app.button if button.label == "Apply").click().run()
+    assert app.text_input(key="where").value == "right word:film"
+    assert not app.exception and not app.error
+
+
+def test_a_new_audit_asks_for_a_file_first(database, monkeypatch):
+    app = opened("new_audit", database, monkeypatch)
+    assert not app.exception
+    assert "Upload a file" in app.info[0].value
