@@ -2,6 +2,7 @@
 
     python -m benchmarks.dashboard FILE                 first loads and interactions, in Chromium
     python -m benchmarks.dashboard FILE --soak MINUTES  four browsers that click at random
+    python -m benchmarks.dashboard FILE --questions     what the pages compute, without a browser
 
 prints the tables of docs/benchmarks.md. FILE is one of `benchmarks/store_scale.py`. A time is
 that of the browser: from the request or the click until the page has settled, which is when the
@@ -25,6 +26,15 @@ from urllib.parse import urlencode
 from playwright.sync_api import Page, TimeoutError
 
 from benchmarks.store_scale import spelling
+from saliency_core.aggregate import contrast, word_table
+from saliency_core.agreement import layer_agreement
+from saliency_core.calibration import calibration
+from saliency_core.errors import UserError
+from saliency_core.findings import findings
+from saliency_core.layer_groups import coherence_of_classes, coherence_of_slices
+from saliency_core.neighbours import nearest_explanations
+from saliency_core.store import Store, open_store
+from saliency_core.word_profile import word_profile
 from tests.browser.driver import chromium, new_page, open_row, served, settle
 
 FIRST_BUDGET, NEXT_BUDGET = 3.0, 1.0
@@ -205,6 +215,45 @@ def print_times(rows: list[tuple[str, str, float, float]]) -> bool:
     return all(seconds <= budget for *_, budget, seconds in rows)
 
 
+def questions(path: Path) -> list[tuple[str, str, Callable[[Store], object]]]:
+    """Return page, name and function of what a page computes when nothing is remembered yet."""
+    some = open_store(path).ids("wrong", sort="confidence", descending=True)[:50].tolist()
+    return [
+        ("every page", "filter columns", lambda store: store.count("wrong")),
+        ("overview", "findings", findings),
+        ("overview", "calibration", calibration),
+        ("overview", "confusions", Store.confusion),
+        ("errors", "order of all examples", lambda store: store.ids("", sort="confidence")),
+        ("errors", "50 rows", lambda store: store.examples_at(some)),
+        ("errors", "words of 50 rows", lambda store: store.top_words(some, 5)),
+        ("example", "everything of one", lambda store: store.example(some[0])),
+        ("example", "neighbours", lambda store: nearest_explanations(store, some[0], 5)),
+        ("layers", "agreement of layers", layer_agreement),
+        ("layers", "coherence of classes", coherence_of_classes),
+        ("layers", "coherence of slices", lambda s: coherence_of_slices(s, ["", "right", "wrong"])),
+        ("words", "words of all", lambda store: word_table(store, 5)),
+        ("words", "words of the wrong", lambda store: word_table(store, 5, "wrong")),
+        ("words", "wrong against right", lambda store: contrast(store, 5, "wrong", "right")),
+        ("words", "one word", lambda store: word_profile(store, WORD)),
+        ("words", "one rare word", lambda store: word_profile(store, RARE)),
+    ]
+
+
+def print_questions(path: Path) -> None:
+    """Print the processor time of each question: what other programs do does not count."""
+    store = open_store(path)
+    print("| page | question | processor, ms | passed, ms |\n|---|---|---:|---:|")
+    for page, name, ask in questions(path):
+        begun, used = time.perf_counter(), time.process_time()
+        try:
+            ask(store)
+        except UserError as error:
+            print(f"| {page} | {name} | {error} | |")
+            continue
+        used, passed = time.process_time() - used, time.perf_counter() - begun
+        print(f"| {page} | {name} | {1000 * used:.0f} | {1000 * passed:.0f} |", flush=True)
+
+
 def server_megabytes() -> float:
     """Return the resident memory of the server: the one Python among this process's children."""
     for folder in Path("/proc").glob("[0-9]*"):
@@ -283,9 +332,12 @@ def main() -> None:
     parser.add_argument("database", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--soak", type=float, metavar="MINUTES")
+    parser.add_argument("--questions", action="store_true")
     arguments = parser.parse_args()
     path = arguments.database.resolve()
-    if arguments.soak:
+    if arguments.questions:
+        print_questions(path)
+    elif arguments.soak:
         if not soak(path, arguments.soak):
             raise SystemExit("A page failed.")
     elif not print_times(measure(path, arguments.repeats)):
