@@ -390,28 +390,48 @@ def posting_row(chunk: Chunk) -> dict[str, bytes]:
     }
 
 
-def layout_columns(row: dict[str, bytes], layers: int) -> dict[str, np.ndarray]:
-    """Return the arrays of a `chunks` row, spans made absolute again."""
+SPAN_COLUMNS = (
+    "n_tokens",
+    "n_words",
+    "first",
+    "token_starts",
+    "token_lengths",
+    "sides",
+    "word_before",
+    "word_after",
+)
+"""What `span_columns` reads of a `chunks` row, a small part of it."""
+
+
+def span_columns(row: dict[str, bytes]) -> dict[str, np.ndarray]:
+    """Return where the tokens and words of a `chunks` row are, spans made absolute again."""
     lengths = unpack(row["token_lengths"]).astype(np.int32)
     tokens = int(unpack(row["n_tokens"]).sum(dtype=np.int64))
     begins = np.flatnonzero(unpack_bits(row["first"], tokens))
     pieces = np.diff(begins, append=tokens).astype(np.int32)
     starts = np.cumsum(unpack(row["token_starts"]), dtype=np.int32)
     first = starts_of(pieces)[:-1]
-    n = row["examples"]
-    nothing = np.full((layers, n), np.nan, np.float32)
-    no_words = np.full((layers, n, 3), -1, np.int32)
     return {
         "n_tokens": unpack(row["n_tokens"]).astype(np.int32),
         "n_words": unpack(row["n_words"]).astype(np.int32),
         "pieces": pieces,
-        "target": unpack(row["target"]).astype(np.int32),
         "token_starts": starts,
         "token_ends": starts + lengths,
         "sides": unpack(row["sides"]).astype(np.int32),
         "word_starts": starts[first] - unpack(row["word_before"]).astype(np.int32),
         "word_ends": (starts + lengths)[first + pieces - 1]
         + unpack(row["word_after"]).astype(np.int32),
+    }
+
+
+def layout_columns(row: dict[str, bytes], layers: int) -> dict[str, np.ndarray]:
+    """Return the arrays of a `chunks` row."""
+    n = row["examples"]
+    nothing = np.full((layers, n), np.nan, np.float32)
+    no_words = np.full((layers, n, 3), -1, np.int32)
+    return {
+        **span_columns(row),
+        "target": unpack(row["target"]).astype(np.int32),
         "token_ids": unpack(row["token_ids"]).astype(np.int32),
         "explained": unpack(row["explained"]).reshape(layers, n),
         "decodability": unpack(row["decodability"]).reshape(layers, n)

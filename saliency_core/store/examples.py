@@ -52,7 +52,7 @@ class Examples(Runs):
         return self._mask(self._index(run), where)
 
     def _mask(self, index: Filters, where: str) -> np.ndarray:
-        return Selection(self, index, where).mask()
+        return index.mask(where, Selection(self, index, where).mask)
 
     def _coherence(self, index: Filters) -> np.ndarray:
         """Return the examples' coherence at the layer to read."""
@@ -111,16 +111,28 @@ class Examples(Runs):
         run: int | None = None,
     ) -> np.ndarray:
         """Return the positions of a slice, sorted; ties and unknown values by position, last."""
-        run = self._run(run)
-        index = self._index(run)
+        return self._first(where, sort, descending, run, None)
+
+    def _first(
+        self, where: str, sort: str, descending: bool, run: int | None, end: int | None
+    ) -> np.ndarray:
+        """Return the first positions of a sorted slice, without sorting the rest of it."""
+        index = self._index(self._run(run))
         rows = np.flatnonzero(self._mask(index, where))
         if sort not in SORTS:
             raise UserError(f"Cannot sort by {sort!r}; choose from {', '.join(SORTS)}.")
         if sort == "position":
-            return index.position[rows[::-1] if descending else rows]
+            return index.position[(rows[::-1] if descending else rows)[:end]]
         column = self._coherence(index) if sort == "coherence" else index.column(sort)
         keys = column[rows].astype(np.float64)
-        return index.position[rows[np.argsort(-keys if descending else keys, kind="stable")]]
+        if descending:
+            keys = -keys
+        if end is not None and 0 < end < len(keys):
+            last = np.partition(keys, end - 1)[end - 1]
+            # Not a number is sorted last, so a page that reaches those needs them all.
+            near = np.flatnonzero(keys <= last) if last == last else np.arange(len(keys))
+            rows, keys = rows[near], keys[near]
+        return index.position[rows[np.argsort(keys, kind="stable")[:end]]]
 
     @consistent
     def examples(
@@ -134,9 +146,9 @@ class Examples(Runs):
     ) -> pd.DataFrame:
         """Return a page of a slice."""
         run = self._run(run)
-        positions = self.ids(where, sort, descending, run=run)
         end = None if limit is None else offset + limit
-        return self.examples_at(positions[offset:end], run=run)
+        positions = self._first(where, sort, descending, run, end)
+        return self.examples_at(positions[offset:], run=run)
 
     @consistent
     def examples_at(self, positions: Sequence[int], run: int | None = None) -> pd.DataFrame:

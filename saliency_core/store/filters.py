@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,10 @@ from saliency_core.store import chunks as columnar
 
 if TYPE_CHECKING:
     from saliency_core.store.handle import Handle
+
+
+MASKS = 32
+"""Answers remembered, of one byte an example each: those of the slices looked at last."""
 
 
 class Filters:
@@ -22,6 +27,7 @@ class Filters:
         """Read which examples the run has."""
         self.store, self.run, self.version = store, run, version
         self._columns: dict[str, np.ndarray] = {}
+        self._masks: dict[Hashable, np.ndarray] = {}
         rows = store._rows(
             "SELECT c.chunk, c.examples, p.data FROM chunks c JOIN columns p"
             " ON p.run = c.run AND p.chunk = c.chunk AND p.name = 'position'"
@@ -56,6 +62,17 @@ class Filters:
                 values = _join([row[0] for row in rows], None)
             self._columns[name] = values if self.order is None else values[self.order]
         return self._columns[name]
+
+    def mask(self, key: Hashable, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return (example,) bool, read-only and computed once: a page asks for a slice again."""
+        found = self._masks.pop(key, None)
+        if found is None:
+            found = compute()
+            found.flags.writeable = False
+        self._masks[key] = found
+        for oldest in list(self._masks)[:-MASKS]:
+            self._masks.pop(oldest, None)
+        return found
 
     def stored_mask(self, mask: np.ndarray) -> np.ndarray:
         """Return a mask over positions as one over places in the chunks."""

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from saliency_core.errors import UserError
-from saliency_core.store import chunks as columnar
 from saliency_core.store import loading, schema
 from saliency_core.store.filters import Filters
 
@@ -36,7 +37,7 @@ class Handle:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._indexes: dict[int, Filters] = {}
-        self._layouts: dict[tuple[int, int, int], columnar.Chunk] = {}
+        self._known_spans: dict[tuple[int, int, int], dict[str, np.ndarray]] = {}
         self._words: tuple[tuple[int, int], list[str]] | None = None
 
     @property
@@ -59,6 +60,8 @@ class Handle:
         connection.execute("BEGIN")
         try:
             yield
+        except sqlite3.DatabaseError as error:
+            raise UserError(schema.describe(self.path, error)) from error
         finally:
             connection.rollback()
 
@@ -94,15 +97,15 @@ class Handle:
                 self._indexes[run] = found
         return found
 
-    def _layout(self, run: int, chunk: int, version: int) -> columnar.Chunk:
-        """Return a chunk without scores, remembered for a few dozen chunks."""
+    def _spans(self, run: int, chunk: int, version: int) -> dict[str, np.ndarray]:
+        """Return where the words of a chunk are, remembered for a few dozen chunks."""
         key = (run, chunk, version)
         with self._lock:
-            found = self._layouts.get(key)
+            found = self._known_spans.get(key)
         if found is None:
-            found = loading.load_chunk(self.connection, run, chunk, scores=False)
+            found = loading.load_spans(self.connection, run, chunk)
             with self._lock:
-                if len(self._layouts) >= 64:
-                    self._layouts.pop(next(iter(self._layouts)))
-                self._layouts[key] = found
+                if len(self._known_spans) >= 64:
+                    self._known_spans.pop(next(iter(self._known_spans)))
+                self._known_spans[key] = found
         return found

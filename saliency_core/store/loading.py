@@ -65,6 +65,15 @@ def load_chunk(
     )
 
 
+def load_spans(connection: sqlite3.Connection, run: int, number: int) -> dict[str, np.ndarray]:
+    """Read where the tokens and words of a chunk are (`chunks.span_columns`)."""
+    row = connection.execute(
+        f"SELECT {', '.join(columnar.SPAN_COLUMNS)} FROM chunks WHERE run = ? AND chunk = ?",
+        (run, number),
+    ).fetchone()
+    return columnar.span_columns(dict(zip(columnar.SPAN_COLUMNS, row, strict=True)))
+
+
 def score_rows(
     connection: sqlite3.Connection, run: int, number: int, target: int, layers: int
 ) -> np.ndarray:

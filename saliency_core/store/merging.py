@@ -19,7 +19,7 @@ from saliency_core.store.annotations import merge_notes, merge_slices
 from saliency_core.store.chunks import Chunk
 from saliency_core.store.loading import column, load_chunk
 from saliency_core.store.reader import open_store
-from saliency_core.store.results import token_rows, write_tokens
+from saliency_core.store.results import write_tokens
 from saliency_core.store.writer import StoreWriter, open_writer, rename_targets
 
 BLOCK = 2048
@@ -251,13 +251,11 @@ class _Part:
         if self.writer.is_complete(self.run):
             return
         self.writer.set_coherence(self.run, self._coherence())
-        recommended = self.facts["recommended"]
-        words = [] if recommended is None else token_rows(self.writer.path, self.run, recommended)
         layers = self.source.execute(
             "SELECT * FROM layers WHERE run = ?", (self.theirs,)
         ).fetchall()
         with self.writer.transaction():
-            write_tokens(target, self.run, words)
+            write_tokens(target, self.run, self.facts["recommended"])
             target.execute("DELETE FROM layers WHERE run = ?", (self.run,))
             target.executemany(
                 f"INSERT INTO layers VALUES ({','.join('?' * 10)})",

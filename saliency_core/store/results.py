@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from saliency_core.store import loading
 from saliency_core.store.access import now, writing
 from saliency_core.store.handle import consistent
 from saliency_core.store.runs import Runs
+from saliency_core.store.wordsums import Sums, WordSums, load_chunk_sums
 
 METRICS = ("comprehensiveness", "sufficiency", "plausibility")
 
@@ -87,7 +89,6 @@ def set_layer_faithfulness(
         recommended: New recommended layer; None keeps the old one.
         equals: Layers that equal it; None keeps the old ones.
     """
-    words = None if recommended is None else token_rows(path, run, int(recommended))
     with writing(path) as connection:
         _check_run(connection, run)
         layers = connection.execute("SELECT count(*) FROM layers WHERE run = ?", (run,)).fetchone()[
@@ -109,7 +110,7 @@ def set_layer_faithfulness(
             connection.execute(
                 "UPDATE runs SET recommended = ? WHERE run = ?", (int(recommended), run)
             )
-            write_tokens(connection, run, words)
+            write_tokens(connection, run, int(recommended))
         if equals is not None:
             connection.execute(
                 "UPDATE runs SET equals = ? WHERE run = ?",
@@ -163,11 +164,30 @@ def settings_key(settings: Mapping[str, Any] | None) -> str:
     )
 
 
-def token_rows(path: str | Path, run: int, layer: int) -> list[tuple]:
-    """Return the rows of `tokens` of a layer: words by predicted class, for people with SQL."""
-    from saliency_core.store.reader import Store
+def write_tokens(connection: sqlite3.Connection, run: int, layer: int | None) -> None:
+    """Replace the rows of `tokens` of a run by those of a layer, inside a transaction.
 
-    sums = Store(path).word_sums(layer, run=run)
+    Chunk by chunk, so that the memory of an audit does not grow with its examples.
+    """
+    connection.execute("DELETE FROM tokens WHERE run = ?", (run,))
+    if layer is None:
+        return
+    words = connection.execute("SELECT coalesce(max(word_id) + 1, 0) FROM vocabulary").fetchone()[0]
+    classes = connection.execute("SELECT count(*) FROM labels WHERE run = ?", (run,)).fetchone()[0]
+    sums = Sums(classes, words)
+    for number, examples in connection.execute(
+        "SELECT chunk, examples FROM chunks WHERE run = ? ORDER BY chunk", (run,)
+    ).fetchall():
+        everything = np.ones(examples, bool)
+        sums.add(*load_chunk_sums(connection, run, number, layer, everything))
+    connection.executemany(
+        "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _token_rows(run, layer, sums.rows()),
+    )
+
+
+def _token_rows(run: int, layer: int, sums: WordSums) -> list[tuple]:
+    """Return the rows of `tokens`: words by predicted class, for people with SQL."""
     total = np.zeros(int(sums.label.max(initial=-1)) + 2)
     np.add.at(total, sums.label, sums.share)
     own = total[sums.label]
@@ -177,12 +197,6 @@ def token_rows(path: str | Path, run: int, layer: int) -> list[tuple]:
     kept = n >= TOKEN_EXAMPLES
     columns = [column[kept].tolist() for column in table]
     return [(run, layer, *row) for row in zip(*columns, strict=True)]
-
-
-def write_tokens(connection: Any, run: int, rows: list[tuple]) -> None:
-    """Replace the rows of `tokens` of a run."""
-    connection.execute("DELETE FROM tokens WHERE run = ?", (run,))
-    connection.executemany("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _check_run(connection: Any, run: int) -> None:

@@ -15,7 +15,8 @@ from saliency_core.store import chunks as columnar
 from saliency_core.store.examples import Examples
 from saliency_core.store.filters import Filters
 from saliency_core.store.handle import consistent
-from saliency_core.store.wordsums import Postings, Sums, WordSums, chunk_sums
+from saliency_core.store.loading import row_of
+from saliency_core.store.wordsums import Sums, WordSums, load_chunk_sums
 
 _SHARED_CHUNKS = 16
 """Chunks from which on threads share the work of word sums."""
@@ -93,15 +94,16 @@ class Words(Examples):
         return result
 
     def _word_layer(self, run: int, number: int, layer: int, version: int) -> tuple:
-        chunk = self._layout(run, number, version)
+        """Return the spans of a chunk, where its examples' words begin, and the words' scores."""
+        spans = self._spans(run, number, version)
         data = self._rows(
             "SELECT data FROM scores WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
             (run, layer, number),
         )[0][0]
         scores = columnar.sum_pieces(
-            np.frombuffer(data, np.float16), columnar.first_tokens(chunk.pieces)
+            np.frombuffer(data, np.float16), columnar.first_tokens(spans["pieces"])
         )
-        return chunk, columnar.starts_of(chunk.n_words), scores
+        return spans, columnar.starts_of(spans["n_words"]), scores
 
     @consistent
     def occurrences(self, layer: int, where: str = "", run: int | None = None) -> Occurrences:
@@ -125,13 +127,16 @@ class Words(Examples):
     def _occurrences(
         self, index: Filters, number: int, layer: int, slots: np.ndarray
     ) -> tuple[np.ndarray, ...]:
-        chunk, starts, scores = self._word_layer(index.run, number, layer, index.version)
-        counts = chunk.n_words[slots]
+        spans, starts, scores = self._word_layer(index.run, number, layer, index.version)
+        counts = spans["n_words"][slots]
+        postings = row_of(self.connection, "postings", index.run, number)
+        words = columnar.posting_words(postings, len(scores))
+        positions = index.storage_position[index.first_of[number] + slots]
         at = columnar.ranges(starts[slots], counts)
         scores = scores[at]
         return (
-            np.repeat(chunk.positions[slots], counts).astype(np.int32),
-            chunk.word_ids[at],
+            np.repeat(positions, counts).astype(np.int32),
+            words[at],
             scores,
             columnar.shares(scores, counts),
             columnar.top3(scores, counts),
@@ -158,7 +163,7 @@ class Words(Examples):
                 if self.version() != index.version:
                     raise _Changed
                 for number, here in shared:
-                    sums.add(*self._chunk_sums(run, number, layer, here))
+                    sums.add(*load_chunk_sums(self.connection, run, number, layer, here))
             return sums
 
         if len(held) < _SHARED_CHUNKS:
@@ -174,24 +179,6 @@ class Words(Examples):
         for other in parts[1:]:
             parts[0].join(other)
         return parts[0].rows()
-
-    def _chunk_sums(self, run: int, number: int, layer: int, wanted: np.ndarray) -> tuple:
-        row = self._rows(
-            "SELECT words, classes, groups, counts, occurrences, repeats, n_words, first"
-            " FROM postings JOIN chunks USING (run, chunk) WHERE run = ? AND chunk = ?",
-            (run, number),
-        )[0]
-        top3, scores = self._rows(
-            "SELECT top3, data FROM scores"
-            " WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
-            (run, layer, number),
-        )[0]
-        words, classes, groups, *rest, n_words = map(columnar.unpack, row[:-1])
-        scores = np.frombuffer(scores, np.float16)
-        first = columnar.unpack_bits(row[-1], len(scores))
-        top = columnar.unpack_bits(top3, len(rest[1]))
-        postings = Postings(words, np.repeat(classes, groups), *rest)
-        return chunk_sums(postings, scores, first, n_words, top, wanted)
 
     def suspects(self, run: int | None = None, **choices: Any) -> pd.DataFrame:
         """Return the suspects of a run by what the file holds, strongest first, for notebooks.
@@ -227,7 +214,7 @@ class Words(Examples):
 
 
 def _words_at(
-    chunk: columnar.Chunk,
+    spans: dict[str, np.ndarray],
     starts: np.ndarray,
     scores: np.ndarray,
     slot: int,
@@ -238,7 +225,7 @@ def _words_at(
     own = scores[begin:end]
     positive = np.maximum(own, 0)
     total = float(positive.sum())
-    sides = chunk.sides[columnar.starts_of(chunk.pieces)[begin:end]]
+    sides = spans["sides"][columnar.starts_of(spans["pieces"])[begin:end]]
     return [
         {
             "word": texts[side][start:stop],
@@ -249,8 +236,8 @@ def _words_at(
             "share": max(score, 0.0) / total if total > 0 else 0.0,
         }
         for start, stop, side, score in zip(
-            chunk.word_starts[begin:end].tolist(),
-            chunk.word_ends[begin:end].tolist(),
+            spans["word_starts"][begin:end].tolist(),
+            spans["word_ends"][begin:end].tolist(),
             sides.tolist(),
             own.tolist(),
             strict=True,

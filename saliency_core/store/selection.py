@@ -108,7 +108,11 @@ class Selection:
 
     def _with_word(self, word: str, layer: int | None) -> np.ndarray:
         """Return the examples that hold a word, or have it among the top three of a layer."""
-        word_id = self._word_id(word)
+        return self.filters.mask(
+            (word.lower(), layer), lambda: self._find_word(self._word_id(word), layer)
+        )
+
+    def _find_word(self, word_id: int | None, layer: int | None) -> np.ndarray:
         stored = np.zeros(len(self.filters.storage_position), bool)
         if word_id is None:
             return self.filters.from_stored(stored)

@@ -6,6 +6,7 @@ chunk that fits the processor's cache, and chunks are shared among threads.
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,10 +62,10 @@ class Sums:
         """Add (row, VALUES) sums of pairs that are all different."""
         key = (label.astype(np.int64) + 1) * self.words + word
         if self.table is not None:
-            self.table[key] += values
+            self.table[key] = self.table.take(key, axis=0) + values
         else:
             self.keys.append(key)
-            self.values.append(values)
+            self.values.append(values.astype(np.float64))
 
     def join(self, other: Sums) -> None:
         """Add the sums of another thread."""
@@ -115,6 +116,27 @@ class Postings:
     """Occurrences, by index, of a word that the same example has just before."""
 
 
+def load_chunk_sums(
+    connection: sqlite3.Connection, run: int, number: int, layer: int, wanted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `chunk_sums` says of one chunk of a file; (example,) bool `wanted`."""
+    row = connection.execute(
+        "SELECT words, classes, groups, counts, occurrences, repeats, n_words, first"
+        " FROM postings JOIN chunks USING (run, chunk) WHERE run = ? AND chunk = ?",
+        (run, number),
+    ).fetchone()
+    top3, scores = connection.execute(
+        "SELECT top3, data FROM scores WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
+        (run, layer, number),
+    ).fetchone()
+    words, classes, groups, *rest, n_words = map(columnar.unpack, row[:-1])
+    scores = np.frombuffer(scores, np.float16)
+    first = columnar.unpack_bits(row[-1], len(scores))
+    top = columnar.unpack_bits(top3, len(rest[1]))
+    postings = Postings(words, np.repeat(classes, groups), *rest)
+    return chunk_sums(postings, scores, first, n_words, top, wanted)
+
+
 def chunk_sums(
     postings: Postings,
     scores: np.ndarray,
@@ -143,7 +165,8 @@ def chunk_sums(
         score *= present
         share *= present
         top &= present
-    values = np.empty((len(score), VALUES))
+    # Single precision halves the memory moved; sums of one chunk keep six digits and more.
+    values = np.empty((len(score), VALUES), np.float32)
     values[:, 1] = share
     values[:, 3] = score
     _once_an_example(postings, values, present, share, top)
@@ -151,7 +174,7 @@ def chunk_sums(
     # Occurrences of a group are the non-zeros of a row, so the product sums and gathers in one.
     matrix = csr_matrix(
         (
-            np.ones(len(score)),
+            np.ones(len(score), np.float32),
             postings.occurrences.astype(np.int32),
             columnar.starts_of(postings.counts).astype(np.int32),
         ),
@@ -186,5 +209,5 @@ def _once_an_example(
         top[again] = False
         present[again] = False
     values[:, 0] = present
-    np.square(share, out=values[:, 2], dtype=np.float64)
+    np.square(share, out=values[:, 2])
     values[:, 4] = top

@@ -29,7 +29,7 @@ from saliency_core.store.access import connect, now, put_away, transaction
 from saliency_core.store.chunks import Chunk
 from saliency_core.store.keys import content_key, run_key, text_digest
 from saliency_core.store.loading import column, is_complete, load_chunk
-from saliency_core.store.results import token_rows, write_tokens
+from saliency_core.store.results import write_tokens
 
 VOCABULARY_CACHE = 200_000
 """Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""
@@ -660,9 +660,8 @@ class StoreWriter:
     ) -> None:
         """Store the summaries and mark the run as finished; `seconds` add up over its calls."""
         self.consolidate(run)
-        words = [] if recommended is None else token_rows(self.path, run, int(recommended))
         with self.transaction():
-            write_tokens(self.connection, run, words)
+            write_tokens(self.connection, run, None if recommended is None else int(recommended))
             self.connection.execute("DELETE FROM layers WHERE run = ?", (run,))
             self.connection.executemany(
                 "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
