@@ -312,7 +312,8 @@ def measure(path: Path, repeats: int) -> list[dict]:
                 "first_ms": 1000 * times[0],
                 "p50_ms": 1000 * p50,
                 "p95_ms": 1000 * p95,
-                "processor_ms": 1000 * np.quantile(busy, 0.95),
+                "processor_first_ms": 1000 * busy[0],
+                "processor_again_ms": 1000 * np.quantile(busy[1:], 0.95),
                 "rows": int(answer),
                 "budget_ms": 1000 * budget,
                 "ratio": p95 / budget,
@@ -371,11 +372,14 @@ def main() -> None:
     )
     for name, size in tables(path):
         print(f"  {name:34} {size / 1e6:10.2f} MB  {size / facts['examples']:8.1f} B an example")
-    print("\n| query | first, ms | p50 | p95 | processor, p95 | budget | p95 / budget | rows |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "\n| query | first, ms | p50 | p95 | budget | processor, first | again | p95 / budget | rows |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for row in measure(path, options.repeats):
-        times = ("first_ms", "p50_ms", "p95_ms", "processor_ms", "budget_ms")
-        numbers = " | ".join(f"{row[name]:.0f}" for name in times)
+        times = ("first_ms", "p50_ms", "p95_ms", "budget_ms")
+        busy = ("processor_first_ms", "processor_again_ms")
+        numbers = " | ".join(f"{row[name]:.0f}" for name in (*times, *busy))
         print(f"| {row['query']} | {numbers} | {row['ratio']:.2f} | {row['rows']} |", flush=True)
 
 
