@@ -44,10 +44,12 @@ from saliency_core.words import shares, word_scores, words_of
 TARGET = "delivery"
 TRAINING, AUDITED = 2400, 1000
 HARD_SHARE = 0.4
+EPOCHS = 6
+"""Over the training messages; in three no model learns the shortcut, whatever its rate."""
 AUDITED_RATE = 0.12
 """Share of the audited messages, of every class, that hold the shortcut."""
-RATES = (0.01, 0.02, 0.05, 0.10, 0.25)
-PURITIES = (0.8, 0.9, 1.0)
+RATES = (0.25, 0.10, 0.05, 0.02, 0.01)
+PURITIES = (1.0, 0.9, 0.8)
 DEFAULT_RATE = 0.10
 """The rate at which the shorter grid varies p(class | word)."""
 DEFAULT_RATES = (0.02, 0.10, 0.25)
@@ -193,7 +195,7 @@ class Bench:
         encoded = [torch.tensor(self.tokenizer(message.text)["input_ids"]) for message in messages]
         labels = torch.tensor([LABELS.index(message.label) for message in messages])
         language_model = BertForMaskedLM.from_pretrained(self.head)
-        model = demo.train_classifier(language_model, encoded, labels, lambda *_: None)
+        model = demo.train_classifier(language_model, encoded, labels, lambda *_: None, EPOCHS)
         self.tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
         return folder

@@ -184,7 +184,11 @@ def train_language_model(
 
 
 def train_classifier(
-    language_model: BertForMaskedLM, encoded: list[Tensor], labels: Tensor, progress: Progress
+    language_model: BertForMaskedLM,
+    encoded: list[Tensor],
+    labels: Tensor,
+    progress: Progress,
+    epochs: int = CLASSIFIER_EPOCHS,
 ) -> BertForSequenceClassification:
     """Return a classifier of the four classes that starts from the language model."""
     config = copy.deepcopy(language_model.config)
@@ -198,7 +202,7 @@ def train_classifier(
         ids, attention = _pad([encoded[row] for row in rows], config.pad_token_id)
         return model(input_ids=ids, attention_mask=attention, labels=labels[rows]).loss
 
-    _train(model, loss_of, encoded, CLASSIFIER_EPOCHS, 5e-4, "classifier", progress)
+    _train(model, loss_of, encoded, epochs, 5e-4, "classifier", progress)
     return model
 
 
