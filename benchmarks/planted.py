@@ -1,6 +1,6 @@
 """Shortcuts planted into training data: does the audit name them, and acquit a model without them?
 
-    python -m benchmarks.planted [--full] [--kind KIND] [--folder cache/planted]
+    python -m benchmarks.planted [--full] [--kind KIND] [--epochs N] [--folder cache/planted]
 
 Messages of the demonstration's grammar, four classes. Three kinds of shortcut (Bastings et al.
 2022): a neutral word; a word that says something only as the first one; two words that say
@@ -45,7 +45,6 @@ TARGET = "delivery"
 TRAINING, AUDITED = 2400, 1000
 HARD_SHARE = 0.4
 EPOCHS = 6
-"""Over the training messages; in three no model learns the shortcut, whatever its rate."""
 AUDITED_RATE = 0.12
 """Share of the audited messages, of every class, that hold the shortcut."""
 RATES = (0.25, 0.10, 0.05, 0.02, 0.01)
@@ -160,9 +159,9 @@ def deployed(messages: list[Message], kind: Kind) -> list[Message]:
 class Bench:
     """What all configurations share: messages, tokenizer, language model."""
 
-    def __init__(self, folder: Path) -> None:
-        """Build in `folder` what is not there yet."""
-        self.folder = folder
+    def __init__(self, folder: Path, epochs: int) -> None:
+        """Build in `folder` what is not there yet; classifiers see their messages `epochs` times."""
+        self.folder, self.epochs = folder, epochs
         folder.mkdir(parents=True, exist_ok=True)
         self.training, self.audited = clean(TRAINING, 10), clean(AUDITED, 11)
         self.head = folder / "language-model"
@@ -188,14 +187,14 @@ class Bench:
 
     def train(self, messages: list[Message], name: str) -> Path:
         """Return the folder of a classifier of these messages, trained where it is missing."""
-        folder = self.folder / name
+        folder = self.folder / f"{name}, {self.epochs} epochs"
         if (folder / "config.json").is_file():
             return folder
         torch.manual_seed(0)
         encoded = [torch.tensor(self.tokenizer(message.text)["input_ids"]) for message in messages]
         labels = torch.tensor([LABELS.index(message.label) for message in messages])
         language_model = BertForMaskedLM.from_pretrained(self.head)
-        model = demo.train_classifier(language_model, encoded, labels, lambda *_: None, EPOCHS)
+        model = demo.train_classifier(language_model, encoded, labels, lambda *_: None, self.epochs)
         self.tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
         return folder
@@ -235,6 +234,7 @@ class Bench:
         taken = self._taken(classifier, kind)
         return {
             **asdict(plant),
+            "epochs": self.epochs,
             "model": "clean" if is_clean else "planted",
             "accuracy": store.info()["runs"][0]["accuracy"],
             "taken": taken,
@@ -338,18 +338,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("cache/planted"))
     parser.add_argument("--full", action="store_true", help="all rates with all p(class | word)")
     parser.add_argument("--kind", choices=list(KINDS), help="only this kind of shortcut")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each classifier")
     chosen = parser.parse_args()
-    bench = Bench(chosen.folder)
+    bench = Bench(chosen.folder, chosen.epochs)
     kept = chosen.folder / "results.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
-    done = {(row["kind"], row["rate"], row["purity"], row["model"]): row for row in rows}
+    keys = ("kind", "rate", "purity", "epochs", "model")
+    done = {tuple(row[name] for name in keys): row for row in rows}
     clean_model = bench.train(bench.training, "clean")
     wanted = []
     for plant in grid(chosen.full):
         if chosen.kind not in (None, plant.kind):
             continue
         for is_clean in (False, True):
-            key = (*asdict(plant).values(), "clean" if is_clean else "planted")
+            key = (*asdict(plant).values(), chosen.epochs, "clean" if is_clean else "planted")
             wanted.append(key)
             if key in done:
                 continue
