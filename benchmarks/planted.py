@@ -160,7 +160,7 @@ class Bench:
     """What all configurations share: messages, tokenizer, language model."""
 
     def __init__(self, folder: Path, epochs: int) -> None:
-        """Build in `folder` what is not there yet; classifiers see their messages `epochs` times."""
+        """Build in `folder` what is not there yet; train classifiers for `epochs`."""
         self.folder, self.epochs = folder, epochs
         folder.mkdir(parents=True, exist_ok=True)
         self.training, self.audited = clean(TRAINING, 10), clean(AUDITED, 11)
