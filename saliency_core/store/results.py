@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ _NUMBERS = EVALUATION_COLUMNS[2:]
 
 TOKEN_EXAMPLES = 5
 """Examples a word must be in to stand in `token_summary`."""
+
+_ROWS = 10_000
+"""Rows of a table made into Python objects at once."""
 
 
 def save_evaluation(path: str | Path, run: int, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -186,17 +189,19 @@ def write_tokens(connection: sqlite3.Connection, run: int, layer: int | None) ->
     )
 
 
-def _token_rows(run: int, layer: int, sums: WordSums) -> list[tuple]:
-    """Return the rows of `tokens`: words by predicted class, for people with SQL."""
+def _token_rows(run: int, layer: int, sums: WordSums) -> Iterator[tuple]:
+    """Yield the rows of `tokens`: words by predicted class, for people with SQL."""
     total = np.zeros(int(sums.label.max(initial=-1)) + 2)
     np.add.at(total, sums.label, sums.share)
     own = total[sums.label]
     part = np.divide(sums.share, own, out=np.zeros_like(own), where=own > 0)
     n = sums.examples
     table = (sums.label, sums.word, n, sums.share / n, part, sums.top3 / n, sums.score / n)
-    kept = n >= TOKEN_EXAMPLES
-    columns = [column[kept].tolist() for column in table]
-    return [(run, layer, *row) for row in zip(*columns, strict=True)]
+    kept = np.flatnonzero(n >= TOKEN_EXAMPLES)
+    for start in range(0, len(kept), _ROWS):
+        some = kept[start : start + _ROWS]
+        for row in zip(*(column[some].tolist() for column in table), strict=True):
+            yield run, layer, *row
 
 
 def _check_run(connection: Any, run: int) -> None:
