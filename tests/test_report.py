@@ -321,6 +321,7 @@ def test_many_classes_get_a_table_instead_of_charts(tmp_path, monkeypatch):
     page = Page(html_of(open_store(path), tmp_path))
     assert "The 40 of 60 classes with the most errors" in page.text
     assert len(charts_of(page)) <= 4
+    assert "The most frequent confusions" in page.text
 
 
 def test_sections_stand_in_the_order_a_reader_needs(store):

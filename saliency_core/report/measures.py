@@ -77,7 +77,9 @@ def accuracy_section(view: View) -> Section | None:
     blocks: list[Any] = [
         Chart(
             confusion,
-            "What the label says (gold) against what the model said; the diagonal is right.",
+            "What the label says (gold) against what the model said; the diagonal is right."
+            if len(view.labels) <= charts.MAX_CONFUSION_CLASSES
+            else "The most frequent confusions: what the label says → what the model said.",
         ),
         Chart(histogram, "How sure the model was of its right and of its wrong answers."),
     ]
