@@ -170,7 +170,12 @@ def row(method: str, layer: int, parts: list[dict], ours: dict[str, np.ndarray])
     """Return the row of a method; of ours, at one layer."""
     own = joined(parts, "comprehensiveness")[layer]
     count = len(own)
-    cost = [sum(part[name] for part in parts) / count for name in ("forwards", "backwards")]
+    # A blank runs once a length, however many examples have it: no part of an example's cost.
+    cost = (
+        [OURS[method]] * 2
+        if method in OURS
+        else [sum(part[name] for part in parts) / count for name in ("forwards", "backwards")]
+    )
     differences = [""] * len(ours)
     for place, scores in enumerate(ours.values()):
         common = min(count, len(scores))

@@ -71,14 +71,12 @@ def randomised(classifier: Classifier) -> Iterator[str]:
         parts[f"block {number}"] = [block]
     for name, modules in parts.items():
         for module in modules:
-            module.apply(model._init_weights)
-            reset_norms(module)
-        classifier.model.eval()
+            redraw(module)
         yield name
 
 
-def reset_norms(module: nn.Module) -> None:
-    """Draw weights as at the beginning of a training, whatever the loaded ones were."""
+def redraw(module: nn.Module) -> None:
+    """Draw weights as at the beginning of a pretraining."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, std=0.02)
