@@ -99,7 +99,7 @@ def answer(example: dict):
             "same, beyond those answered differently; at the recommended layer. Low: unusual.",
         )
     if st.button("What if this text were another? →", type="tertiary"):
-        context.go_to("what_if", what_id=example["id"], what_view="one text")
+        context.go_to("what_if", what_id=example["id"])
 
 
 def painted_texts(example: dict, words: list[dict], scale: float):
