@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_made_up import LABELS, LAYERS, WORDS, audit, coherence_of, example, gold_of, write_all
+from test_attribution import save_tiny_bert
+from test_audit import options, write_csv
 
+from saliency_core.audit import audit as run_audit
 from saliency_core.errors import UserError
 from saliency_core.store import open_store, open_writer, save_slice, set_verdict, slices
 
@@ -316,3 +319,78 @@ def test_the_rest_of_a_term_is_all_others(store, where):
 def test_the_rest_of_no_or_several_terms_is_not_one_line():
     assert slices.rest_of("") is None
     assert slices.rest_of("wrong gold:negative") is None
+
+
+# The same on an audit by a model
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """Return a store that a real audit wrote, and what it says of each example as a table."""
+    folder = tmp_path_factory.mktemp("audited")
+    model, head = save_tiny_bert(folder)[:2]
+    reviews = write_csv(folder / "reviews.csv", rows=90)
+    run_audit(model, reviews, db=folder / "a.sqlite", options=options(head))
+    store = open_store(folder / "a.sqlite")
+    rows = [naive_row(store, position) for position in range(90)]
+    return store, pd.DataFrame(rows)
+
+
+def naive_row(store, position):
+    found = store.example(position)
+    words = [word.lower() for word in found["words"]]
+    scores = found["saliency"]["predicted"]
+    salient = {}
+    for layer in range(len(scores)):
+        sums = np.bincount(found["word_of_token"], scores[layer].astype("f8"))
+        best = sorted(range(len(sums)), key=lambda w, s=sums: (-np.float32(s[w]), w))[:3]
+        salient[layer] = {words[w] for w in best if sums[w] > 0}
+    probabilities = np.sort(found["probabilities"])[::-1]
+    return {
+        "position": position,
+        "gold": found["gold"],
+        "predicted": found["predicted"],
+        "confidence": float(probabilities[0]),
+        "margin": float(probabilities[0] - probabilities[1]),
+        "length": len(found["tokens"]),
+        "failed": found["failure"] is not None,
+        "truncated": found["chars_seen"] < found["chars_total"],
+        "coherence": float(found["coherence_by_layer"][store.run()["recommended"]]),
+        "words": set(words),
+        "salient": salient,
+        "metadata": found["metadata"],
+        "sequence": found["text"].lower().split(),
+    }
+
+
+@pytest.mark.slow
+@given(st.data())
+@settings(max_examples=120, deadline=None)
+def test_any_combination_agrees_with_pandas_on_a_real_audit(audited, data):
+    store, frame = audited
+    names, layers = store.run()["label_names"], store.run()["layers"]
+    said = st.sampled_from(["good", "film", "Scene", "unhappy", "zebra"])
+    held = said.map(lambda w: (f"word:{w}", lambda f: f["words"].map(lambda ws: w.lower() in ws)))
+    salient = st.tuples(said, st.integers(0, layers)).map(
+        lambda t: (
+            f"salient:{t[0]}@{t[1]}",
+            lambda f: f["salient"].map(lambda ws: t[0].lower() in ws[t[1]]),
+        )
+    )
+    label = st.tuples(st.sampled_from(["gold", "predicted"]), st.sampled_from(names)).map(
+        lambda t: (f"{t[0]}:{slices.quote(t[1])}", lambda f: f[t[0]] == t[1])
+    )
+    phrase = st.sampled_from(["the film", "was bad", "film the"]).map(
+        lambda p: (f'"{p}"', lambda f: naive_phrase(f, p))
+    )
+    source = st.sampled_from(["site 0", "site 1"]).map(
+        lambda s: (f'meta.source:"{s}"', lambda f: f["metadata"].map(lambda m: m["source"] == s))
+    )
+    term = st.one_of(flags(), numbers(), held, salient, label, phrase, source)
+    terms = data.draw(st.lists(st.tuples(term, st.booleans()), max_size=3))
+    expected = pd.Series(True, index=frame.index)
+    for (_, select), negated in terms:
+        chosen = select(frame).astype(bool)
+        expected &= ~chosen if negated else chosen
+    where = " ".join(("-" if negated else "") + text for (text, _), negated in terms)
+    assert store.ids(where).tolist() == frame["position"][expected].tolist(), where
