@@ -553,7 +553,8 @@ def _pad_token_id(config: Any, tokenizer: Any, blank_id: int) -> int:
 def _takes_type_ids(model: nn.Module) -> bool:
     """Return whether the model tells the sides of a pair apart by token type."""
     accepted = "token_type_ids" in inspect.signature(model.forward).parameters
-    return accepted and getattr(model.config, "type_vocab_size", 2) > 1
+    # GPT-2 has no embeddings of types: it would add those of the words with these ids instead.
+    return accepted and getattr(model.config, "type_vocab_size", 0) > 1
 
 
 def _load_head(

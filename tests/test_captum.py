@@ -56,7 +56,7 @@ def logits_of(classifier):
 
 
 def test_many_steps_are_conductance(one):
-    """Both are Riemann sums of one integral: within 1 % of the greatest score at 200 steps."""
+    """Both are Riemann sums of one integral: within 2 % of the greatest score at 200 steps."""
     classifier, modules, encodings, ids, blank = one
     maps = Attributor(classifier, steps=MANY).maps(encodings, [None])
     words = classifier.model.get_input_embeddings()
@@ -72,7 +72,7 @@ def test_many_steps_are_conductance(one):
         )
         expected = _tensor(found)[0].sum(-1).detach()
         away = (maps.local[0, layer, 0] - expected).abs().max()
-        assert away <= 0.01 * expected.abs().max(), layer
+        assert away <= 0.02 * expected.abs().max(), layer
     classifier.model.requires_grad_(False)
 
 

@@ -277,3 +277,31 @@ def test_151_classes(shared, tmp_path):
     assert len(labels) == 151
     assert (result.computed, result.failed) == (60, 0)
     assert open_store(tmp_path / "clinc.sqlite").count("wrong", run=1) > 40  # random weights
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama"])
+def test_decodability_is_the_mean_chance_of_the_own_and_the_next_token(tmp_path, name):
+    rows = [{"text": text, "label": "joy"} for text in TEXTS]
+    _, store = audited(tmp_path, rows, name=name, trust_labels=True, evaluate=False)
+    model, lm_head = str(tmp_path / "model"), str(tmp_path / "lm")
+    classifier = load_classifier(model, lm_head=lm_head)
+    own: list[list[float]] = [[] for _ in range(3)]
+    following: list[list[float]] = [[] for _ in range(3)]
+    for encoding in classifier.encode(TEXTS):
+        ids = encoding.input_ids
+        states, _ = classifier.forward(classifier.collate([encoding]))
+        for layer, state in enumerate(states):
+            features = classifier.head.features(state, classifier.normed_last and layer == 2)[0]
+            logits = features @ classifier.head.embeddings.T
+            logits = logits if classifier.head.bias is None else logits + classifier.head.bias
+            chances = torch.softmax(logits, -1)
+            for place in np.flatnonzero(~encoding.special).tolist():
+                own[layer].append(float(chances[place, ids[place]]))
+                if place + 1 < len(ids) and not encoding.special[place + 1]:
+                    following[layer].append(float(chances[place, ids[place + 1]]))
+    layers = store.layers()
+    assert np.allclose(layers["decodability"], [np.mean(found) for found in own], atol=1e-5)
+    assert ("next_decodability" in layers) == classifier.info.causal
+    if classifier.info.causal:
+        expected = [np.mean(found) for found in following]
+        assert np.allclose(layers["next_decodability"], expected, atol=1e-5)
