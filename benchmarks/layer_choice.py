@@ -116,7 +116,7 @@ def ratios(q: np.ndarray, found: Measured, last: bool) -> tuple[np.ndarray, np.n
         means = found.comprehensiveness[:, rows].mean(1)
         values = np.array([coherence_of(own[rows], found.predicted[rows]) for own in q])
         near.append(means[picked(values, last)] / means.max())
-        correlation.append(spearmanr(values, means).statistic)
+        correlation.append(spearmanr(values, means, nan_policy="omit").statistic)
     return np.array(near), np.array(correlation)
 
 

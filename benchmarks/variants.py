@@ -84,10 +84,12 @@ def main() -> None:
     parser.add_argument("--case", choices=list(CASES), default="sst2")
     parser.add_argument("--examples", type=int, default=50)
     parser.add_argument("--layer", type=int, default=0)
+    parser.add_argument("--choosing", action="store_true", help="the examples that choose a layer")
     options = parser.parse_args()
     torch.set_num_threads(1)
     classifier = classifier_of(CASES[options.case])
-    encodings = sample(CASES[options.case], classifier, options.examples)[1].encodings
+    choosing, others = sample(CASES[options.case], classifier, options.examples)
+    encodings = (choosing if options.choosing else others).encodings
     found = variants_of(classifier, encodings, options.layer)
     values = faithfulness(classifier, encodings, list(found.values()))
     first = values[0].comprehensiveness
