@@ -16,15 +16,16 @@ st.title("Overview")
 def what_was_audited():
     """Say in one line what the numbers are about."""
     model, dataset, settings = facts["model"], facts["dataset"], facts["settings"]
-    head = model["lm_head"] + (" (no head of its own)" if model["lm_head_is_fallback"] else "")
+    head = "its own input embeddings" if model["lm_head_is_fallback"] else model["lm_head"]
     parts = [
-        f"{model['name']} ({model['architecture']}, {model['layers']} layers)",
-        f"on {dataset['source']}",
-        f"decoded by {head}",
+        f"{context.name_of(model['name'])} ({model['architecture']}, {model['layers']} layers)",
+        f"on {context.name_of(dataset['source'])}",
+        f"decoded by {context.name_of(head)}",
         f"target {settings['target']}, {settings['steps']} steps",
         facts["created"],
     ]
-    st.caption(context.escape("; ".join(parts)))
+    places = f"Model {model['name']}; dataset {dataset['source']}; head {head}."
+    st.caption(context.escape("; ".join(parts)), help=context.escape(places))
 
 
 def numbers() -> int:

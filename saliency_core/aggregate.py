@@ -109,6 +109,7 @@ def contrast(
     run: int | None = None,
     run_b: int | None = None,
     minimum: int = 5,
+    chunks: int | None = None,
 ) -> pd.DataFrame:
     """Compare the words of two slices, strongest difference of top-three places first.
 
@@ -125,9 +126,13 @@ def contrast(
         run: Run number; the newest by default.
         run_b: Run of slice B, to compare two models; that of A by default.
         minimum: Examples a word must be in, in A and B together.
+        chunks: As `Store.word_sums`: a sample in place of everything.
     """
-    a = _indexed(store.word_sums(layer, where_a, run=run).merged())
-    b = _indexed(store.word_sums(layer, where_b, run=run if run_b is None else run_b).merged())
+    runs = (run, run if run_b is None else run_b)
+    a, b = (
+        _indexed(store.word_sums(layer, where, run=number, chunks=chunks).merged())
+        for where, number in zip((where_a, where_b), runs, strict=True)
+    )
     both = a.join(b, how="outer", lsuffix="_a", rsuffix="_b").fillna(0.0)
     frame = pd.DataFrame(index=both.index)
     for side in "ab":

@@ -15,6 +15,9 @@ MINIMUM_SUPPORT = 10
 """Examples a metadata value or word needs before a sentence is made of it."""
 MINIMUM_Z = 3.0
 """z of the log-odds from which a word counts as typical of errors."""
+SAMPLED_CHUNKS = 48
+"""Chunks, of some thousand examples each, in which the word typical of errors is looked for; what
+is then said of it is counted in all."""
 MAXIMUM_VALUES = 50
 """Values a metadata column may have to be looked at: ids and free text are no groups."""
 
@@ -105,7 +108,15 @@ def _word_of_errors(store: Store, run: int) -> Finding | None:
     layer = store.run(run)["recommended"]
     if layer is None or not store.count("right", run=run):
         return None
-    words = contrast(store, layer, "wrong", "right", run=run, minimum=MINIMUM_SUPPORT)
+    words = contrast(
+        store,
+        layer,
+        "wrong",
+        "right",
+        run=run,
+        minimum=MINIMUM_SUPPORT,
+        chunks=SAMPLED_CHUNKS,
+    )
     words = words[(words["z"] > MINIMUM_Z) & words["word"].str.contains(r"\w")]
     if words.empty:
         return None

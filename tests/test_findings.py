@@ -241,3 +241,13 @@ def test_a_strong_suspect_is_a_finding(path):
     keep_suspects(path, 2, table, control)
     named = [found for found in findings(open_store(path), 2) if found.page == "suspects"]
     assert len(named) == 1 and table["feature"].iloc[0] in named[0].sentence
+
+
+def test_word_sums_of_a_sample_are_part_of_all(tmp_path):
+    with open_writer(tmp_path / "a.sqlite") as writer:
+        write_all(writer, ROWS, finish=False)
+        whole = open_store(tmp_path / "a.sqlite")
+        everything, some = whole.word_sums(1), whole.word_sums(1, chunks=3)
+        assert 0 < some.examples.sum() < everything.examples.sum()
+        assert whole.word_sums(1, chunks=3).share.tolist() == some.share.tolist()
+        assert whole.word_sums(1, chunks=1_000).share.tolist() == everything.share.tolist()

@@ -143,15 +143,26 @@ class Words(Examples):
         )
 
     @consistent
-    def word_sums(self, layer: int, where: str = "", run: int | None = None) -> WordSums:
-        """Return the sums that word tables are made of, by predicted class and word."""
+    def word_sums(
+        self, layer: int, where: str = "", run: int | None = None, *, chunks: int | None = None
+    ) -> WordSums:
+        """Return the sums that word tables are made of, by predicted class and word.
+
+        Args:
+            layer: 0 to L.
+            where: a slice.
+            run: run number; the newest by default.
+            chunks: read at most this many of the run's chunks, the same ones for every slice; a
+                sample for questions that need no exact count.
+        """
         run = self._run(run)
         layer = self._layer(run, layer)
         index = self._index(run)
         wanted = index.stored_mask(self._mask(index, where))
+        drawn = np.random.default_rng(0).permutation(len(index.chunks))[:chunks]
         held = [
-            (number, wanted[index.first[at] : index.first[at + 1]])
-            for at, number in enumerate(index.chunks.tolist())
+            (int(index.chunks[at]), wanted[index.first[at] : index.first[at + 1]])
+            for at in np.sort(drawn)
         ]
         held = [(number, here) for number, here in held if here.any()]
         classes = len(self.run(run)["label_names"])
