@@ -109,8 +109,15 @@ def go_to(page: str, **values: object) -> None:
     st.switch_page(f"app_pages/{page}.py", query_params={})
 
 
+def stay_with(**values: object) -> None:
+    """Give widgets of this very page other values; Streamlit writes their address itself."""
+    st.session_state["staying"] = values
+    st.rerun()
+
+
 def sidebar() -> None:
     """Let the user choose file and run; both are in the URL."""
+    st.session_state.update(st.session_state.pop("staying", {}))
     for key, value in st.session_state.pop("arriving", {}).items():
         st.session_state[key] = value
         if key not in SIDEBAR:

@@ -159,7 +159,7 @@ def neighbours(position: int, layer: int, where: str):
             ]
             opened = painted_rows(rows, key=f"alike-{name}-{run}-{position}-{layer}")
             if opened is not None:
-                context.go_to("example", id=opened, where=where)
+                context.stay_with(id=opened)
 
 
 def decoded(example: dict, layer: int):

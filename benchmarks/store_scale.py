@@ -32,6 +32,8 @@ LAYERS = 12
 BATCH = 64
 BLOCK = 2048
 VOCABULARY = 120_000
+TOKENS, EMBEDDING = 30_522, 384
+"""Of the language model: how many tokens, and how long their directions are."""
 DISK_BUDGET = 4.0
 FILTER_BUDGET = 0.200
 WORDS_BUDGET = 0.500
@@ -184,6 +186,7 @@ def write(path: Path, examples: int, seed: int) -> dict:
         started = time.perf_counter()
         writer.set_coherence(run, coherence(writer, run, generator))
         memory.append(peak_megabytes())
+        keep_directions(writer, run, seed)
         writer.finish_run(
             run,
             [
@@ -209,6 +212,16 @@ def write(path: Path, examples: int, seed: int) -> dict:
         },
         "file_bytes": path.stat().st_size,
     }
+
+
+def keep_directions(writer, run: int, seed: int) -> None:
+    """Keep a direction for every token, as an audit does for those of its explanations."""
+    from saliency_core.store.directions import set_token_directions
+
+    vectors = np.random.default_rng(seed).normal(size=(TOKENS, EMBEDDING)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    texts = [spelling(token) for token in range(TOKENS)]
+    set_token_directions(writer, run, np.arange(TOKENS), texts, vectors)
 
 
 def coherence(writer, run: int, generator: Generator):

@@ -243,7 +243,7 @@ def word_bars(table: pd.DataFrame, value: str, title: str) -> alt.LayerChart:
         color=alt.condition(f"datum.{value} < 0", alt.value(BLUE), alt.value(ORANGE)),
         tooltip=[alt.Tooltip(name) for name in table.columns],
     )
-    whiskers = base.mark_rule(color="#444").encode(x="low:Q", x2="high:Q")
+    whiskers = base.mark_rule(color="#707070", strokeWidth=1.5).encode(x="low:Q", x2="high:Q")
     return (bars + whiskers).properties(height=alt.Step(18))
 
 

@@ -10,9 +10,11 @@ from saliency_core.errors import UserError
 from saliency_core.store import Store
 from saliency_core.store.directions import TokenDirections, explanations, token_directions
 
-SAMPLE = 50_000
+SAMPLE = 20_000
 """Examples compared at most; a seeded sample of a larger file."""
 NEIGHBOURS = 5
+BLOCK = 2048
+"""Examples compared at a time: their directions stay in the processor's cache."""
 
 
 def nearest_explanations(
@@ -59,7 +61,8 @@ def nearest_explanations(
     positions, tokens = explanations(store, layer, where, run=run, limit=sample)
     others = positions != position
     positions, tokens = positions[others], tokens[others]
-    cosines = _unit(directions, tokens) @ own
+    blocks = np.array_split(tokens, max(1, len(tokens) // BLOCK))
+    cosines = np.concatenate([_unit(directions, block) @ own for block in blocks])
     chosen = []
     for name, members in _answers(store, positions, run).items():
         places = np.flatnonzero(members & (tokens >= 0).any(1))

@@ -65,7 +65,7 @@ def word_profile(
         wrong_without=int(np.count_nonzero(without & wrong)),
         judged_without=int(np.count_nonzero(without)),
         by_class=_by_class(store, every, every & holding, run),
-        by_layer=_by_layer(store, word, where, run, seed),
+        by_layer=_by_layer(store, word, every & holding, run, seed),
     )
 
 
@@ -94,10 +94,11 @@ def _by_class(
     return frame[all_of > 0].sort_values("z", ascending=False, ignore_index=True)
 
 
-def _by_layer(store: Store, word: str, where: str, run: int | None, seed: int) -> pd.DataFrame:
+def _by_layer(
+    store: Store, word: str, holding: np.ndarray, run: int | None, seed: int
+) -> pd.DataFrame:
     number = store.vocabulary().index(word)
     share, score, top = [], [], []
-    holding = f"word:{quote(word)} {where}".strip()
     for chunk in sampled(store, holding, run=run, examples=SAMPLE, seed=seed):
         owner = np.repeat(np.arange(len(chunk.n_words)), chunk.n_words)
         here = np.flatnonzero(chunk.word_ids == number)

@@ -37,20 +37,26 @@ class Sampled:
 
 
 def sampled(
-    store: Store, where: str = "", *, run: int | None = None, examples: int, seed: int = 0
+    store: Store,
+    where: str | np.ndarray = "",
+    *,
+    run: int | None = None,
+    examples: int,
+    seed: int = 0,
 ) -> Iterator[Sampled]:
     """Yield a seeded sample of the examples of a slice that have scores, a chunk at a time.
 
     Args:
         store: an open file.
-        where: a slice.
+        where: a slice, or the (example,) mask of one where it is known already.
         run: run number; the newest by default.
         examples: how many at most; fewer where `CHUNKS` chunks do not hold as many.
         seed: of the draw.
     """
     run = store._run(run)
     index = store._index(run)
-    wanted = index.stored_mask(store.mask(f"-failed {where}".strip(), run=run))
+    mask = store.mask(where, run=run) if isinstance(where, str) else where
+    wanted = index.stored_mask(mask & ~store.mask("failed", run=run))
     draw = np.random.default_rng(seed)
     before = columnar.starts_of(wanted)[index.first]
     held = np.diff(before)
