@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import transformers
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import (
     BertConfig,
@@ -32,12 +33,13 @@ from saliency_core.store import open_store
 from saliency_core.suspects import keep_suspects, kept_suspects, suspects
 from saliency_core.training_data import count_features
 
-VERSION = 1
+VERSION = 2
 """Raise it when the generated data or the training changes: older folders are then rebuilt."""
 TRAINING_MESSAGES = 3000
 AUDITED_MESSAGES = 1000
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 MAXIMUM_TOKENS = 96
+VOCABULARY_SIZE = 1200
 BATCH = 32
 LANGUAGE_MODEL_EPOCHS = 7
 CLASSIFIER_EPOCHS = 3
@@ -136,13 +138,27 @@ def _write(path: Path, messages: list[Message]) -> None:
 
 
 def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """Return a lower-casing WordPiece tokenizer whose vocabulary comes from the texts."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=1200, special_tokens=SPECIAL_TOKENS)
+    """Return a lower-casing WordPiece tokenizer: the commonest words of the texts, and letters.
+
+    The trainer of `tokenizers` breaks ties by chance, and then no two demonstrations are the same.
+    """
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    counts = Counter(
+        word
+        for text in texts
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
     )
+    letters = sorted({letter for word in counts for letter in word})
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    pieces = [*SPECIAL_TOKENS, *letters, *(f"##{letter}" for letter in letters), *words]
+    vocabulary = list(dict.fromkeys(pieces))[:VOCABULARY_SIZE]
+    tokenizer = Tokenizer(
+        models.WordPiece(
+            {piece: number for number, piece in enumerate(vocabulary)}, unk_token="[UNK]"
+        )
+    )
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.post_processor = processors.BertProcessing(
         ("[SEP]", tokenizer.token_to_id("[SEP]")), ("[CLS]", tokenizer.token_to_id("[CLS]"))
     )

@@ -67,7 +67,7 @@ def test_summaries_survive_the_frame_of_the_store():
 
 def test_decodability_is_the_heads_own_probability_of_each_token(classifier):
     encodings = classifier.encode(TEXTS[:1])
-    found = decodability(classifier, encodings, seed=0)
+    found = decodability(classifier, encodings, seed=0).own
     states, _ = classifier.forward(classifier.collate(encodings))
     own = torch.from_numpy(np.flatnonzero(~encodings[0].special))
     ids = torch.tensor(encodings[0].input_ids)[own]

@@ -42,16 +42,17 @@ from saliency_core.errors import UserError
 from saliency_core.store import open_store
 
 model, head, reviews = sys.argv[1:4]
-original = attribution.Attributor.audit
+original = attribution.Attributor.compute
 
 def work(database):
-    def counted(self, examples, *rest):
-        records = original(self, examples, *rest)
+    def counted(self, encodings, gold):
+        computed = original(self, encodings, gold)
+        texts = [",".join(map(str, encoding.input_ids)) for encoding in encodings]
         with open(database + ".log", "a") as file:
-            file.write(" ".join(str(example.position) for example in examples) + chr(10))
-        return records
+            file.write(" ".join(texts) + chr(10))
+        return computed
 
-    attribution.Attributor.audit = counted
+    attribution.Attributor.compute = counted
     try:
         audit(model, reviews, db=database, options=options(head))
     except UserError as error:
