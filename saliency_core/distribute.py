@@ -374,6 +374,8 @@ def stream(reader: Reader, states: np.ndarray, worker: tuple, pool: Pool) -> Ite
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # What a worker refuses is a sentence for the user, not a failure of Ray's.
+    context.raise_original_map_exception = True
     context.target_max_block_size = RAY_BLOCK
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # The source may be a file of this machine, so it is read on this machine.

@@ -192,16 +192,18 @@ def train(folder, rows, id2label, steps):
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=64,
         num_hidden_layers=1,
         num_attention_heads=2,
-        intermediate_size=32,
+        intermediate_size=64,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
         max_position_embeddings=64,
         id2label=id2label,
         label2id={name: number for number, name in id2label.items()},
     )
     model = BertForSequenceClassification(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     draw = np.random.default_rng(0)
     model.train()
     for _ in range(steps):
@@ -228,7 +230,7 @@ def permuted(shared, tmp_path_factory):
     rows = snli(shared)
     folder = tmp_path_factory.mktemp("snli")
     wrong_names = {0: "neutral", 1: "contradiction", 2: "entailment"}
-    model = train(folder / "model", rows[:8000], wrong_names, steps=400)
+    model = train(folder / "model", rows[:8000], wrong_names, steps=900)
     data = folder / "snli.jsonl"
     data.write_text("\n".join(json.dumps(row) for row in rows[8000:8400]), encoding="utf-8")
     return model, data
