@@ -121,7 +121,7 @@ def test_every_finding_leads_to_examples(store):
 def test_the_planted_flaws_are_the_first_findings(demo):
     first, second, third, *_ = findings(open_store(demo.database))
     assert HARD_CHANNEL in first.where
-    assert f"salient:{SHORTCUT}" in second.where
+    assert f"word:{SHORTCUT}" in second.where
     assert "confidence>0.9" in third.where
 
 
