@@ -12,6 +12,9 @@ from saliency_core.errors import UserError
 from saliency_core.store import schema
 from saliency_core.store.handle import Handle, consistent
 
+FACTS = ("run model dataset examples failed accuracy layers target seconds bytes status").split()
+"""What `info` tells of a run."""
+
 
 class Runs(Handle):
     """The part of `Store` that reads runs."""
@@ -37,22 +40,7 @@ class Runs(Handle):
                     "recommended": facts["recommended"],
                 }
             )
-        columns = [
-            "run",
-            "model",
-            "dataset",
-            "examples",
-            "failed",
-            "accuracy",
-            "layers",
-            "target",
-            "seconds",
-            "bytes",
-            "status",
-            "created",
-            "recommended",
-        ]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=[*FACTS, "created", "recommended"])
 
     def _counts(self, run: int) -> dict[str, Any]:
         index = self._index(run)
@@ -111,26 +99,13 @@ class Runs(Handle):
     @consistent
     def info(self) -> dict[str, Any]:
         """Return what the file holds, as `info --json` prints it."""
-        keys = [
-            "run",
-            "model",
-            "dataset",
-            "examples",
-            "failed",
-            "accuracy",
-            "layers",
-            "target",
-            "seconds",
-            "bytes",
-            "status",
-        ]
         frame = self.runs()
         rows = [
             {
                 **{key: plain(value) for key, value in row.items()},
                 "warnings": self.run(row["run"])["warnings"],
             }
-            for row in frame[keys].astype(object).to_dict("records")
+            for row in frame[FACTS].astype(object).to_dict("records")
         ]
         return {"database": str(self.path), "version": schema.FORMAT, "runs": rows}
 
