@@ -13,6 +13,7 @@ from store_made_up import LAYERS, SETTINGS, example, write_all
 from saliency_core.errors import UserError
 from saliency_core.store import (
     delete_table,
+    keys,
     open_store,
     open_writer,
     save_evaluation,
@@ -189,7 +190,7 @@ def test_seconds_add_up_over_calls(tmp_path):
 # Formats
 
 
-def test_a_file_of_format_1_still_opens(tmp_path):
+def test_a_file_of_format_1_still_opens(tmp_path, monkeypatch):
     path = tmp_path / "old.sqlite"
     path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
     assert schema.check(path) == 1
@@ -203,8 +204,11 @@ def test_a_file_of_format_1_still_opens(tmp_path):
     assert store.is_complete()
     assert store.evaluations().empty
     assert store.table("suspects") is None
-    with open_writer(path) as writer:
+    with monkeypatch.context() as as_then, open_writer(path) as writer:
+        as_then.setattr(keys, "METHOD_VERSION", 1)
         assert write_all(writer, rows) == (1, 0)
+    with open_writer(path) as writer:
+        assert write_all(writer, rows) == (2, len(rows)), "the method has changed since"
 
 
 def test_format_1_in_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
