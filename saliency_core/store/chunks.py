@@ -374,18 +374,15 @@ def posting_row(chunk: Chunk) -> dict[str, bytes]:
     order = posting_order(chunk)
     words = chunk.word_ids[order]
     classes = np.repeat(chunk.predicted, chunk.n_words)[order]
-    owner = np.repeat(np.arange(len(chunk)), chunk.n_words)[order]
     new = np.ones(len(words), bool)
     new[1:] = (words[1:] != words[:-1]) | (classes[1:] != classes[:-1])
     begin = np.flatnonzero(new)
     turn = np.flatnonzero(np.diff(classes[begin], prepend=-2))
-    again = np.flatnonzero(~new[1:] & (owner[1:] == owner[:-1])) + 1
     return {
         "words": pack(words[begin], compress=False),
         "classes": pack(classes[begin][turn], compress=False),
         "groups": pack(np.diff(turn, append=len(begin)), compress=False),
         "counts": pack(np.diff(begin, append=len(words)), compress=False),
-        "repeats": pack(again, compress=False),
         "occurrences": pack(order, compress=False),
     }
 

@@ -214,7 +214,7 @@ def delete(connection: sqlite3.Connection, run: int, chunk: int, layers: int) ->
             "SELECT target FROM extra_targets WHERE run = ? AND chunk = ?", (run, chunk)
         )
     ]
-    # By full key: the table is clustered by layer, so a chunk alone would scan it.
+    # By full key, which the index begins with.
     connection.executemany(
         "DELETE FROM scores WHERE run = ? AND target = ? AND layer = ? AND chunk = ?",
         [(run, target, layer, chunk) for target in targets for layer in range(layers)],

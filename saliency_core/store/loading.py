@@ -79,7 +79,6 @@ def score_rows(
 ) -> np.ndarray:
     """Return the (layer, token) scores of a chunk."""
     sql = "SELECT data FROM scores WHERE run = ? AND target = ? AND layer = ? AND chunk = ?"
-    # A layer at a time: the table is clustered by layer, so anything else would scan it.
     blobs = [
         connection.execute(sql, (run, target, layer, number)).fetchone()[0]
         for layer in range(layers)

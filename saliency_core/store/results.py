@@ -16,7 +16,7 @@ from saliency_core.store import loading
 from saliency_core.store.access import now, writing
 from saliency_core.store.handle import consistent
 from saliency_core.store.runs import Runs
-from saliency_core.store.wordsums import Sums, WordSums, load_chunk_sums
+from saliency_core.store.wordsums import Sums, WordSums, load_word_chunk
 
 METRICS = ("comprehensiveness", "sufficiency", "plausibility")
 
@@ -182,7 +182,7 @@ def write_tokens(connection: sqlite3.Connection, run: int, layer: int | None) ->
         "SELECT chunk, examples FROM chunks WHERE run = ? ORDER BY chunk", (run,)
     ).fetchall():
         everything = np.ones(examples, bool)
-        sums.add(*load_chunk_sums(connection, run, number, layer, everything))
+        sums.add(load_word_chunk(connection, run, number, layer), everything)
     connection.executemany(
         "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         _token_rows(run, layer, sums.rows()),

@@ -16,7 +16,7 @@ from saliency_core.store.examples import Examples
 from saliency_core.store.filters import Filters
 from saliency_core.store.handle import consistent
 from saliency_core.store.loading import row_of
-from saliency_core.store.wordsums import Sums, WordSums, load_chunk_sums
+from saliency_core.store.wordsums import Sums, WordSums, load_word_chunk
 
 _SHARED_CHUNKS = 16
 """Chunks from which on threads share the work of word sums."""
@@ -174,7 +174,7 @@ class Words(Examples):
                 if self.version() != index.version:
                     raise _Changed
                 for number, here in shared:
-                    sums.add(*load_chunk_sums(self.connection, run, number, layer, here))
+                    sums.add(load_word_chunk(self.connection, run, number, layer), here)
             return sums
 
         if len(held) < _SHARED_CHUNKS:

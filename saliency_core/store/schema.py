@@ -16,7 +16,7 @@ from saliency_core.errors import UserError
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-FORMAT = 3
+FORMAT = 4
 """Number of the last migration; a file with a higher one was written by a newer program."""
 
 BUSY_SECONDS = 120.0
@@ -319,6 +319,78 @@ def _third(db: Database) -> None:
     db.execute("UPDATE meta SET value = 3 WHERE key = 'format'")
 
 
+ROWS_OF_BLOBS = {
+    "chunks": """
+        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+        chunk INTEGER NOT NULL,
+        examples INTEGER NOT NULL,
+        n_tokens BLOB NOT NULL,
+        n_words BLOB NOT NULL,
+        first BLOB NOT NULL,
+        target BLOB NOT NULL,
+        token_starts BLOB NOT NULL,
+        token_lengths BLOB NOT NULL,
+        sides BLOB NOT NULL,
+        word_before BLOB NOT NULL,
+        word_after BLOB NOT NULL,
+        token_ids BLOB NOT NULL,
+        explained BLOB NOT NULL,
+        decodability BLOB,
+        explanation BLOB,
+        PRIMARY KEY (run, chunk)
+    """,
+    "columns": """
+        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        chunk INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (run, name, chunk)
+    """,
+    "postings": """
+        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+        chunk INTEGER NOT NULL,
+        words BLOB NOT NULL,
+        classes BLOB NOT NULL,
+        groups BLOB NOT NULL,
+        counts BLOB NOT NULL,
+        occurrences BLOB NOT NULL,
+        PRIMARY KEY (run, chunk)
+    """,
+    "scores": """
+        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+        target INTEGER NOT NULL,
+        layer INTEGER NOT NULL,
+        chunk INTEGER NOT NULL,
+        top3 BLOB,
+        data BLOB NOT NULL,
+        PRIMARY KEY (run, target, layer, chunk)
+    """,
+    "extra_targets": """
+        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+        chunk INTEGER NOT NULL,
+        target INTEGER NOT NULL,
+        members BLOB NOT NULL,
+        explained BLOB NOT NULL,
+        PRIMARY KEY (run, chunk, target)
+    """,
+}
+"""Tables with a row a chunk and their columns."""
+
+
+def _fourth(db: Database) -> None:
+    """Give rows of large blobs a row id.
+
+    To find a row of a table WITHOUT ROWID, SQLite reads each row it compares with whole.
+    """
+    for name, columns in ROWS_OF_BLOBS.items():
+        db.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
+        db.execute(f"CREATE TABLE {name} ({columns}) STRICT")
+        kept = ", ".join(column.name for column in db[name].columns)
+        db.execute(f"INSERT INTO {name} SELECT {kept} FROM old_{name}")
+        db.execute(f"DROP TABLE old_{name}")
+    db.execute("UPDATE meta SET value = 4 WHERE key = 'format'")
+
+
 def migrate(path: Path) -> None:
     """Create the file or bring it to the current format, each migration in its transaction."""
     from sqlite_utils import Database, Migrations
@@ -327,6 +399,7 @@ def migrate(path: Path) -> None:
     migrations(name="m001_tables")(_first)
     migrations(name="m002_results")(_second)
     migrations(name="m003_directions")(_third)
+    migrations(name="m004_row_ids")(_fourth)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         if not _tables(connection):
@@ -338,6 +411,8 @@ def migrate(path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         migrations.apply(Database(connection))
         connection.commit()
+        # A script is stepped to its end; `execute` would stop after the first page.
+        connection.executescript("PRAGMA incremental_vacuum;")
     finally:
         connection.close()
 

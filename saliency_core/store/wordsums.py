@@ -1,7 +1,7 @@
 """Sums of saliency by predicted class and word over a slice, straight from the postings.
 
-The budget is 20 million words in half a second, so each step is one pass of compiled code over a
-chunk that fits the processor's cache, and chunks are shared among threads.
+The budget is 20 million words in half a second, so compiled code sums a chunk that fits the
+processor's cache, and chunks are shared among threads.
 """
 
 from __future__ import annotations
@@ -58,14 +58,29 @@ class Sums:
         self.keys: list[np.ndarray] = []
         self.values: list[np.ndarray] = []
 
-    def add(self, label: np.ndarray, word: np.ndarray, values: np.ndarray) -> None:
-        """Add (row, VALUES) sums of pairs that are all different."""
-        key = (label.astype(np.int64) + 1) * self.words + word
+    def add(self, chunk: WordChunk, wanted: np.ndarray) -> None:
+        """Add the words of a chunk's examples; (example,) bool `wanted`."""
+        # Compiled code loads here, for those who ask for sums.
+        from saliency_core.store.word_kernel import add_chunk
+
+        key = (chunk.classes.astype(np.int64) + 1) * self.words + chunk.words
+        columns = (
+            chunk.counts.astype(np.int32),
+            chunk.occurrences.astype(np.int32),
+            chunk.scores.astype(np.float32),
+            chunk.first.view(np.uint8),
+            chunk.n_words.astype(np.int32),
+            wanted.astype(np.uint8),
+            chunk.top3.view(np.uint8),
+        )
         if self.table is not None:
-            self.table[key] = self.table.take(key, axis=0) + values
-        else:
-            self.keys.append(key)
-            self.values.append(values.astype(np.float64))
+            add_chunk(self.table, key, *columns)
+            return
+        values = np.zeros((len(key), VALUES))
+        add_chunk(values, np.arange(len(key)), *columns)
+        here = np.flatnonzero(values[:, 0])
+        self.keys.append(key[here])
+        self.values.append(values[here])
 
     def join(self, other: Sums) -> None:
         """Add the sums of another thread."""
@@ -101,113 +116,47 @@ def _word_sums(label: np.ndarray, word: np.ndarray, table: np.ndarray) -> WordSu
 
 
 @dataclass(frozen=True)
-class Postings:
-    """The words of a chunk grouped by class and word."""
+class WordChunk:
+    """The words of a chunk at one layer, grouped by class and word."""
 
     words: np.ndarray
-    """(group,)"""
+    """(group,) word id."""
     classes: np.ndarray
-    """(group,)"""
+    """(group,) predicted class, -1 where none."""
     counts: np.ndarray
     """(group,) occurrences."""
     occurrences: np.ndarray
-    """(occurrence,) place among the chunk's words."""
-    repeats: np.ndarray
-    """Occurrences, by index, of a word that the same example has just before."""
+    """(occurrence,) place among the chunk's words, group after group."""
+    scores: np.ndarray
+    """(token,) float16."""
+    first: np.ndarray
+    """(token,) bool: a word begins here."""
+    n_words: np.ndarray
+    """(example,) words an example."""
+    top3: np.ndarray
+    """(word,) bool: among its example's top three."""
 
 
-def load_chunk_sums(
-    connection: sqlite3.Connection, run: int, number: int, layer: int, wanted: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what `chunk_sums` says of one chunk of a file; (example,) bool `wanted`."""
+def load_word_chunk(connection: sqlite3.Connection, run: int, number: int, layer: int) -> WordChunk:
+    """Read the words of one chunk of a file at a layer."""
     row = connection.execute(
-        "SELECT words, classes, groups, counts, occurrences, repeats, n_words, first"
+        "SELECT words, classes, groups, counts, occurrences, n_words, first"
         " FROM postings JOIN chunks USING (run, chunk) WHERE run = ? AND chunk = ?",
         (run, number),
     ).fetchone()
-    top3, scores = connection.execute(
+    top3, data = connection.execute(
         "SELECT top3, data FROM scores WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
         (run, layer, number),
     ).fetchone()
-    words, classes, groups, *rest, n_words = map(columnar.unpack, row[:-1])
-    scores = np.frombuffer(scores, np.float16)
-    first = columnar.unpack_bits(row[-1], len(scores))
-    top = columnar.unpack_bits(top3, len(rest[1]))
-    postings = Postings(words, np.repeat(classes, groups), *rest)
-    return chunk_sums(postings, scores, first, n_words, top, wanted)
-
-
-def chunk_sums(
-    postings: Postings,
-    scores: np.ndarray,
-    first: np.ndarray,
-    n_words: np.ndarray,
-    top: np.ndarray,
-    wanted: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return class, word and sums (group, VALUES) of one chunk's groups in the slice.
-
-    Args:
-        postings: Of the chunk.
-        scores: (token,) float16 of the layer.
-        first: (token,) bool: a word begins here.
-        n_words: (example,) words an example.
-        top: (word,) bool: among the top three; written over.
-        wanted: (example,) bool: in the slice.
-    """
-    from scipy.sparse import csr_matrix
-
-    score = columnar.sum_pieces(scores, first)
-    share = columnar.shares(score, n_words)
-    present = np.ones(len(score), bool)
-    if not wanted.all():
-        present = np.repeat(wanted, n_words)
-        score *= present
-        share *= present
-        top &= present
-    # Single precision halves the memory moved; sums of one chunk keep six digits and more.
-    values = np.empty((len(score), VALUES), np.float32)
-    values[:, 1] = share
-    values[:, 3] = score
-    _once_an_example(postings, values, present, share, top)
-    groups = len(postings.words)
-    # Occurrences of a group are the non-zeros of a row, so the product sums and gathers in one.
-    matrix = csr_matrix(
-        (
-            np.ones(len(score), np.float32),
-            postings.occurrences.astype(np.int32),
-            columnar.starts_of(postings.counts).astype(np.int32),
-        ),
-        shape=(groups, len(score)),
+    words, classes, groups, counts, occurrences, n_words = map(columnar.unpack, row[:-1])
+    scores = np.frombuffer(data, np.float16)
+    return WordChunk(
+        words,
+        np.repeat(classes, groups),
+        counts,
+        occurrences,
+        scores,
+        columnar.unpack_bits(row[-1], len(scores)),
+        n_words,
+        columnar.unpack_bits(top3, len(occurrences)),
     )
-    sums = matrix @ values
-    if wanted.all():
-        return postings.classes, postings.words, sums
-    here = np.flatnonzero(sums[:, 0])
-    return postings.classes[here], postings.words[here], sums[here]
-
-
-def _once_an_example(
-    postings: Postings,
-    values: np.ndarray,
-    present: np.ndarray,
-    share: np.ndarray,
-    top: np.ndarray,
-) -> None:
-    """Fill what counts once an example: its number, squared share and top-three place.
-
-    Where an example repeats a word, the first occurrence stands for all of them.
-    """
-    again = postings.repeats.astype(np.int64)
-    if len(again):
-        begins = np.flatnonzero(np.diff(again, prepend=-2) != 1)
-        head = np.repeat(again[begins] - 1, np.diff(begins, append=len(again)))
-        again, head = postings.occurrences[again], postings.occurrences[head]
-        np.add.at(share, head, share[again])
-        top[head[top[again]]] = True
-        share[again] = 0
-        top[again] = False
-        present[again] = False
-    values[:, 0] = present
-    np.square(share, out=values[:, 2])
-    values[:, 4] = top
