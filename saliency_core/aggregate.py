@@ -58,12 +58,14 @@ def word_table(
     if not by_class:
         sums = sums.merged()
     names = store.run(run)["label_names"]
+    total = np.zeros(len(names) + 1)
+    np.add.at(total, sums.label, sums.share)
+    sums = sums.of_at_least(minimum)
     n = sums.examples.astype(float)
     mean = sums.share / n
     spread = _spread(sums.share, sums.square, n)
     half = Z95 * spread / np.sqrt(n)
-    total = np.zeros(len(names) + 1)
-    np.add.at(total, sums.label, sums.share)
+    order = np.lexsort((sums.word, -n, -mean))
     frame = pd.DataFrame(
         {
             "word": sums.word,
@@ -79,10 +81,7 @@ def word_table(
             "top3": sums.top3,
         }
     )
-    frame = frame[frame["examples"] >= minimum]
-    frame = frame.sort_values(
-        ["mean_share", "examples", "word"], ascending=[False, False, True], ignore_index=True
-    )
+    frame = frame.take(order).reset_index(drop=True)
     labels = pd.Series([*names, None], dtype=object)
     frame["class"] = labels.iloc[frame["class"].to_numpy()].to_numpy() if len(frame) else None
     frame["word"] = pd.Series(store.words_of(frame["word"].to_numpy()), dtype=object)

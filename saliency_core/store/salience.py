@@ -66,7 +66,7 @@ class Words(Examples):
     def words_of(self, ids: Sequence[int]) -> list[str]:
         """Return words by id."""
         words = self.vocabulary()
-        return [words[int(word_id)] for word_id in ids]
+        return [words[word_id] for word_id in np.asarray(ids, np.int64).tolist()]
 
     @consistent
     def top_words(

@@ -7,7 +7,7 @@ processor's cache, and chunks are shared among threads.
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -45,6 +45,11 @@ class WordSums:
         values = (self.examples, self.share, self.square, self.score, self.top3)
         table = [np.bincount(row, value, minlength=len(word)) for value in values]
         return _word_sums(np.full(len(word), -1, np.int32), word, np.stack(table, axis=1))
+
+    def of_at_least(self, examples: int) -> WordSums:
+        """Return the rows of at least that many examples."""
+        kept = self.examples >= examples
+        return WordSums(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
 
 
 class Sums:
