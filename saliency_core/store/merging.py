@@ -20,7 +20,8 @@ from saliency_core.store.chunks import Chunk
 from saliency_core.store.loading import column, load_chunk
 from saliency_core.store.reader import open_store
 from saliency_core.store.results import write_tokens
-from saliency_core.store.writer import StoreWriter, open_writer, rename_targets
+from saliency_core.store.reuse import rename_targets
+from saliency_core.store.writer import StoreWriter, open_writer
 
 BLOCK = 2048
 """Examples of one transaction."""

@@ -30,6 +30,8 @@ from saliency_core.store.chunks import Chunk
 from saliency_core.store.keys import content_key, run_key, text_digest
 from saliency_core.store.loading import column, is_complete, load_chunk
 from saliency_core.store.results import write_tokens
+from saliency_core.store.reuse import copy_known
+from saliency_core.store.rows import metadata_json, plain, prediction_row
 
 VOCABULARY_CACHE = 200_000
 """Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""
@@ -148,7 +150,7 @@ class StoreWriter:
         text_ids = self._text_ids(examples)
         known = {
             row[0]: row[1:]
-            for row in self._in(
+            for row in self.matching(
                 "SELECT position, text_id, gold, id, label, metadata, chunk, slot FROM examples"
                 " WHERE run = ? AND position IN ({})",
                 [example.position for example in examples],
@@ -158,7 +160,7 @@ class StoreWriter:
         new, changed, renamed = [], [], []
         stale: dict[int, list[int]] = {}
         for example, text_id, label in zip(examples, text_ids, gold, strict=True):
-            row = (text_id, label, example.id, example.label, _metadata(example))
+            row = (text_id, label, example.id, example.label, metadata_json(example))
             old = known.get(example.position)
             if old is None:
                 new.append((run, example.position, *row))
@@ -210,7 +212,9 @@ class StoreWriter:
         """Return the row of each text, inserting the texts the file has not seen."""
         digests = [text_digest(example) for example in examples]
         ids = dict(
-            self._in("SELECT digest, text_id FROM digests WHERE digest IN ({})", list(set(digests)))
+            self.matching(
+                "SELECT digest, text_id FROM digests WHERE digest IN ({})", list(set(digests))
+            )
         )
         new = {
             digest: example
@@ -229,7 +233,7 @@ class StoreWriter:
             )
         return [ids[digest] for digest in digests]
 
-    def _in(self, sql: str, values: Sequence, *before: Any) -> list[tuple]:
+    def matching(self, sql: str, values: Sequence, *before: Any) -> list[tuple]:
         """Run a query with an IN list of any length."""
         return [
             row
@@ -253,7 +257,7 @@ class StoreWriter:
         pending = self._pending(run, [example.position for example in examples])
         if not pending:
             return []
-        copied = self._copy_known(run, pending)
+        copied = copy_known(self, run, pending)
         seen, todo = set(), []
         for example in examples:
             key = pending.get(example.position)
@@ -271,7 +275,7 @@ class StoreWriter:
             self._unjoined[run] = 0
 
     def _all_known(self, run: int, examples: Sequence[Example]) -> bool:
-        known = self._in(
+        known = self.matching(
             "SELECT position FROM examples WHERE run = ? AND position IN ({})",
             [example.position for example in examples],
             run,
@@ -282,81 +286,13 @@ class StoreWriter:
         """Return position -> (text, gold) of the examples without a result."""
         return {
             position: (text_id, gold)
-            for position, text_id, gold in self._in(
+            for position, text_id, gold in self.matching(
                 "SELECT position, text_id, gold FROM examples"
                 " WHERE run = ? AND chunk IS NULL AND position IN ({})",
                 positions,
                 run,
             )
         }
-
-    def _copy_known(self, run: int, pending: dict[int, tuple[int, int | None]]) -> set[int]:
-        """Copy results of equal content; return the positions that were filled."""
-        donors = self._donors(run, {text_id for text_id, _ in pending.values()})
-        if not donors:
-            return set()
-        contrast_free = self._gold_free(run)
-        pairs = []
-        for position, (text_id, gold) in pending.items():
-            donor = next(
-                (d for d in donors.get(text_id, []) if _fits(d, gold, contrast_free)), None
-            )
-            if donor is not None:
-                pairs.append((position, gold, donor))
-        if pairs:
-            with self.transaction():
-                self._copy(run, pairs)
-        return {position for position, _, _ in pairs}
-
-    def _gold_free(self, run: int) -> bool:
-        """Return whether the main target of a run is the same whatever the gold label."""
-        settings = json.loads(
-            self.connection.execute("SELECT settings FROM runs WHERE run = ?", (run,)).fetchone()[0]
-        )
-        return settings["target"] not in ("gold", "contrast")
-
-    def _donors(self, run: int, text_ids: set[int]) -> dict[int, list[tuple]]:
-        """Return text -> results under the same content key, this run's own first."""
-        rows = self._in(
-            "SELECT e.text_id, e.run, e.position, e.gold, e.predicted, e.chunk, e.slot"
-            " FROM runs me JOIN runs r ON r.content = me.content"
-            " JOIN examples e ON e.run = r.run"
-            " WHERE me.run = ? AND e.chunk IS NOT NULL AND e.text_id IN ({})",
-            sorted(text_ids),
-            run,
-        )
-        found: dict[int, list[tuple]] = {}
-        for row in sorted(rows, key=lambda row: (row[1] != run, row[1], row[2])):
-            found.setdefault(row[0], []).append(row)
-        return found
-
-    def _copy(self, run: int, pairs: list[tuple[int, int | None, tuple]]) -> None:
-        """Write results of other examples as those of these positions."""
-        names = self.targets(run)
-        parts, rows = [], []
-        by_chunk: dict[tuple[int, int], list[tuple[int, int | None, tuple]]] = {}
-        for pair in pairs:
-            by_chunk.setdefault((pair[2][1], pair[2][5]), []).append(pair)
-        for (donor_run, number), wanted in by_chunk.items():
-            donor_names = names if donor_run == run else self.targets(donor_run)
-            chunk = columnar.take(
-                load_chunk(self.connection, donor_run, number), [w[2][6] for w in wanted]
-            )
-            if donor_run != run:
-                chunk, names = rename_targets(chunk, donor_names, names)
-            chunk = _drop_contrast(chunk, wanted, names)
-            chunk = replace(chunk, positions=np.array([w[0] for w in wanted], np.int64))
-            parts.append(chunk)
-            rows += [
-                self.connection.execute(
-                    "SELECT predicted, confidence, margin, length, chars_seen, chars_total,"
-                    " failure, logits FROM examples WHERE run = ? AND position = ?",
-                    w[2][1:3],
-                ).fetchone()
-                for w in wanted
-            ]
-        self.save_targets(run, names)
-        self.insert_chunk(run, columnar.concat(parts), rows)
 
     # Results
 
@@ -383,7 +319,7 @@ class StoreWriter:
                 words,
                 {name: index for index, name in enumerate(names, start=1)},
             )
-            self.insert_chunk(run, chunk, [_prediction(audited) for audited in batch])
+            self.insert_chunk(run, chunk, [prediction_row(audited) for audited in batch])
         # Only now: ids taken in an undone transaction must not be remembered.
         if len(self._word_ids) > VOCABULARY_CACHE:
             self._word_ids.clear()
@@ -392,7 +328,7 @@ class StoreWriter:
     def _add_unknown(self, run: int, batch: Sequence[AuditedExample]) -> None:
         known = {
             row[0]
-            for row in self._in(
+            for row in self.matching(
                 "SELECT position FROM examples WHERE run = ? AND position IN ({})",
                 [audited.example.position for audited in batch],
                 run,
@@ -408,7 +344,7 @@ class StoreWriter:
         own = {a.example.position: a for a in batch if a.example.position in pending}
         by_key = {pending[position]: a for position, a in own.items()}
         result = list(own.values())
-        twins = self._in(
+        twins = self.matching(
             "SELECT position, text_id, gold FROM examples"
             " WHERE run = ? AND chunk IS NULL AND text_id IN ({})",
             sorted({text_id for text_id, _ in by_key}),
@@ -424,7 +360,9 @@ class StoreWriter:
         """Return the ids of lower-cased words, new ones inserted."""
         known = {word: self._word_ids[word] for word in words if word in self._word_ids}
         asked = sorted(words - known.keys())
-        known |= dict(self._in("SELECT word, word_id FROM vocabulary WHERE word IN ({})", asked))
+        known |= dict(
+            self.matching("SELECT word, word_id FROM vocabulary WHERE word IN ({})", asked)
+        )
         new = [word for word in asked if word not in known]
         if new:
             top = self.connection.execute("SELECT max(word_id) FROM vocabulary").fetchone()[0]
@@ -512,7 +450,7 @@ class StoreWriter:
         """Write the filter columns of a chunk from the rows of its examples."""
         found = {
             row[0]: row[1:]
-            for row in self._in(
+            for row in self.matching(
                 "SELECT position, gold, predicted, confidence, margin, length,"
                 " chars_seen < chars_total, failure IS NOT NULL, metadata"
                 " FROM examples WHERE run = ? AND position IN ({})",
@@ -627,7 +565,7 @@ class StoreWriter:
         """Return (chunk, slots, rows of `positions`) of the examples."""
         row_of = {int(position): row for row, position in enumerate(positions)}
         found: dict[int, list[tuple[int, int]]] = {}
-        for position, chunk, slot in self._in(
+        for position, chunk, slot in self.matching(
             "SELECT position, chunk, slot FROM examples"
             " WHERE run = ? AND chunk IS NOT NULL AND position IN ({})",
             list(row_of),
@@ -665,14 +603,14 @@ class StoreWriter:
             self.connection.execute("DELETE FROM layers WHERE run = ?", (run,))
             self.connection.executemany(
                 "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(run, *(_plain(value) for value in asdict(row).values())) for row in layers],
+                [(run, *(plain(value) for value in asdict(row).values())) for row in layers],
             )
             self.connection.execute(
                 "UPDATE runs SET status = 'finished', recommended = ?, equals = ?,"
                 " seconds = coalesce(seconds, 0) + ?,"
                 " warnings = ?, extra = ? WHERE run = ?",
                 (
-                    _plain(recommended),
+                    plain(recommended),
                     json.dumps([int(layer) for layer in equals]),
                     float(seconds),
                     json.dumps(list(warnings)),
@@ -697,89 +635,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _metadata(example: Example) -> str | None:
-    """Return the metadata as JSON, None where there is none."""
-    if not example.metadata:
-        return None
-    plain = {str(name): _json_value(value) for name, value in example.metadata.items()}
-    return json.dumps(plain, ensure_ascii=False)
-
-
-def _json_value(value: Any) -> str | int | float | bool | None:
-    """Return what JSON can hold: NaN and infinities are no numbers there."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _plain(value: Any) -> float | int | None:
-    """Return a number SQLite takes; a NaN becomes NULL."""
-    if value is None or value != value:
-        return None
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _prediction(audited: AuditedExample) -> tuple:
-    """Return the result columns of an `examples` row."""
-    confidence, margin = confidence_of(audited)
-    return (
-        _plain(audited.predicted),
-        confidence,
-        margin,
-        len(audited.token_ids),
-        int(audited.chars_seen),
-        int(audited.chars_total),
-        audited.failure,
-        np.asarray(audited.logits, "<f4").tobytes(),
-    )
-
-
-def confidence_of(audited: AuditedExample) -> tuple[float | None, float | None]:
-    """Return the predicted class's probability and its lead over the next class."""
-    probabilities = np.asarray(audited.probabilities, np.float32)
-    if audited.predicted is None or not np.isfinite(probabilities).all():
-        return None, None
-    confidence = probabilities[audited.predicted]
-    others = np.delete(probabilities, audited.predicted)
-    margin = confidence - others.max() if len(others) else None
-    return float(confidence), None if margin is None else float(margin)
-
-
-def _fits(donor: tuple, gold: int | None, gold_free: bool) -> bool:
-    """Return whether a result computed under another gold label holds under this one.
-
-    A contrast is stored where gold and predicted class differ, so such a result fits its own gold
-    label only; without a contrast to compute, any result of a gold-free target fits.
-    """
-    donor_gold, predicted = donor[3], donor[4]
-    return gold == donor_gold or (gold_free and (gold is None or gold == predicted))
-
-
-def rename_targets(chunk: Chunk, old: list[str], new: list[str]) -> tuple[Chunk, list[str]]:
-    """Return the chunk with target numbers of another run."""
-    new = new + [name for name in old if name not in new]
-    number = np.array([0, *(new.index(name) + 1 for name in old)])
-    extra = {int(number[target]): found for target, found in chunk.extra.items()}
-    return replace(chunk, target=number[chunk.target].astype(np.int32), extra=extra), new
-
-
-def _drop_contrast(chunk: Chunk, wanted: list, names: list[str]) -> Chunk:
-    """Remove contrasts that belong to the donor's gold label only."""
-    if "contrast" not in names or names.index("contrast") + 1 not in chunk.extra:
-        return chunk
-    number = names.index("contrast") + 1
-    keep = np.array([gold == donor[3] for _, gold, donor in wanted])
-    old = chunk.extra[number]
-    rows = np.flatnonzero(keep[old.members])
-    counts = chunk.n_tokens[old.members]
-    tokens = columnar.ranges(columnar.starts_of(counts)[rows], counts[rows])
-    extra = {target: found for target, found in chunk.extra.items() if target != number}
-    if len(rows):
-        extra[number] = columnar.Extra(
-            old.members[rows], old.scores[:, tokens], old.explained[:, rows]
-        )
-    return replace(chunk, extra=extra)

@@ -1,0 +1,124 @@
+"""Results of equal content, copied from another example or run in place of computing them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from saliency_core.store import chunks as columnar
+from saliency_core.store.chunks import Chunk
+from saliency_core.store.loading import load_chunk
+
+if TYPE_CHECKING:
+    from saliency_core.store.writer import StoreWriter
+
+
+def copy_known(
+    writer: StoreWriter, run: int, pending: dict[int, tuple[int, int | None]]
+) -> set[int]:
+    """Copy results of equal content; return the positions that were filled."""
+    donors = _donors(writer, run, {text_id for text_id, _ in pending.values()})
+    if not donors:
+        return set()
+    contrast_free = _gold_free(writer, run)
+    pairs = []
+    for position, (text_id, gold) in pending.items():
+        donor = next((d for d in donors.get(text_id, []) if _fits(d, gold, contrast_free)), None)
+        if donor is not None:
+            pairs.append((position, gold, donor))
+    if pairs:
+        with writer.transaction():
+            _copy(writer, run, pairs)
+    return {position for position, _, _ in pairs}
+
+
+def _gold_free(writer: StoreWriter, run: int) -> bool:
+    """Return whether the main target of a run is the same whatever the gold label."""
+    settings = json.loads(
+        writer.connection.execute("SELECT settings FROM runs WHERE run = ?", (run,)).fetchone()[0]
+    )
+    return settings["target"] not in ("gold", "contrast")
+
+
+def _donors(writer: StoreWriter, run: int, text_ids: set[int]) -> dict[int, list[tuple]]:
+    """Return text -> results under the same content key, this run's own first."""
+    rows = writer.matching(
+        "SELECT e.text_id, e.run, e.position, e.gold, e.predicted, e.chunk, e.slot"
+        " FROM runs me JOIN runs r ON r.content = me.content"
+        " JOIN examples e ON e.run = r.run"
+        " WHERE me.run = ? AND e.chunk IS NOT NULL AND e.text_id IN ({})",
+        sorted(text_ids),
+        run,
+    )
+    found: dict[int, list[tuple]] = {}
+    for row in sorted(rows, key=lambda row: (row[1] != run, row[1], row[2])):
+        found.setdefault(row[0], []).append(row)
+    return found
+
+
+def _copy(writer: StoreWriter, run: int, pairs: list[tuple[int, int | None, tuple]]) -> None:
+    """Write results of other examples as those of these positions."""
+    names = writer.targets(run)
+    parts, rows = [], []
+    by_chunk: dict[tuple[int, int], list[tuple[int, int | None, tuple]]] = {}
+    for pair in pairs:
+        by_chunk.setdefault((pair[2][1], pair[2][5]), []).append(pair)
+    for (donor_run, number), wanted in by_chunk.items():
+        donor_names = names if donor_run == run else writer.targets(donor_run)
+        chunk = columnar.take(
+            load_chunk(writer.connection, donor_run, number), [w[2][6] for w in wanted]
+        )
+        if donor_run != run:
+            chunk, names = rename_targets(chunk, donor_names, names)
+        chunk = _drop_contrast(chunk, wanted, names)
+        chunk = replace(chunk, positions=np.array([w[0] for w in wanted], np.int64))
+        parts.append(chunk)
+        rows += [
+            writer.connection.execute(
+                "SELECT predicted, confidence, margin, length, chars_seen, chars_total,"
+                " failure, logits FROM examples WHERE run = ? AND position = ?",
+                w[2][1:3],
+            ).fetchone()
+            for w in wanted
+        ]
+    writer.save_targets(run, names)
+    writer.insert_chunk(run, columnar.concat(parts), rows)
+
+
+def _fits(donor: tuple, gold: int | None, gold_free: bool) -> bool:
+    """Return whether a result computed under another gold label holds under this one.
+
+    A contrast is stored where gold and predicted class differ, so such a result fits its own gold
+    label only; without a contrast to compute, any result of a gold-free target fits.
+    """
+    donor_gold, predicted = donor[3], donor[4]
+    return gold == donor_gold or (gold_free and (gold is None or gold == predicted))
+
+
+def rename_targets(chunk: Chunk, old: list[str], new: list[str]) -> tuple[Chunk, list[str]]:
+    """Return the chunk with target numbers of another run."""
+    new = new + [name for name in old if name not in new]
+    number = np.array([0, *(new.index(name) + 1 for name in old)])
+    extra = {int(number[target]): found for target, found in chunk.extra.items()}
+    return replace(chunk, target=number[chunk.target].astype(np.int32), extra=extra), new
+
+
+def _drop_contrast(chunk: Chunk, wanted: list, names: list[str]) -> Chunk:
+    """Remove contrasts that belong to the donor's gold label only."""
+    if "contrast" not in names or names.index("contrast") + 1 not in chunk.extra:
+        return chunk
+    number = names.index("contrast") + 1
+    keep = np.array([gold == donor[3] for _, gold, donor in wanted])
+    old = chunk.extra[number]
+    rows = np.flatnonzero(keep[old.members])
+    counts = chunk.n_tokens[old.members]
+    tokens = columnar.ranges(columnar.starts_of(counts)[rows], counts[rows])
+    extra = {target: found for target, found in chunk.extra.items() if target != number}
+    if len(rows):
+        extra[number] = columnar.Extra(
+            old.members[rows], old.scores[:, tokens], old.explained[:, rows]
+        )
+    return replace(chunk, extra=extra)

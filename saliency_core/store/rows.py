@@ -1,0 +1,60 @@
+"""Columns of an `examples` row from the records of an audit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from saliency_core.records import AuditedExample, Example
+
+
+def metadata_json(example: Example) -> str | None:
+    """Return the metadata as JSON, None where there is none."""
+    if not example.metadata:
+        return None
+    plain = {str(name): _json_value(value) for name, value in example.metadata.items()}
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def _json_value(value: Any) -> str | int | float | bool | None:
+    """Return what JSON can hold: NaN and infinities are no numbers there."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def plain(value: Any) -> float | int | None:
+    """Return a number SQLite takes; a NaN becomes NULL."""
+    if value is None or value != value:
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def prediction_row(audited: AuditedExample) -> tuple:
+    """Return the result columns of an `examples` row."""
+    confidence, margin = confidence_of(audited)
+    return (
+        plain(audited.predicted),
+        confidence,
+        margin,
+        len(audited.token_ids),
+        int(audited.chars_seen),
+        int(audited.chars_total),
+        audited.failure,
+        np.asarray(audited.logits, "<f4").tobytes(),
+    )
+
+
+def confidence_of(audited: AuditedExample) -> tuple[float | None, float | None]:
+    """Return the predicted class's probability and its lead over the next class."""
+    probabilities = np.asarray(audited.probabilities, np.float32)
+    if audited.predicted is None or not np.isfinite(probabilities).all():
+        return None, None
+    confidence = probabilities[audited.predicted]
+    others = np.delete(probabilities, audited.predicted)
+    margin = confidence - others.max() if len(others) else None
+    return float(confidence), None if margin is None else float(margin)
