@@ -319,72 +319,20 @@ def _third(db: Database) -> None:
     db.execute("UPDATE meta SET value = 3 WHERE key = 'format'")
 
 
-ROWS_OF_BLOBS = {
-    "chunks": """
-        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-        chunk INTEGER NOT NULL,
-        examples INTEGER NOT NULL,
-        n_tokens BLOB NOT NULL,
-        n_words BLOB NOT NULL,
-        first BLOB NOT NULL,
-        target BLOB NOT NULL,
-        token_starts BLOB NOT NULL,
-        token_lengths BLOB NOT NULL,
-        sides BLOB NOT NULL,
-        word_before BLOB NOT NULL,
-        word_after BLOB NOT NULL,
-        token_ids BLOB NOT NULL,
-        explained BLOB NOT NULL,
-        decodability BLOB,
-        explanation BLOB,
-        PRIMARY KEY (run, chunk)
-    """,
-    "columns": """
-        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-        name TEXT NOT NULL,
-        chunk INTEGER NOT NULL,
-        data BLOB NOT NULL,
-        PRIMARY KEY (run, name, chunk)
-    """,
-    "postings": """
-        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-        chunk INTEGER NOT NULL,
-        words BLOB NOT NULL,
-        classes BLOB NOT NULL,
-        groups BLOB NOT NULL,
-        counts BLOB NOT NULL,
-        occurrences BLOB NOT NULL,
-        PRIMARY KEY (run, chunk)
-    """,
-    "scores": """
-        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-        target INTEGER NOT NULL,
-        layer INTEGER NOT NULL,
-        chunk INTEGER NOT NULL,
-        top3 BLOB,
-        data BLOB NOT NULL,
-        PRIMARY KEY (run, target, layer, chunk)
-    """,
-    "extra_targets": """
-        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-        chunk INTEGER NOT NULL,
-        target INTEGER NOT NULL,
-        members BLOB NOT NULL,
-        explained BLOB NOT NULL,
-        PRIMARY KEY (run, chunk, target)
-    """,
-}
-"""Tables with a row a chunk and their columns."""
+BLOB_TABLES = ("chunks", "columns", "postings", "scores", "extra_targets")
 
 
 def _fourth(db: Database) -> None:
-    """Give rows of large blobs a row id.
+    """Give rows of large blobs a row id, and drop a column of `postings` that nothing needs.
 
     To find a row of a table WITHOUT ROWID, SQLite reads each row it compares with whole.
     """
-    for name, columns in ROWS_OF_BLOBS.items():
+    for name in BLOB_TABLES:
+        created = db[name].schema
+        created = created.replace("STRICT, WITHOUT ROWID", "STRICT")
+        created = created.replace("repeats BLOB NOT NULL,", "")
         db.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
-        db.execute(f"CREATE TABLE {name} ({columns}) STRICT")
+        db.execute(created)
         kept = ", ".join(column.name for column in db[name].columns)
         db.execute(f"INSERT INTO {name} SELECT {kept} FROM old_{name}")
         db.execute(f"DROP TABLE old_{name}")
