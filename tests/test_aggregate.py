@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from store_made_up import LABELS, LAYERS, example, write_all
 
 from saliency_core.aggregate import WORD_COLUMNS, contrast, log_odds, word_table
-from saliency_core.store import open_store, open_writer
+from saliency_core.store import open_store, open_writer, wordsums
 
 N = 90
 
@@ -63,6 +63,14 @@ def naive(store, layer, where, keys):
     index = table.index.get_level_values("class") if "class" in keys else None
     table["total_share"] = table["sum"] / (totals if index is None else totals[index].to_numpy())
     return table
+
+
+def test_a_vocabulary_too_large_for_one_table_gives_the_same(store, monkeypatch):
+    dense = store.word_sums(1)
+    monkeypatch.setattr(wordsums, "DENSE_ROWS", 0)
+    sparse = store.word_sums(1)
+    for field in dataclasses.fields(dense):
+        np.testing.assert_allclose(getattr(sparse, field.name), getattr(dense, field.name))
 
 
 SLICES = ["", "wrong", "right confidence>0.5", "word:nice", "salient:people", "id:id-5", "failed"]
