@@ -65,7 +65,8 @@ def word_table(
     mean = sums.share / n
     spread = _spread(sums.share, sums.square, n)
     half = Z95 * spread / np.sqrt(n)
-    order = np.lexsort((sums.word, -n, -mean))
+    # Rows come by class and word, an order that those alike keep.
+    order = np.lexsort((-n, -mean))
     frame = pd.DataFrame(
         {
             "word": sums.word,
@@ -82,8 +83,8 @@ def word_table(
         }
     )
     frame = frame.take(order).reset_index(drop=True)
-    labels = pd.Series([*names, None], dtype=object)
-    frame["class"] = labels.iloc[frame["class"].to_numpy()].to_numpy() if len(frame) else None
+    labels = np.array([*names, None], object)
+    frame["class"] = pd.Series(labels[frame["class"].to_numpy()], dtype=object)
     frame["word"] = pd.Series(store.words_of(frame["word"].to_numpy()), dtype=object)
     return frame[WORD_COLUMNS]
 

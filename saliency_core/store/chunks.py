@@ -404,20 +404,22 @@ def span_columns(row: dict[str, bytes]) -> dict[str, np.ndarray]:
     """Return where the tokens and words of a `chunks` row are, spans made absolute again."""
     lengths = unpack(row["token_lengths"]).astype(np.int32)
     tokens = int(unpack(row["n_tokens"]).sum(dtype=np.int64))
-    begins = np.flatnonzero(unpack_bits(row["first"], tokens))
-    pieces = np.diff(begins, append=tokens).astype(np.int32)
+    first = unpack_bits(row["first"], tokens)
+    begins = np.flatnonzero(first)
+    ends = np.append(begins, tokens)[1:]
     starts = np.cumsum(unpack(row["token_starts"]), dtype=np.int32)
-    first = starts_of(pieces)[:-1]
+    sides = unpack(row["sides"]).astype(np.int32)
     return {
+        "first": first,
+        "word_sides": sides[begins],
         "n_tokens": unpack(row["n_tokens"]).astype(np.int32),
         "n_words": unpack(row["n_words"]).astype(np.int32),
-        "pieces": pieces,
+        "pieces": (ends - begins).astype(np.int32),
         "token_starts": starts,
         "token_ends": starts + lengths,
-        "sides": unpack(row["sides"]).astype(np.int32),
-        "word_starts": starts[first] - unpack(row["word_before"]).astype(np.int32),
-        "word_ends": (starts + lengths)[first + pieces - 1]
-        + unpack(row["word_after"]).astype(np.int32),
+        "sides": sides,
+        "word_starts": starts[begins] - unpack(row["word_before"]).astype(np.int32),
+        "word_ends": (starts + lengths)[ends - 1] + unpack(row["word_after"]).astype(np.int32),
     }
 
 
@@ -426,8 +428,10 @@ def layout_columns(row: dict[str, bytes], layers: int) -> dict[str, np.ndarray]:
     n = row["examples"]
     nothing = np.full((layers, n), np.nan, np.float32)
     no_words = np.full((layers, n, 3), -1, np.int32)
+    spans = span_columns(row)
+    del spans["first"], spans["word_sides"]
     return {
-        **span_columns(row),
+        **spans,
         "target": unpack(row["target"]).astype(np.int32),
         "token_ids": unpack(row["token_ids"]).astype(np.int32),
         "explained": unpack(row["explained"]).reshape(layers, n),

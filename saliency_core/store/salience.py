@@ -38,8 +38,8 @@ class Occurrences:
     """(word,) float32 part of the example's positive score."""
     top3: np.ndarray
     """(word,) bool."""
-    vocabulary: list[str]
-    """Lower-cased words by id; of the whole file."""
+    vocabulary: np.ndarray
+    """(word id,) str, lower-cased; of the whole file."""
 
 
 class _Changed(Exception):
@@ -49,24 +49,23 @@ class _Changed(Exception):
 class Words(Examples):
     """The part of `Store` that reads words."""
 
-    def vocabulary(self) -> list[str]:
-        """Return the lower-cased words of the file by id."""
+    def vocabulary(self) -> np.ndarray:
+        """Return (word id,) str: the lower-cased words of the file."""
         top = self._rows("SELECT coalesce(max(word_id), -1) FROM vocabulary")[0][0]
         # Ids only rise, but those of a pruned run may be given to other words.
         pruned = self._rows("SELECT value FROM meta WHERE key = 'pruned'")
         state = (top, pruned[0][0] if pruned else 0)
         if self._words is None or self._words[0] != state:
-            words = [""] * (top + 1)
+            words = np.full(top + 1, "", object)
             for word_id, word in self._rows("SELECT word_id, word FROM vocabulary"):
                 words[word_id] = word
             self._words = (state, words)
         return self._words[1]
 
     @consistent
-    def words_of(self, ids: Sequence[int]) -> list[str]:
-        """Return words by id."""
-        words = self.vocabulary()
-        return [words[word_id] for word_id in np.asarray(ids, np.int64).tolist()]
+    def words_of(self, ids: np.ndarray) -> np.ndarray:
+        """Return (word,) str from (word,) ids."""
+        return self.vocabulary()[ids]
 
     @consistent
     def top_words(
@@ -100,9 +99,7 @@ class Words(Examples):
             "SELECT data FROM scores WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
             (run, layer, number),
         )[0][0]
-        scores = columnar.sum_pieces(
-            np.frombuffer(data, np.float16), columnar.first_tokens(spans["pieces"])
-        )
+        scores = columnar.sum_pieces(np.frombuffer(data, np.float16), spans["first"])
         return spans, columnar.starts_of(spans["n_words"]), scores
 
     @consistent
@@ -236,7 +233,6 @@ def _words_at(
     own = scores[begin:end]
     positive = np.maximum(own, 0)
     total = float(positive.sum())
-    sides = spans["sides"][columnar.starts_of(spans["pieces"])[begin:end]]
     return [
         {
             "word": texts[side][start:stop],
@@ -249,7 +245,7 @@ def _words_at(
         for start, stop, side, score in zip(
             spans["word_starts"][begin:end].tolist(),
             spans["word_ends"][begin:end].tolist(),
-            sides.tolist(),
+            spans["word_sides"][begin:end].tolist(),
             own.tolist(),
             strict=True,
         )
