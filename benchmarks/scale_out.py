@@ -2,9 +2,10 @@
 
     python -m benchmarks.scale_out --folder /tmp/scale_out
 
-prints the tables of docs/benchmarks.md: seconds, examples a second once results come, where the
-processors' time goes, and whether every file holds the same. The last row is this machine's own
-limit: two unrelated audits side by side, which share nothing but the processors and memory.
+adds a round of every case to those the folder holds and prints the tables of docs/benchmarks.md:
+medians of the rates, where the seconds and the processors go, and whether every file holds the
+same. The last case is this machine's own limit: two unrelated audits side by side, which share
+nothing but the processors and memory. `--rounds 0` only prints.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from saliency_core.arrow_tables import pack_results, pack_work
 from saliency_core.audit import (
     AuditOptions,
     audit,
@@ -29,7 +31,6 @@ from saliency_core.audit import (
     open_classifier,
     read_examples,
 )
-from saliency_core.distribute import pack_results, pack_work
 from saliency_core.store import Store, open_store
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -38,39 +39,61 @@ LM_HEAD = str(SHARED / "models" / "minilm-mlm")
 DATA = SHARED / "data" / "sst2" / "dev.jsonl"
 BUDGET = 1.8
 TOLERANCE = 1e-6
+MAIN, WORKERS, RAY = "this process", "workers", "rest of Ray"
+ALONE, BESIDE = "one process", "two audits side by side"
+ONE, TWO = "Ray, 1 worker", "Ray, 2 workers"
+CASES = {ALONE: 0, ONE: 1, TWO: 2}
 
 
 class Watch:
-    """Notes when results come, and how much processor time whose process has used."""
+    """Notes when results come, and how much processor time whose process has used until then."""
 
     def __init__(self) -> None:
         """Start the clock."""
         self.started = time.perf_counter()
-        self.events: list[tuple[float, int]] = []
-        self.cpu: dict[str, float] = {}
+        self.seconds: list[float] = []
+        self.done: list[int] = []
+        self.used: list[dict[str, float]] = []
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """Take one step of progress."""
-        if stage != "auditing":
-            return
-        self.events.append((time.perf_counter() - self.started, done))
-        used = {"this process": _seconds(psutil.Process())}
-        for process in psutil.Process().children(recursive=True):
-            try:
-                name = "workers" if "MapWorker" in "".join(process.cmdline()) else "rest of Ray"
-                used[name] = used.get(name, 0.0) + _seconds(process)
-            except psutil.Error:
-                continue
-        if len(used) >= len(self.cpu):
-            self.cpu = used
+        if stage == "auditing":
+            self.seconds.append(time.perf_counter() - self.started)
+            self.done.append(done)
+            self.used.append(_used())
 
-    def rate(self) -> float:
-        """Return examples a second from the first result to the last."""
-        counts = [done for _, done in self.events]
-        first = next(i for i, done in enumerate(counts) if done > 0)
-        last = counts.index(counts[-1])
-        (begin, before), (end, after) = self.events[first], self.events[last]
-        return (after - before) / (end - begin)
+    def found(self) -> dict[str, Any]:
+        """Return the phases in seconds, and what holds from the first result to the last."""
+        total = time.perf_counter() - self.started
+        first = next(i for i, done in enumerate(self.done) if done > 0)
+        last = self.done.index(self.done[-1])
+        seconds = self.seconds[last] - self.seconds[first]
+        examples = self.done[last] - self.done[first]
+        before, after = self.used[first], self.used[last]
+        used = {part: after[part] - before.get(part, 0.0) for part in after}
+        return {
+            "phases": [
+                self.seconds[0],
+                self.seconds[first] - self.seconds[0],
+                seconds,
+                total - self.seconds[last],
+            ],
+            "rate": examples / seconds,
+            "cores": {part: spent / seconds for part, spent in used.items()},
+            "cost": 1e3 * used.get(WORKERS, used[MAIN]) / examples,
+        }
+
+
+def _used() -> dict[str, float]:
+    """Return the processor seconds of this process, of the workers and of the rest of Ray."""
+    used = {MAIN: _seconds(psutil.Process())}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            part = WORKERS if "MapWorker" in "".join(process.cmdline()) else RAY
+            used[part] = used.get(part, 0.0) + _seconds(process)
+        except psutil.Error:
+            continue
+    return used
 
 
 def _seconds(process: psutil.Process) -> float:
@@ -82,13 +105,12 @@ def _options(limit: int, **engine: Any) -> AuditOptions:
     return AuditOptions(lm_head=LM_HEAD, evaluate=False, limit=limit, threads=1, **engine)
 
 
-def child(database: Path, workers: int, limit: int) -> dict:
-    """Audit SST-2 in this process, or on Ray; return its times."""
+def child(database: Path, workers: int, limit: int) -> dict[str, Any]:
+    """Audit SST-2 in this process, or on Ray; return what was measured."""
     engine = {"engine": "ray", "workers": workers} if workers else {}
     watch = Watch()
-    result = audit(MODEL, DATA, db=database, options=_options(limit, **engine), progress=watch)
-    seconds = time.perf_counter() - watch.started
-    return {"seconds": seconds, "rate": watch.rate(), "cpu": watch.cpu, "n": result.computed}
+    audit(MODEL, DATA, db=database, options=_options(limit, **engine), progress=watch)
+    return watch.found()
 
 
 def moved(examples: int = 64) -> tuple[float, float]:
@@ -132,53 +154,91 @@ def differences(one: Store, other: Store) -> dict[str, float]:
         for target, scores in mine["saliency"].items():
             largest = max(largest, float(np.abs(scores - theirs["saliency"][target]).max()))
     tables = [(first, second), (one.layers(), other.layers())]
+    # Words get their numbers, by which ties stand in a table, as they come.
     tables += [
-        (one.words(layer, minimum=1), other.words(layer, minimum=1))
+        [
+            store.words(layer, minimum=1).sort_values(["word", "class"], ignore_index=True)
+            for store in (one, other)
+        ]
         for layer in range(one.run()["layers"] + 1)
     ]
     unequal = sum(not mine.equals(theirs) for mine, theirs in tables)
     return {"scores": largest, "tables that differ": unequal, "tables": len(tables)}
 
 
+def measure(folder: Path, limit: int) -> dict[str, dict[str, Any]]:
+    """Run every case once."""
+    found = {
+        name: finish(start(folder, f"workers-{workers}", workers, limit))
+        for name, workers in CASES.items()
+    }
+    pair = [start(folder, f"beside-{n}", 0, limit) for n in (1, 2)]
+    beside = [finish(process) for process in pair]
+    found[BESIDE] = {
+        "phases": np.mean([row["phases"] for row in beside], axis=0).tolist(),
+        "rate": sum(row["rate"] for row in beside),
+        "cores": {MAIN: sum(row["cores"][MAIN] for row in beside)},
+        "cost": float(np.mean([row["cost"] for row in beside])),
+    }
+    return found
+
+
+def report(rounds: list[dict[str, dict[str, Any]]]) -> str:
+    """Return the table of the medians over rounds, and the ratios with their spread."""
+    lines = [
+        "| how | loading, s | until the first result, s | results, s | closing, s "
+        "| examples a second | against one process | cores in use | processor ms an example |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in rounds[0]:
+        rows = [found[name] for found in rounds]
+        phases = np.median([row["phases"] for row in rows], axis=0)
+        rate, cost = (np.median([row[part] for row in rows]) for part in ("rate", "cost"))
+        cores = ", ".join(
+            f"{part} {np.median([row['cores'][part] for row in rows]):.2f}"
+            for part in rows[0]["cores"]
+        )
+        cells = [
+            name,
+            *(f"{seconds:.1f}" for seconds in phases),
+            f"{rate:.1f}",
+            _ratio(rounds, name, ALONE),
+            cores,
+            f"{cost:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append(
+        f"\n{len(rounds)} rounds. Two workers: {_ratio(rounds, TWO, ALONE)} of one process (budget "
+        f"{BUDGET}x), {_ratio(rounds, TWO, ONE)} of one worker, {_ratio(rounds, TWO, BESIDE)} of "
+        "what the machine gives two audits side by side."
+    )
+    return "\n".join(lines)
+
+
+def _ratio(rounds: list[dict[str, dict[str, Any]]], name: str, base: str) -> str:
+    """Return the median ratio of two rates of one round, and its least and greatest."""
+    ratios = [found[name]["rate"] / found[base]["rate"] for found in rounds]
+    return f"{np.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
 def main() -> None:
-    """Run every case and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Add rounds and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("/tmp/scale_out"))
     parser.add_argument("--limit", type=int, default=872)
-    parser.add_argument("--child", type=Path)
-    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=1, help="rounds to add")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         print(json.dumps(child(options.child, options.workers, options.limit)))
         return
     options.folder.mkdir(parents=True, exist_ok=True)
-    cases = {"one process": 0, "Ray, 1 worker": 1, "Ray, 2 workers": 2}
-    found = {
-        name: finish(start(options.folder, f"workers-{workers}", workers, options.limit))
-        for name, workers in cases.items()
-    }
-    pair = [start(options.folder, f"beside-{n}", 0, options.limit) for n in (1, 2)]
-    beside = [finish(process) for process in pair]
-    found["two audits side by side"] = {
-        "seconds": max(row["seconds"] for row in beside),
-        "rate": sum(row["rate"] for row in beside),
-        "cpu": {"this process": sum(row["cpu"]["this process"] for row in beside)},
-    }
-    alone = found["one process"]
-    print("| how | seconds | examples a second | against one process | processor seconds |")
-    print("|---|---|---|---|---|")
-    for name, row in found.items():
-        cpu = ", ".join(f"{part} {seconds:.0f}" for part, seconds in row["cpu"].items())
-        print(
-            f"| {name} | {row['seconds']:.1f} | {row['rate']:.2f} "
-            f"| {row['rate'] / alone['rate']:.2f}x | {cpu} |"
-        )
-    two, side = found["Ray, 2 workers"]["rate"], found["two audits side by side"]["rate"]
-    print(
-        f"\nTwo workers: {two / found['Ray, 1 worker']['rate']:.2f}x of one worker, "
-        f"{two / alone['rate']:.2f}x of one process (budget {BUDGET}x), "
-        f"{two / side:.2f} of what the machine gives two audits."
-    )
+    kept = options.folder / f"rounds-{options.limit}.jsonl"
+    for _ in range(options.rounds):
+        with kept.open("a") as file:
+            file.write(json.dumps(measure(options.folder, options.limit)) + "\n")
+    print(report([json.loads(line) for line in kept.read_text().splitlines()]))
     there, back = moved()
     print(f"An example moves {there:.0f} bytes to a worker and {back:.0f} bytes back.")
     one = open_store(options.folder / "workers-0.sqlite")

@@ -9,6 +9,7 @@ same bytes.
 from __future__ import annotations
 
 import random
+import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -92,6 +93,8 @@ class AuditOptions:
     """Processes of the ray engine that hold a model; None: one a GPU, else one a core."""
     threads: int | None = None
     """Threads a model computes with; None: torch's own choice, on ray 1."""
+    output: str | None = None
+    """Folder of Parquet blocks that the ray engine writes instead of a file."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,14 @@ class AuditResult:
                 f"Dry run: {self.examples} examples, about {self.estimate['seconds']:.0f} seconds "
                 f"and {self.estimate['megabytes']:.1f} MB in {self.database}. Nothing was stored."
             )
+        elif self.run is None:
+            lines.append(
+                f"{self.computed} of {self.examples} examples computed into {self.database} in "
+                f"{self.seconds:.1f} s, {self.reused} were already there, {self.failed} failed.\n"
+                "Make a file of it: python -m saliency_core merge "
+                f"{shlex.quote(self.database)} --output FILE; then the same audit with --db FILE "
+                "instead of --output."
+            )
         elif self.computed == 0:
             lines.append(
                 f"Nothing to compute: all {self.examples} examples are already in {self.database} "
@@ -144,7 +155,7 @@ def audit(
     model: str,
     dataset: Any,
     *,
-    db: str | Path,
+    db: str | Path | None = None,
     options: AuditOptions | None = None,
     progress: Progress | None = None,
     **choices: Any,
@@ -154,7 +165,7 @@ def audit(
     Args:
         model: folder or hub name of a sequence classifier.
         dataset: file, folder, hub name, pandas DataFrame or `datasets.Dataset`.
-        db: the SQLite file; made where it is missing.
+        db: the SQLite file; made where it is missing. None where `output` is given.
         options: the choices as one record; or give them as keywords.
         progress: called with (stage, done, total).
         choices: fields of `AuditOptions`, instead of `options`.
@@ -166,20 +177,24 @@ def audit(
         UserError: for anything the caller gave that cannot be used.
     """
     options = options or AuditOptions(**choices)
-    engine = _engine(options)
-    return engine(str(model), dataset, Path(db), options, progress or _silent).run()
+    engine, place = _engine(options), options.output or db
+    if place is None or (options.output and db):
+        raise UserError("Give the SQLite file (--db) or the folder of blocks (--output), not both.")
+    return engine(str(model), dataset, Path(place), options, progress or _silent).run()
 
 
 def _engine(options: AuditOptions) -> type[Audit]:
     """Return what computes: this process, or a pool of workers on Ray."""
     if options.engine == "ray":
-        from saliency_core.distribute import RayAudit
+        from saliency_core.distribute import BlockAudit, RayAudit
 
-        return RayAudit
+        return BlockAudit if options.output else RayAudit
     if options.engine != "local":
         raise UserError(f"--engine {options.engine!r} is unknown; choose local or ray.")
     if options.workers is not None:
         raise UserError("--workers is for --engine ray; the local engine is one process.")
+    if options.output is not None:
+        raise UserError("--output is for --engine ray; the local engine writes into --db FILE.")
     if options.threads is not None:
         import torch
 
@@ -573,6 +588,14 @@ def encode_examples(classifier: Any, examples: list[Example], long_text: str) ->
     return encode([example.text for example in examples], _pairs(examples))
 
 
+def first_of_equals(block: list[Example], gold: list[int | None]) -> list[int]:
+    """Return the rows whose text and gold label no earlier row of the block has."""
+    first: dict[tuple, int] = {}
+    for row, example in enumerate(block):
+        first.setdefault((example.text, example.pair, gold[row]), row)
+    return list(first.values())
+
+
 def plan_batches(
     block: list[Example], gold: list[int | None], encodings: list[Any], batch_tokens: int
 ) -> Iterator[list[int]]:
@@ -581,10 +604,8 @@ def plan_batches(
     Only the first of equal texts takes part, whatever is stored already: the batches depend on
     the block alone, so that every engine and every restart computes the same ones.
     """
-    first: dict[tuple, int] = {}
-    for row, example in enumerate(block):
-        first.setdefault((example.text, example.pair, gold[row]), row)
-    rows = sorted(first.values(), key=lambda row: (len(encodings[row].input_ids), row))
+    rows = first_of_equals(block, gold)
+    rows.sort(key=lambda row: (len(encodings[row].input_ids), row))
     batch: list[int] = []
     for row in rows:
         if batch and len(encodings[row].input_ids) * (len(batch) + 1) > batch_tokens:

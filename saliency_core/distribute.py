@@ -4,7 +4,8 @@ The reader plans the batches one machine would compute and sends their texts; wo
 what the store writes, as Arrow tables; the process that was started writes them. Then it goes
 through the dataset as one machine does, which finds everything done but the few batches that
 could not be decided on beforehand (see `Plan`). So nothing a worker does or fails to do changes
-what the file holds in the end.
+what the file holds in the end. With `--output` the tables become blocks in a folder instead, of
+which `merge` makes the file.
 
 Ray is optional: it is imported inside functions only.
 """
@@ -12,9 +13,9 @@ Ray is optional: it is imported inside functions only.
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,182 +27,44 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from saliency_core.arrow_tables import (
+    WORK,
+    from_rows,
+    in_one_row,
+    pack_results,
+    pack_work,
+    unpack_results,
+    unpack_work,
+)
 from saliency_core.audit import (
     BLOCK,
     WRITES_AHEAD,
     Audit,
     AuditOptions,
+    AuditResult,
     Progress,
     blocks_of,
     encode_examples,
+    first_of_equals,
     gold_of,
     open_attributor,
     open_classifier,
     plan_batches,
     read_examples,
 )
+from saliency_core.block_folder import BlockFolder
 from saliency_core.errors import UserError
-from saliency_core.records import AuditedExample, Example, ModelInfo, Saliency
+from saliency_core.records import Example, ModelInfo
 
 OBJECT_STORE = 200_000_000
 """Bytes of shared memory of a Ray started here; a batch of results takes about 0.1 MB."""
-RAY_BLOCK = 64_000
-"""Bytes Ray Data gathers before it hands on: about a batch, so that no worker waits for more."""
+RAY_BLOCK = 1
+"""Bytes Ray Data gathers before it hands on: every row at once, and a row is a batch both ways.
 
-# What moves: batches out, results back
-
-WORK = pa.schema(
-    [
-        ("position", pa.list_(pa.int64())),
-        ("id", pa.list_(pa.string())),
-        ("text", pa.list_(pa.string())),
-        ("pair", pa.list_(pa.string())),
-        ("label", pa.list_(pa.string())),
-        ("metadata", pa.list_(pa.string())),
-        ("gold", pa.list_(pa.int32())),
-    ]
-)
-"""One row is one batch, the unit a worker computes however Ray groups rows."""
-
-RESULTS = pa.schema(
-    [
-        ("position", pa.int64()),
-        ("id", pa.string()),
-        ("text", pa.string()),
-        ("pair", pa.string()),
-        ("label", pa.string()),
-        ("metadata", pa.string()),
-        ("gold", pa.int32()),
-        ("predicted", pa.int32()),
-        ("chars_seen", pa.int32()),
-        ("chars_total", pa.int32()),
-        ("failure", pa.string()),
-        ("words", pa.list_(pa.string())),
-        ("targets", pa.list_(pa.string())),
-        ("logits", pa.list_(pa.float32())),
-        ("probabilities", pa.list_(pa.float32())),
-        ("token_ids", pa.list_(pa.int32())),
-        ("spans", pa.list_(pa.int32())),
-        ("sides", pa.list_(pa.int8())),
-        ("word_of_token", pa.list_(pa.int32())),
-        ("word_spans", pa.list_(pa.int32())),
-        ("scores", pa.list_(pa.float16())),
-        ("explained", pa.list_(pa.float32())),
-        ("decodability", pa.list_(pa.float32())),
-        ("explanation", pa.list_(pa.int32())),
-    ]
-)
-"""One row is one example. Arrays are flat: (target, layer, token) scores, (target, layer)
-explained, (layer, 3) explanation, (n, 2) spans."""
-
-_ARRAYS = RESULTS.names[RESULTS.names.index("logits") :]
-
-
-def pack_work(examples: list[Example], gold: list[int | None]) -> pa.Table:
-    """Return a batch as a table of one row."""
-    columns = {name: [getattr(example, name) for example in examples] for name in WORK.names[:-2]}
-    columns["metadata"] = [json.dumps(example.metadata) for example in examples]
-    columns["gold"] = gold
-    return pa.Table.from_pylist([columns], schema=WORK)
-
-
-def unpack_work(row: dict[str, list]) -> tuple[list[Example], list[int | None]]:
-    """Return the examples and gold labels of one row of `WORK`."""
-    columns = [row[name] for name in WORK.names[:-2]]
-    examples = [
-        Example(*values, metadata=json.loads(metadata))
-        for *values, metadata in zip(*columns, row["metadata"], strict=True)
-    ]
-    return examples, row["gold"]
-
-
-def pack_results(records: list[AuditedExample]) -> pa.Table:
-    """Return records as a table of `RESULTS`."""
-    rows = [_flat(record) for record in records]
-    columns = {
-        name: _ragged([row[name] for row in rows], RESULTS.field(name).type)
-        if name in _ARRAYS
-        else pa.array([row[name] for row in rows], RESULTS.field(name).type)
-        for name in RESULTS.names
-    }
-    return pa.table(columns, schema=RESULTS)
-
-
-def unpack_results(table: pa.Table) -> list[AuditedExample]:
-    """Return the records of a table of `RESULTS`."""
-    columns = {
-        name: _arrays(table[name]) if name in _ARRAYS else table[name].to_pylist()
-        for name in RESULTS.names
-    }
-    return [
-        _record(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
-    ]
-
-
-def _flat(record: AuditedExample) -> dict[str, Any]:
-    """Return one row of `RESULTS`."""
-    row = {name: getattr(record.example, name) for name in WORK.names[:-2]}
-    row["metadata"] = json.dumps(record.example.metadata)
-    row["words"] = list(record.words)
-    row["targets"] = [found.target for found in record.saliency]
-    row["scores"] = _joined([found.scores for found in record.saliency])
-    row["explained"] = _joined([found.explained for found in record.saliency])
-    for name in RESULTS.names:
-        if name not in row:
-            row[name] = getattr(record, name)
-    return row
-
-
-def _joined(arrays: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([array.ravel() for array in arrays]) if arrays else np.zeros(0)
-
-
-def _record(row: dict[str, Any]) -> AuditedExample:
-    """Return the record of one row of `RESULTS`."""
-    example = Example(
-        *(row.pop(name) for name in WORK.names[:-2]), metadata=json.loads(row.pop("metadata"))
-    )
-    targets, scores, explained = (row.pop(name) for name in ("targets", "scores", "explained"))
-    saliency: tuple[Saliency, ...] = ()
-    if targets:
-        explained = explained.reshape(len(targets), -1)
-        scores = scores.reshape(*explained.shape, len(row["token_ids"]))
-        saliency = tuple(Saliency(*found) for found in zip(scores, explained, targets, strict=True))
-    for name in ("spans", "word_spans"):
-        row[name] = row[name].reshape(-1, 2)
-    if row["explanation"] is not None:
-        row["explanation"] = row["explanation"].reshape(-1, 3)
-    row["words"] = tuple(row["words"])
-    return AuditedExample(example=example, saliency=saliency, **row)
-
-
-def _ragged(arrays: list[np.ndarray | None], type: pa.ListType) -> pa.ListArray:
-    """Return arrays as one list column, without a Python object a number."""
-    sizes = [0 if array is None else array.size for array in arrays]
-    values = [np.asarray(array).ravel() for array in arrays if array is not None]
-    dtype = type.value_type.to_pandas_dtype()
-    flat = np.concatenate(values).astype(dtype) if values else np.zeros(0, dtype)
-    return pa.ListArray.from_arrays(
-        pa.array(np.cumsum([0, *sizes]), pa.int32()),
-        pa.array(flat),
-        type=type,
-        mask=pa.array([array is None for array in arrays]),
-    )
-
-
-def _arrays(column: pa.ChunkedArray) -> list[np.ndarray | None]:
-    """Return the arrays of a list column as views of its memory."""
-    found: list[np.ndarray | None] = []
-    for chunk in column.chunks:
-        values = chunk.values.to_numpy(zero_copy_only=False)
-        starts = chunk.offsets.to_numpy()
-        known = chunk.is_valid().to_numpy(zero_copy_only=False)
-        found += [
-            values[start:end] if valid else None
-            for start, end, valid in zip(starts[:-1], starts[1:], known, strict=True)
-        ]
-    return found
-
+With more, a worker gets many batches as one task, and another one none.
+"""
+BATCHES_A_WORKER = 2
+"""Batches sent to a worker at once: the one it computes and the next."""
 
 # What is decided before anything is sent
 
@@ -299,7 +162,7 @@ class Worker:
         """Compute batches."""
         if self.refusal:
             raise UserError(self.refusal)
-        return pa.concat_tables([self._compute(row) for row in work.to_pylist()])
+        return pa.concat_tables([in_one_row(self._compute(row)) for row in work.to_pylist()])
 
     def _compute(self, row: dict[str, list]) -> pa.Table:
         examples, gold = unpack_work(row)
@@ -352,6 +215,8 @@ def start_ray(workers: int | None, threads: int) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What fails comes back as an exception; the rest is Ray talking about its own workings.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
@@ -391,11 +256,14 @@ def stream(reader: Reader, states: np.ndarray, worker: tuple, pool: Pool) -> Ite
         fn_constructor_args=worker,
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=pool.workers),
+        compute=ray.data.ActorPoolStrategy(
+            size=pool.workers, max_tasks_in_flight_per_actor=BATCHES_A_WORKER
+        ),
         num_cpus=pool.threads,
         num_gpus=1 if pool.gpus else None,
     )
-    yield from results.iter_batches(batch_size=None, batch_format="pyarrow")
+    for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield from_rows(rows)
 
 
 def _datasource(reader: Reader, states: Any) -> Any:
@@ -487,3 +355,74 @@ class RayAudit(Audit):
                 writes.popleft().result()
         while writes:
             writes.popleft().result()
+
+
+class BlockAudit(RayAudit):
+    """An audit on Ray whose results go into a folder of Parquet blocks, for `merge`.
+
+    What workers are sent depends on the dataset alone. The rest (equal texts, the few batches
+    that wait, the summary of the layers) is left to the same audit on the merged file.
+    """
+
+    def run(self) -> AuditResult:
+        """Compute every batch that can be sent and has no block yet."""
+        if self.options.dry_run:
+            return self._dry_run()
+        started = time.perf_counter()
+        folder = BlockFolder.begin(self.db, self.dataset.info, self.classifier.info, self.settings)
+        self.progress("auditing", 0, self.survey.examples)
+        states, contents = self._plan()
+        kept = kept_rows(folder, contents)
+        states[kept] = DONE
+        self._advance(len(contents) - np.count_nonzero(states == SEND))
+        if (states == SEND).any():
+            with ray_pool(self.options) as pool, folder.writer() as write:
+                self._prepare(pool)
+                for table in self._results(states, pool):
+                    write(table)
+                    self.computed += len(table)
+                    self._advance(len(table))
+        self.progress("auditing", self.survey.examples, self.survey.examples)
+        return AuditResult(
+            run=None,
+            database=str(self.db),
+            examples=self.survey.examples,
+            computed=self.computed,
+            reused=len(kept),
+            failed=sum(_failed(folder, file) for file in folder.files()),
+            seconds=time.perf_counter() - started,
+            warnings=tuple(self._warnings()),
+            guessed=self.dataset.guessed,
+        )
+
+    def _plan(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the states as if nothing was computed yet, and the content of every row."""
+        plan = Plan()
+        contents = np.zeros(self.survey.examples, np.int64)
+        for block in blocks_of(self.dataset):
+            gold = [self._gold(example) for example in block]
+            plan.add(block, gold, {block[row].position for row in first_of_equals(block, gold)})
+            for example, label in zip(block, gold, strict=True):
+                contents[example.position] = hash((example.text, example.pair, label))
+        return plan.states(len(contents)), contents
+
+
+def kept_rows(folder: BlockFolder, contents: np.ndarray) -> np.ndarray:
+    """Return the positions that have a result; delete blocks of other contents of the dataset."""
+    kept = [np.zeros(0, np.int64)]
+    for file in folder.files():
+        rows = folder.read(file, ["position", "text", "pair", "gold"]).to_pydict()
+        positions = np.array(rows.pop("position"))
+        found = np.array([hash(row) for row in zip(*rows.values(), strict=True)])
+        here = positions < len(contents)
+        if (contents[positions[here]] == found[here]).all():
+            kept.append(positions[here])
+        else:
+            file.unlink()
+    return np.unique(np.concatenate(kept))
+
+
+def _failed(folder: BlockFolder, file: Path) -> int:
+    """Return how many examples of a block have no scores."""
+    failure = folder.read(file, ["failure"])["failure"]
+    return len(failure) - failure.null_count

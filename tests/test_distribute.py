@@ -2,14 +2,16 @@
 
 import csv
 import importlib.util
+import os
 import random
+import signal
 from dataclasses import fields
 
 import numpy as np
 import pytest
 from test_attribution import save_tiny_bert
 
-from saliency_core import distribute
+from saliency_core import arrow_tables, distribute
 from saliency_core.audit import (
     BLOCK,
     AuditOptions,
@@ -18,10 +20,11 @@ from saliency_core.audit import (
     open_attributor,
     open_classifier,
 )
+from saliency_core.block_folder import BlockFolder
 from saliency_core.distribute import DONE, SEND, WAIT, Plan, Reader
 from saliency_core.errors import UserError
 from saliency_core.records import Example
-from saliency_core.store import open_store
+from saliency_core.store import merge, open_store
 
 WORDS = "the a film was good bad dull bright plot unhappy nice actor scene".split()
 ROWS = BLOCK + 150
@@ -75,7 +78,7 @@ def test_records_come_back_from_arrow_as_they_were(model):
     encodings = encode_examples(classifier, examples, "truncate")
     records = open_attributor(classifier, chosen).audit(examples, encodings, [None, 0, 1, 2])
     assert len({len(record.saliency) for record in records}) == 3, "no contrast, contrast, failed"
-    back = distribute.unpack_results(distribute.pack_results(records))
+    back = arrow_tables.unpack_results(arrow_tables.pack_results(records))
     for record, found in zip(records, back, strict=True):
         for field in fields(record):
             assert_same(getattr(record, field.name), getattr(found, field.name), field.name)
@@ -100,9 +103,9 @@ def test_work_comes_back_from_arrow_as_it_was():
         example_of(5, "a\0b", pair="b", label="2.0", metadata={"x": [1]}),
         example_of(9, ""),
     ]
-    rows = distribute.pack_work(examples, [1, None]).to_pylist()
+    rows = arrow_tables.pack_work(examples, [1, None]).to_pylist()
     assert len(rows) == 1
-    assert distribute.unpack_work(rows[0]) == (examples, [1, None])
+    assert arrow_tables.unpack_work(rows[0]) == (examples, [1, None])
 
 
 def plan_of(rows):
@@ -172,6 +175,8 @@ def test_engines_and_their_options_are_checked(model, reviews, tmp_path):
     for choices, sentence in [
         ({"engine": "spark"}, "choose local or ray"),
         ({"workers": 2}, "--workers is for --engine ray"),
+        ({"output": str(tmp_path)}, "--output is for --engine ray"),
+        ({"engine": "ray", "output": str(tmp_path)}, "not both"),
     ]:
         with pytest.raises(UserError, match=sentence):
             audit(model[0], reviews, db=tmp_path / "a.sqlite", options=options(model[1], **choices))
@@ -235,17 +240,24 @@ def assert_same_file(one, other):
         assert first[part] == second[part], f"{part} differ"
 
 
-@pytest.mark.slow
-def test_two_workers_write_what_one_process_writes(local_ray, model, reviews, alone, tmp_path):
-    seen = []
-    database = tmp_path / "ray.sqlite"
+class Stopper:
+    """Progress that stops an audit once enough examples are done."""
 
-    def stop(stage, done, total):
-        if done > 700:
+    def __init__(self, at):
+        self.at, self.seen = at, []
+
+    def __call__(self, stage, done, total):
+        self.seen.append(done)
+        if done > self.at:
             raise KeyboardInterrupt
 
+
+@pytest.mark.slow
+def test_two_workers_write_what_one_process_writes(local_ray, model, reviews, alone, tmp_path):
+    database, seen = tmp_path / "ray.sqlite", []
+    stopper = Stopper(700)
     with pytest.raises(KeyboardInterrupt):
-        audit(model[0], reviews, db=database, options=ray_options(model[1]), progress=stop)
+        audit(model[0], reviews, db=database, options=ray_options(model[1]), progress=stopper)
     second = audit(
         model[0],
         reviews,
@@ -253,7 +265,8 @@ def test_two_workers_write_what_one_process_writes(local_ray, model, reviews, al
         options=ray_options(model[1]),
         progress=lambda stage, done, total: seen.append((stage, done, total)),
     )
-    assert second.computed < alone[1].computed
+    planned = stopper.seen[2]  # two blocks: what needs no computing is known after them
+    assert stopper.seen[-1] - planned + second.computed == alone[1].computed
     assert (second.examples, second.failed) == (alone[1].examples, alone[1].failed)
     assert seen == sorted(seen) and seen[-1] == ("auditing", ROWS, ROWS)
     assert_same_file(alone[0], database)
@@ -262,25 +275,45 @@ def test_two_workers_write_what_one_process_writes(local_ray, model, reviews, al
 
 
 @pytest.mark.slow
-def test_a_killed_worker_changes_nothing(local_ray, model, reviews, alone, tmp_path):
-    psutil = pytest.importorskip("psutil")
-    killed = []
+def test_blocks_of_a_folder_become_what_one_process_writes(
+    local_ray, model, reviews, alone, tmp_path
+):
+    folder, database = tmp_path / "blocks", tmp_path / "merged.sqlite"
+    chosen = ray_options(model[1], output=str(folder))
+    with pytest.raises(KeyboardInterrupt):
+        audit(model[0], reviews, options=chosen, progress=Stopper(700))
+    kept = sum(len(BlockFolder.open(folder).read(file)) for file in folder.glob("*.parquet"))
+    assert 0 < kept < alone[1].computed
+    second = audit(model[0], reviews, options=chosen)
+    assert second.reused == kept and second.run is None
+    third = audit(model[0], reviews, options=chosen)
+    assert (third.computed, third.reused) == (0, kept + second.computed)
+    report = merge(database, [folder])
+    assert report["runs"][0]["examples"] == third.reused
+    last = audit(model[0], reviews, db=database, options=options(model[1]))
+    # Some batches wait for what was answered to an equal text; no other is computed here.
+    assert last.computed + third.reused == alone[1].computed
+    assert 10 * last.computed < alone[1].computed
+    assert (last.examples, last.failed) == (alone[1].examples, alone[1].failed)
+    assert_same_file(alone[0], database)
 
-    def kill_one(stage, done, total):
-        if killed or not done:
-            return
-        workers = [
-            process
-            for process in psutil.Process().children(recursive=True)
-            if "MapWorker" in "".join(process.cmdline())
-        ]
-        if len(workers) == 2:  # the second may start later than the first result comes
-            workers[0].kill()
-            killed.append(total - done)
 
+@pytest.mark.slow
+def test_a_killed_worker_changes_nothing(local_ray, model, reviews, alone, tmp_path, monkeypatch):
+    died = tmp_path / "died"
+
+    # Ray sends a class of a function by value, so the workers get this one.
+    class Mortal(distribute.Worker):
+        def __call__(self, work):
+            if not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__call__(work)
+
+    monkeypatch.setattr(distribute, "Worker", Mortal)
     database = tmp_path / "ray.sqlite"
-    result = audit(model[0], reviews, db=database, options=ray_options(model[1]), progress=kill_one)
-    assert killed[0] > 0, "the worker was killed while there was work to do"
+    result = audit(model[0], reviews, db=database, options=ray_options(model[1]))
+    assert died.exists(), "a worker was killed with a batch in its hands"
     assert result.computed == alone[1].computed
     assert_same_file(alone[0], database)
 

@@ -94,6 +94,10 @@ def audit(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads a model computes with.")
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for blocks instead of --db (ray engine); `merge` reads it."),
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -130,16 +134,16 @@ def audit(
         engine=engine.value,
         workers=workers,
         threads=threads,
+        output=str(output) if output else None,
     )
+    place = database or (None if output else default_database())
     with progress_bar(quiet or as_json) as bar:
-        result = run_audit(
-            model, dataset, db=database or default_database(), options=options, progress=Bar(bar)
-        )
+        result = run_audit(model, dataset, db=place, options=options, progress=Bar(bar))
     if as_json:
         print_json(result.as_dict())
     elif not quiet:
         print(result.sentence())
-        if not dry_run:
+        if result.run is not None:
             print(_next_steps(database))
 
 

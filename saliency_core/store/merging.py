@@ -1,4 +1,7 @@
-"""Several files into one: runs of the same key become one run, whatever part each file holds."""
+"""Several files into one: runs of the same key become one run, whatever part each file holds.
+
+A folder of blocks (`audit --output`) is read as a file of one run.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +21,13 @@ from saliency_core.store import schema
 from saliency_core.store.annotations import merge_notes, merge_slices
 from saliency_core.store.chunks import Chunk
 from saliency_core.store.loading import column, load_chunk
-from saliency_core.store.reader import open_store
+from saliency_core.store.reader import Store, open_store
 from saliency_core.store.results import write_tokens
 from saliency_core.store.reuse import rename_targets
 from saliency_core.store.writer import StoreWriter, open_writer
+
+if TYPE_CHECKING:
+    from saliency_core.block_folder import BlockFolder
 
 BLOCK = 2048
 """Examples of one transaction."""
@@ -49,29 +55,27 @@ def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
 
     Args:
         output: The file to write; may exist and then takes the sources in.
-        sources: Files to read; they stay as they are.
+        sources: Files, or folders of blocks, to read; they stay as they are.
 
     Returns:
         `{"database", "runs": [{"run", "examples", "added", "finished", "sources"}], "slices_kept"}`
     """
     output = Path(output)
     sources = [Path(source) for source in sources]
-    stores = [open_store(source) for source in sources]
+    opened = [_open(source) for source in sources]
     if any(output.exists() and source.samefile(output) for source in sources):
         raise UserError(f"{output} cannot be both a source and the file to merge into.")
     report: dict[int, dict[str, Any]] = {}
     differing: list[str] = []
     with open_writer(output) as writer:
-        for source, store in zip(sources, stores, strict=True):
-            with _snapshot(store.connection, source) as connection:
-                for (key,) in connection.execute("SELECT key FROM runs ORDER BY run").fetchall():
-                    part = _Part(writer, connection, source, key)
-                    added = part.copy()
-                    row = report.setdefault(part.run, {"added": 0, "sources": 0})
-                    row["added"] += added
-                    row["sources"] += 1
-                with writer.transaction():
-                    differing += merge_slices(writer.connection, connection)
+        for source in opened:
+            copy = _copy_file if isinstance(source, Store) else _copy_blocks
+            added, kept = copy(writer, source)
+            for run, count in added.items():
+                row = report.setdefault(run, {"added": 0, "sources": 0})
+                row["added"] += count
+                row["sources"] += 1
+            differing += kept
         for run, row in report.items():
             writer.consolidate(run)
             row["examples"] = _results(writer.connection, run)
@@ -79,6 +83,85 @@ def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
         writer.release()
     rows = [{"run": run, **row} for run, row in sorted(report.items())]
     return {"database": str(output), "runs": rows, "slices_kept": sorted(set(differing))}
+
+
+def _open(source: Path) -> Store | BlockFolder:
+    """Open what is to be read, so that what cannot be is known before anything is written."""
+    if not source.is_dir():
+        return open_store(source)
+    from saliency_core.block_folder import BlockFolder
+
+    return BlockFolder.open(source)
+
+
+def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[str]]:
+    """Copy the runs of a file; return run -> results added, and the slices that differ."""
+    added: dict[int, int] = {}
+    with _snapshot(store.connection, store.path) as connection:
+        for (key,) in connection.execute("SELECT key FROM runs ORDER BY run").fetchall():
+            part = _Part(writer, connection, store.path, key)
+            added[part.run] = part.copy()
+        with writer.transaction():
+            return added, merge_slices(writer.connection, connection)
+
+
+def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> tuple[dict[int, int], list[str]]:
+    """Copy the blocks of a folder; return run -> results added, and no slice."""
+    from saliency_core.arrow_tables import unpack_results
+
+    run = writer.begin_run(folder.dataset, folder.model, folder.settings)
+    before, seconds = _results(writer.connection, run), 0.0
+    for file in folder.files():
+        records = unpack_results(folder.read(file))
+        _add_examples(writer, run, file, [(record.example, record.gold) for record in records])
+        known = _results(writer.connection, run)
+        writer.write_batch(run, records)
+        if _results(writer.connection, run) > known:
+            seconds += folder.seconds(file)
+    added = _results(writer.connection, run) - before
+    if added:
+        _leave_open(writer, run, seconds)
+    return {run: added}, []
+
+
+def _add_examples(
+    writer: StoreWriter, run: int, path: Path, rows: list[tuple[Example, int | None]]
+) -> None:
+    """Store examples that the output lacks; refuse another one at the same position."""
+    known = writer.at_positions(run, [example.position for example, _ in rows])
+    new = []
+    for example, gold in rows:
+        found = known.get(example.position)
+        if found is None:
+            new.append((example, gold))
+        elif found != (example.id, example.text, example.pair, gold):
+            raise UserError(
+                f"{path} holds another example at position {example.position} "
+                f"(id {example.id!r}) than the files before it (id {found[0]!r}): they are "
+                "not parts of one run. Audit the same version of the dataset."
+            )
+    writer.add_examples(run, [row for row, _ in new], [gold for _, gold in new])
+
+
+def _leave_open(writer: StoreWriter, run: int, seconds: float) -> None:
+    """Take away what was summarised from a part of the examples; add up the seconds."""
+    with writer.transaction():
+        for table in ("layers", "tokens", "token_directions"):
+            writer.connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+        writer.connection.execute(
+            "UPDATE runs SET status = 'running', recommended = NULL, equals = '[]',"
+            " seconds = coalesce(seconds, 0) + ?, warnings = ? WHERE run = ?",
+            (
+                seconds,
+                json.dumps(
+                    [
+                        "Merged from parts: run the same audit on this file to "
+                        "summarise its layers; no example is computed again."
+                    ]
+                ),
+                run,
+            ),
+        )
 
 
 class _snapshot:
@@ -151,7 +234,7 @@ class _Part:
         if after == _results(self.source, self.theirs) and self.facts["status"] == "finished":
             self._copy_summaries()
         elif after != before:
-            self._leave_open()
+            _leave_open(self.writer, self.run, self.facts["seconds"] or 0.0)
         with self.writer.transaction():
             merge_notes(self.writer.connection, self.run, self.source, self.theirs)
             self._copy_evaluations()
@@ -169,27 +252,11 @@ class _Part:
             yield rows
 
     def _copy_examples(self, rows: list[tuple]) -> None:
-        known = {
-            row[0]: row[1:]
-            for row in self.writer.connection.execute(
-                "SELECT e.position, e.id, t.text, t.pair, e.gold FROM examples e"
-                " JOIN texts t USING (text_id)"
-                " WHERE e.run = ? AND e.position BETWEEN ? AND ?",
-                (self.run, rows[0][0], rows[-1][0]),
-            )
-        }
-        new = []
-        for position, id, text, pair, label, metadata, gold in rows:
-            if position not in known:
-                values = json.loads(metadata) if metadata else {}
-                new.append((Example(position, id, text, pair, label, values), gold))
-            elif known[position] != (id, text, pair, gold):
-                raise UserError(
-                    f"{self.path} holds another example at position {position} "
-                    f"(id {id!r}) than the files before it (id {known[position][0]!r}): they are "
-                    "not parts of one run. Audit the same version of the dataset."
-                )
-        self.writer.add_examples(self.run, [row for row, _ in new], [gold for _, gold in new])
+        examples = [
+            (Example(*values, json.loads(metadata) if metadata else {}), gold)
+            for *values, metadata, gold in rows
+        ]
+        _add_examples(self.writer, self.run, self.path, examples)
 
     def _copy_chunk(self, number: int) -> None:
         """Copy the results of a chunk that the output lacks, in one transaction."""
@@ -288,27 +355,6 @@ class _Part:
                 for layer in range(layers)
             ]
             yield positions, np.stack(table)
-
-    def _leave_open(self) -> None:
-        """Take away what was summarised from a part of the examples; add up the seconds."""
-        target = self.writer.connection
-        with self.writer.transaction():
-            for table in ("layers", "tokens", "token_directions"):
-                target.execute(f"DELETE FROM {table} WHERE run = ?", (self.run,))
-            target.execute(
-                "UPDATE runs SET status = 'running', recommended = NULL, equals = '[]',"
-                " seconds = coalesce(seconds, 0) + ?, warnings = ? WHERE run = ?",
-                (
-                    self.facts["seconds"] or 0.0,
-                    json.dumps(
-                        [
-                            "Merged from several files: run the same audit on this file to "
-                            "summarise its layers; no example is computed again."
-                        ]
-                    ),
-                    self.run,
-                ),
-            )
 
     def _copy_evaluations(self) -> None:
         """Copy the evaluations of methods that the output has none of."""
