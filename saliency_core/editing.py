@@ -6,7 +6,7 @@ The model is loaded only here, from where the run says it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +41,15 @@ def classifier_of(store: Store, run: int | None = None, model: str | None = None
     classifier = load_classifier(
         name,
         lm_head=facts["model"]["lm_head"] if not facts["model"]["lm_head_is_fallback"] else None,
-        max_length=facts["settings"]["max_length"],
     )
     if classifier.info.model_digest != facts["model"]["model_digest"]:
         raise UserError(
-            f"The weights at {name} are not those that run {facts['run']} audited. Name the right "
-            "folder (--model), or audit this model first."
+            f"The weights at {name} are not those that run {facts['run']} audited "
+            f"({facts['model']['name']}). Name the right folder (--model), or audit this model "
+            "first."
         )
-    return classifier
+    # Only now: a wrong model may not even take texts of this length.
+    return replace(classifier, max_length=facts["settings"]["max_length"])
 
 
 def without_spans(text: str, spans: Sequence[tuple[int, int]], replacement: str = "") -> str:

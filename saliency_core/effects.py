@@ -94,7 +94,32 @@ def with_effects(
             progress("deleting words", len(missing), len(missing))
         measured = pd.DataFrame(rows, index=missing, columns=EFFECT_COLUMNS, dtype=float)
         found = pd.concat([found, measured]) if len(found) else measured
-    table = table.drop(columns=[*EFFECT_COLUMNS, "q_effect"], errors="ignore").join(found)
+    return _joined(table, found, thresholds)
+
+
+def with_kept_effects(
+    store: Store, table: pd.DataFrame, *, run: int, thresholds: Thresholds | None = None
+) -> pd.DataFrame:
+    """Return the suspects with the effects last kept with the run, if any; no model runs.
+
+    Args:
+        store: an open file.
+        table: of `suspects.suspects`.
+        run: the run.
+        thresholds: what the verdict asks for.
+    """
+    kept = store.tables(run=run)
+    kept = kept[kept["name"] == TABLE]
+    if kept.empty:
+        return table
+    return _joined(table, _known(store, run, table, **kept["settings"].iloc[0]), thresholds)
+
+
+def _joined(
+    table: pd.DataFrame, effects: pd.DataFrame, thresholds: Thresholds | None
+) -> pd.DataFrame:
+    """Return the suspects with effects by row, judged and ranked anew."""
+    table = table.drop(columns=[*EFFECT_COLUMNS, "q_effect"], errors="ignore").join(effects)
     table["q_effect"] = benjamini_hochberg(table["p_effect"].to_numpy(float))
     table["verdict"] = verdicts(table, thresholds or Thresholds())
     return ranked(table)

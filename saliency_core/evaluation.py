@@ -32,6 +32,8 @@ from saliency_core.store.details import details, set_warning
 from saliency_core.store.results import save_evaluation, set_layer_faithfulness
 
 VARIANTS = ("saliency", "local", "pooled", "norm")
+DELETED = ", tokens deleted"
+"""What the name of a method ends with where tokens were taken out instead of masked."""
 PIECE = 32
 """Examples computed between two steps of the progress bar."""
 UNDECODED = "The undecoded map"
@@ -50,7 +52,7 @@ class EvaluationOptions:
     seed: int = 0
     baselines: bool = False
     delete: bool = False
-    """Take tokens out instead of masking them."""
+    """Take tokens out instead of masking them; the numbers stand beside those of masked tokens."""
     rationale_column: str | None = None
     """Metadata column of the character spans that annotators marked: [[start, end], ...]."""
 
@@ -106,7 +108,8 @@ def evaluate(
         "delete": options.delete,
         "rationale_column": options.rationale_column,
     }
-    missing = [name for name in methods if not _is_kept(store, run, name, settings)]
+    kept_as = {name: f"{name}{DELETED if options.delete else ''}" for name in methods}
+    missing = [name for name in methods if not _is_kept(store, run, kept_as[name], settings)]
     if set(missing) & set(VARIANTS):
         # All variants come from the same passes.
         missing = [*VARIANTS, *(name for name in missing if name not in VARIANTS)]
@@ -119,13 +122,14 @@ def evaluate(
         for name in missing:
             if name not in VARIANTS:
                 scores.add_other(name, progress)
-        save_evaluation(store.path, run, [row | settings for row in scores.rows()])
+        rows = [row | settings | {"method": kept_as[row["method"]]} for row in scores.rows()]
+        save_evaluation(store.path, run, rows)
         if "saliency" in missing and not options.delete:
             _recommend(store, run, scores)
     table, facts = store.evaluations(run=run), store.run(run)
     return Evaluation(
         examples=len(positions),
-        metrics=table[table["method"].isin(methods)].reset_index(drop=True),
+        metrics=table[table["method"].isin(kept_as.values())].reset_index(drop=True),
         recommended=facts["recommended"],
         equals=facts["equals"],
         skipped=skipped,

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from test_attribution import save_tiny_bert
@@ -78,37 +77,43 @@ def test_a_second_audit_computes_nothing(model, tmp_path):
     assert contents(tmp_path / "a.sqlite") == before
 
 
+KILLED_WITHIN_THE_FIFTH_BATCH = """
+import os, runpy, signal
+from saliency_core.store.writer import StoreWriter
+
+insert, batches = StoreWriter.insert_chunk, []
+
+def fatal(self, *arguments):
+    insert(self, *arguments)
+    batches.append(arguments)
+    if len(batches) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+StoreWriter.insert_chunk = fatal
+runpy.run_module("saliency_core", run_name="__main__")
+"""
+
+
 def test_killed_and_started_again_ends_the_same(model, tmp_path):
     path = write_csv(tmp_path / "reviews.csv", rows=400)
 
-    def start(database):
+    def start(database, *program):
         command = [
-            sys.executable, "-m", "saliency_core", "audit", model[0], str(path),
+            sys.executable, *program, "audit", model[0], str(path),
             "--lm-head", model[1], "--trust-labels", "--no-evaluate", "--batch-tokens", "64",
             "--db", str(tmp_path / database), "--quiet",
         ]  # fmt: skip
         # Sums depend on the number of threads in their last bit, so all runs use one.
-        return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
 
-    assert start("whole.sqlite").wait() == 0
-    killed = start("killed.sqlite")
-    while killed.poll() is None:
-        if _stored(tmp_path / "killed.sqlite") > 20:
-            killed.send_signal(signal.SIGKILL)
-        time.sleep(0.005)
-    assert killed.returncode == -signal.SIGKILL
-    assert 20 < _stored(tmp_path / "killed.sqlite") < 400
-    assert start("killed.sqlite").wait() == 0
+    assert start("whole.sqlite", "-m", "saliency_core") == 0
+    killed = start("killed.sqlite", "-c", KILLED_WITHIN_THE_FIFTH_BATCH)
+    assert killed == -signal.SIGKILL
+    assert 4 < open_store(tmp_path / "killed.sqlite").count() < 400, "four batches are stored"
+    assert start("killed.sqlite", "-m", "saliency_core") == 0
     again = audit(model[0], path, db=tmp_path / "killed.sqlite", options=options(model[1]))
     assert again.computed == 0
     assert contents(tmp_path / "killed.sqlite") == contents(tmp_path / "whole.sqlite")
-
-
-def _stored(database):
-    try:
-        return open_store(database).count()
-    except UserError:
-        return 0
 
 
 def test_unknown_labels_name_the_map_that_repairs_them(model, tmp_path):

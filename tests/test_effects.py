@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
-from saliency_core.effects import EFFECT_COLUMNS, keep_effects, p_of_gain, with_effects
+from saliency_core.effects import (
+    EFFECT_COLUMNS,
+    keep_effects,
+    p_of_gain,
+    with_effects,
+    with_kept_effects,
+)
 from saliency_core.evidence import wilson
 from saliency_core.store import open_store
 from saliency_core.suspects import suspects
@@ -87,6 +93,12 @@ def test_what_was_measured_is_never_measured_again(path, measured):
     other_seed = WordModel(4.0)
     with_effects(store, table, other_seed, words=[SHORTCUT], seed=1, **SOME)
     assert other_seed.read > 0
+
+
+def test_without_the_model_kept_effects_stay(path, measured):
+    store = open_store(path)
+    keep_effects(path, 1, measured, examples=40)
+    assert with_kept_effects(store, suspects(store)[0], run=1).equals(measured)
 
 
 def test_a_feature_that_is_no_word_is_deleted_with_the_words_that_carry_it(path):

@@ -107,6 +107,8 @@ def test_deleting_leaves_the_layer_table_alone(database):
     masked = command("--db", database)["metrics"]
     before = open_store(database).layers()
     deleted = command("--db", database, "--delete")["metrics"]
+    assert {row["method"] for row in deleted} == {f"{name}, tokens deleted" for name in VARIANTS}
+    assert command("--db", database)["metrics"] == masked, "both are kept"
     assert [row["comprehensiveness"] for row in masked] != [
         row["comprehensiveness"] for row in deleted
     ]

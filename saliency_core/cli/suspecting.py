@@ -50,7 +50,7 @@ def suspects(
     ] = None,
     word: Features = None,
     effect_examples: Annotated[
-        int, typer.Option(min=0, help="Examples a feature is deleted from; 0 runs no model.")
+        int, typer.Option(min=0, help="Examples a feature is deleted from; 0: only effects kept.")
     ] = 200,
     effect_candidates: Annotated[
         int, typer.Option(min=1, help="Features whose effect is measured, about.")
@@ -93,7 +93,11 @@ def suspects(
             null_repeats=null,
             seed=seed,
         )
-        if effect_examples:
+        if not effect_examples:
+            from saliency_core.effects import with_kept_effects
+
+            table = with_kept_effects(store, table, run=facts["run"], thresholds=thresholds)
+        else:
             from saliency_core.editing import classifier_of
             from saliency_core.effects import keep_effects, with_effects
 
