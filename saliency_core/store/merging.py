@@ -128,13 +128,21 @@ def _add_examples(
     writer: StoreWriter, run: int, path: Path, rows: list[tuple[Example, int | None]]
 ) -> None:
     """Store examples that the output lacks; refuse another one at the same position."""
-    known = writer.at_positions(run, [example.position for example, _ in rows])
+    known = {
+        position: row
+        for position, *row in writer.matching(
+            "SELECT e.position, e.id, t.text, t.pair, e.gold FROM examples e"
+            " JOIN texts t USING (text_id) WHERE e.run = ? AND e.position IN ({})",
+            [example.position for example, _ in rows],
+            run,
+        )
+    }
     new = []
     for example, gold in rows:
         found = known.get(example.position)
         if found is None:
             new.append((example, gold))
-        elif found != (example.id, example.text, example.pair, gold):
+        elif found != [example.id, example.text, example.pair, gold]:
             raise UserError(
                 f"{path} holds another example at position {example.position} "
                 f"(id {example.id!r}) than the files before it (id {found[0]!r}): they are "

@@ -194,18 +194,6 @@ class StoreWriter:
             changed,
         )
 
-    def at_positions(self, run: int, positions: Sequence[int]) -> dict[int, tuple]:
-        """Return position -> (id, text, pair, gold) of the examples that are stored there."""
-        return {
-            row[0]: row[1:]
-            for row in self._in(
-                "SELECT e.position, e.id, t.text, t.pair, e.gold FROM examples e"
-                " JOIN texts t USING (text_id) WHERE e.run = ? AND e.position IN ({})",
-                positions,
-                run,
-            )
-        }
-
     def _forget_tables(self, run: int) -> None:
         """Forget what was computed from other results than the run now has."""
         self.connection.execute("DELETE FROM kept_tables WHERE run = ?", (run,))
