@@ -26,9 +26,10 @@ def copy_known(
     contrast_free = _gold_free(writer, run)
     pairs = []
     for position, (text_id, gold) in pending.items():
-        donor = next((d for d in donors.get(text_id, []) if _fits(d, gold, contrast_free)), None)
-        if donor is not None:
-            pairs.append((position, gold, donor))
+        fitting = [d for d in donors.get(text_id, []) if _fits(d, gold, contrast_free)]
+        if fitting:
+            # An equal gold label first: another one's batch may differ in the last digit.
+            pairs.append((position, gold, min(fitting, key=lambda d: d[3] != gold)))
     if pairs:
         with writer.transaction():
             _copy(writer, run, pairs)
