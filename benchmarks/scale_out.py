@@ -54,13 +54,30 @@ class Watch:
         self.seconds: list[float] = []
         self.done: list[int] = []
         self.used: list[dict[str, float]] = []
+        self.processes: dict[int, tuple[str, float]] = {}
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """Take one step of progress."""
         if stage == "auditing":
             self.seconds.append(time.perf_counter() - self.started)
             self.done.append(done)
-            self.used.append(_used())
+            self.used.append(self._used())
+
+    def _used(self) -> dict[str, float]:
+        """Return the processor seconds of this process, of the workers and of the rest of Ray."""
+        for process in psutil.Process().children(recursive=True):
+            try:
+                is_worker = "MapWorker" in "".join(process.cmdline())
+                part, _ = self.processes.get(process.pid, (RAY, 0.0))
+                part = WORKERS if is_worker else part
+                self.processes[process.pid] = part, _seconds(process)
+            except psutil.Error:
+                continue
+        used = {MAIN: _seconds(psutil.Process())}
+        # A worker without work ends before the other: what it used still counts.
+        for part, seconds in self.processes.values():
+            used[part] = used.get(part, 0.0) + seconds
+        return used
 
     def found(self) -> dict[str, Any]:
         """Return the phases in seconds, and what holds from the first result to the last."""
@@ -82,18 +99,6 @@ class Watch:
             "cores": {part: spent / seconds for part, spent in used.items()},
             "cost": 1e3 * used.get(WORKERS, used[MAIN]) / examples,
         }
-
-
-def _used() -> dict[str, float]:
-    """Return the processor seconds of this process, of the workers and of the rest of Ray."""
-    used = {MAIN: _seconds(psutil.Process())}
-    for process in psutil.Process().children(recursive=True):
-        try:
-            part = WORKERS if "MapWorker" in "".join(process.cmdline()) else RAY
-            used[part] = used.get(part, 0.0) + _seconds(process)
-        except psutil.Error:
-            continue
-    return used
 
 
 def _seconds(process: psutil.Process) -> float:
