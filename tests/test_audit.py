@@ -77,6 +77,21 @@ def test_a_second_audit_computes_nothing(model, tmp_path):
     assert contents(tmp_path / "a.sqlite") == before
 
 
+def test_a_limit_is_lifted_and_set_again(model, tmp_path):
+    path, database = write_csv(tmp_path / "reviews.csv"), tmp_path / "a.sqlite"
+    first, whole, again = (
+        audit(model[0], path, db=database, options=options(model[1], limit=limit))
+        for limit in (20, None, 20)
+    )
+    assert first.run == whole.run == again.run == 1
+    assert (first.examples, whole.examples, again.examples) == (20, 60, 20)
+    assert 0 < whole.computed < 41 and again.computed == 0
+    assert open_store(database).is_complete() and open_store(database).count() == 60
+    other = tmp_path / "b.sqlite"
+    audit(model[0], path, db=other, options=options(model[1]))
+    assert contents(database)[0] == contents(other)[0]
+
+
 KILLED_WITHIN_THE_FIFTH_BATCH = """
 import os, runpy, signal
 from saliency_core.store.writer import StoreWriter
