@@ -1,11 +1,10 @@
-"""The dashboard: page config, sidebar and navigation; pages live in app_pages/."""
+"""The dashboard: page config, masthead and navigation; pages live in app_pages/."""
 
 import streamlit as st
 
 from app_pages import context
 
 st.set_page_config(page_title="Saliency audit", page_icon="🔎", layout="wide")
-context.sidebar()
 page = st.navigation(
     [
         st.Page("app_pages/overview.py", title="Overview", default=True),
@@ -21,4 +20,5 @@ page = st.navigation(
     ],
     position="top",
 )
+context.masthead(page.title)
 page.run()

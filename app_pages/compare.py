@@ -20,7 +20,6 @@ MEANING = {
 }
 
 store, run, facts = context.opened()
-st.title("Compare")
 
 
 def other_run() -> tuple[int, dict[int, str]]:

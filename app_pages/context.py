@@ -92,7 +92,7 @@ def databases() -> list[str]:
 
 SVG_WIDTH = 640
 """Pixels of a chart that is kept as SVG."""
-SIDEBAR = ("db", "run")
+MASTHEAD = ("db", "run")
 """Widgets on every page: Streamlit writes their address itself."""
 KEPT = ("layer", "where")
 """What a view keeps when one page leads to another."""
@@ -102,7 +102,7 @@ def go_to(page: str, **values: object) -> None:
     """Switch to another page with values for its widgets.
 
     The values travel in the session, because Streamlit refuses query parameters that a widget of
-    the current page is bound to; `sidebar` puts them into the widgets and the address.
+    the current page is bound to; `masthead` puts them into the widgets and the address.
     """
     kept = {key: st.session_state[key] for key in KEPT if key in st.session_state}
     st.session_state["arriving"] = kept | values
@@ -115,39 +115,56 @@ def stay_with(**values: object) -> None:
     st.rerun()
 
 
-def sidebar() -> None:
-    """Let the user choose file and run; both are in the URL."""
+def masthead(title: str) -> None:
+    """Show the title of the page, and beside it file and run to choose; both are in the URL."""
     st.session_state.update(st.session_state.pop("staying", {}))
     for key, value in st.session_state.pop("arriving", {}).items():
         st.session_state[key] = value
-        if key not in SIDEBAR:
+        if key not in MASTHEAD:
             st.query_params[key] = str(value)
-    with st.sidebar:
-        files = databases()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(title, anchor=False)
         st.selectbox(
-            "Database", files, key="db", bind="query-params", format_func=lambda f: Path(f).name
+            "Database",
+            databases(),
+            key="db",
+            bind="query-params",
+            format_func=lambda file: Path(file).name,
+            label_visibility="collapsed",
+            width=190,
         )
-        try:
-            runs = ask(Store.runs, store_at(st.session_state.db))
-        except UserError:
-            return
-        names = {
-            str(row.run): f"{row.run}: {name_of(row.model)} on {row.dataset}"
-            for row in runs.itertuples()
-        }
-        if names:
-            newest = sorted(names, key=int, reverse=True)
-            # Not bound: Streamlit would write the label into the address, not the number.
-            asked = st.query_params.get("run")
-            if st.session_state.get("run") not in names:
-                st.session_state["run"] = asked if asked in names else newest[0]
-            chosen = st.selectbox(
-                "Run", newest, key="run", format_func=lambda run: names.get(run, run)
-            )
-            if chosen != newest[0]:
-                st.query_params["run"] = chosen
-            elif asked is not None:
-                del st.query_params["run"]
+        _choose_run()
+
+
+def _choose_run() -> None:
+    """Let the user choose one of the runs of the file, the newest first."""
+    try:
+        runs = ask(Store.runs, store_at(st.session_state.db))
+    except UserError:
+        return
+    names = {
+        str(row.run): f"{row.run}: {name_of(row.model)} on {row.dataset}"
+        for row in runs.itertuples()
+    }
+    if not names:
+        return
+    newest = sorted(names, key=int, reverse=True)
+    # Not bound: Streamlit would write the label into the address, not the number.
+    asked = st.query_params.get("run")
+    if st.session_state.get("run") not in names:
+        st.session_state["run"] = asked if asked in names else newest[0]
+    chosen = st.selectbox(
+        "Run",
+        newest,
+        key="run",
+        format_func=lambda run: names.get(run, run),
+        label_visibility="collapsed",
+        width=300,
+    )
+    if chosen != newest[0]:
+        st.query_params["run"] = chosen
+    elif asked is not None:
+        del st.query_params["run"]
 
 
 def opened():
@@ -201,7 +218,7 @@ def counted(store, run: int, where: str) -> int:
 def download(frame, name: str, label: str = "Table as CSV") -> None:
     """Let the user keep a table that is on screen; it is made when asked for."""
     st.download_button(
-        label,
+        _small(label),
         lambda: frame_as_csv(frame),
         f"{name}.csv",
         "text/csv",
@@ -221,19 +238,25 @@ def figure(drawn: Any, alt: str, table: Any, name: str, **options: Any) -> Any:
         name: of the files, unlike any other on the page.
         options: of `st.altair_chart`.
     """
-    event = st.altair_chart(drawn, alt=alt, **options)
-    with st.container(horizontal=True):
-        download(table, name)
-        st.download_button(
-            "Chart as SVG",
-            lambda: _as_svg(drawn),
-            f"{name}.svg",
-            "image/svg+xml",
-            key=f"download-{name}-svg",
-            on_click="ignore",
-            type="tertiary",
-        )
+    with st.container(gap="xxsmall"):
+        event = st.altair_chart(drawn, alt=alt, **options)
+        with st.container(horizontal=True):
+            download(table, name)
+            st.download_button(
+                _small("Chart as SVG"),
+                lambda: _as_svg(drawn),
+                f"{name}.svg",
+                "image/svg+xml",
+                key=f"download-{name}-svg",
+                on_click="ignore",
+                type="tertiary",
+            )
     return event
+
+
+def _small(label: str) -> str:
+    """Return the label of a button that stands back behind what it offers to keep."""
+    return f":small[:gray[{label}]]"
 
 
 def _as_svg(drawn: Any) -> str:

@@ -19,7 +19,6 @@ SORTS = {
 }
 
 store, run, facts = context.opened()
-st.title("Errors")
 
 
 def first_page():

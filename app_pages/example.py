@@ -23,7 +23,6 @@ TARGETS = {
 }
 
 store, run, facts = context.opened()
-st.title("Example")
 
 
 def go(to: str):
@@ -179,14 +178,23 @@ def decoded(example: dict, layer: int):
         found = decoded_words(classifier, example["text"], example["pair"])
     rows = found[found["layer"] == layer]
     left, right = st.columns(2)
-    left.altair_chart(
-        charts.plain_bars(rows, "word", "probability", f"Probability at layer {layer}"),
-        alt=f"Vocabulary words that layer {layer} decodes to",
-    )
+    with left:
+        context.figure(
+            charts.plain_bars(rows, "word", "probability", f"Probability at layer {layer}"),
+            f"Vocabulary words that layer {layer} decodes to",
+            found,
+            "decoded-words",
+        )
     table = found.groupby("layer")["word"].agg(", ".join).reset_index(name="words")
-    with right:
-        st.dataframe(table, hide_index=True, alt="Vocabulary words each layer decodes to")
-        context.download(found, "decoded-words")
+    right.dataframe(
+        table,
+        hide_index=True,
+        alt="Vocabulary words each layer decodes to",
+        column_config={
+            "layer": st.column_config.NumberColumn(help="0 is the embeddings."),
+            "words": st.column_config.TextColumn(help="Most probable first."),
+        },
+    )
 
 
 def keep_note(example: dict):

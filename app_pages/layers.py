@@ -18,7 +18,6 @@ MEASURES = {
 EXAMPLES = 10
 
 store, run, facts = context.opened()
-st.title("Layers")
 layers = context.ask(Store.layers, store, run=run)
 if layers.empty:
     st.info("The layers are summarised when the audit has finished. Start it again to go on.")

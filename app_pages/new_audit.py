@@ -15,8 +15,6 @@ NONE = "none"
 cache = default_database().parent
 jobs_folder, uploads = cache / "jobs", cache / "uploads"
 
-st.title("New audit")
-
 
 @st.fragment(run_every=2)
 def running():
@@ -132,9 +130,20 @@ if st.button("Estimate", help="Loads the model, audits a few examples, stores no
 known, estimate = st.session_state.get("estimate", (None, None))
 if known == arguments:
     with st.container(horizontal=True):
-        st.metric("Examples", f"{estimate['examples']:,}", border=True)
-        st.metric("Seconds", f"{estimate['estimate']['seconds']:,.0f}", border=True)
-        st.metric("Megabytes", f"{estimate['estimate']['megabytes']:,.1f}", border=True)
+        for name, value, meaning in (
+            ("Examples", f"{estimate['examples']:,}", "Rows that will be audited."),
+            (
+                "Seconds",
+                f"{estimate['estimate']['seconds']:,.0f}",
+                "Judged by the few examples that were tried; loading the model is not in it.",
+            ),
+            (
+                "Megabytes",
+                f"{estimate['estimate']['megabytes']:,.1f}",
+                "Expected size of the new database.",
+            ),
+        ):
+            st.metric(name, value, border=True, help=meaning)
     for warning in estimate["warnings"]:
         st.caption(f"⚠️ {context.escape(warning)}")
     if st.button("Start", type="primary"):

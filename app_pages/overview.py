@@ -5,12 +5,12 @@ from saliency_core import charts
 from saliency_core.calibration import calibration
 from saliency_core.findings import findings
 from saliency_core.store import Store
+from saliency_core.store.access import day
 from saliency_core.store.slices import quote
 
 FINDINGS = 4
 
 store, run, facts = context.opened()
-st.title("Overview")
 
 
 def what_was_audited():
@@ -22,7 +22,7 @@ def what_was_audited():
         f"on {context.name_of(dataset['source'])}",
         f"decoded by {context.name_of(head)}",
         f"target {settings['target']}, {settings['steps']} steps",
-        facts["created"],
+        day(facts["created"]),
     ]
     places = f"Model {model['name']}; dataset {dataset['source']}; head {head}."
     st.caption(context.escape("; ".join(parts)), help=context.escape(places))
@@ -61,11 +61,12 @@ def first_looks():
     found = context.ask(findings, store, run=run)[:FINDINGS]
     if not found:
         return
-    st.subheader("Look here first")
-    for number, finding in enumerate(found):
-        sentence = context.escape(finding.sentence)
-        if st.button(f"{sentence} **→**", key=f"finding-{number}", type="tertiary"):
-            context.go_to(finding.page, where=finding.where)
+    with st.container(gap="xxsmall"):
+        st.subheader("Look here first")
+        for number, finding in enumerate(found):
+            sentence = context.escape(finding.sentence)
+            if st.button(f"{sentence} **→**", key=f"finding-{number}", type="tertiary"):
+                context.go_to(finding.page, where=finding.where)
 
 
 def confusions():
@@ -96,9 +97,7 @@ def confusions():
 
 def confidences():
     st.subheader(
-        "How sure it is",
-        help="Confidence is the probability of the predicted class. On the line, the model is as "
-        "often right as it is sure.",
+        "How sure it is", help="Confidence is the probability of the predicted class.", anchor=False
     )
     found = context.ask(calibration, store, run=run)
     context.figure(
@@ -107,6 +106,15 @@ def confidences():
         found["histogram"],
         "confidence",
     )
+
+
+def calibrated():
+    st.subheader(
+        "Is it as right as it is sure?",
+        help="A point is the answers of like confidence, its size how many they are. On the line "
+        "the model is as often right as it is sure; below it, it is too sure.",
+    )
+    found = context.ask(calibration, store, run=run)
     context.figure(
         charts.reliability(found["bins"]), "Accuracy by confidence", found["bins"], "calibration"
     )
@@ -167,16 +175,20 @@ def classes():
 
 what_was_audited()
 judged = numbers()
-first_looks()
-left, right = st.columns(2)
+# Found last, as it takes longest; everything else is there meanwhile.
+looks = st.skeleton(height=200) if judged else st.empty()
 if judged:
+    left, right = st.columns(2)
     with left:
         confusions()
     with right:
-        confidences()
+        classes()
+    parts = st.columns(3)
+    for part, draw in zip(parts, (confidences, calibrated, coherence), strict=True):
+        with part:
+            draw()
 else:
-    left.info("Right and wrong are unknown for this run; the other pages show all examples.")
-with left if judged else right:
+    st.info("Right and wrong are unknown for this run; the other pages show all examples.")
     coherence()
-if judged:
-    classes()
+with looks.container():
+    first_looks()

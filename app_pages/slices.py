@@ -17,7 +17,7 @@ METRICS = {
         "error rate", format="percent", help="Wrong answers among the judged."
     ),
     "low": st.column_config.NumberColumn("95 % from", format="percent", help="Wilson's interval."),
-    "high": st.column_config.NumberColumn("to", format="percent"),
+    "high": st.column_config.NumberColumn("to", format="percent", help="Wilson's interval."),
     "coherence": st.column_config.NumberColumn(
         format="%.3f",
         help="Mean over the texts at the recommended layer: do their words mean what the words of "
@@ -26,7 +26,6 @@ METRICS = {
 }
 
 store, run, facts = context.opened()
-st.title("Slices")
 layer = context.recommended_layer(facts)
 background = Background(store, run, "slices", "discover")
 
@@ -126,7 +125,9 @@ def discovered():
             format="%.0f",
             help="Errors beyond those it would hold at the error rate of the rest.",
         ),
-        p=st.column_config.NumberColumn(format="%.2g"),
+        p=st.column_config.NumberColumn(
+            format="%.2g", help="Chance of a rate this far above, were there no difference."
+        ),
         q=st.column_config.NumberColumn(
             format="%.2g", help="Smallest rate of false discoveries at which it passes."
         ),
@@ -194,7 +195,7 @@ def compared():
 
 
 def side_numbers(side: dict, where: str):
-    st.metric("Texts", f"{side['examples']:,}", border=True)
+    st.metric("Texts", f"{side['examples']:,}", border=True, help="Texts of this run in the slice.")
     rate = "no labels" if side["error_rate"] is None else f"{side['error_rate']:.1%}"
     st.metric(
         "Error rate",

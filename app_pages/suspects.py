@@ -34,7 +34,6 @@ HELP = {
 }
 
 store, run, facts = context.opened()
-st.title("Suspects")
 st.caption(
     "Words and other features that may give a class away without meaning it. Four kinds of "
     f"evidence stand side by side. {HONEST}"

@@ -10,7 +10,6 @@ from saliency_core.store import Store
 VIEWS = ("one text", "a word in a slice")
 
 store, run, facts = context.opened()
-st.title("What if")
 st.caption(
     "What would the model answer if the text were another? These answers are not in the file: they "
     "need the model."
@@ -130,7 +129,12 @@ def answers(found: dict):
                 border=True,
                 help="The class with the highest probability.",
             )
-        st.metric("The answer", "changes" if changed else "stays", border=True)
+        st.metric(
+            "The answer",
+            "changes" if changed else "stays",
+            border=True,
+            help="Whether the two texts get the same class.",
+        )
     rows = [
         {"class": name, "as it is": value, "edited": after["probabilities"][name]}
         for name, value in before["probabilities"].items()

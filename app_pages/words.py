@@ -35,7 +35,6 @@ HELP = {
 }
 
 store, run, facts = context.opened()
-st.title("Words")
 
 
 def helped(table):

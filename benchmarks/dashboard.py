@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlencode
 
 from playwright.sync_api import Page, TimeoutError
 
@@ -35,24 +34,20 @@ from saliency_core.layer_groups import coherence_of_classes, coherence_of_slices
 from saliency_core.neighbours import nearest_explanations
 from saliency_core.store import Store, open_store
 from saliency_core.word_profile import word_profile
-from tests.browser.driver import chromium, new_page, open_row, served, settle
+from tests.browser.driver import (
+    PAGES,
+    chromium,
+    new_page,
+    open_row,
+    page_address,
+    served,
+    settle,
+)
 
 FIRST_BUDGET, NEXT_BUDGET = 3.0, 1.0
 """Seconds of a first load and of everything after it (DESIGN section 4)."""
 VISITORS = 4
 WORD, RARE = spelling(40), spelling(3_000)
-PAGES: dict[str, dict[str, str]] = {
-    "": {},
-    "errors": {},
-    "example": {},
-    "layers": {},
-    "words": {},
-    "suspects": {},
-    "slices": {},
-    "what_if": {},
-    "compare": {},
-    "new_audit": {},
-}
 
 
 def clicked(page: Page, name: str, role: str = "button", exact: bool = True) -> None:
@@ -168,7 +163,7 @@ ACTIONS: dict[str, list[Action]] = {
         ("one word", typed("Word", WORD)),
         ("one rare word", typed("Word", RARE)),
     ],
-    "": [("confusion cell to its examples", cell)],
+    "overview": [("confusion cell to its examples", cell)],
     "suspects": [("to Overview", visited("Overview")), ("and Words", visited("Words"))],
 }
 
@@ -186,20 +181,20 @@ def measure(path: Path, repeats: int) -> list[tuple[str, str, float, float]]:
         # A server that has answered nothing yet; the browser has Streamlit's own files.
         with served(path) as address, chromium() as browser:
             warm = new_page(browser, address)
-            warm.goto(f"{address}/new_audit")
+            warm.goto(page_address(address, "new_audit"))
             settle(warm)
             warm.close()
-            for name, query in PAGES.items():
+            for name in PAGES:
                 page = new_page(browser, address)
 
-                def load(page: Page = page, url: str = f"{address}/{name}?{urlencode(query)}"):
+                def load(page: Page = page, url: str = page_address(address, name)):
                     page.goto(url)
                     settle(page)
 
-                key = (name or "overview", "first load", FIRST_BUDGET)
+                key = (name, "first load", FIRST_BUDGET)
                 times.setdefault(key, []).append(timed(load))
                 for what, act in ACTIONS.get(name, []):
-                    key = (name or "overview", what, NEXT_BUDGET)
+                    key = (name, what, NEXT_BUDGET)
                     times.setdefault(key, []).append(timed(lambda act=act, page=page: act(page)))
                 assert page.get_by_test_id("stException").count() == 0, name
                 page.close()
@@ -271,15 +266,15 @@ def click_at_random(page: Page, address: str, draw: random.Random) -> str:
     """Do one thing that a visitor may do; return what."""
     name = draw.choice([name for name in PAGES if name != "new_audit"])
     what, act = draw.choice([("load", None), *ACTIONS.get(name, [])])
-    on_it = page.url.split("?")[0].rstrip("/").endswith(f"/{name}" if name else address)
-    if act is None or not on_it:
-        page.goto(f"{address}/{name}")
+    wanted = page_address(address, name)
+    if act is None or page.url.split("?")[0].rstrip("/") != wanted:
+        page.goto(wanted)
         settle(page)
     if act is not None:
         # What an earlier click led to may lack the control: another thing is done then.
         with suppress(TimeoutError):
             act(page)
-    return f"{name or 'overview'}: {what}"
+    return f"{name}: {what}"
 
 
 def visitor(address: str, ends: float, seed: int, clicks: list[int], failures: list[str]) -> None:

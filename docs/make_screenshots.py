@@ -8,25 +8,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from urllib.parse import urlencode
 
 from PIL import Image
 
 from saliency_core.paths import demo_folder
-from tests.browser.driver import chromium, new_page, served, visit
+from tests.browser.driver import PAGES, chromium, new_page, page_address, served, visit
 
-PAGES: dict[str, dict[str, str]] = {
-    "overview": {},
-    "errors": {},
-    "example": {},
-    "layers": {},
-    "words": {},
-    "suspects": {},
-    "slices": {},
-    "what_if": {},
-    "compare": {},
-    "new_audit": {},
-}
 HEIGHT, WHOLE = 1300, 4000
 """Pixels of a picture in the documentation, and of one that shows a whole page."""
 COLOURS = 128
@@ -45,7 +32,7 @@ def main() -> None:
     parser.add_argument("--db", type=Path, default=demo_folder() / "demo.sqlite")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "images")
     parser.add_argument("--all", action="store_true", help="every size and theme")
-    parser.add_argument("--pages", nargs="*", default=list(PAGES))
+    parser.add_argument("--pages", nargs="*", default=PAGES, choices=PAGES)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     views = VIEWS if arguments.all else {"": {}}
@@ -53,8 +40,7 @@ def main() -> None:
         for suffix, view in views.items():
             page = new_page(browser, address, **view)
             for name in arguments.pages:
-                address_of = "" if name == "overview" else name
-                visit(page, f"{address}/{address_of}?{urlencode(PAGES[name])}")
+                visit(page, page_address(address, name))
                 page.wait_for_timeout(600)
                 # Streamlit scrolls an inner box: the window must be as high as what is in it.
                 height = page.evaluate(

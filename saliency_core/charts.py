@@ -10,6 +10,8 @@ BLUE, ORANGE, GREY = "#2f6ea8", "#de8d33", "#8a8a8a"
 MAX_CONFUSION_CLASSES = 30
 """Beyond this many classes a matrix can't be read; the most frequent confusions are shown."""
 SHOWN_CONFUSIONS = 25
+MAX_LEVEL_CHARACTERS = 40
+"""Characters that fit side by side under a matrix, also on a phone."""
 
 
 def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.Chart | alt.LayerChart:
@@ -21,7 +23,9 @@ def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.Chart | alt.LayerC
     right = rows["gold"] == rows["predicted"]
     rows["share"] = rows["count"] / rows.groupby("gold")["count"].transform("sum").clip(lower=1)
     rows["tone"] = rows["share"].where(~right, -rows["share"])
-    axis = alt.Axis(labelOverlap=False, labelLimit=140, labelAngle=-40)
+    # Level where all names fit side by side in a column of the page.
+    level = max(map(len, labels), default=0) * len(labels) <= MAX_LEVEL_CHARACTERS
+    axis = alt.Axis(labelOverlap=False, labelLimit=140, labelAngle=0 if level else -40)
     base = alt.Chart(rows).encode(
         x=alt.X("predicted:N", sort=labels, title="Predicted", axis=axis),
         y=alt.Y("gold:N", sort=labels, title="Gold", axis=alt.Axis(labelLimit=140)),
@@ -215,10 +219,11 @@ def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:
                 "place:O",
                 sort=None,
                 title=None,
+                # Upright, so that only the words that find no room (a phone) go unnamed.
                 axis=alt.Axis(
                     labelExpr="slice(datum.label,4)",
-                    labelAngle=-60,
-                    labelOverlap=False,
+                    labelAngle=-90,
+                    labelOverlap="greedy",
                     labelLimit=90,
                 ),
             ),

@@ -232,6 +232,14 @@ def test_many_classes_are_shown_as_their_most_frequent_confusions():
     assert spec["params"][0]["select"]["fields"] == ["gold", "predicted"]
 
 
+@pytest.mark.parametrize(("labels", "angle"), [("abcd", 0), (["a name that is long"] * 4, -40)])
+def test_names_of_classes_stand_level_where_they_find_room(labels, angle):
+    labels = [f"{label}{place}" for place, label in enumerate(labels)]
+    counts = pd.DataFrame({"gold": labels, "predicted": labels, "count": 1})
+    spec = charts.confusion(counts, labels).to_dict()
+    assert spec["layer"][0]["encoding"]["x"]["axis"]["labelAngle"] == angle
+
+
 def test_a_strong_suspect_is_a_finding(path):
     assert not any(found.page == "suspects" for found in findings(open_store(path), 2))
     table, control = suspects(

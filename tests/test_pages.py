@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from test_attribution import save_tiny_bert
 from test_audit import options, write_csv
 
 from saliency_core.audit import audit
+from saliency_core.editing import classifier_of
+from saliency_core.meanings import decoded_words
 from saliency_core.store import open_store
 
 DASHBOARD = str(Path(__file__).parents[1] / "dashboard.py")
@@ -99,6 +102,35 @@ def test_an_example_that_is_not_there_is_said(database, monkeypatch):
     app.text_input(key="id").set_value("nowhere").run()
     assert not app.exception
     assert "nowhere" in app.warning[0].value
+
+
+def test_layers_are_decoded_only_once_the_model_is_asked_for(database, monkeypatch):
+    def tables(app):
+        return [f.value for f in app.dataframe if list(f.value.columns) == ["layer", "words"]]
+
+    app = opened("example", database, monkeypatch)
+    assert not tables(app)
+    next(button for button in app.button if button.label == "Load the model").click().run()
+    assert not app.exception and not app.warning
+    (shown,) = tables(app)
+    store = open_store(database)
+    example = store.example(app.text_input(key="id").value or first_wrong(store))
+    expected = decoded_words(classifier_of(store, store.run()["run"]), example["text"])
+    assert shown["layer"].tolist() == list(range(store.run()["layers"] + 1))
+    for layer, words in shown.itertuples(index=False):
+        assert words.split(", ") == expected.loc[expected["layer"] == layer, "word"].tolist()
+
+
+def first_wrong(store):
+    return store.examples("wrong", sort="confidence", descending=True, limit=1)["id"].iloc[0]
+
+
+def test_the_overview_tells_the_time_as_people_write_it(database, monkeypatch):
+    app = opened("overview", database, monkeypatch)
+    created = datetime.fromisoformat(open_store(database).run()["created"])
+    about = app.caption[0].value.replace("\\", "")
+    assert created.strftime("%B %Y, %H:%M UTC") in about
+    assert "T" + created.strftime("%H:%M") not in about
 
 
 def test_a_note_is_kept(database, monkeypatch):

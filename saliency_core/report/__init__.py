@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from saliency_core.documents import Document, to_html, to_markdown
 from saliency_core.errors import UserError
 from saliency_core.report import about, leads, measures
-from saliency_core.report.view import View, day
+from saliency_core.report.view import View
+from saliency_core.store.access import day
 
 if TYPE_CHECKING:
     from saliency_core.store import Store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +42,6 @@ class View:
     def regression(self) -> bool:
         """Whether the model predicts a number, not a class."""
         return self.facts["model"]["task"] == "regression"
-
-
-def day(stamp: str) -> str:
-    """Return a time as people write it."""
-    return datetime.datetime.fromisoformat(stamp).strftime("%-d %B %Y, %H:%M UTC")
 
 
 def percent(part: float, whole: float) -> str:

@@ -17,6 +17,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def day(stamp: str) -> str:
+    """Return a time of the file as people write it."""
+    return datetime.fromisoformat(stamp).strftime("%-d %B %Y, %H:%M UTC")
+
+
 def prepare(path: Path) -> None:
     """Create or migrate a file so that it can be written."""
     try:

@@ -24,9 +24,27 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+PAGES = (
+    "overview",
+    "errors",
+    "example",
+    "layers",
+    "words",
+    "suspects",
+    "slices",
+    "what_if",
+    "compare",
+    "new_audit",
+)
+"""Names of all pages, in the order of the navigation."""
 ROW_HEIGHT, HEADER_HEIGHT = 35, 35
 TIMEOUT = 120_000
 """Milliseconds a page may take on a machine that does other work too."""
+
+
+def page_address(address: str, name: str) -> str:
+    """Return the address of a page; the first one stands at the root."""
+    return address if name == PAGES[0] else f"{address}/{name}"
 
 
 @contextmanager
