@@ -90,6 +90,7 @@ def databases() -> list[str]:
     return [str(default), *beside]
 
 
+STYLE = Path(__file__).with_name("style.css")
 SVG_WIDTH = 640
 """Pixels of a chart that is kept as SVG."""
 MASTHEAD = ("db", "run")
@@ -122,6 +123,7 @@ def masthead(title: str) -> None:
         st.session_state[key] = value
         if key not in MASTHEAD:
             st.query_params[key] = str(value)
+    st.html(STYLE)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(title, anchor=False)
         st.selectbox(

@@ -39,7 +39,7 @@ def numbers() -> int:
     shown = {
         "Examples": (f"{count['']:,}", "All examples of the run."),
         "Accuracy": (accuracy, "Right answers among the labelled examples."),
-        "Misclassified": (f"{count['wrong']:,}", "Labelled examples whose answer is wrong."),
+        "Wrong": (f"{count['wrong']:,}", "Labelled examples whose answer is wrong."),
         "Truncated": (f"{count['truncated']:,}", "Texts the model read only in part."),
         "Failed": (f"{count['failed']:,}", "Empty texts, or answers that are no numbers."),
     }
@@ -50,7 +50,7 @@ def numbers() -> int:
             "is right; 0 is best."
         )
         shown["Calibration error"] = (f"{error:.3f}", text)
-    with st.container(horizontal=True):
+    with st.grid(len(shown), min_column_width=130):
         for name, (value, meaning) in shown.items():
             st.metric(name, value, border=True, help=meaning)
     return judged
@@ -61,11 +61,11 @@ def first_looks():
     found = context.ask(findings, store, run=run)[:FINDINGS]
     if not found:
         return
-    with st.container(gap="xxsmall"):
+    with st.container(key="findings", gap="xxsmall"):
         st.subheader("Look here first")
         for number, finding in enumerate(found):
             sentence = context.escape(finding.sentence)
-            if st.button(f"{sentence} **→**", key=f"finding-{number}", type="tertiary"):
+            if st.button(f"{sentence} :primary[**→**]", key=f"finding-{number}", type="tertiary"):
                 context.go_to(finding.page, where=finding.where)
 
 

@@ -79,7 +79,7 @@ def confidence(histogram: pd.DataFrame) -> alt.Chart:
                 "answer:N",
                 scale=alt.Scale(domain=["right", "wrong"], range=[BLUE, ORANGE]),
                 title=None,
-                legend=alt.Legend(orient="top"),
+                legend=alt.Legend(orient="top-left"),
             ),
             tooltip=["answer:N", "from:Q", "to:Q", "examples:Q"],
         )

@@ -39,7 +39,8 @@ PAGES = (
 """Names of all pages, in the order of the navigation."""
 ROW_HEIGHT, HEADER_HEIGHT = 35, 35
 TIMEOUT = 120_000
-"""Milliseconds a page may take on a machine that does other work too."""
+"""Milliseconds anything may take on a machine that does other work too."""
+expect.set_options(timeout=TIMEOUT)
 
 
 def page_address(address: str, name: str) -> str:
@@ -67,23 +68,31 @@ def served(database: Path, *, launcher: bool = True) -> Iterator[str]:
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.1)
+        _wait_for(f"{address}/_stcore/health")
         yield address
     finally:
         server.terminate()
         server.wait(10)
 
 
+def _wait_for(address: str) -> None:
+    """Return once something answers at an address."""
+    ends = time.monotonic() + TIMEOUT / 1000
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=1)
+            return
+        except OSError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.1)
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Yield a headless Chromium."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=TIMEOUT)
         try:
             yield browser
         finally:
@@ -115,10 +124,10 @@ def new_page(
 def settle(page: Page) -> None:
     """Wait until the script has run and nothing is being drawn any more."""
     app = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
-    expect(app).to_be_visible(timeout=TIMEOUT)
+    expect(app).to_be_visible()
     page.wait_for_timeout(150)
-    expect(app).to_be_visible(timeout=TIMEOUT)
-    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=TIMEOUT)
+    expect(app).to_be_visible()
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
 
 
 def visit(page: Page, address: str) -> None:
