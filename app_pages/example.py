@@ -144,21 +144,25 @@ def neighbours(position: int, layer: int, where: str):
         "wrong": "Answered wrong",
         "unknown": "Without a gold label",
     }
+    positions = found["example"].tolist()
+    examples = store.examples_at(positions, run=run).to_dict("records")
+    texts = context.ask(Store.top_words, store, positions=positions, layer=layer, run=run)
     for place, (name, part) in enumerate(found.groupby("answer", sort=False)):
         with columns[place % 2]:
             st.markdown(f"**{named[name]}**")
-            positions = part["example"].tolist()
-            frame = store.examples_at(positions, run=run)
-            texts = context.ask(Store.top_words, store, positions=positions, layer=layer, run=run)
             rows = [
-                painting.painted_row(one, words, about=f"cosine {cosine:.2f}: {alike}")
-                for one, words, cosine, alike in zip(
-                    frame.to_dict("records"), texts, part["cosine"], part["words"], strict=True
+                painting.painted_row(
+                    examples[row.Index],
+                    texts[row.Index],
+                    about=f"cosine {row.cosine:.2f}: {row.words}",
                 )
+                for row in part.itertuples()
             ]
             opened = painted_rows(rows, key=f"alike-{name}-{run}-{position}-{layer}")
             if opened is not None:
                 context.stay_with(id=opened)
+    kept = found.drop(columns="example").assign(id=[example["id"] for example in examples])
+    context.download(kept, "explained-alike", "These rows as CSV")
 
 
 def decoded(example: dict, layer: int):

@@ -15,6 +15,16 @@ MEASURES = {
     "comprehensiveness": "How far does masking its top words move the answer? Higher is better.",
     "sufficiency": "How far does keeping only its top words move it? Lower is better.",
 }
+EVALUATED = {
+    "method": "How the map was made: decoded saliency and its variants, or another method.",
+    "layer": "Of the map; methods that see only the whole model have none.",
+    "comprehensiveness": MEASURES["comprehensiveness"],
+    "sufficiency": MEASURES["sufficiency"],
+    "examples": "Examples of the sample.",
+    "forwards": "Forward passes that one example needs.",
+    "backwards": "Backward passes that one example needs.",
+    "seconds": "Time of the whole sample.",
+}
 EXAMPLES = 10
 
 store, run, facts = context.opened()
@@ -89,7 +99,14 @@ def faithfulness():
     table = table.sort_values("comprehensiveness", ascending=False).dropna(
         axis="columns", how="all"
     )
-    st.dataframe(table, hide_index=True, alt="Faithfulness of every method and layer")
+    st.dataframe(
+        table,
+        hide_index=True,
+        alt="Faithfulness of every method and layer",
+        column_config={
+            name: st.column_config.Column(help=meaning) for name, meaning in EVALUATED.items()
+        },
+    )
     context.download(table, "evaluations")
 
 
@@ -157,7 +174,13 @@ def side_by_side(where: str):
     for side, key, default in ((sides[0], "left", 0), (sides[1], "right", recommended or 0)):
         if st.session_state.get(key) not in every and key not in st.query_params:
             st.session_state[key] = default
-        side.select_slider("Layer", every, key=key, bind="query-params")
+        side.select_slider(
+            "Layer",
+            every,
+            key=key,
+            bind="query-params",
+            help=f"0 is the embeddings, {facts['layers']} the last block.",
+        )
     chosen = (st.session_state["left"], st.session_state["right"])
     places = context.order(store, run, where, "confidence", True)[:EXAMPLES].tolist()
     frame = context.ask(Store.examples_at, store, positions=places, run=run)
@@ -171,6 +194,13 @@ def side_by_side(where: str):
     ]
     opened = painted_rows(
         rows, key=f"layers-{run}-{chosen}-{where}", headings=tuple(f"layer {n}" for n in chosen)
+    )
+    words = {
+        f"words_of_layer_{layer}": list(map(context.top_words, found))
+        for layer, found in zip(chosen, texts, strict=True)
+    }
+    context.download(
+        frame.drop(columns="example").assign(**words), "two-layers", "These rows as CSV"
     )
     if opened is not None:
         context.go_to("example", id=opened, where=where)

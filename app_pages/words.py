@@ -258,6 +258,7 @@ def examples_of(word: str, where: str, layer: int):
         for example, words in zip(frame.to_dict("records"), found, strict=True)
     ]
     opened = painted_rows(rows, key=f"word-rows-{run}-{word}-{layer}-{where}")
+    context.download(frame.drop(columns="example"), "examples-of-word", "These rows as CSV")
     if opened is not None:
         context.go_to("example", id=opened, where=holding)
 
