@@ -62,16 +62,22 @@ def dry_run(arguments: tuple[str, ...], seconds: float = 600) -> dict:
     """Return the estimate of an audit: examples, seconds, megabytes, guessed columns, warnings.
 
     Raises:
-        UserError: the sentence the command line gave.
+        UserError: the sentence the command line gave, or it took too long.
     """
-    done = subprocess.run(
-        [*_command("audit"), "--dry-run", "--json", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-        cwd=_root(),
-    )
+    try:
+        done = subprocess.run(
+            [*_command("audit"), "--dry-run", "--json", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            cwd=_root(),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"No estimate was ready after {seconds:g} seconds; try fewer examples, or start the "
+            "audit, which shows its own progress."
+        ) from error
     if done.returncode:
         raise UserError(_sentence(done.stderr))
     return json.loads(done.stdout.splitlines()[-1])

@@ -32,6 +32,12 @@ def test_a_dry_run_that_fails_gives_the_sentence_of_the_command_line(tmp_path):
         jobs.dry_run(arguments)
 
 
+def test_a_dry_run_that_takes_too_long_is_given_up_with_a_sentence(tmp_path):
+    arguments = jobs.audit_arguments("nowhere", "nothing.csv", tmp_path / "a.sqlite", {})
+    with pytest.raises(UserError, match="No estimate was ready after 0 seconds"):
+        jobs.dry_run(arguments, seconds=0)
+
+
 def test_a_job_that_failed_is_stopped_and_says_why(tmp_path):
     arguments = jobs.audit_arguments("model", str(tmp_path / "no.csv"), tmp_path / "a.sqlite", {})
     job = jobs.start(tmp_path / "jobs", "mine", arguments, tmp_path / "a.sqlite", 3)
