@@ -53,7 +53,7 @@ def other_run() -> tuple[int, dict[int, str]]:
 
 
 def counts(found):
-    with st.container(horizontal=True):
+    with st.grid(len(found.counts), min_column_width=130):
         for row in found.counts.itertuples():
             st.metric(
                 row.kind.capitalize(), f"{row.examples:,}", border=True, help=MEANING[row.kind]

@@ -171,11 +171,13 @@ def side_by_side(where: str):
     st.subheader("Two layers on the same examples")
     every = list(range(facts["layers"] + 1))
     sides = st.columns(2)
-    for side, key, default in ((sides[0], "left", 0), (sides[1], "right", recommended or 0)):
+    # The embeddings beside the recommended layer, or beside the last where that is the embeddings.
+    other = recommended or facts["layers"]
+    for side, key, default in ((sides[0], "left", 0), (sides[1], "right", other)):
         if st.session_state.get(key) not in every and key not in st.query_params:
             st.session_state[key] = default
         side.select_slider(
-            "Layer",
+            f"Layer on the {key}",
             every,
             key=key,
             bind="query-params",

@@ -27,7 +27,11 @@ _CSS = f"""
 .painted {{ line-height: 1.9; overflow-wrap: anywhere; white-space: pre-wrap; margin: 0; }}
 .painted span {{ border-radius: 3px; padding: 1px 0; }}
 .painted .cut {{ opacity: .55; font-style: italic; }}
-@media (max-width: 640px) {{ .row, .heads {{ grid-template-columns: minmax(0, 1fr); }} }}
+@media (max-width: 640px) {{
+  .row {{ grid-template-columns: minmax(0, 1fr); }}
+  .heads {{ display: none; }}
+  .cell[data-heading]::before {{ content: attr(data-heading); font-size: .85em; opacity: .8; }}
+}}
 {COLOURS}
 """
 
@@ -58,8 +62,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
       + (row.confidence ? 'confidence ' + row.confidence : '');
     texts(about, 'div', '', said);
     if (row.about) texts(about, 'div', 'small', row.about);
-    for (const column of row.columns) {
-      const cell = texts(line, 'div', '', '');
+    for (const [place, column] of row.columns.entries()) {
+      const cell = texts(line, 'div', 'cell', '');
+      if (data.headings.length) cell.dataset.heading = data.headings[place];
       for (const pieces of column) {
         const text = texts(cell, 'p', 'painted', '');
         text.dir = 'auto';
