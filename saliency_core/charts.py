@@ -14,6 +14,11 @@ MAX_LEVEL_CHARACTERS = 40
 """Characters that fit side by side under a matrix, also on a phone."""
 
 
+def names_axis(limit: int, **options: object) -> alt.Axis:
+    """Return an axis on which every name stands in the middle of its band, `limit` pixels wide."""
+    return alt.Axis(labelLimit=limit, labelOverlap=False, labelFlush=False, **options)
+
+
 def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.Chart | alt.LayerChart:
     """Return the confusion matrix; cells are selectable as `cell` with gold and predicted."""
     if len(labels) > MAX_CONFUSION_CLASSES:
@@ -25,10 +30,10 @@ def confusion(counts: pd.DataFrame, labels: list[str]) -> alt.Chart | alt.LayerC
     rows["tone"] = rows["share"].where(~right, -rows["share"])
     # Level where all names fit side by side in a column of the page.
     level = max(map(len, labels), default=0) * len(labels) <= MAX_LEVEL_CHARACTERS
-    axis = alt.Axis(labelOverlap=False, labelLimit=140, labelAngle=0 if level else -40)
+    axis = names_axis(140, labelAngle=0 if level else -40)
     base = alt.Chart(rows).encode(
         x=alt.X("predicted:N", sort=labels, title="Predicted", axis=axis),
-        y=alt.Y("gold:N", sort=labels, title="Gold", axis=alt.Axis(labelLimit=140)),
+        y=alt.Y("gold:N", sort=labels, title="Gold", axis=names_axis(140)),
     )
     cells = base.mark_rect(cursor="pointer").encode(
         color=alt.Color("tone:Q", legend=None).scale(scheme="blueorange", domain=[-1.6, 1.6]),
@@ -52,7 +57,7 @@ def _most_confused(counts: pd.DataFrame) -> alt.Chart:
                 "pair:N",
                 sort=rows["pair"].tolist(),
                 title=None,
-                axis=alt.Axis(labelLimit=240, labelOverlap=False),
+                axis=names_axis(240),
             ),
             x=alt.X("count:Q", title="Examples", axis=alt.Axis(tickMinStep=1)),
             tooltip=["gold:N", "predicted:N", "count:Q"],
@@ -79,7 +84,7 @@ def confidence(histogram: pd.DataFrame) -> alt.Chart:
                 "answer:N",
                 scale=alt.Scale(domain=["right", "wrong"], range=[BLUE, ORANGE]),
                 title=None,
-                legend=alt.Legend(orient="top-left"),
+                legend=alt.Legend(orient="top", offset=4),
             ),
             tooltip=["answer:N", "from:Q", "to:Q", "examples:Q"],
         )
@@ -240,9 +245,7 @@ def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:
 def word_bars(table: pd.DataFrame, value: str, title: str) -> alt.LayerChart:
     """Return words as bars with their 95 % interval (`low`, `high`)."""
     order = table["word"].tolist()
-    base = alt.Chart(table).encode(
-        y=alt.Y("word:N", sort=order, title=None, axis=alt.Axis(labelLimit=160, labelOverlap=False))
-    )
+    base = alt.Chart(table).encode(y=alt.Y("word:N", sort=order, title=None, axis=names_axis(160)))
     bars = base.mark_bar().encode(
         x=alt.X(f"{value}:Q", title=title),
         color=alt.condition(f"datum.{value} < 0", alt.value(BLUE), alt.value(ORANGE)),
@@ -262,7 +265,7 @@ def plain_bars(table: pd.DataFrame, name: str, value: str, title: str) -> alt.Ch
                 f"{name}:N",
                 sort=table[name].tolist(),
                 title=None,
-                axis=alt.Axis(labelLimit=160, labelOverlap=False),
+                axis=names_axis(160),
             ),
             x=alt.X(f"{value}:Q", title=title),
             tooltip=[alt.Tooltip(column) for column in table.columns],

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from saliency_core.charts import BLUE, GREY, ORANGE
+from saliency_core.charts import BLUE, GREY, ORANGE, names_axis
 
 MAX_POINTS = 1000
 """Beyond this many suspects a scatter can't be read; the strongest are shown."""
@@ -100,7 +100,7 @@ def aligned(words: pd.DataFrame) -> alt.Chart:
                 "pair:O",
                 sort=None,
                 title=None,
-                axis=alt.Axis(labelExpr="slice(datum.label,4)", labelLimit=220, labelOverlap=False),
+                axis=names_axis(220, labelExpr="slice(datum.label,4)"),
             ),
             x=alt.X("difference:Q", title="Score after minus before (logits)"),
             color=alt.condition("datum.difference < 0", alt.value(BLUE), alt.value(ORANGE)),
@@ -143,7 +143,7 @@ def probabilities(before: dict[str, float], after: dict[str, float]) -> alt.Char
         alt.Chart(rows)
         .mark_bar()
         .encode(
-            y=alt.Y("class:N", sort=names, title=None, axis=alt.Axis(labelLimit=160)),
+            y=alt.Y("class:N", sort=names, title=None, axis=names_axis(160)),
             yOffset=alt.YOffset("text:N", sort=["as it is", "edited"]),
             x=alt.X("probability:Q", title="Probability", scale=alt.Scale(domain=[0, 1])),
             color=alt.Color(
@@ -160,9 +160,7 @@ def probabilities(before: dict[str, float], after: dict[str, float]) -> alt.Char
 def error_rates(sides: pd.DataFrame) -> alt.LayerChart:
     """Return the error rates of slices (slice, error_rate, low, high) with their intervals."""
     rows = sides[["slice", "error_rate", "low", "high"]]
-    base = alt.Chart(rows).encode(
-        y=alt.Y("slice:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
-    )
+    base = alt.Chart(rows).encode(y=alt.Y("slice:N", sort=None, title=None, axis=names_axis(260)))
     marks = base.mark_rule(color=GREY, strokeWidth=2).encode(x="low:Q", x2="high:Q")
     points = base.mark_point(filled=True, size=110, color=ORANGE, opacity=1).encode(
         x=alt.X(
