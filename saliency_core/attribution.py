@@ -20,7 +20,7 @@ from saliency_core.decoding import (
 from saliency_core.errors import UserError
 from saliency_core.models import Classifier, Encoding, token_batches
 from saliency_core.records import AuditedExample, Example, Saliency
-from saliency_core.saliency import embeddings_on_path, path_maps
+from saliency_core.saliency import embeddings_on_path, path_maps, path_nodes
 from saliency_core.words import words_of
 
 BLANK_BYTES = 1_000_000_000
@@ -63,7 +63,7 @@ class Attributor:
         """Check the target against the model's labels."""
         self.classifier = classifier
         self.batch_tokens = batch_tokens or classifier.default_batch_tokens
-        self.steps = steps
+        self.nodes = path_nodes(steps)
         self.target = target
         self.variants = variants
         self.blanks: OrderedDict[tuple, tuple[list[Tensor], Tensor]] = OrderedDict()
@@ -111,7 +111,7 @@ class Attributor:
             maps = path_maps(
                 lambda: classifier.forward(batch),
                 share,
-                self.steps,
+                self.nodes,
                 blank_states,
                 blank_logits,
                 lambda logits: self._targets(logits if decided is None else decided, gold),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 """Bumped whenever a stored number would come out differently; part of the content key."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,10 +67,21 @@ def embeddings_on_path(
             hook.remove()
 
 
+def path_nodes(steps: int) -> np.ndarray:
+    """Return (step,) t_1 < ... < t_m = 1, the shares of the path at which gradients are taken.
+
+    Half of the steps lie in the first quarter of the path, a quarter in the second, a quarter in
+    the second half: t = 1/8, 1/4, 1/2, 1 for four. A model changes its answer most where words
+    come forth from the blank, and few even steps measure that badly (docs/benchmarks.md). One
+    step is the text itself.
+    """
+    return np.interp(np.arange(1, steps + 1) / steps, (0, 0.5, 0.75, 1), (0, 0.25, 0.5, 1))
+
+
 def path_maps(
     call: ModelCall,
     share: list[float],
-    steps: int,
+    nodes: Sequence[float],
     blank_states: list[Tensor],
     blank_logits: Tensor,
     targets: Callable[[Tensor], Tensor],
@@ -87,7 +99,7 @@ def path_maps(
     Args:
         call: one forward pass at the present share of the path.
         share: the number `embeddings_on_path` reads.
-        steps: m, at least 1.
+        nodes: (step,) t_1 < ... < t_m = 1, at least one.
         blank_states: a (batch, token, hidden) state of the blank for each layer.
         blank_logits: (batch, class) logits of the blank.
         targets: logits (batch, class) -> weights (target, batch, class).
@@ -104,8 +116,8 @@ def path_maps(
     gradients = _gradients(text_logits, weights, hidden)
     norm = _norms(gradients) if variants else None
     above = states = text_states = _detached(hidden)  # h(t_{k+2}) and h(t_{k+1}) of the loop
-    for step in range(steps - 1, 0, -1):
-        share[0] = step / steps
+    for node in reversed(nodes[:-1]):
+        share[0] = float(node)
         hidden, step_logits = call()
         below = _detached(hidden)
         for layer, state in enumerate(below):
@@ -116,7 +128,7 @@ def path_maps(
         above, states = states, below
     for layer, blank in enumerate(blank_states):
         # With one step h(t_2), which there is not, is h(t_1).
-        middle = states[layer] if steps == 1 else torch.lerp(states[layer], above[layer], 0.5)
+        middle = states[layer] if len(nodes) == 1 else torch.lerp(states[layer], above[layer], 0.5)
         change = middle - blank
         _add(local, layer, gradients, change)
         _add_pooled(pooled, layer, gradients, states[layer], blank)

@@ -17,7 +17,7 @@ MODULES = {
     "gpt2": lambda body: [body.drop, *body.h[:-1], body.ln_f],
 }
 """The modules whose outputs are the states of a layer."""
-MANY = 200
+MANY = 100
 
 
 @pytest.fixture(scope="module", params=list(MODULES))
@@ -56,28 +56,33 @@ def logits_of(classifier):
 
 
 def test_many_steps_are_conductance(one):
-    """Both are Riemann sums of one integral: within 2 % of the greatest score at 200 steps."""
+    """Within 0.5 % of the greatest score at 100 steps.
+
+    Captum takes each gradient at the start of its step only, so its error falls with the first
+    power of the steps. From the text to the blank the same error has the other sign.
+    """
     classifier, modules, encodings, ids, blank = one
     maps = Attributor(classifier, steps=MANY).maps(encodings, [None])
+    target = int(maps.logits.argmax())
     words = classifier.model.get_input_embeddings()
+    ends = words(ids).detach(), words(blank).detach()
     classifier.model.requires_grad_(True)
     for layer, module in enumerate(modules):
         captum = LayerConductance(logits_of(classifier), module)
-        found = captum.attribute(
-            words(ids).detach(),
-            words(blank).detach(),
-            int(maps.logits.argmax()),
-            n_steps=MANY,
-            internal_batch_size=MANY,
+        to_text, to_blank = (
+            _tensor(
+                captum.attribute(*pair, target, n_steps=MANY, internal_batch_size=MANY)
+            ).detach()
+            for pair in (ends, ends[::-1])
         )
-        expected = _tensor(found)[0].sum(-1).detach()
+        expected = (to_text - to_blank)[0].sum(-1) / 2
         away = (maps.local[0, layer, 0] - expected).abs().max()
-        assert away <= 0.02 * expected.abs().max(), layer
+        assert away <= 0.005 * expected.abs().max(), layer
     classifier.model.requires_grad_(False)
 
 
 def test_layer_zero_is_integrated_gradients_from_the_blank(one):
-    """Within 1 % of the greatest score at 200 steps."""
+    """Within 1 % of the greatest score at 100 steps."""
     classifier, _, encodings, ids, blank = one
     maps = Attributor(classifier, steps=MANY).maps(encodings, [None])
     words = classifier.model.get_input_embeddings()

@@ -1,10 +1,11 @@
 """The path and its maps on hand-made states, where every number can be computed apart."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from saliency_core.saliency import embeddings_on_path, path_maps
+from saliency_core.saliency import embeddings_on_path, path_maps, path_nodes
 
 LAYERS, BATCH, TOKENS, HIDDEN, CLASSES = 3, 2, 4, 5, 3
 
@@ -37,7 +38,7 @@ class HandMade:
         return path_maps(
             lambda: self.at(share[0]),
             share,
-            steps,
+            path_nodes(steps),
             [state.detach() for state in blank_states],
             blank_logits.detach(),
             targets,
@@ -54,10 +55,13 @@ def two_targets(logits):
 
 
 def as_method_writes_it(model, steps, weights):
-    """Return the local and pooled map by METHOD section 1, literally, for one target."""
+    """Return the local and pooled map by METHOD section 1, literally, for one target.
+
+    On the path's own nodes instead of even ones.
+    """
     states, gradients = [[s.detach() for s in model.at(0.0)[0]]], [None]
-    for step in range(1, steps + 1):
-        hidden, logits = model.at(step / steps)
+    for node in path_nodes(steps).tolist():
+        hidden, logits = model.at(node)
         states.append([state.detach() for state in hidden])
         gradients.append(torch.autograd.grad((weights * logits).sum(), hidden))
     local = torch.zeros(LAYERS, BATCH, TOKENS)
@@ -81,6 +85,22 @@ def test_maps_are_what_method_writes(steps):
         assert torch.allclose(maps.local[target], local, atol=1e-6)
         assert torch.allclose(maps.pooled[target] / TOKENS, pooled, atol=1e-6)
         assert torch.allclose(maps.norm[target], norm, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 64])
+def test_the_path_ends_at_the_text_and_no_interval_is_shorter_than_the_one_before(steps):
+    nodes = path_nodes(steps)
+    assert len(nodes) == steps
+    assert nodes[-1] == 1
+    intervals = np.diff(nodes, prepend=0)
+    assert (intervals > 0).all()
+    assert (np.diff(intervals) > -1e-12).all()
+
+
+def test_half_of_the_steps_lie_in_the_first_quarter_of_the_path():
+    assert path_nodes(4).tolist() == [1 / 8, 1 / 4, 1 / 2, 1]
+    nodes = path_nodes(64)
+    assert [(nodes <= end).sum() for end in (1 / 4, 1 / 2, 1)] == [32, 48, 64]
 
 
 def test_every_layer_adds_up_to_the_change_of_the_target():
