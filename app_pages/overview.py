@@ -96,9 +96,7 @@ def confusions():
 
 
 def confidences():
-    st.subheader(
-        "How sure it is", help="Confidence is the probability of the predicted class.", anchor=False
-    )
+    st.subheader("How sure it is", help="Confidence is the probability of the predicted class.")
     found = context.ask(calibration, store, run=run)
     context.figure(
         charts.confidence(found["histogram"]),
