@@ -218,10 +218,10 @@ def counted(store, run: int, where: str) -> int:
 
 
 def download(frame, name: str, label: str = "Table as CSV") -> None:
-    """Let the user keep a table that is on screen; it is made when asked for."""
+    """Let the user keep a table, or the one a function returns; it is made when asked for."""
     st.download_button(
         _small(label),
-        lambda: frame_as_csv(frame),
+        lambda: frame_as_csv(frame() if callable(frame) else frame),
         f"{name}.csv",
         "text/csv",
         key=f"download-{name}",
@@ -236,7 +236,7 @@ def figure(drawn: Any, alt: str, table: Any, name: str, **options: Any) -> Any:
     Args:
         drawn: an Altair chart.
         alt: what it shows, for those who can't see it.
-        table: the numbers it shows.
+        table: the numbers it shows, or a function that returns them.
         name: of the files, unlike any other on the page.
         options: of `st.altair_chart`.
     """

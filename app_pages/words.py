@@ -11,6 +11,8 @@ from saliency_core.store.slices import quote
 from saliency_core.word_profile import SAMPLE, word_profile
 
 SHOWN = 25
+ROWS = 1_000
+"""Words of a class, or of two sides, that a table shows; its CSV has all."""
 EXAMPLES = 10
 VIEWS = {
     "leans on": "The words the model leans on, by predicted class.",
@@ -67,6 +69,11 @@ def pick(table, key: str):
             st.session_state["word"] = chosen[1]
 
 
+def first_of(rows) -> str:
+    """Say that a table is cut, where it is."""
+    return f"The first {ROWS:,}; the CSV has all. " if len(rows) == ROWS else ""
+
+
 def minimum_support() -> int:
     return st.number_input(
         "In at least this many examples",
@@ -87,26 +94,31 @@ def leans_on(where: str, layer: int):
     left, right = st.columns(2)
     with left:
         minimum = minimum_support()
-    table = context.ask(word_table, store, layer=layer, where=where, run=run, minimum=minimum)
+    choices = {"layer": layer, "where": where, "run": run, "minimum": minimum}
+    table = context.ask(word_table, store, **choices, most=ROWS)
     if table.empty:
         st.info(f"No word stands in {minimum} examples of this filter. Lower the number.")
         return
     with right:
         names = set(table["class"])
         chosen = class_picker([name for name in facts["label_names"] if name in names])
-    rows = table[table["class"] == chosen].drop(columns="class").reset_index(drop=True)
+
+    def of_class(table):
+        return table[table["class"] == chosen].drop(columns="class").reset_index(drop=True)
+
+    rows = of_class(table)
     left, right = st.columns(2)
     with left:
         context.figure(
             charts.word_bars(rows.head(SHOWN), "mean_share", "Mean share"),
             "Most salient words of the class, mean share with interval",
-            rows,
+            lambda: of_class(word_table(store, **choices)),
             "words",
         )
     with right:
         st.caption(
             "Share is a word's part of all positive score in its text; whiskers are 95 % "
-            "intervals. Select a row to see one word below."
+            f"intervals. {first_of(rows)}Select a row to see one word below."
         )
         pick(rows, f"words-{run}-{layer}-{minimum}-{chosen}-{where}")
 
@@ -116,20 +128,19 @@ def set_against(one: str, other: str, axis: str, layer: int):
     if not (context.counted(store, run, one) and context.counted(store, run, other)):
         st.info("One of the two sides holds no example.")
         return
-    both = context.ask(
-        contrast, store, layer=layer, where_a=one, where_b=other, run=run, minimum=minimum
-    )
+    choices = {"layer": layer, "where_a": one, "where_b": other, "run": run, "minimum": minimum}
+    both = context.ask(contrast, store, **choices, most=ROWS)
     by_size = both.reindex(both["difference"].abs().sort_values(ascending=False).index)
     left, right = st.columns(2)
     with left:
         context.figure(
             charts.word_bars(by_size.head(SHOWN), "difference", axis),
             "Words whose share differs most between the two sides",
-            both,
+            lambda: contrast(store, **choices),
             "words-contrast",
         )
     with right:
-        st.caption("Sorted by z. Select a row to see one word below.")
+        st.caption(f"Sorted by z. {first_of(both)}Select a row to see one word below.")
         pick(both, f"contrast-{run}-{layer}-{minimum}-{one}-{other}")
 
 

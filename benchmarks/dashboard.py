@@ -226,9 +226,13 @@ def questions(path: Path) -> list[tuple[str, str, Callable[[Store], object]]]:
         ("layers", "agreement of layers", layer_agreement),
         ("layers", "coherence of classes", coherence_of_classes),
         ("layers", "coherence of slices", lambda s: coherence_of_slices(s, ["", "right", "wrong"])),
-        ("words", "words of all", lambda store: word_table(store, 5)),
-        ("words", "words of the wrong", lambda store: word_table(store, 5, "wrong")),
-        ("words", "wrong against right", lambda store: contrast(store, 5, "wrong", "right")),
+        ("words", "words of all", lambda store: word_table(store, 5, most=1000)),
+        ("words", "words of the wrong", lambda store: word_table(store, 5, "wrong", most=1000)),
+        (
+            "words",
+            "wrong against right",
+            lambda store: contrast(store, 5, "wrong", "right", most=1000),
+        ),
         ("words", "one word", lambda store: word_profile(store, WORD)),
         ("words", "one rare word", lambda store: word_profile(store, RARE)),
     ]

@@ -289,7 +289,7 @@ def queries(path: Path) -> list[tuple[str, float, object]]:
         (
             f"words of a slice: {name}",
             WORDS_BUDGET,
-            lambda repeat, where=where: len(word_table(store, repeat % 13, where)),
+            lambda repeat, where=where: len(word_table(store, repeat % 13, where, most=1000)),
         )
         for name, where in slices.items()
         if name != "four terms"
@@ -298,7 +298,7 @@ def queries(path: Path) -> list[tuple[str, float, object]]:
         (
             "contrast right, wrong (two slices)",
             2 * WORDS_BUDGET,
-            lambda repeat: len(contrast(store, repeat % 13, "right", "wrong")),
+            lambda repeat: len(contrast(store, repeat % 13, "right", "wrong", most=1000)),
         )
     )
     return found

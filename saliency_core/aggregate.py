@@ -9,6 +9,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from saliency_core.store import Store
+    from saliency_core.store.wordsums import WordSums
 
 Z95 = 1.959963984540054
 """Half width of a 95 % interval in standard errors."""
@@ -39,6 +40,7 @@ def word_table(
     run: int | None = None,
     by_class: bool = True,
     minimum: int = 5,
+    most: int | None = None,
 ) -> pd.DataFrame:
     """Return a row a word (and predicted class) of a slice, highest mean share first.
 
@@ -53,6 +55,7 @@ def word_table(
         run: Run number; the newest by default.
         by_class: A row for each predicted class; else `class` is None throughout.
         minimum: Examples a word must be in.
+        most: Words to return of each class; all by default.
     """
     sums = store.word_sums(layer, where, run=run)
     if not by_class:
@@ -61,16 +64,17 @@ def word_table(
     total = np.zeros(len(names) + 1)
     np.add.at(total, sums.label, sums.share)
     sums = sums.of_at_least(minimum)
+    order = _strongest(sums, most)
+    sums = sums.take(order)
     n = sums.examples.astype(float)
     mean = sums.share / n
     spread = _spread(sums.share, sums.square, n)
     half = Z95 * spread / np.sqrt(n)
-    # Rows come by class and word, an order that those alike keep.
-    order = np.lexsort((-n, -mean))
+    labels = np.array([*names, None], object)
     frame = pd.DataFrame(
         {
-            "word": sums.word,
-            "class": sums.label,
+            "word": pd.Series(store.words_of(sums.word), dtype=object),
+            "class": pd.Series(labels[sums.label], dtype=object),
             "examples": sums.examples,
             "mean_share": mean,
             "low": np.clip(mean - half, 0, 1),
@@ -82,11 +86,20 @@ def word_table(
             "top3": sums.top3,
         }
     )
-    frame = frame.take(order).reset_index(drop=True)
-    labels = np.array([*names, None], object)
-    frame["class"] = pd.Series(labels[frame["class"].to_numpy()], dtype=object)
-    frame["word"] = pd.Series(store.words_of(frame["word"].to_numpy()), dtype=object)
     return frame[WORD_COLUMNS]
+
+
+def _strongest(sums: WordSums, most: int | None) -> np.ndarray:
+    """Return the rows by mean share, then by support; of each class `most` at most."""
+    # Rows come by class and word, an order that those alike keep.
+    order = np.lexsort((-sums.examples, -(sums.share / sums.examples)))
+    if most is None:
+        return order
+    kept = np.zeros(len(order), bool)
+    label = sums.label[order]
+    for one in np.unique(label):
+        kept[np.flatnonzero(label == one)[:most]] = True
+    return order[kept]
 
 
 def _spread(total: np.ndarray, square: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -110,6 +123,7 @@ def contrast(
     run_b: int | None = None,
     minimum: int = 5,
     chunks: int | None = None,
+    most: int | None = None,
 ) -> pd.DataFrame:
     """Compare the words of two slices, strongest difference of top-three places first.
 
@@ -127,6 +141,7 @@ def contrast(
         run_b: Run of slice B, to compare two models; that of A by default.
         minimum: Examples a word must be in, in A and B together.
         chunks: As `Store.word_sums`: a sample in place of everything.
+        most: Words to return; all by default.
     """
     runs = (run, run if run_b is None else run_b)
     a, b = (
@@ -146,7 +161,7 @@ def contrast(
     frame["high"] = frame["difference"] + Z95 * error
     frame["log_odds"], frame["z"] = log_odds(both["top3_a"].to_numpy(), both["top3_b"].to_numpy())
     frame = frame[frame["examples_a"] + frame["examples_b"] >= minimum]
-    order = np.lexsort((frame.index, -frame["z"].abs()))
+    order = np.lexsort((frame.index, -frame["z"].abs()))[:most]
     frame = frame.iloc[order]
     frame.insert(0, "word", pd.Series(store.words_of(frame.index.to_numpy()), frame.index, object))
     return frame.reset_index(drop=True)

@@ -73,6 +73,21 @@ def test_a_vocabulary_too_large_for_one_table_gives_the_same(store, monkeypatch)
         np.testing.assert_allclose(getattr(sparse, field.name), getattr(dense, field.name))
 
 
+@pytest.mark.parametrize("by_class", [True, False])
+def test_the_most_of_a_table_are_its_first_rows_of_each_class(store, by_class):
+    table = word_table(store, 1, by_class=by_class)
+    some = word_table(store, 1, by_class=by_class, most=2)
+    expected = table.groupby("class", dropna=False).head(2).reset_index(drop=True)
+    assert len(some) < len(table)
+    pd.testing.assert_frame_equal(some, expected)
+
+
+def test_the_most_of_a_contrast_are_its_first_rows(store):
+    both = contrast(store, 1, "right", "wrong", minimum=1)
+    some = contrast(store, 1, "right", "wrong", minimum=1, most=3)
+    pd.testing.assert_frame_equal(some, both.head(3))
+
+
 SLICES = ["", "wrong", "right confidence>0.5", "word:nice", "salient:people", "id:id-5", "failed"]
 
 

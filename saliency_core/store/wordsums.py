@@ -48,8 +48,11 @@ class WordSums:
 
     def of_at_least(self, examples: int) -> WordSums:
         """Return the rows of at least that many examples."""
-        kept = self.examples >= examples
-        return WordSums(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
+        return self.take(np.flatnonzero(self.examples >= examples))
+
+    def take(self, rows: np.ndarray) -> WordSums:
+        """Return these rows in this order."""
+        return WordSums(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 class Sums:
