@@ -31,7 +31,9 @@ def test_an_audit_gives_every_token_a_score_at_every_layer(classifier):
 
 def test_every_layer_explains_the_whole_change(classifier):
     maps = Attributor(classifier, steps=64).maps(classifier.encode(TEXTS), [None] * 4)
-    assert torch.allclose(maps.explained, torch.ones_like(maps.explained), atol=0.02)
+    total = maps.local.sum(-1)
+    # In logits too: a random model may answer a text as it does its blank, to four thousandths.
+    assert torch.allclose(total, total / maps.explained, rtol=0.02, atol=5e-4)
     assert torch.allclose(maps.saliency.sum(-1), maps.local.sum(-1), atol=1e-4)
     assert maps.saliency[:, :, ~maps.own].abs().max() == 0
 
