@@ -3,8 +3,10 @@
 Stands beside dashboard.py because Streamlit reads its configuration beside the launcher.
 """
 
+import importlib
 import os
 from pathlib import Path
+from threading import Thread
 
 import streamlit as st
 from starlette.middleware import Middleware
@@ -47,6 +49,8 @@ class SafeHeaders:
 app = st.App(Path(__file__).with_name("dashboard.py"), middleware=[Middleware(SafeHeaders)])
 
 if __name__ == "__main__":
+    # Compiled code loads while the browser starts, not when the first page asks for it.
+    Thread(target=importlib.import_module, args=["saliency_core.store.word_kernel"]).start()
     app.run(
         config={
             "server.address": "127.0.0.1",

@@ -15,6 +15,9 @@ MINIMUM_SUPPORT = 10
 """Examples a metadata value or word needs before a sentence is made of it."""
 MINIMUM_Z = 3.0
 """z of the log-odds from which a word counts as typical of errors."""
+STRONGEST = 1_000
+"""Words of the greatest difference that are looked at."""
+
 SAMPLED_CHUNKS = 48
 """Chunks, of some thousand examples each, in which the word typical of errors is looked for; what
 is then said of it is counted in all."""
@@ -116,6 +119,7 @@ def _word_of_errors(store: Store, run: int) -> Finding | None:
         run=run,
         minimum=MINIMUM_SUPPORT,
         chunks=SAMPLED_CHUNKS,
+        most=STRONGEST,
     )
     words = words[(words["z"] > MINIMUM_Z) & words["word"].str.contains(r"\w")]
     if words.empty:

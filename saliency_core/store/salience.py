@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,9 @@ _SHARED_CHUNKS = 16
 """Chunks from which on threads share the work of word sums."""
 
 _THREADS = 8
+
+_FEW_WORDS = 5_000
+"""Words up to which a file is asked for them rather than for its whole vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,17 @@ class Words(Examples):
     @consistent
     def words_of(self, ids: np.ndarray) -> np.ndarray:
         """Return (word,) str from (word,) ids."""
-        return self.vocabulary()[ids]
+        if self._words is not None or len(ids) > _FEW_WORDS:
+            return self.vocabulary()[ids]
+        asked = json.dumps(np.asarray(ids).tolist())
+        found = dict(
+            self._rows(
+                "SELECT word_id, word FROM vocabulary"
+                " WHERE word_id IN (SELECT value FROM json_each(?))",
+                (asked,),
+            )
+        )
+        return np.array([found[word_id] for word_id in np.asarray(ids).tolist()], object)
 
     @consistent
     def top_words(
