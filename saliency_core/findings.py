@@ -17,7 +17,6 @@ MINIMUM_Z = 3.0
 """z of the log-odds from which a word counts as typical of errors."""
 STRONGEST = 1_000
 """Words of the greatest difference that are looked at."""
-
 SAMPLED_CHUNKS = 48
 """Chunks, of some thousand examples each, in which the word typical of errors is looked for; what
 is then said of it is counted in all."""

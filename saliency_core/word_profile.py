@@ -97,7 +97,7 @@ def _by_class(
 def _by_layer(
     store: Store, word: str, holding: np.ndarray, run: int | None, seed: int
 ) -> pd.DataFrame:
-    number = int(np.flatnonzero(store.vocabulary() == word)[0])
+    number = store.word_id(word)
     share, score, top = [], [], []
     for chunk in sampled(store, holding, run=run, examples=SAMPLE, seed=seed):
         owner = np.repeat(np.arange(len(chunk.n_words)), chunk.n_words)

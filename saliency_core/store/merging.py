@@ -80,7 +80,7 @@ def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
             writer.consolidate(run)
             row["examples"] = _results(writer.connection, run)
             row["finished"] = writer.is_complete(run)
-        writer.release()
+        schema.release(writer.connection)
     rows = [{"run": run, **row} for run, row in sorted(report.items())]
     return {"database": str(output), "runs": rows, "slices_kept": sorted(set(differing))}
 

@@ -95,6 +95,5 @@ def _words(connection: sqlite3.Connection) -> set[int]:
 def _give_back(connection: sqlite3.Connection) -> None:
     """Rebuild the full-text index without what was deleted and cut free pages off the file."""
     connection.execute("INSERT INTO texts_fts (texts_fts) VALUES ('optimize')")
-    # A script is stepped to its end; `execute` would stop after the first page.
-    connection.executescript("PRAGMA incremental_vacuum;")
+    schema.release(connection)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

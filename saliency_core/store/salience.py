@@ -71,15 +71,20 @@ class Words(Examples):
         """Return (word,) str from (word,) ids."""
         if self._words is not None or len(ids) > _FEW_WORDS:
             return self.vocabulary()[ids]
-        asked = json.dumps(np.asarray(ids).tolist())
+        asked = np.asarray(ids).tolist()
         found = dict(
             self._rows(
                 "SELECT word_id, word FROM vocabulary"
                 " WHERE word_id IN (SELECT value FROM json_each(?))",
-                (asked,),
+                (json.dumps(asked),),
             )
         )
-        return np.array([found[word_id] for word_id in np.asarray(ids).tolist()], object)
+        return np.array([found[word_id] for word_id in asked], object)
+
+    def word_id(self, word: str) -> int | None:
+        """Return the id of a word, None where the file does not hold it."""
+        rows = self._rows("SELECT word_id FROM vocabulary WHERE word = ?", (word.lower(),))
+        return rows[0][0] if rows else None
 
     @consistent
     def top_words(

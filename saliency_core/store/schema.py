@@ -359,10 +359,15 @@ def migrate(path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         migrations.apply(Database(connection))
         connection.commit()
-        # A script is stepped to its end; `execute` would stop after the first page.
-        connection.executescript("PRAGMA incremental_vacuum;")
+        release(connection)
     finally:
         connection.close()
+
+
+def release(connection: sqlite3.Connection) -> None:
+    """Give free pages back to the file system."""
+    # A script is stepped to its end; `execute` would stop after the first page.
+    connection.executescript("PRAGMA incremental_vacuum;")
 
 
 def _tables(connection: sqlite3.Connection) -> set[str]:

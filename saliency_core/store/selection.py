@@ -84,10 +84,6 @@ class Selection:
         name = slices.choose(self.line, term.start, value, names, "names no label")
         return self.filters.column(term.field) == names.index(name)
 
-    def _word_id(self, word: str) -> int | None:
-        rows = self.store._rows("SELECT word_id FROM vocabulary WHERE word = ?", (word.lower(),))
-        return rows[0][0] if rows else None
-
     def _word(self, term: Term, value: Value) -> np.ndarray:
         return self._with_word(value.text, None)
 
@@ -109,7 +105,7 @@ class Selection:
     def _with_word(self, word: str, layer: int | None) -> np.ndarray:
         """Return the examples that hold a word, or have it among the top three of a layer."""
         return self.filters.mask(
-            (word.lower(), layer), lambda: self._find_word(self._word_id(word), layer)
+            (word.lower(), layer), lambda: self._find_word(self.store.word_id(word), layer)
         )
 
     def _find_word(self, word_id: int | None, layer: int | None) -> np.ndarray:

@@ -618,12 +618,7 @@ class StoreWriter:
                     run,
                 ),
             )
-        self.release()
-
-    def release(self) -> None:
-        """Give free pages back to the file system."""
-        # A script is stepped to its end; `execute` would stop after the first page.
-        self.connection.executescript("PRAGMA incremental_vacuum;")
+        schema.release(self.connection)
 
 
 def _versions() -> dict[str, str]:
