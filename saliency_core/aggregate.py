@@ -91,15 +91,23 @@ def word_table(
 
 def _strongest(sums: WordSums, most: int | None) -> np.ndarray:
     """Return the rows by mean share, then by support; of each class `most` at most."""
-    # Rows come by class and word, an order that those alike keep.
-    order = np.lexsort((-sums.examples, -(sums.share / sums.examples)))
+    mean = sums.share / sums.examples
     if most is None:
-        return order
-    kept = np.zeros(len(order), bool)
-    label = sums.label[order]
-    for one in np.unique(label):
-        kept[np.flatnonzero(label == one)[:most]] = True
-    return order[kept]
+        return _sorted(sums, mean, np.arange(len(mean)))
+    kept = []
+    for label in np.unique(sums.label):
+        rows = np.flatnonzero(sums.label == label)
+        # Sorting is for those that reach the last place, not for all.
+        if len(rows) > most:
+            last = np.partition(mean[rows], -most)[-most]
+            rows = rows[mean[rows] >= last]
+        kept.append(_sorted(sums, mean, rows)[:most])
+    return _sorted(sums, mean, np.sort(np.concatenate([np.zeros(0, int), *kept])))
+
+
+def _sorted(sums: WordSums, mean: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    # Rows come by class and word, an order that those alike keep.
+    return rows[np.lexsort((-sums.examples[rows], -mean[rows]))]
 
 
 def _spread(total: np.ndarray, square: np.ndarray, n: np.ndarray) -> np.ndarray:

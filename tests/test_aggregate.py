@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from store_made_up import LABELS, LAYERS, example, write_all
 
 from saliency_core.aggregate import WORD_COLUMNS, contrast, log_odds, word_table
-from saliency_core.store import open_store, open_writer, wordsums
+from saliency_core.store import open_store, open_writer, salience, wordsums
+from saliency_core.store.wordsums import load_word_chunk
 
 N = 90
 
@@ -71,6 +72,19 @@ def test_a_vocabulary_too_large_for_one_table_gives_the_same(store, monkeypatch)
     sparse = store.word_sums(1)
     for field in dataclasses.fields(dense):
         np.testing.assert_allclose(getattr(sparse, field.name), getattr(dense, field.name))
+
+
+def test_a_chunk_of_very_many_words_gives_the_same(store, monkeypatch):
+    def wide(*place):
+        chunk = load_word_chunk(*place)
+        return dataclasses.replace(chunk, occurrences=chunk.occurrences.astype(np.uint32))
+
+    narrow = store.word_sums(1)
+    monkeypatch.setattr(salience, "load_word_chunk", wide)
+    for field in dataclasses.fields(narrow):
+        np.testing.assert_array_equal(
+            getattr(store.word_sums(1), field.name), getattr(narrow, field.name)
+        )
 
 
 @pytest.mark.parametrize("by_class", [True, False])

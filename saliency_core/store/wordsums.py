@@ -69,23 +69,24 @@ class Sums:
     def add(self, chunk: WordChunk, wanted: np.ndarray) -> None:
         """Add the words of a chunk's examples; (example,) bool `wanted`."""
         # Compiled code loads here, for those who ask for sums.
-        from saliency_core.store.word_kernel import add_chunk
+        from saliency_core.store.word_kernel import SINGLE, add_chunk
 
         key = (chunk.classes.astype(np.int64) + 1) * self.words + chunk.words
+        wide = chunk.occurrences.itemsize > 2
         columns = (
-            chunk.counts.astype(np.int32),
-            chunk.occurrences.astype(np.int32),
-            chunk.scores.astype(np.float32),
+            chunk.counts.astype(np.uint32),
+            chunk.occurrences.astype(np.uint32 if wide else np.uint16, copy=False),
+            chunk.scores.view(np.uint16),
             chunk.first.view(np.uint8),
-            chunk.n_words.astype(np.int32),
-            wanted.astype(np.uint8),
+            chunk.n_words.astype(np.uint32),
+            wanted.view(np.uint8),
             chunk.top3.view(np.uint8),
         )
         if self.table is not None:
-            add_chunk(self.table, key, *columns)
+            add_chunk(self.table, SINGLE, key.astype(np.uint32), *columns)
             return
         values = np.zeros((len(key), VALUES))
-        add_chunk(values, np.arange(len(key)), *columns)
+        add_chunk(values, SINGLE, np.arange(len(key), dtype=np.uint32), *columns)
         here = np.flatnonzero(values[:, 0])
         self.keys.append(key[here])
         self.values.append(values[here])
