@@ -46,11 +46,16 @@ class SafeHeaders:
         await self.application(scope, receive, send_with_headers)
 
 
+def load_what_pages_need():
+    """Import what takes a second while the browser starts, not when the first page asks for it."""
+    for module in ("charts", "store.word_kernel", "agreement"):
+        importlib.import_module(f"saliency_core.{module}")
+
+
 app = st.App(Path(__file__).with_name("dashboard.py"), middleware=[Middleware(SafeHeaders)])
 
 if __name__ == "__main__":
-    # Compiled code loads while the browser starts, not when the first page asks for it.
-    Thread(target=importlib.import_module, args=["saliency_core.store.word_kernel"]).start()
+    Thread(target=load_what_pages_need).start()
     app.run(
         config={
             "server.address": "127.0.0.1",

@@ -1,4 +1,3 @@
-import pandas as pd
 import streamlit as st
 
 from app_pages import context
@@ -157,14 +156,8 @@ def groups(where: str):
             st.caption(f"The {CLASSES} classes that were predicted most often.")
     with right:
         st.markdown("**This filter beside others**")
-        # One by one, so that another filter costs its own slice only.
-        by_slice = pd.concat(
-            [
-                context.ask(coherence_of_slices, store, slices=[one], run=run)
-                for one in dict.fromkeys(["", where, "right", "wrong"])
-            ],
-            ignore_index=True,
-        )
+        slices = list(dict.fromkeys(["", where, "right", "wrong"]))
+        by_slice = context.ask(coherence_of_slices, store, slices=slices, run=run)
         context.figure(
             charts.groups_by_layer(by_slice),
             "Coherence of each slice by layer",

@@ -37,16 +37,17 @@ ROWS = [example(position) for position in range(60)]
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    return tmp_path_factory.mktemp("findings") / "a.sqlite"
-
-
-@pytest.fixture(scope="module")
-def store(path):
+    path = tmp_path_factory.mktemp("findings") / "a.sqlite"
     with open_writer(path) as writer:
         write_all(writer, ROWS)
         write_all(writer, ROWS[10:], model=replace(MODEL, name="other", model_digest="other"))
         elsewhere = replace(DATASET, source="elsewhere.csv")
         write_all(writer, ROWS, dataset=elsewhere, model=replace(MODEL, model_digest="third"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def store(path):
     return open_store(path)
 
 

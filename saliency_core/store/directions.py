@@ -65,16 +65,27 @@ def set_token_directions(
 
 
 def token_directions(store: Store, run: int | None = None) -> TokenDirections | None:
-    """Return the directions of a run; None where its audit kept none."""
-    rows = store._rows(
-        "SELECT tokens, texts, vectors FROM token_directions WHERE run = ?", (store._run(run),)
-    )
+    """Return the directions of a run; None where its audit kept none.
+
+    Those asked for last are remembered: every example of a run is compared in the same ones.
+    """
+    with store.steady():
+        run = store._run(run)
+        key, known = (run, store.version()), store._directions
+        if known is None or known[0] != key:
+            known = store._directions = (key, _read(store, run))
+    return known[1]
+
+
+def _read(store: Store, run: int) -> TokenDirections | None:
+    rows = store._rows("SELECT tokens, texts, vectors FROM token_directions WHERE run = ?", (run,))
     if not rows:
         return None
     tokens = columnar.unpack(rows[0][0]).astype(np.int64)
     vectors = np.frombuffer(rows[0][2], np.int8).reshape(len(tokens), -1).astype(np.float32)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    # `np.linalg.norm` copies the whole table twice.
+    squared = np.einsum("ij,ij->i", vectors, vectors)[:, None]
+    vectors *= np.divide(1, np.sqrt(squared), out=np.zeros_like(squared), where=squared > 0)
     return TokenDirections(tokens, json.loads(rows[0][1]), vectors)
 
 

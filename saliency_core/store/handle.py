@@ -8,13 +8,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.store import loading, schema
 from saliency_core.store.filters import Filters
+
+if TYPE_CHECKING:
+    from saliency_core.store.directions import TokenDirections
 
 
 def consistent(method: Callable) -> Callable:
@@ -39,6 +42,7 @@ class Handle:
         self._indexes: dict[int, Filters] = {}
         self._known_spans: dict[tuple[int, int, int], dict[str, np.ndarray]] = {}
         self._words: tuple[tuple[int, int], list[str]] | None = None
+        self._directions: tuple[tuple[int, int], TokenDirections | None] | None = None
 
     @property
     def connection(self) -> sqlite3.Connection:

@@ -74,6 +74,23 @@ def load_spans(connection: sqlite3.Connection, run: int, number: int) -> dict[st
     return columnar.span_columns(dict(zip(columnar.SPAN_COLUMNS, row, strict=True)))
 
 
+def load_words(connection: sqlite3.Connection, run: int, number: int) -> dict[str, np.ndarray]:
+    """Read which words a chunk holds: n_words (example,), first (token,), word_ids (word,)."""
+    n_words, n_tokens, first, *postings = connection.execute(
+        "SELECT n_words, n_tokens, first, words, counts, occurrences"
+        " FROM chunks JOIN postings USING (run, chunk) WHERE run = ? AND chunk = ?",
+        (run, number),
+    ).fetchone()
+    n_words = columnar.unpack(n_words).astype(np.int64)
+    tokens = int(columnar.unpack(n_tokens).sum(dtype=np.int64))
+    row = dict(zip(("words", "counts", "occurrences"), postings, strict=True))
+    return {
+        "n_words": n_words,
+        "first": columnar.unpack_bits(first, tokens),
+        "word_ids": columnar.posting_words(row, int(n_words.sum())),
+    }
+
+
 def score_rows(
     connection: sqlite3.Connection, run: int, number: int, target: int, layers: int
 ) -> np.ndarray:

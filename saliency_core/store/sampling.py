@@ -67,9 +67,17 @@ def sampled(
     )
     owners = np.repeat(chosen, held[chosen])
     kept = np.sort(draw.permutation(len(places))[:examples])
+    layers = store.run(run)["layers"] + 1
     for at in np.unique(owners[kept]):
         slots = places[kept][owners[kept] == at]
-        whole = loading.load_chunk(store.connection, run, int(index.chunks[at]))
-        chunk = columnar.take(whole, slots)
-        scores = np.stack([chunk.word_scores(layer) for layer in range(chunk.layers)])
-        yield Sampled(chunk.positions, chunk.n_words.astype(np.int64), chunk.word_ids, scores)
+        number = int(index.chunks[at])
+        own = loading.load_words(store.connection, run, number)
+        counts = own["n_words"][slots]
+        words = columnar.ranges(columnar.starts_of(own["n_words"])[slots], counts)
+        scores = loading.score_rows(store.connection, run, number, 0, layers)
+        yield Sampled(
+            index.storage_position[index.first[at] + slots],
+            counts,
+            own["word_ids"][words],
+            np.stack([columnar.sum_pieces(row, own["first"])[words] for row in scores]),
+        )
