@@ -1,3 +1,4 @@
+import pandas as pd
 import streamlit as st
 
 from app_pages import context
@@ -156,8 +157,12 @@ def groups(where: str):
             st.caption(f"The {CLASSES} classes that were predicted most often.")
     with right:
         st.markdown("**This filter beside others**")
-        slices = list(dict.fromkeys(["", where, "right", "wrong"]))
-        by_slice = context.ask(coherence_of_slices, store, slices=slices, run=run)
+        # The same for every filter, so asked for apart from it.
+        fixed = ["", "right", "wrong"]
+        by_slice = context.ask(coherence_of_slices, store, slices=fixed, run=run)
+        if where not in fixed:
+            own = context.ask(coherence_of_slices, store, slices=[where], run=run)
+            by_slice = pd.concat([by_slice, own], ignore_index=True)
         context.figure(
             charts.groups_by_layer(by_slice),
             "Coherence of each slice by layer",

@@ -57,7 +57,8 @@ def _means(store: Store, run: int | None, groups: dict[str, np.ndarray]) -> pd.D
     cells = np.zeros(len(store.mask("", run=run)), np.int16)
     for place, members in enumerate(groups.values()):
         cells |= members.astype(np.int16) << place
-    order = np.argsort(cells, kind="stable")
+    grouped = np.flatnonzero(cells)
+    order = grouped[np.argsort(cells[grouped], kind="stable")]
     held, first = np.unique(cells[order], return_index=True)
     rows = []
     for layer in range(store.run(run)["layers"] + 1):
