@@ -48,6 +48,8 @@ from tests.browser.driver import (
 FIRST_BUDGET, NEXT_BUDGET = 3.0, 1.0
 """Seconds of a first load and of everything after it (DESIGN section 4)."""
 VISITORS = 4
+VISITOR_TIMEOUT = 5_000
+"""Milliseconds that a visitor looks for a control, which an earlier click may have put away."""
 WORD, RARE = spelling(40), spelling(3_000)
 
 
@@ -266,8 +268,12 @@ def print_questions(path: Path) -> None:
         print(f"| {page} | {name} | {1000 * used:.0f} | {1000 * passed:.0f} |", flush=True)
 
 
-def server_megabytes() -> float:
-    """Return the resident memory of the server: the one Python among this process's children."""
+def server_megabytes() -> tuple[float, float]:
+    """Return the memory of the server's own, and what it has mapped of files.
+
+    The server is the one Python among this process's children. Pages of the database that SQLite
+    has mapped are the system's cache: they go when memory is asked for.
+    """
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             status = (folder / "status").read_text()
@@ -275,8 +281,9 @@ def server_megabytes() -> float:
             continue
         facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         if facts["PPid"] == str(os.getpid()) and facts["Name"].startswith("python"):
-            return int(facts["VmRSS"].split()[0]) / 1024
-    return 0.0
+            own, mapped = (int(facts[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+            return own, mapped
+    return 0.0, 0.0
 
 
 def click_at_random(page: Page, address: str, draw: random.Random) -> str:
@@ -299,11 +306,12 @@ def visitor(address: str, ends: float, seed: int, clicks: list[int], failures: l
     draw = random.Random(seed)
     with chromium() as browser:
         page = new_page(browser, address)
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(VISITOR_TIMEOUT)
+        page.set_default_navigation_timeout(TIMEOUT)
         while time.monotonic() < ends:
             try:
                 what = click_at_random(page, address, draw)
-            except AssertionError as error:
+            except (AssertionError, TimeoutError) as error:
                 failures.append(f"never settled: {error}")
                 continue
             clicks[seed] += 1
@@ -325,11 +333,13 @@ def soak(path: Path, minutes: float) -> bool:
         ]
         for thread in threads:
             thread.start()
-        print("| minute | clicks | exceptions | server, MB |\n|---:|---:|---:|---:|")
+        print("| minute | clicks | exceptions | server, MB | files, mapped, MB |")
+        print("|---:|---:|---:|---:|---:|")
         while any(thread.is_alive() for thread in threads):
             passed = (time.monotonic() - begun) / 60
+            own, mapped = server_megabytes()
             print(
-                f"| {passed:.0f} | {sum(clicks)} | {len(failures)} | {server_megabytes():.0f} |",
+                f"| {passed:.0f} | {sum(clicks)} | {len(failures)} | {own:.0f} | {mapped:.0f} |",
                 flush=True,
             )
             for thread in threads:
