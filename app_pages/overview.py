@@ -128,6 +128,9 @@ def coherence():
     if layers.empty:
         st.info("The layers are summarised when the audit has finished.")
         return
+    if layers["coherence"].isna().all():
+        st.info("Only one class was predicted, so coherence is undefined.")
+        return
     context.figure(
         charts.by_layer(layers, "coherence", "Coherence", facts["recommended"]),
         "Semantic coherence by layer with 95 % interval",

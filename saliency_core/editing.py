@@ -27,6 +27,12 @@ Texts = tuple[str, str | None]
 def classifier_of(store: Store, run: int | None = None, model: str | None = None) -> Classifier:
     """Load the model that a run audited.
 
+    Args:
+        store: an open file.
+        run: run number; the newest by default.
+        model: where the model is now; a language-model head that is no longer where it was is
+            looked for beside it.
+
     Raises:
         UserError: it is no longer where the run says, or its weights have changed.
     """
@@ -38,15 +44,21 @@ def classifier_of(store: Store, run: int | None = None, model: str | None = None
         raise UserError(
             f"The model of run {facts['run']} is no longer at {name}; say where it is (--model)."
         )
-    classifier = load_classifier(
-        name,
-        lm_head=facts["model"]["lm_head"] if not facts["model"]["lm_head_is_fallback"] else None,
-    )
+    head = None if facts["model"]["lm_head_is_fallback"] else facts["model"]["lm_head"]
+    if head is not None and not Path(head).is_dir():
+        beside = Path(name).parent / Path(head).name
+        head = str(beside) if beside.is_dir() else head
+    classifier = load_classifier(name, lm_head=head)
     if classifier.info.model_digest != facts["model"]["model_digest"]:
         raise UserError(
             f"The weights at {name} are not those that run {facts['run']} audited "
             f"({facts['model']['name']}). Name the right folder (--model), or audit this model "
             "first."
+        )
+    if classifier.info.lm_head_digest != facts["model"]["lm_head_digest"]:
+        raise UserError(
+            f"The language-model head at {head} is not the one that run {facts['run']} was decoded "
+            f"with ({facts['model']['lm_head']}). Put that one there, or audit the model again."
         )
     # Only now: a wrong model may not even take texts of this length.
     return replace(classifier, max_length=facts["settings"]["max_length"])

@@ -632,6 +632,11 @@ def _task(config: Any) -> str:
     return "single-label"
 
 
+def _lasting(name: str) -> str:
+    """Return a folder's whole path, which holds from wherever the file is opened; else the name."""
+    return str(Path(name).absolute()) if Path(name).is_dir() else name
+
+
 def _info(
     name: str,
     revision: str | None,
@@ -643,13 +648,13 @@ def _info(
     config = model.config
     labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
     return ModelInfo(
-        name=name,
+        name=_lasting(name),
         revision=revision,
         architecture=type(model).__name__,
         label_names=labels,
         task=_task(config),
         layers=config.num_hidden_layers,
-        lm_head=head.name,
+        lm_head=_lasting(head.name),
         lm_head_is_fallback=head.fallback,
         causal=head.causal,
         blank_token=tokenizer.convert_ids_to_tokens(blank_id),

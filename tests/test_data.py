@@ -539,6 +539,11 @@ def test_parallel_files_of_different_length_are_refused(tmp_path):
     )
 
 
+def test_names_that_steer_a_terminal_stay_on_one_line(tmp_path):
+    path = put(tmp_path, "a.jsonl", json.dumps({"a\n\x1b[2Jb": None}) + "\n")
+    assert "are a [2Jb (" in refused(path)
+
+
 # Laws
 
 TEXT_ENDINGS = [".csv", ".tsv", ".txt", ".jsonl", ".json"]

@@ -1,5 +1,6 @@
 """Edited texts: nothing changes without an edit, and what changes is what the words say."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,12 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from store_made_up import MODEL, SETTINGS
+from test_attribution import save_tiny_bert
+from test_audit import write_csv
 from tiny_models import save_tiny
 from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
+from saliency_core import audit
 from saliency_core.editing import answers, classifier_of, edit_of, replace_word, without_spans
 from saliency_core.errors import UserError
 from saliency_core.evidence import wilson
+from saliency_core.store import open_store
 from saliency_core.what_if import aligned_words, edit_text, replace_in_slice, whole_slice
 from saliency_core.words import word_spans
 
@@ -174,3 +179,21 @@ def test_a_model_that_moved_is_asked_for(store, tmp_path):
     other = audited_store(tmp_path / "a.sqlite", WordModel(4.0), examples(9, {}), tied, settings)
     with pytest.raises(UserError, match="not those that run 1 audited"):
         classifier_of(other, model=model)
+
+
+def test_model_and_head_that_moved_together_are_found(tmp_path, monkeypatch):
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    save_tiny_bert(before)
+    write_csv(before / "reviews.csv")
+    monkeypatch.chdir(before)
+    audit("model", "reviews.csv", db="a.sqlite", lm_head="lm", steps=1, evaluate=False, limit=3)
+    monkeypatch.chdir(tmp_path)
+    classifier_of(open_store(before / "a.sqlite"))  # named by its whole path
+    before.rename(after)
+    store = open_store(after / "a.sqlite")
+    assert classifier_of(store, model=str(after / "model")).info.lm_head == str(after / "lm")
+    shutil.rmtree(after / "lm")
+    shutil.copytree(save_tiny("bert", tmp_path / "tiny")[1], after / "lm")
+    with pytest.raises(UserError, match="head"):
+        classifier_of(store, model=str(after / "model"))
