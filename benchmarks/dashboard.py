@@ -172,10 +172,14 @@ ACTIONS: dict[str, list[Action]] = {
 
 
 NOTE_CHANGES = """
-new MutationObserver(() => { window.changed = Date.now(); }).observe(
-    document, {subtree: true, childList: true, attributes: true, characterData: true})
+new MutationObserver(found => {
+    if (found.some(change => change.target.tagName != "CANVAS")) window.changed = Date.now();
+}).observe(document, {subtree: true, childList: true, attributes: true, characterData: true})
 """
-"""Lets a page remember when it last changed."""
+"""Lets a page remember when it last changed to the eye.
+
+A table is a canvas; a while after it is drawn, what it says is put inside for screen readers.
+"""
 
 
 def timed(page: Page, act: Callable[[Page], object]) -> float:
