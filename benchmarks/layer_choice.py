@@ -83,7 +83,7 @@ def measured(case: str, method: str, folder: Path) -> Measured | None:
     layers = range(len(parts[0]["maps"]))
     return Measured(
         tokens=[np.array(ids, np.int32) for part in parts for ids in part["tokens"]],
-        predicted=np.concatenate([part["predicted"] for part in parts]),
+        predicted=np.concatenate([part["predicted"] for part in parts]).astype(int),
         maps=[[np.array(own) for part in parts for own in part["maps"][layer]] for layer in layers],
         comprehensiveness=joined(parts, "comprehensiveness"),
     )

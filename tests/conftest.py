@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
+from filelock import FileLock
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +34,14 @@ class BuiltDemo:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> BuiltDemo:
-    """Build the demonstration once for all slow tests that look at it."""
-    folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "saliency_core", "demo", "--no-dashboard", "--quiet"]
-    subprocess.run([*command, "--folder", str(folder)], check=True, cwd=Path(__file__).parents[1])
+    """Build the demonstration once for all slow tests; every worker writes into its own copy."""
+    base = tmp_path_factory.getbasetemp()
+    built = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built-demo"
+    with FileLock(f"{built}.lock"):
+        if not built.is_dir():
+            command = [sys.executable, "-m", "saliency_core", "demo", "--no-dashboard", "--quiet"]
+            root = Path(__file__).parents[1]
+            subprocess.run([*command, "--folder", str(built)], check=True, cwd=root)
+    folder = shutil.copytree(built, tmp_path_factory.mktemp("demo") / "demo")
     lines = (folder / "messages.jsonl").read_text(encoding="utf-8").splitlines()
     return BuiltDemo(folder, folder / "demo.sqlite", [json.loads(line) for line in lines])
