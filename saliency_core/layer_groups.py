@@ -10,6 +10,8 @@ from saliency_core.store import Store
 
 CLASSES = 8
 """Classes shown at most, the most often predicted first: more lines can't be told apart."""
+AT_ONCE = 12
+"""Groups summed in one pass: a bit of 16 each."""
 
 
 def coherence_of_classes(
@@ -53,24 +55,37 @@ def coherence_of_runs(store: Store, runs: list[int]) -> pd.DataFrame:
 
 def _means(store: Store, run: int | None, groups: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return the mean coherence of groups, layer by layer; (example,) members of each, by name."""
-    # Examples of the same groups are summed together: one pass over a layer, however many groups.
+    names, rows = list(groups), []
+    for start in range(0, len(names), AT_ONCE):
+        some = names[start : start + AT_ONCE]
+        sums, held = _sums_by_cell(store, run, [groups[name] for name in some])
+        for place, name in enumerate(some):
+            own = sums[:, :, held >> place & 1 > 0].sum(2)  # (layer, sum)
+            for layer, (n, total, squares) in enumerate(own):
+                if n:
+                    mean = total / n
+                    half = Z95 * np.sqrt(max(squares / n - mean**2, 0) / n)
+                    rows.append((name, layer, mean, mean - half, mean + half, int(n)))
+    return pd.DataFrame(rows, columns=["group", "layer", "coherence", "low", "high", "examples"])
+
+
+def _sums_by_cell(
+    store: Store, run: int | None, groups: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (layer, 3, cell) number, sum and squares of coherence, and the groups of each cell.
+
+    A cell is the examples of the very same groups, a bit each: one pass over a layer serves all.
+    """
     cells = np.zeros(len(store.mask("", run=run)), np.int16)
-    for place, members in enumerate(groups.values()):
+    for place, members in enumerate(groups):
         cells |= members.astype(np.int16) << place
     grouped = np.flatnonzero(cells)
     order = grouped[np.argsort(cells[grouped], kind="stable")]
     held, first = np.unique(cells[order], return_index=True)
-    rows = []
+    sums = []
     for layer in range(store.run(run)["layers"] + 1):
         values = store.column(f"coherence:{layer}", run=run)[order].astype(np.float64)
         known = ~np.isnan(values)
         values[~known] = 0
-        sums = [np.add.reduceat(kind, first) for kind in (known, values, values**2)]
-        for place, name in enumerate(groups):
-            n, total, squares = np.stack(sums)[:, held >> place & 1 > 0].sum(1)
-            if n:
-                mean = total / n
-                half = Z95 * np.sqrt(max(squares / n - mean**2, 0) / n)
-                rows.append((name, layer, mean, mean - half, mean + half, int(n)))
-    rows.sort(key=lambda row: list(groups).index(row[0]))
-    return pd.DataFrame(rows, columns=["group", "layer", "coherence", "low", "high", "examples"])
+        sums.append([np.add.reduceat(kind, first) for kind in (known, values, values**2)])
+    return np.array(sums, np.float64), held

@@ -194,6 +194,13 @@ def test_groups_are_means_of_their_examples(store):
     assert coherence_of_runs(store, [1, 2])["group"].unique().tolist() == ["run 1", "run 2"]
 
 
+def test_very_many_groups_are_each_what_one_is(store):
+    slices = [f"-id:id-{number}" for number in range(20)]
+    found = coherence_of_slices(store, slices, run=1)
+    alone = [coherence_of_slices(store, [where], run=1) for where in slices]
+    pd.testing.assert_frame_equal(found, pd.concat(alone, ignore_index=True))
+
+
 def test_gold_is_predicted_minus_contrast(store):
     example_ = next(
         found
