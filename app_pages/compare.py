@@ -1,3 +1,5 @@
+from functools import partial
+
 import streamlit as st
 
 from app_pages import context
@@ -88,11 +90,12 @@ def examples(found, other: int):
             strict=True,
         )
     ]
-    opened = painted_rows(
-        rows, key=f"compared-{run}-{other}-{kind}-{page}", headings=(f"run {run}", f"run {other}")
+    painted_rows(
+        rows,
+        key=f"compared-{run}-{other}-{kind}-{page}",
+        on_open=context.open_example(""),
+        headings=(f"run {run}", f"run {other}"),
     )
-    if opened is not None:
-        context.go_to("example", id=opened, where="")
     table = before[["id", "gold", "predicted", "confidence", "text"]].assign(
         then=after["predicted"], then_confidence=after["confidence"]
     )
@@ -110,7 +113,12 @@ def words_between(other: int):
     )
     words = words.reindex(words["difference"].abs().sort_values(ascending=False).index)
     context.figure(
-        charts.word_bars(words.head(WORDS), "difference", f"Mean share, run {other} minus {run}"),
+        partial(
+            charts.word_bars,
+            words.head(WORDS),
+            "difference",
+            f"Mean share, run {other} minus {run}",
+        ),
         "Words whose share differs most between the two runs",
         words,
         "words-between-runs",
@@ -128,7 +136,10 @@ def coherence_between(other: int):
         st.info("Neither run has a coherence yet.")
         return
     context.figure(
-        charts.groups_by_layer(rows), "Coherence by layer of both runs", rows, "coherence-of-runs"
+        partial(charts.groups_by_layer, rows),
+        "Coherence by layer of both runs",
+        rows,
+        "coherence-of-runs",
     )
 
 

@@ -6,11 +6,13 @@ page keeps is small: never a million rows.
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from saliency_core.errors import UserError
 from saliency_core.export import frame_as_csv
@@ -100,29 +102,30 @@ KEPT = ("layer", "where")
 
 
 def go_to(page: str, **values: object) -> None:
-    """Switch to another page with values for its widgets.
+    """Switch to another page with values for its widgets; best from a callback.
 
-    The values travel in the session, because Streamlit refuses query parameters that a widget of
-    the current page is bound to; `masthead` puts them into the widgets and the address.
+    From a callback the page that is left is not run once more before it goes. What Streamlit
+    refuses to put into the address here, because a widget of the page that is left is bound to it,
+    travels in the session alone, and the new page's widget adds it: one more step of "Back".
     """
     kept = {key: st.session_state[key] for key in KEPT if key in st.session_state}
     st.session_state["arriving"] = kept | values
-    st.switch_page(f"app_pages/{page}.py", query_params={})
+    path, address = f"app_pages/{page}.py", {key: str(value) for key, value in values.items()}
+    try:
+        st.switch_page(path, query_params=address)
+    except StreamlitAPIException:
+        free = {key: value for key, value in address.items() if key not in KEPT + MASTHEAD}
+        st.switch_page(path, query_params=free)
 
 
-def stay_with(**values: object) -> None:
-    """Give widgets of this very page other values; Streamlit writes their address itself."""
-    st.session_state["staying"] = values
-    st.rerun()
+def open_example(where: str) -> Callable[[str], None]:
+    """Return what opens an example, by its id, with a filter to go on through."""
+    return lambda example: go_to("example", id=example, where=where)
 
 
 def masthead(title: str) -> None:
     """Show the title of the page, and beside it file and run to choose; both are in the URL."""
-    st.session_state.update(st.session_state.pop("staying", {}))
-    for key, value in st.session_state.pop("arriving", {}).items():
-        st.session_state[key] = value
-        if key not in MASTHEAD:
-            st.query_params[key] = str(value)
+    st.session_state.update(st.session_state.pop("arriving", {}))
     st.html(STYLE)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(title, anchor=False)
@@ -194,10 +197,13 @@ def opened():
     return store, facts["run"], facts
 
 
-def slice_input(key: str = "where", on_change: Callable[[], None] | None = None) -> str:
-    """Show the filter line; its text is in the URL."""
+def slice_input(
+    key: str = "where", first: str = "", on_change: Callable[[], None] | None = None
+) -> str:
+    """Show the filter line, at `first` in the beginning; its text is in the URL."""
     return st.text_input(
         "Filter",
+        first,
         key=key,
         bind="query-params",
         on_change=on_change,
@@ -230,23 +236,37 @@ def download(frame, name: str, label: str = "Table as CSV") -> None:
     )
 
 
-def figure(drawn: Any, alt: str, table: Any, name: str, **options: Any) -> Any:
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _drawn(name: str, arguments: tuple, options: dict[str, Any], _draw: Callable) -> dict[str, Any]:
+    """Return the Vega-Lite of a chart; Altair checks it for as long as all else takes together."""
+    import altair
+
+    altair.data_transformers.disable_max_rows()
+    specification = _draw().to_dict()
+    # Sizes of Altair's own, which would stand in the way of the page's.
+    specification.pop("config", None)
+    return specification
+
+
+def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> Any:
     """Draw a chart; offer its numbers as CSV and itself as SVG (its own menu has PNG).
 
     Args:
-        drawn: an Altair chart.
+        draw: what returns an Altair chart, with its arguments: drawn once for these.
         alt: what it shows, for those who can't see it.
         table: the numbers it shows, or a function that returns them.
         name: of the files, unlike any other on the page.
-        options: of `st.altair_chart`.
+        options: of `st.vega_lite_chart`.
     """
+    function = f"{draw.func.__module__}.{draw.func.__qualname__}"
     with st.container(gap="xxsmall"):
-        event = st.altair_chart(drawn, alt=alt, **options)
+        drawn = _drawn(function, draw.args, draw.keywords, draw)
+        event = st.vega_lite_chart(drawn, alt=alt, **options)
         with st.container(horizontal=True):
             download(table, name)
             st.download_button(
                 _small("Chart as SVG"),
-                lambda: _as_svg(drawn),
+                lambda: _as_svg(draw()),
                 f"{name}.svg",
                 "image/svg+xml",
                 key=f"download-{name}-svg",
@@ -288,12 +308,12 @@ def layer_slider(facts: dict, key: str) -> int:
     """Let the user choose a layer, starting at the recommended one; it is in the URL."""
     recommended = recommended_layer(facts)
     layers = list(range(facts["layers"] + 1))
-    unset = key not in st.session_state and key not in st.query_params
-    if unset or st.session_state.get(key, recommended) not in layers:
+    if st.session_state.get(key, recommended) not in layers:
         st.session_state[key] = recommended
     return st.select_slider(
         "Layer",
         layers,
+        recommended,
         key=key,
         bind="query-params",
         help=f"0 is the embeddings, {facts['layers']} the last block; recommended: {recommended}.",

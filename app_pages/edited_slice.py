@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from app_pages import context, model
@@ -98,7 +100,7 @@ def _confusions(frame, labels: list[str]) -> None:
             st.markdown(f"**{title}**")
             cells = confusion_of(frame, side)
             context.figure(
-                charts.confusion(cells, labels),
+                partial(charts.confusion, cells, labels),
                 f"Confusion matrix of the edited texts, {side}",
                 cells,
                 f"confusion-{side}",
@@ -114,12 +116,19 @@ def _flipped(store, run: int, frame, key: str) -> None:
     rows = flipped.iloc[(page - 1) * ROWS : page * ROWS]
     texts = store.examples_at(rows["example"].tolist(), run=run)["text"]
     table = rows[["gold", "before", "after", "drop", "id"]].assign(text=texts.to_numpy())
-    event = st.dataframe(
+    grid = f"{key}-flipped-{page}"
+
+    def open_flipped():
+        selected = st.session_state[grid]["selection"]["rows"]
+        if selected and selected[0] < len(rows):
+            context.go_to("example", id=str(rows.iloc[selected[0]]["id"]), where="")
+
+    st.dataframe(
         table[["gold", "before", "after", "drop", "text", "id"]],
         hide_index=True,
-        on_select="rerun",
+        on_select=open_flipped,
         selection_mode="single-row",
-        key=f"{key}-flipped-{page}",
+        key=grid,
         alt="Texts whose answer changes",
         column_config={
             "drop": st.column_config.NumberColumn(
@@ -130,6 +139,3 @@ def _flipped(store, run: int, frame, key: str) -> None:
     )
     st.caption("Select a row to open the example.")
     context.download(flipped.drop(columns="example"), "flipped")
-    selected = event["selection"]["rows"]
-    if selected and selected[0] < len(rows):
-        context.go_to("example", id=str(rows.iloc[selected[0]]["id"]), where="")

@@ -61,9 +61,7 @@ def show_all():
     first_page()
 
 
-if "where" not in st.session_state and "where" not in st.query_params:
-    st.session_state["where"] = "wrong"
-where = context.slice_input(on_change=first_page)
+where = context.slice_input(first="wrong", on_change=first_page)
 with st.expander("Pick instead of typing"):
     columns = st.columns(4)
     for place, (name, options) in enumerate(
@@ -125,9 +123,7 @@ rows = [
     painted_row(example, found, about=context.top_words(found))
     for example, found in zip(frame.to_dict("records"), words, strict=True)
 ]
-opened = painted_rows(rows, key=f"rows-{run}-{page}-{chosen}-{where}")
-if opened is not None:
-    context.go_to("example", id=opened, where=where)
+painted_rows(rows, f"rows-{run}-{page}-{chosen}-{where}", context.open_example(where))
 context.download(
     frame.drop(columns="example").assign(words=[row["about"] for row in rows]),
     "examples",

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -31,11 +33,9 @@ def go(to: str):
 
 def chosen_example():
     """Return the filter line, the positions it holds and the example the address names."""
-    if "where" not in st.session_state and "where" not in st.query_params:
-        st.session_state["where"] = "wrong"
     columns = st.columns([3, 1])
     with columns[0]:
-        where = context.slice_input()
+        where = context.slice_input(first="wrong")
     context.counted(store, run, where)
     order = context.order(store, run, where, "confidence", True)
     wanted = columns[1].text_input("Id", key="id", bind="query-params", help="The example's id.")
@@ -97,8 +97,13 @@ def answer(example: dict):
             help="How alike the words of this explanation are to those of examples answered the "
             "same, beyond those answered differently; at the recommended layer. Low: unusual.",
         )
-    if st.button("What if this text were another? →", type="tertiary"):
-        context.go_to("what_if", what_id=example["id"])
+    st.button(
+        "What if this text were another? →",
+        type="tertiary",
+        on_click=context.go_to,
+        args=("what_if",),
+        kwargs={"what_id": example["id"]},
+    )
 
 
 def painted_texts(example: dict, words: list[dict], scale: float):
@@ -158,9 +163,7 @@ def neighbours(position: int, layer: int, where: str):
                 )
                 for row in part.itertuples()
             ]
-            opened = painted_rows(rows, key=f"alike-{name}-{run}-{position}-{layer}")
-            if opened is not None:
-                context.stay_with(id=opened)
+            painted_rows(rows, f"alike-{name}-{run}-{position}-{layer}", on_open=go)
     kept = found.drop(columns="example").assign(id=[example["id"] for example in examples])
     context.download(kept, "explained-alike", "These rows as CSV")
 
@@ -184,7 +187,9 @@ def decoded(example: dict, layer: int):
     left, right = st.columns(2)
     with left:
         context.figure(
-            charts.plain_bars(rows, "word", "probability", f"Probability at layer {layer}"),
+            partial(
+                charts.plain_bars, rows, "word", "probability", f"Probability at layer {layer}"
+            ),
             f"Vocabulary words that layer {layer} decodes to",
             found,
             "decoded-words",
@@ -265,7 +270,7 @@ if example["chars_seen"] < example["chars_total"]:
     )
 st.caption(sentence)
 context.figure(
-    charts.heatmap(list(example["words"]), scores),
+    partial(charts.heatmap, list(example["words"]), scores),
     "Saliency of every word at every layer",
     pd.DataFrame(scores.T, columns=[f"layer {n}" for n in range(len(scores))]).assign(
         word=example["words"]
@@ -307,16 +312,8 @@ with right:
         },
     )
     if example["metadata"]:
-        st.dataframe(
-            pd.DataFrame(
-                {
-                    "column": list(example["metadata"]),
-                    "value": [str(value) for value in example["metadata"].values()],
-                }
-            ),
-            hide_index=True,
-            alt="Metadata of the example",
-        )
+        told = (f"{name}: {value}" for name, value in example["metadata"].items())
+        st.caption(context.escape("; ".join(told)), help="Metadata of the example.")
     keep_note(example)
 neighbours(example["example"], layer, where)
 decoded(example, layer)

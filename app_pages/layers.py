@@ -1,3 +1,5 @@
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -58,7 +60,7 @@ def measures():
         with columns[place % 2]:
             st.subheader(name.capitalize(), help=MEASURES[name])
             context.figure(
-                charts.by_layer(layers, name, name.capitalize(), recommended),
+                partial(charts.by_layer, layers, name, name.capitalize(), recommended),
                 f"{name} by layer",
                 layers[["layer", name]],
                 name,
@@ -122,7 +124,7 @@ def same_words(where: str, total: int):
         st.info("No example of this filter has three words and a score.")
         return
     context.figure(
-        charts.agreement(pairs),
+        partial(charts.agreement, pairs),
         "Rank correlation of word scores between layers",
         pairs,
         "layer-agreement",
@@ -148,7 +150,7 @@ def groups(where: str):
     with left:
         st.markdown("**By predicted class**")
         context.figure(
-            charts.groups_by_layer(by_class),
+            partial(charts.groups_by_layer, by_class),
             "Coherence of each class by layer",
             by_class,
             "coherence-by-class",
@@ -164,7 +166,7 @@ def groups(where: str):
             own = context.ask(coherence_of_slices, store, slices=[where], run=run)
             by_slice = pd.concat([by_slice, own], ignore_index=True)
         context.figure(
-            charts.groups_by_layer(by_slice),
+            partial(charts.groups_by_layer, by_slice),
             "Coherence of each slice by layer",
             by_slice,
             "coherence-by-slice",
@@ -179,11 +181,12 @@ def side_by_side(where: str):
     # The embeddings beside the recommended layer, or beside the last where that is the embeddings.
     other = recommended or facts["layers"]
     for side, key, default in ((sides[0], "left", 0), (sides[1], "right", other)):
-        if st.session_state.get(key) not in every and key not in st.query_params:
+        if st.session_state.get(key, default) not in every:
             st.session_state[key] = default
         side.select_slider(
             f"Layer on the {key}",
             every,
+            default,
             key=key,
             bind="query-params",
             help=f"0 is the embeddings, {facts['layers']} the last block.",
@@ -199,8 +202,11 @@ def side_by_side(where: str):
         painted_row(example, one, other)
         for example, one, other in zip(frame.to_dict("records"), *texts, strict=True)
     ]
-    opened = painted_rows(
-        rows, key=f"layers-{run}-{chosen}-{where}", headings=tuple(f"layer {n}" for n in chosen)
+    painted_rows(
+        rows,
+        key=f"layers-{run}-{chosen}-{where}",
+        on_open=context.open_example(where),
+        headings=tuple(f"layer {n}" for n in chosen),
     )
     words = {
         f"words_of_layer_{layer}": list(map(context.top_words, found))
@@ -209,8 +215,6 @@ def side_by_side(where: str):
     context.download(
         frame.drop(columns="example").assign(**words), "two-layers", "These rows as CSV"
     )
-    if opened is not None:
-        context.go_to("example", id=opened, where=where)
 
 
 why_recommended()

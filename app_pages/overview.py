@@ -1,3 +1,5 @@
+from functools import partial
+
 import streamlit as st
 
 from app_pages import context
@@ -65,8 +67,14 @@ def first_looks():
         st.subheader("Look here first")
         for number, finding in enumerate(found):
             sentence = context.escape(finding.sentence)
-            if st.button(f"{sentence} :primary[**→**]", key=f"finding-{number}", type="tertiary"):
-                context.go_to(finding.page, where=finding.where)
+            st.button(
+                f"{sentence} :primary[**→**]",
+                key=f"finding-{number}",
+                type="tertiary",
+                on_click=context.go_to,
+                args=(finding.page,),
+                kwargs={"where": finding.where},
+            )
 
 
 def confusions():
@@ -80,26 +88,28 @@ def confusions():
         else "Click a cell to see its examples."
     )
     counts = context.ask(Store.confusion, store, run=run)
-    event = context.figure(
-        charts.confusion(counts, facts["label_names"]),
+
+    def open_cell():
+        cells = st.session_state["confusion"]["selection"].get("cell", [])
+        if cells:
+            terms = (f"{term}:{quote(str(cells[0][term]))}" for term in ("gold", "predicted"))
+            context.go_to("errors", where=" ".join(terms))
+
+    context.figure(
+        partial(charts.confusion, counts, facts["label_names"]),
         "Confusion matrix: gold label by predicted label",
         counts,
         "confusion-matrix",
         key="confusion",
-        on_select="rerun",
+        on_select=open_cell,
     )
-    cells = event["selection"].get("cell", []) if event else []
-    if cells:
-        where = " ".join(f"{term}:{quote(str(cells[0][term]))}" for term in ("gold", "predicted"))
-        st.session_state.pop("confusion", None)
-        context.go_to("errors", where=where)
 
 
 def confidences():
     st.subheader("How sure it is", help="Confidence is the probability of the predicted class.")
     found = context.ask(calibration, store, run=run)
     context.figure(
-        charts.confidence(found["histogram"]),
+        partial(charts.confidence, found["histogram"]),
         "Histogram of confidence, right and wrong answers",
         found["histogram"],
         "confidence",
@@ -114,7 +124,10 @@ def calibrated():
     )
     found = context.ask(calibration, store, run=run)
     context.figure(
-        charts.reliability(found["bins"]), "Accuracy by confidence", found["bins"], "calibration"
+        partial(charts.reliability, found["bins"]),
+        "Accuracy by confidence",
+        found["bins"],
+        "calibration",
     )
 
 
@@ -132,7 +145,7 @@ def coherence():
         st.info("Only one class was predicted, so coherence is undefined.")
         return
     context.figure(
-        charts.by_layer(layers, "coherence", "Coherence", facts["recommended"]),
+        partial(charts.by_layer, layers, "coherence", "Coherence", facts["recommended"]),
         "Semantic coherence by layer with 95 % interval",
         layers,
         "coherence",
@@ -146,12 +159,20 @@ def classes():
     st.caption("Worst first. Select a class to see its errors.")
     table = context.ask(Store.class_metrics, store, run=run)
     table = table.sort_values("f1", kind="stable", ignore_index=True)
-    event = st.dataframe(
+    key = f"classes-{run}"
+
+    def open_class():
+        selected = st.session_state[key]["selection"]["rows"]
+        if selected and selected[0] < len(table):
+            name = table["class"].iloc[selected[0]]
+            context.go_to("errors", where=f"wrong gold:{quote(name)}")
+
+    st.dataframe(
         table,
         hide_index=True,
-        on_select="rerun",
+        on_select=open_class,
         selection_mode="single-row",
-        key=f"classes-{run}",
+        key=key,
         alt="Precision, recall and F1 of every class",
         column_order=["class", "support", "predicted", "precision", "recall", "f1"],
         column_config={
@@ -167,10 +188,6 @@ def classes():
             },
         },
     )
-    selected = event["selection"]["rows"]
-    if selected and selected[0] < len(table):
-        st.session_state.pop(f"classes-{run}", None)
-        context.go_to("errors", where=f"wrong gold:{quote(table['class'].iloc[selected[0]])}")
     context.download(table, "classes")
 
 

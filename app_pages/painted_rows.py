@@ -1,4 +1,4 @@
-"""A list of examples with painted texts; a click or Enter on one tells its id.
+"""A list of examples with painted texts; a click or Enter on one opens it.
 
 Built with `textContent` alone, so nothing of a dataset becomes live. What is opened is told by
 its id, never by its place in the list, so no other example can open after paging.
@@ -6,6 +6,7 @@ its id, never by its place in the list, so no other example can open after pagin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -91,18 +92,22 @@ _component = st.components.v2.component(
 
 
 def painted_rows(
-    rows: list[dict[str, Any]], key: str, headings: tuple[str, ...] = ()
-) -> str | None:
-    """Show rows of `painting.painted_row`; return the id of the one that was opened, if any.
+    rows: list[dict[str, Any]],
+    key: str,
+    on_open: Callable[[str], None],
+    headings: tuple[str, ...] = (),
+) -> None:
+    """Show rows of `painting.painted_row`.
 
     Args:
         rows: at least one, all with as many columns of text.
         key: of the widget, unlike any other on the page.
+        on_open: what to do with the id of the row that is opened; a callback of Streamlit, so
+            the page it leaves is not run once more.
         headings: what stands above each column of text.
     """
-    found = _component(
+    _component(
         data={"rows": rows, "headings": list(headings), "width": len(rows[0]["columns"])},
         key=key,
-        on_open_change=lambda: None,
+        on_open_change=lambda: on_open(st.session_state[key]["open"]),
     )
-    return found.open

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -51,8 +53,14 @@ def actions(where: str, name: str):
     """Offer what can be done with a slice."""
     with st.container(horizontal=True):
         for label, filter_of in (("Its wrong answers", f"wrong {where}"), ("All of it", where)):
-            if st.button(f"{label} →", key=f"{name}-{label}", type="tertiary"):
-                context.go_to("errors", where=filter_of)
+            st.button(
+                f"{label} →",
+                key=f"{name}-{label}",
+                type="tertiary",
+                on_click=context.go_to,
+                args=("errors",),
+                kwargs={"where": filter_of},
+            )
         rest = rest_of(where)
         against = "all texts" if rest is None else "the rest"
         if st.button(f"Compare with {against}", key=f"{name}-compare", type="tertiary"):
@@ -166,7 +174,7 @@ def compared():
         rows = pd.DataFrame([found["a"], found["b"]])
         rows["slice"] = [f"A: {wheres[0]}", f"B: {wheres[1] or 'all texts'}"]
         context.figure(
-            charts_evidence.error_rates(rows),
+            partial(charts_evidence.error_rates, rows),
             "Error rates of the two slices with their intervals",
             rows,
             "error-rates",
@@ -183,7 +191,8 @@ def compared():
         "informative prior); whiskers are 95 % intervals."
     )
     context.figure(
-        charts.word_bars(
+        partial(
+            charts.word_bars,
             words.head(SHOWN_WORDS),
             "difference",
             f"Mean share at layer {found['layer']}, A minus B",

@@ -236,8 +236,14 @@ def show_evidence(row: dict):
     with st.container(horizontal=True):
         places = places_of(row)
         for label, count, where in places:
-            if st.button(f"{label} ({count:,}) →", key=f"place-{label}", type="tertiary"):
-                context.go_to("errors", where=where)
+            st.button(
+                f"{label} ({count:,}) →",
+                key=f"place-{label}",
+                type="tertiary",
+                on_click=context.go_to,
+                args=("errors",),
+                kwargs={"where": where},
+            )
         if not places:
             st.caption("The filter language has no term for this feature, so nothing to open.")
     for column, (kind_of, sentence) in zip(st.columns(4), evidence(row).items(), strict=True):
@@ -251,7 +257,7 @@ show_evidence(current)
 st.subheader("Association against reliance")
 chart_key = f"scatter-{key}"
 context.figure(
-    charts_evidence.suspects(rows, (current["feature"], current["class"])),
+    partial(charts_evidence.suspects, rows, (current["feature"], current["class"])),
     "Association against reliance of the suspects; size is support, colour the effect",
     rows,
     "suspects-scatter",

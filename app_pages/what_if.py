@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -140,7 +142,7 @@ def answers(found: dict):
         for name, value in before["probabilities"].items()
     ]
     context.figure(
-        charts_evidence.probabilities(before["probabilities"], after["probabilities"]),
+        partial(charts_evidence.probabilities, before["probabilities"], after["probabilities"]),
         "Probability of every class, as it is and edited",
         pd.DataFrame(rows),
         "probabilities",
@@ -173,7 +175,7 @@ def layer_by_layer(found: dict):
     words = aligned_words(found, layer)
     st.subheader("What each word gained and lost")
     context.figure(
-        charts_evidence.aligned(words),
+        partial(charts_evidence.aligned, words),
         "Difference of the scores of aligned words",
         words,
         "aligned-words",
@@ -196,7 +198,7 @@ def layer_by_layer(found: dict):
     names = charts_evidence.pairs(words)
     columns = [f"layer {number}" for number in range(len(differences))]
     context.figure(
-        charts.heatmap(names, differences),
+        partial(charts.heatmap, names, differences),
         "Difference of the score of every aligned word at every layer",
         pd.DataFrame(differences.T, columns=columns).assign(word=names),
         "aligned-words-by-layer",

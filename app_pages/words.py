@@ -1,3 +1,5 @@
+from functools import partial
+
 import streamlit as st
 
 from app_pages import context
@@ -110,7 +112,7 @@ def leans_on(where: str, layer: int):
     left, right = st.columns(2)
     with left:
         context.figure(
-            charts.word_bars(rows.head(SHOWN), "mean_share", "Mean share"),
+            partial(charts.word_bars, rows.head(SHOWN), "mean_share", "Mean share"),
             "Most salient words of the class, mean share with interval",
             lambda: of_class(word_table(store, **choices)),
             "words",
@@ -134,7 +136,7 @@ def set_against(one: str, other: str, axis: str, layer: int):
     left, right = st.columns(2)
     with left:
         context.figure(
-            charts.word_bars(by_size.head(SHOWN), "difference", axis),
+            partial(charts.word_bars, by_size.head(SHOWN), "difference", axis),
             "Words whose share differs most between the two sides",
             lambda: contrast(store, **choices),
             "words-contrast",
@@ -159,7 +161,13 @@ def means(layer: int):
     left, right = st.columns(2)
     with left:
         context.figure(
-            charts.plain_bars(rows, "word", "difference", "Logits beyond the mean of all classes"),
+            partial(
+                charts.plain_bars,
+                rows,
+                "word",
+                "difference",
+                "Logits beyond the mean of all classes",
+            ),
             "Vocabulary words that the class means",
             rows,
             "words-meant",
@@ -216,7 +224,7 @@ def one_word(where: str, layer: int):
     left, right = st.columns(2)
     with left:
         context.figure(
-            charts.share_by_layer(profile.by_layer),
+            partial(charts.share_by_layer, profile.by_layer),
             "Mean share of the word in every layer",
             profile.by_layer,
             "word-by-layer",
@@ -259,8 +267,13 @@ def examples_of(word: str, where: str, layer: int):
             ("Wrong answers with it", "wrong"),
             ("Where it is salient", f"salient:{quote(word)}@{layer}"),
         ):
-            if st.button(f"{label} →", type="tertiary"):
-                context.go_to("errors", where=f"{condition} {holding}".strip())
+            st.button(
+                f"{label} →",
+                type="tertiary",
+                on_click=context.go_to,
+                args=("errors",),
+                kwargs={"where": f"{condition} {holding}".strip()},
+            )
     places = context.order(store, run, holding, "confidence", True)[:EXAMPLES].tolist()
     frame = context.ask(Store.examples_at, store, positions=places, run=run)
     found = context.ask(Store.top_words, store, positions=places, layer=layer, run=run)
@@ -268,10 +281,8 @@ def examples_of(word: str, where: str, layer: int):
         painted_row(example, words)
         for example, words in zip(frame.to_dict("records"), found, strict=True)
     ]
-    opened = painted_rows(rows, key=f"word-rows-{run}-{word}-{layer}-{where}")
+    painted_rows(rows, f"word-rows-{run}-{word}-{layer}-{where}", context.open_example(holding))
     context.download(frame.drop(columns="example"), "examples-of-word", "These rows as CSV")
-    if opened is not None:
-        context.go_to("example", id=opened, where=holding)
 
 
 where = context.slice_input()

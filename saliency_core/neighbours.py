@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from saliency_core.coherence import explanations as in_token_space
 from saliency_core.errors import UserError
 from saliency_core.store import Store
 from saliency_core.store.directions import TokenDirections, explanations, token_directions
@@ -13,7 +12,7 @@ from saliency_core.store.directions import TokenDirections, explanations, token_
 SAMPLE = 20_000
 """Examples compared at most; a seeded sample of a larger file."""
 NEIGHBOURS = 5
-BLOCK = 2048
+BLOCK = 512
 """Examples compared at a time: their directions stay in the processor's cache."""
 
 
@@ -55,14 +54,14 @@ def nearest_explanations(
             "finished audits, or audit the dataset into a new file."
         )
     own = store.example(int(position), run=run)["explanation"][layer]
-    own = _unit(directions, own[None])[0]
+    own = directions.explanations(own[None])[0]
     if not own.any():
         raise UserError("No word speaks for the answer at this layer: there is nothing to compare.")
     positions, tokens = explanations(store, layer, where, run=run, limit=sample)
     others = positions != position
     positions, tokens = positions[others], tokens[others]
     blocks = np.array_split(tokens, max(1, len(tokens) // BLOCK))
-    cosines = np.concatenate([_unit(directions, block) @ own for block in blocks])
+    cosines = np.concatenate([directions.explanations(block) @ own for block in blocks])
     chosen = []
     for name, members in _answers(store, positions, run).items():
         places = np.flatnonzero(members & (tokens >= 0).any(1))
@@ -72,11 +71,6 @@ def nearest_explanations(
             for at in places
         ]
     return pd.DataFrame(chosen, columns=["example", "answer", "cosine", "words"])
-
-
-def _unit(directions: TokenDirections, tokens: np.ndarray) -> np.ndarray:
-    """Return q (example, embedding) of (example, 3) vocabulary ids."""
-    return in_token_space(directions.vectors, directions.rows_of(tokens))
 
 
 def _answers(store: Store, positions: np.ndarray, run: int | None) -> dict[str, np.ndarray]:

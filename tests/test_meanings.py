@@ -19,7 +19,11 @@ from saliency_core.meanings import class_meanings, decoded_words, read_features
 from saliency_core.models import load_classifier
 from saliency_core.neighbours import nearest_explanations
 from saliency_core.store import open_store, open_writer
-from saliency_core.store.directions import explanations, token_directions
+from saliency_core.store.directions import (
+    explanations,
+    set_token_directions,
+    token_directions,
+)
 
 TEXTS = [" ".join(random.Random(n).choices(WORDS, k=3 + n % 9)) for n in range(24)]
 
@@ -83,7 +87,8 @@ def test_decoded_words_are_chances_of_the_whole_vocabulary(classifier):
 def test_an_audit_keeps_the_directions_of_its_explanations(store, classifier):
     kept = token_directions(store)
     expected = all_directions(classifier.head.embeddings.numpy())
-    cosines = (kept.vectors * expected[kept.tokens]).sum(1)
+    alone = np.stack([kept.tokens, *2 * [np.full(len(kept.tokens), -1)]], 1)
+    cosines = (kept.explanations(alone) * expected[kept.tokens]).sum(1)
     assert cosines.min() > 0.999
     for layer in range(4):
         _, tokens = explanations(store, layer)
@@ -113,6 +118,16 @@ def test_neighbours_stay_within_their_slice_and_sample(store):
     found = nearest_explanations(store, position, 1, "right", count=3)
     assert set(found["answer"]) <= {"right"}
     assert len(explanations(store, 1, limit=1)[0]) <= len(store.ids())
+
+
+def test_a_run_in_which_no_word_speaks_for_an_answer_has_no_neighbours(tmp_path):
+    with open_writer(tmp_path / "a.sqlite") as writer:
+        write_all(writer, [replace(example(n), pair=None) for n in range(8)])
+        set_token_directions(writer, 1, np.zeros(0, np.int64), [], np.zeros((0, 4), np.float32))
+    made_up = open_store(tmp_path / "a.sqlite")
+    assert token_directions(made_up).explanations(np.full((2, 3), -1)).shape == (2, 0)
+    with pytest.raises(UserError, match="No word speaks"):
+        nearest_explanations(made_up, 0, 1)
 
 
 def test_a_file_without_directions_says_so(tmp_path):

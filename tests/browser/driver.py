@@ -121,13 +121,21 @@ def new_page(
     return page
 
 
+_SETTLED = """
+() => document.querySelector("[data-testid=stApp][data-test-script-state=notRunning]")
+  && !document.querySelector("[data-testid=stSkeleton]")
+"""
+
+
 def settle(page: Page) -> None:
-    """Wait until the script has run and nothing is being drawn any more."""
-    app = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
-    expect(app).to_be_visible()
+    """Wait until the script has run and nothing is being drawn any more.
+
+    Asked in the page: an `expect` that fails at first describes the whole page for its message,
+    which takes longer than what is waited for.
+    """
+    page.wait_for_function(_SETTLED)
     page.wait_for_timeout(150)
-    expect(app).to_be_visible()
-    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    page.wait_for_function(_SETTLED)
 
 
 def visit(page: Page, address: str) -> None:

@@ -136,6 +136,47 @@ def test_a_pasted_address_restores_example_layer_and_filter(page, address, demo)
     assert shown_id(page) == frame["id"].iloc[2]
 
 
+def to_page(page, name):
+    page.get_by_role("link", name=name, exact=True).first.click()
+    page.get_by_role("heading", name=name, level=1).wait_for()
+    settle(page)
+
+
+def view(page):
+    """Return filter and layer, as the page shows them."""
+    slider = page.get_by_test_id("stSlider").filter(has_text="Layer").first
+    return page.get_by_label("Filter", exact=True).input_value(), int(
+        slider.get_by_role("slider").get_attribute("aria-valuetext")
+    )
+
+
+def test_what_was_chosen_follows_to_other_pages_and_what_was_not_does_not(page, address, demo):
+    recommended = open_store(demo.database).run()["recommended"]
+    visit(page, f"{address}/errors")
+    assert view(page) == ("wrong", recommended)
+    to_page(page, "Words")
+    assert view(page) == ("", recommended)
+    to_page(page, "Example")
+    assert view(page) == ("wrong", recommended)
+    line = page.get_by_label("Filter", exact=True)
+    line.fill(f"word:{SHORTCUT}")
+    line.press("Enter")
+    page.wait_for_url(re.compile("where=word"))
+    settle(page)
+    to_page(page, "Overview")
+    to_page(page, "Words")
+    assert view(page) == (f"word:{SHORTCUT}", recommended)
+    assert query(page)["where"] == f"word:{SHORTCUT}"
+    visit(page, f"{address}/errors")
+    open_row(page, 1)
+    page.wait_for_url(re.compile("/example\\?"))
+    settle(page)
+    page.go_back()
+    page.wait_for_url(re.compile("/errors"))
+    settle(page)
+    assert view(page) == ("wrong", recommended)
+
+
 def test_rows_are_walked_and_opened_by_keyboard(page, address, demo):
     visit(page, f"{address}/errors?where=wrong")
     page.locator(".row").first.focus()
