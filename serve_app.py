@@ -70,7 +70,7 @@ def load_what_pages_need():
     Streamlit collects garbage after every run of a page, all else waiting. What is imported is
     never garbage: passed over, a collection takes 1 ms where it took 100.
     """
-    for module in ("charts", "store.word_kernel", "agreement"):
+    for module in ("charts", "store.word_kernel", "agreement", "one_example", "neighbours"):
         importlib.import_module(f"saliency_core.{module}")
     gc.collect()
     gc.freeze()
