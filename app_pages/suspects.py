@@ -257,7 +257,11 @@ show_evidence(current)
 st.subheader("Association against reliance")
 chart_key = f"scatter-{key}"
 context.figure(
-    partial(charts_evidence.suspects, rows, (current["feature"], current["class"])),
+    partial(
+        charts_evidence.suspects,
+        rows[charts_evidence.SUSPECT_FACTS],
+        (current["feature"], current["class"]),
+    ),
     "Association against reliance of the suspects; size is support, colour the effect",
     rows,
     "suspects-scatter",

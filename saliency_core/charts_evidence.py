@@ -18,6 +18,8 @@ RING = "#c2409a"
 """Around the suspect on show: no colour of the effect, in every kind of sight."""
 RISING = ["#3b6fb6", "#35b2a5", "#f2c12e"]
 """From none to all: rises in lightness too, none of it lost on a white or a dark page."""
+SUSPECT_FACTS = ["feature", "class", "verdict", "examples", "z", "mean_share", "flip_rate"]
+"""What the chart of suspects shows of each."""
 
 
 def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
@@ -27,8 +29,7 @@ def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
         table: rows of `suspect_view.with_judgements`, strongest first.
         current: feature and class of the suspect on show, which gets a ring.
     """
-    columns = ["feature", "class", "verdict", "examples", "z", "mean_share", "flip_rate"]
-    rows = table.dropna(subset=["mean_share", "z"]).head(MAX_POINTS)[columns]
+    rows = table.dropna(subset=["mean_share", "z"]).head(MAX_POINTS)[SUSPECT_FACTS]
     rows = rows.assign(
         current=(rows["feature"] == current[0]) & (rows["class"] == current[1]),
         order=-rows["examples"],
