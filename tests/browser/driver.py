@@ -133,9 +133,9 @@ def settle(page: Page) -> None:
     Asked in the page: an `expect` that fails at first describes the whole page for its message,
     which takes longer than what is waited for.
     """
-    page.wait_for_function(_SETTLED)
+    page.wait_for_function(_SETTLED, timeout=TIMEOUT)
     page.wait_for_timeout(150)
-    page.wait_for_function(_SETTLED)
+    page.wait_for_function(_SETTLED, timeout=TIMEOUT)
 
 
 def visit(page: Page, address: str) -> None:
