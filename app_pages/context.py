@@ -118,6 +118,11 @@ def go_to(page: str, **values: object) -> None:
         st.switch_page(path, query_params=free)
 
 
+def link(label: str, page: str, key: str | None = None, **values: object) -> None:
+    """Show a quiet button that leads to another page, with values for its widgets."""
+    st.button(label, key=key, type="tertiary", on_click=go_to, args=(page,), kwargs=values)
+
+
 def open_example(where: str) -> Callable[[str], None]:
     """Return what opens an example, by its id, with a filter to go on through."""
     return lambda example: go_to("example", id=example, where=where)

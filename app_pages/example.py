@@ -97,13 +97,7 @@ def answer(example: dict):
             help="How alike the words of this explanation are to those of examples answered the "
             "same, beyond those answered differently; at the recommended layer. Low: unusual.",
         )
-    st.button(
-        "What if this text were another? →",
-        type="tertiary",
-        on_click=context.go_to,
-        args=("what_if",),
-        kwargs={"what_id": example["id"]},
-    )
+    context.link("What if this text were another? →", "what_if", what_id=example["id"])
 
 
 def painted_texts(example: dict, words: list[dict], scale: float):

@@ -67,13 +67,11 @@ def first_looks():
         st.subheader("Look here first")
         for number, finding in enumerate(found):
             sentence = context.escape(finding.sentence)
-            st.button(
+            context.link(
                 f"{sentence} :primary[**→**]",
+                finding.page,
                 key=f"finding-{number}",
-                type="tertiary",
-                on_click=context.go_to,
-                args=(finding.page,),
-                kwargs={"where": finding.where},
+                where=finding.where,
             )
 
 

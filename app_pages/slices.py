@@ -53,14 +53,7 @@ def actions(where: str, name: str):
     """Offer what can be done with a slice."""
     with st.container(horizontal=True):
         for label, filter_of in (("Its wrong answers", f"wrong {where}"), ("All of it", where)):
-            st.button(
-                f"{label} →",
-                key=f"{name}-{label}",
-                type="tertiary",
-                on_click=context.go_to,
-                args=("errors",),
-                kwargs={"where": filter_of},
-            )
+            context.link(f"{label} →", "errors", key=f"{name}-{label}", where=filter_of)
         rest = rest_of(where)
         against = "all texts" if rest is None else "the rest"
         if st.button(f"Compare with {against}", key=f"{name}-compare", type="tertiary"):

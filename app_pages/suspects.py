@@ -236,14 +236,7 @@ def show_evidence(row: dict):
     with st.container(horizontal=True):
         places = places_of(row)
         for label, count, where in places:
-            st.button(
-                f"{label} ({count:,}) →",
-                key=f"place-{label}",
-                type="tertiary",
-                on_click=context.go_to,
-                args=("errors",),
-                kwargs={"where": where},
-            )
+            context.link(f"{label} ({count:,}) →", "errors", key=f"place-{label}", where=where)
         if not places:
             st.caption("The filter language has no term for this feature, so nothing to open.")
     for column, (kind_of, sentence) in zip(st.columns(4), evidence(row).items(), strict=True):

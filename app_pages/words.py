@@ -267,13 +267,7 @@ def examples_of(word: str, where: str, layer: int):
             ("Wrong answers with it", "wrong"),
             ("Where it is salient", f"salient:{quote(word)}@{layer}"),
         ):
-            st.button(
-                f"{label} →",
-                type="tertiary",
-                on_click=context.go_to,
-                args=("errors",),
-                kwargs={"where": f"{condition} {holding}".strip()},
-            )
+            context.link(f"{label} →", "errors", where=f"{condition} {holding}".strip())
     places = context.order(store, run, holding, "confidence", True)[:EXAMPLES].tolist()
     frame = context.ask(Store.examples_at, store, positions=places, run=run)
     found = context.ask(Store.top_words, store, positions=places, layer=layer, run=run)
