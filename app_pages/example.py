@@ -172,7 +172,7 @@ def decoded(example: dict, layer: int):
     folder = model.asked_for(store, run, facts)
     if folder is None:
         return
-    from saliency_core.meanings import decoded_words
+    from saliency_core.saliency.logit_lens import decoded_words
 
     with model.RUNNING:
         classifier = model.loaded(str(store.path), run, folder)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.cases import CASES, SEED, Sample, classifier_of, sample
-from saliency_core.attribution import Attributor
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.baselines import BASELINES, baseline_maps
 from saliency_core.faithfulness import Cost, average_precision, faithfulness, mean_interval
 from saliency_core.models import Classifier, Encoding

@@ -20,8 +20,8 @@ from scipy.stats import spearmanr
 
 from benchmarks.cases import CASES, CHOICE_EXAMPLES, LM_HEAD
 from benchmarks.faithfulness import OURS, joined, read, recommended
-from saliency_core.attribution import top_tokens
-from saliency_core.coherence import CoherenceSums, explanations, token_directions
+from saliency_core.saliency.attributor import top_tokens
+from saliency_core.saliency.coherence import CoherenceSums, explanations, token_directions
 from saliency_core.words import shares
 
 SEEDS = 40

@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from benchmarks.cases import CASES, SEED, SHARED, classifier_of, sample
-from saliency_core.attribution import Attributor
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.data import load_examples
 from saliency_core.faithfulness import mean_interval
 from saliency_core.models import Classifier, Encoding

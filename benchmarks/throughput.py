@@ -34,7 +34,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
-from saliency_core.attribution import Attributor
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.audit import Audit, AuditOptions, encode_examples, plan_batches
 from saliency_core.models import Classifier, Encoding
 

@@ -19,10 +19,10 @@ import torch
 from numpy.polynomial import legendre
 
 from benchmarks.cases import CASES, CHOICE_EXAMPLES, classifier_of, sample
-from saliency_core.attribution import Attributor
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.faithfulness import faithfulness
 from saliency_core.models import Classifier, Encoding, token_batches
-from saliency_core.saliency import path_nodes
+from saliency_core.saliency.path import path_nodes
 
 STEPS = 4
 POWERS = (1.25, 2)

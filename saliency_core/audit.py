@@ -33,7 +33,7 @@ from saliency_core.layers import (
     recommend,
     with_values,
 )
-from saliency_core.meanings import class_meanings
+from saliency_core.saliency.logit_lens import class_meanings
 from saliency_core.records import Example, LayerSummary, RunSettings
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.details import set_warning
@@ -243,7 +243,7 @@ def open_classifier(model: str, options: AuditOptions) -> Any:
 
 def open_attributor(classifier: Any, options: AuditOptions) -> Any:
     """Return what computes batches as the options say."""
-    from saliency_core.attribution import Attributor
+    from saliency_core.saliency.attributor import Attributor
 
     return Attributor(
         classifier,
@@ -496,7 +496,7 @@ class Audit:
         self, layers: list[LayerSummary], encodings: list[Any]
     ) -> tuple[list[LayerSummary], list[tuple[float, float]]]:
         """Return the layers with their faithfulness, and the intervals of comprehensiveness."""
-        from saliency_core.attribution import Attributor
+        from saliency_core.saliency.attributor import Attributor
         from saliency_core.faithfulness import faithfulness, mean_interval
 
         self.progress("evaluating layers", 0, len(encodings))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.attribution import Attributor
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.baselines import BASELINES, available_baselines, baseline_maps
 from saliency_core.editing import classifier_of
 from saliency_core.errors import UserError

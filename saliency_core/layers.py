@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from saliency_core.coherence import (
+from saliency_core.saliency.coherence import (
     CoherenceSums,
     bootstrap_interval,
     explanations,

@@ -39,7 +39,7 @@ def edit_text(
     Raises:
         UserError: a text is empty or the model fails on it.
     """
-    from saliency_core.attribution import Attributor
+    from saliency_core.saliency.attributor import Attributor
 
     attributor = Attributor(classifier, steps=steps)
     found = []

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saliency_core.coherence import (
+from saliency_core.saliency.coherence import (
     CoherenceSums,
     bootstrap_interval,
     coherence,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from saliency_core.decoding import (
+from saliency_core.saliency.decoding import (
     allowed_columns,
     carrying_positions,
     column_offsets,

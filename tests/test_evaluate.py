@@ -12,7 +12,7 @@ from tiny_models import TEXTS, save_tiny
 from typer.testing import CliRunner
 
 from saliency_core import evaluation
-from saliency_core.attribution import Attributor
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.audit import audit
 from saliency_core.baselines import BASELINES, _attention_weights, _linear_model, baseline_maps
 from saliency_core.cli import app

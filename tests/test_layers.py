@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import TEXTS, save_tiny
 
-from saliency_core.coherence import explanations, token_directions
+from saliency_core.saliency.coherence import explanations, token_directions
 from saliency_core.layers import (
     LayerCoherence,
     decodability,

@@ -12,10 +12,10 @@ from test_attribution import WORDS, save_tiny_bert
 from test_audit import options, write_csv
 
 from saliency_core.audit import audit
-from saliency_core.coherence import explanations as in_token_space
-from saliency_core.coherence import token_directions as all_directions
+from saliency_core.saliency.coherence import explanations as in_token_space
+from saliency_core.saliency.coherence import token_directions as all_directions
 from saliency_core.errors import UserError
-from saliency_core.meanings import class_meanings, decoded_words, read_features
+from saliency_core.saliency.logit_lens import class_meanings, decoded_words, read_features
 from saliency_core.models import load_classifier
 from saliency_core.neighbours import nearest_explanations
 from saliency_core.store import open_store, open_writer

@@ -14,7 +14,7 @@ from test_audit import options, write_csv
 
 from saliency_core.audit import audit
 from saliency_core.editing import classifier_of
-from saliency_core.meanings import decoded_words
+from saliency_core.saliency.logit_lens import decoded_words
 from saliency_core.store import open_store
 
 DASHBOARD = str(Path(__file__).parents[1] / "dashboard.py")

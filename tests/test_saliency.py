@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from saliency_core.saliency import embeddings_on_path, path_maps, path_nodes
+from saliency_core.saliency.path import embeddings_on_path, path_maps, path_nodes
 
 LAYERS, BATCH, TOKENS, HIDDEN, CLASSES = 3, 2, 4, 5, 3
 

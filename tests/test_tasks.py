@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import TEXTS, save_tiny
 
-from saliency_core.attribution import Attributor, most_central
+from saliency_core.saliency.attributor import Attributor, most_central
 from saliency_core.audit import audit
 from saliency_core.errors import UserError
 from saliency_core.models import load_classifier

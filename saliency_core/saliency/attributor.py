@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saliency_core.decoding import (
+from saliency_core.saliency.decoding import (
     carrying_positions,
     column_offsets,
     decode,
@@ -20,7 +20,7 @@ from saliency_core.decoding import (
 from saliency_core.errors import UserError
 from saliency_core.models import Classifier, Encoding, token_batches
 from saliency_core.records import AuditedExample, Example, Saliency
-from saliency_core.saliency import embeddings_on_path, path_maps, path_nodes
+from saliency_core.saliency.path import embeddings_on_path, path_maps, path_nodes
 from saliency_core.words import words_of
 
 BLANK_BYTES = 1_000_000_000

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from saliency_core.models import Classifier, Encoding, token_batches
-from saliency_core.saliency import embeddings_on_path
+from saliency_core.saliency.path import embeddings_on_path
 
 WORDS = 12
 """Words kept a class and layer."""

@@ -1,0 +1,1 @@
+"""Hidden states and logits -> saliency of every layer; tensors, no files."""
