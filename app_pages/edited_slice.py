@@ -23,7 +23,7 @@ def edited(
     path: str, version: int, run: int, folder: str, word: str, way: str, new: str, where: str, limit
 ):
     """Return summary, rows, and the accuracy of the whole slice where nothing was left out."""
-    from saliency_core.editing import mask_of
+    from saliency_core.model.audited import mask_of
     from saliency_core.what_if import replace_in_slice, whole_slice
 
     store, classifier = context.store_at(path), model.loaded(path, run, folder)

@@ -21,7 +21,7 @@ def loaded(path: str, run: int, folder: str):
     Raises:
         UserError: it is not there, or is another model.
     """
-    from saliency_core.editing import classifier_of
+    from saliency_core.model.audited import classifier_of
 
     return classifier_of(open_store(path), run, folder or None)
 

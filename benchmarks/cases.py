@@ -11,7 +11,7 @@ import numpy as np
 
 from saliency_core.data import load_examples
 from saliency_core.faithfulness import rationale_tokens
-from saliency_core.models import Classifier, Encoding, load_classifier
+from saliency_core.model.classifier import Classifier, Encoding, load_classifier
 
 SHARED = Path(__file__).parents[2] / "shared"
 LM_HEAD = SHARED / "models" / "minilm-mlm"

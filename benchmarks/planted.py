@@ -32,10 +32,10 @@ from saliency_core.saliency.attributor import Attributor
 from saliency_core.audit import AuditOptions, audit
 from saliency_core.data import load_examples
 from saliency_core.demo_messages import HARD_CHANNEL, LABELS, SHORTCUT, Message, audited_messages
-from saliency_core.editing import answers, classifier_of
+from saliency_core.model.audited import answers, classifier_of
 from saliency_core.effects import with_effects
 from saliency_core.features import BEGINS, TEXT, WORD
-from saliency_core.models import token_batches
+from saliency_core.model.classifier import token_batches
 from saliency_core.store import open_store
 from saliency_core.suspects import suspects
 from saliency_core.training_data import count_features

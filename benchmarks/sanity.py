@@ -26,7 +26,7 @@ from benchmarks.cases import CASES, SEED, SHARED, classifier_of, sample
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.data import load_examples
 from saliency_core.faithfulness import mean_interval
-from saliency_core.models import Classifier, Encoding
+from saliency_core.model.classifier import Classifier, Encoding
 
 LAYERS = (0, 3, 5)
 STEPS = (4, 1)

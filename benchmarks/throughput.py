@@ -36,7 +36,7 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequ
 
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.audit import Audit, AuditOptions, encode_examples, plan_batches
-from saliency_core.models import Classifier, Encoding
+from saliency_core.model.classifier import Classifier, Encoding
 
 CAPTUM_BATCHES = 2
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saliency_core.editing import Editor, answers
+from saliency_core.model.audited import Editor, answers
 from saliency_core.errors import UserError
 from saliency_core.evidence import wilson
 from saliency_core.store import Store
@@ -18,7 +18,7 @@ from saliency_core.store.slices import quote
 from saliency_core.training_data import rows_of
 
 if TYPE_CHECKING:
-    from saliency_core.models import Classifier
+    from saliency_core.model.classifier import Classifier
 
 PER_WORD = 50
 """Pairs a word."""

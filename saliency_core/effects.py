@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from saliency_core.editing import Editor, answers, edit_of, mask_of
+from saliency_core.model.audited import Editor, answers, edit_of, mask_of
 from saliency_core.evidence import benjamini_hochberg
 from saliency_core.features import TEXT, WORD, Features, carriers, features_of
 from saliency_core.store import Store
 from saliency_core.suspects import DATA, UNTESTED, Thresholds, ranked, verdicts
 
 if TYPE_CHECKING:
-    from saliency_core.models import Classifier
+    from saliency_core.model.classifier import Classifier
 
 EXAMPLES = 200
 """Examples a word is deleted from, at most."""

@@ -16,7 +16,7 @@ import pandas as pd
 
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.baselines import BASELINES, available_baselines, baseline_maps
-from saliency_core.editing import classifier_of
+from saliency_core.model.audited import classifier_of
 from saliency_core.errors import UserError
 from saliency_core.faithfulness import (
     Cost,
@@ -26,7 +26,7 @@ from saliency_core.faithfulness import (
     rationale_tokens,
 )
 from saliency_core.layers import recommend, summaries_of, with_values
-from saliency_core.models import Classifier, Encoding
+from saliency_core.model.classifier import Classifier, Encoding
 from saliency_core.store import Store
 from saliency_core.store.details import details, set_warning
 from saliency_core.store.results import save_evaluation, set_layer_faithfulness

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from saliency_core.models import Classifier, Encoding
+from saliency_core.model.classifier import Classifier, Encoding
 
 TOKEN_SHARES = (0.1, 0.2, 0.3)
 """Shares of the non-special tokens that are masked or kept."""

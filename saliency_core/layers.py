@@ -17,7 +17,7 @@ from saliency_core.saliency.coherence import (
     explanations,
     token_directions,
 )
-from saliency_core.models import Classifier, Encoding, token_batches
+from saliency_core.model.classifier import Classifier, Encoding, token_batches
 from saliency_core.records import LayerSummary
 
 BOOTSTRAP_EXAMPLES = 2000

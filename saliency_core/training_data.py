@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from saliency_core.data import Dataset
-from saliency_core.editing import without_spans
+from saliency_core.model.audited import without_spans
 from saliency_core.errors import UserError
 from saliency_core.features import features_in
 from saliency_core.labels import map_labels

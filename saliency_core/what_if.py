@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.editing import Editor, Texts, answers
+from saliency_core.model.audited import Editor, Texts, answers
 from saliency_core.errors import UserError
 from saliency_core.evidence import wilson
 from saliency_core.records import AuditedExample, Example
@@ -17,7 +17,7 @@ from saliency_core.store.slices import quote
 from saliency_core.words import shares, word_scores
 
 if TYPE_CHECKING:
-    from saliency_core.models import Classifier
+    from saliency_core.model.classifier import Classifier
 
 
 def edit_text(

@@ -6,7 +6,7 @@ import torch
 from tiny_models import KINDS, TEXTS, save_tiny
 
 from saliency_core.saliency.attributor import Attributor
-from saliency_core.models import load_classifier
+from saliency_core.model.classifier import load_classifier
 from saliency_core.records import Example
 
 

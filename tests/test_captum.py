@@ -6,7 +6,7 @@ from captum.attr import IntegratedGradients, LayerConductance, LayerGradientXAct
 from tiny_models import TEXTS, save_tiny
 
 from saliency_core.saliency.attributor import Attributor
-from saliency_core.models import load_classifier
+from saliency_core.model.classifier import load_classifier
 
 MODULES = {
     "bert": lambda body: [body.embeddings, *body.encoder.layer],

@@ -123,7 +123,7 @@ def test_words_that_carry_the_meaning_are_relied_on_and_left_to_the_analyst(demo
 
 @pytest.mark.slow
 def test_dropping_the_planted_word_flips_the_answers_it_decided(demo):
-    from saliency_core.editing import classifier_of
+    from saliency_core.model.audited import classifier_of
 
     store = open_store(demo.database)
     classifier = classifier_of(store)

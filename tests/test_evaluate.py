@@ -19,7 +19,7 @@ from saliency_core.cli import app
 from saliency_core.errors import UserError
 from saliency_core.evaluation import VARIANTS, EvaluationOptions, evaluate, spans_of
 from saliency_core.faithfulness import Cost, average_precision, faithfulness
-from saliency_core.models import load_classifier
+from saliency_core.model.classifier import load_classifier
 from saliency_core.store import open_store
 
 DASHBOARD = str(Path(__file__).parents[1] / "dashboard.py")

@@ -16,7 +16,7 @@ from saliency_core.faithfulness import (
     top_positions,
     without,
 )
-from saliency_core.models import Encoding
+from saliency_core.model.classifier import Encoding
 
 BLANK, START, END = 0, 101, 102
 

@@ -14,7 +14,7 @@ from saliency_core.layers import (
     summaries_of,
     with_values,
 )
-from saliency_core.models import load_classifier
+from saliency_core.model.classifier import load_classifier
 from saliency_core.records import LayerSummary
 
 PLAIN = {"zero_line": 0.1, "decodability": None}

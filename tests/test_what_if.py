@@ -14,7 +14,7 @@ from tiny_models import save_tiny
 from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
 from saliency_core import audit
-from saliency_core.editing import answers, classifier_of, edit_of, replace_word, without_spans
+from saliency_core.model.audited import answers, classifier_of, edit_of, replace_word, without_spans
 from saliency_core.errors import UserError
 from saliency_core.evidence import wilson
 from saliency_core.store import open_store
@@ -32,7 +32,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    from saliency_core.models import load_classifier
+    from saliency_core.model.classifier import load_classifier
 
     model, head = save_tiny("bert", tmp_path_factory.mktemp("tiny"))
     return load_classifier(model, lm_head=head)

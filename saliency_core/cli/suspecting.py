@@ -98,7 +98,7 @@ def suspects(
 
             table = with_kept_effects(store, table, run=facts["run"], thresholds=thresholds)
         else:
-            from saliency_core.editing import classifier_of
+            from saliency_core.model.audited import classifier_of
             from saliency_core.effects import keep_effects, with_effects
 
             table = with_effects(
@@ -268,7 +268,7 @@ def what_if(
     as_json: AsJson = False,
 ) -> None:
     """Show what the model answers to an edited text, or to a slice with a word edited."""
-    from saliency_core.editing import classifier_of, mask_of
+    from saliency_core.model.audited import classifier_of, mask_of
 
     store = open_database(database)
     chosen = [name for name in (drop, replace, mask) if name is not None]
@@ -317,7 +317,7 @@ def _text(store: Any, text: str | None, pair: str | None, example: str | None, r
 
 
 def _with_word(texts: tuple, word: str, replacement: str) -> tuple:
-    from saliency_core.editing import replace_word
+    from saliency_core.model.audited import replace_word
 
     first = replace_word(texts[0], word, replacement)
     second = None if texts[1] is None else replace_word(texts[1], word, replacement)
@@ -447,7 +447,7 @@ def run_checks(
 ) -> None:
     """Run the checks on a model; exit status 1 where a word fails more than is allowed."""
     from saliency_core.checks import run_checks as check
-    from saliency_core.models import load_classifier
+    from saliency_core.model.classifier import load_classifier
 
     found = check(load_classifier(model), file)
     if as_json:

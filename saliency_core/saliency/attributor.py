@@ -18,7 +18,7 @@ from saliency_core.saliency.decoding import (
     decoding_weights,
 )
 from saliency_core.errors import UserError
-from saliency_core.models import Classifier, Encoding, token_batches
+from saliency_core.model.classifier import Classifier, Encoding, token_batches
 from saliency_core.records import AuditedExample, Example, Saliency
 from saliency_core.saliency.path import embeddings_on_path, path_maps, path_nodes
 from saliency_core.words import words_of

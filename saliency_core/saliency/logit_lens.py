@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from saliency_core.models import Classifier, Encoding, token_batches
+from saliency_core.model.classifier import Classifier, Encoding, token_batches
 from saliency_core.saliency.path import embeddings_on_path
 
 WORDS = 12

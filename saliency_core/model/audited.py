@@ -18,7 +18,7 @@ from saliency_core.store import Store
 from saliency_core.words import word_spans
 
 if TYPE_CHECKING:
-    from saliency_core.models import Classifier
+    from saliency_core.model.classifier import Classifier
 
 Texts = tuple[str, str | None]
 """A text and its pair."""
@@ -36,7 +36,7 @@ def classifier_of(store: Store, run: int | None = None, model: str | None = None
     Raises:
         UserError: it is no longer where the run says, or its weights have changed.
     """
-    from saliency_core.models import load_classifier
+    from saliency_core.model.classifier import load_classifier
 
     facts = store.run(run)
     name = model or facts["model"]["name"]

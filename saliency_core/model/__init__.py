@@ -1,0 +1,1 @@
+"""Name or folder -> classifier, tokenizer and language-model head."""
