@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.real_audits import SHARED, audited
-from saliency_core.data import load_examples
+from saliency_core.data.dataset import load_examples
 from saliency_core.model.audited import classifier_of, mask_of
 from saliency_core.effects import keep_effects, with_effects
 from saliency_core.features import WORD

@@ -50,7 +50,7 @@ def peak() -> float:
 
 def read(path: Path) -> tuple[float, float]:
     """Go through a file once; return seconds and peak memory in MB."""
-    from saliency_core.data import load_examples
+    from saliency_core.data.dataset import load_examples
 
     started = time.perf_counter()
     for _ in load_examples(path, metadata_columns=[]):

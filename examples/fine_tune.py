@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
-from saliency_core.data import load_examples
+from saliency_core.data.dataset import load_examples
 from saliency_core.records import Example
 
 

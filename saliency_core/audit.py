@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.data import Dataset, load_examples
-from saliency_core.elsewhere import Comparison, check_column, compare
+from saliency_core.data.dataset import Dataset, load_examples
+from saliency_core.data.external_predictions import Comparison, check_column, compare
 from saliency_core.errors import UserError
-from saliency_core.labels import check_label_order, check_label_sets, map_labels
+from saliency_core.data.labels import check_label_order, check_label_sets, map_labels
 from saliency_core.layers import (
     LayerCoherence,
     decodability,

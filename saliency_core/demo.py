@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from saliency_core.data import load_examples
+from saliency_core.data.dataset import load_examples
 from saliency_core.demo_messages import LABELS, Message, audited_messages, training_messages
 from saliency_core.discovery import discover, keep_discovered
 from saliency_core.model.audited import classifier_of

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from saliency_core import data
-from saliency_core.data import load_examples
+from saliency_core.data import dataset
+from saliency_core.data.dataset import load_examples
 from saliency_core.errors import UserError
 
 ROWS = [
@@ -651,7 +651,7 @@ def test_reading_holds_no_more_than_a_few_rows(ending, tmp_path):
 
 
 def test_duplicate_ids_are_found_wherever_they_stand(monkeypatch):
-    monkeypatch.setattr(data._Seen, "BUFFER", 8)
+    monkeypatch.setattr(dataset._Seen, "BUFFER", 8)
     for first, second in [(0, 1), (3, 90), (88, 99)]:
         ids = [str(number) for number in range(100)]
         ids[second] = ids[first]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from store_made_up import LABELS, LAYERS, example, write_all
 
 from saliency_core.cli import app
-from saliency_core.data import load_examples
+from saliency_core.data.dataset import load_examples
 from saliency_core.errors import UserError
 from saliency_core.export import FORMATS, export, frame_as_csv, guard, records, unguard
 from saliency_core.store import open_store, open_writer, set_note, set_verdict

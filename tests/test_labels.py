@@ -15,7 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from saliency_core.audit import audit
 from saliency_core.errors import UserError
-from saliency_core.labels import (
+from saliency_core.data.labels import (
     check_label_order,
     check_label_sets,
     label_id,

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from saliency_core.data import PEEKED_ROWS, load_examples
+from saliency_core.data.dataset import PEEKED_ROWS, load_examples
 from saliency_core.errors import UserError
 from saliency_core.features import BEGINS, TEXT, WORD
 from saliency_core.training_data import WAYS, count_features, mend, rows_of

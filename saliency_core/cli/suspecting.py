@@ -240,7 +240,7 @@ def _training(
 
 
 def _training_data(source: str, text_column: str | None, label_column: str | None) -> Any:
-    from saliency_core.data import load_examples
+    from saliency_core.data.dataset import load_examples
 
     return load_examples(
         source, text_column=text_column, label_column=label_column, id_column="none"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from saliency_core.errors import UserError
-from saliency_core.files import (
+from saliency_core.data.formats import (
     KINDS,
     Reading,
     Row,

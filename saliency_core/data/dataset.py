@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.files import Row
+from saliency_core.data.formats import Row
 from saliency_core.records import DatasetInfo, Example
-from saliency_core.sources import open_source
+from saliency_core.data.sources import open_source
 
 ROLE_NAMES = {
     "text": ("text", "sentence", "sentence1", "premise", "review", "content", "message", "query"),

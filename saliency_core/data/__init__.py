@@ -1,0 +1,1 @@
+"""Files and hub datasets -> examples with text, label, id and metadata."""
