@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from saliency_core.data.dataset import load_examples
-from saliency_core.faithfulness import rationale_tokens
+from saliency_core.evaluation.faithfulness import rationale_tokens
 from saliency_core.model.classifier import Classifier, Encoding, load_classifier
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -497,7 +497,7 @@ class Audit:
     ) -> tuple[list[LayerSummary], list[tuple[float, float]]]:
         """Return the layers with their faithfulness, and the intervals of comprehensiveness."""
         from saliency_core.saliency.attributor import Attributor
-        from saliency_core.faithfulness import faithfulness, mean_interval
+        from saliency_core.evaluation.faithfulness import faithfulness, mean_interval
 
         self.progress("evaluating layers", 0, len(encodings))
         readable = [encoding for encoding in encodings if not encoding.special.all()]

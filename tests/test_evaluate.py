@@ -11,14 +11,14 @@ from streamlit.testing.v1 import AppTest
 from tiny_models import TEXTS, save_tiny
 from typer.testing import CliRunner
 
-from saliency_core import evaluation
+from saliency_core.evaluation import evaluate
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.audit import audit
-from saliency_core.baselines import BASELINES, _attention_weights, _linear_model, baseline_maps
+from saliency_core.evaluation.other_methods import BASELINES, _attention_weights, _linear_model, baseline_maps
 from saliency_core.cli import app
 from saliency_core.errors import UserError
-from saliency_core.evaluation import VARIANTS, EvaluationOptions, evaluate, spans_of
-from saliency_core.faithfulness import Cost, average_precision, faithfulness
+from saliency_core.evaluation.evaluate import VARIANTS, EvaluationOptions, evaluate, spans_of
+from saliency_core.evaluation.faithfulness import Cost, average_precision, faithfulness
 from saliency_core.model.classifier import load_classifier
 from saliency_core.store import open_store
 
@@ -93,7 +93,7 @@ def test_it_chooses_the_layer_and_fills_the_layer_table(database):
 def test_the_same_choices_are_read_from_the_file(database, monkeypatch):
     first = command("--db", database, "--examples", 3, "--seed", 4)
     loaded = []
-    original = evaluation.classifier_of
+    original = evaluate.classifier_of
     monkeypatch.setattr(
         evaluation, "classifier_of", lambda *call: loaded.append(call) or original(*call)
     )
@@ -128,7 +128,7 @@ def test_other_methods_stand_beside_ours_on_the_same_examples(database):
 
 
 def test_without_captum_the_rest_runs_and_the_rest_is_named(database, monkeypatch):
-    monkeypatch.setattr("saliency_core.baselines.find_spec", lambda name: None)
+    monkeypatch.setattr("saliency_core.evaluation.other_methods.find_spec", lambda name: None)
     found = command("--db", database, "--baselines", "--examples", 2)
     assert "LIME" in found["skipped"]
     methods = {row["method"] for row in found["metrics"]} - set(VARIANTS)
@@ -179,7 +179,7 @@ def probability(classifier, encodings, label):
 
 
 def test_integrated_gradients_add_up_to_the_change_of_the_logit(classifier, monkeypatch):
-    monkeypatch.setattr("saliency_core.baselines.PATH_STEPS", 40)
+    monkeypatch.setattr("saliency_core.evaluation.other_methods.PATH_STEPS", 40)
     maps, encodings, predicted = of(classifier, "integrated gradients, mask")
     for scores, encoding, label in zip(maps, encodings, predicted, strict=True):
         text, blank = classifier.logits([encoding, classifier.blank(encoding)])[:, label]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saliency_core.faithfulness import (
+from saliency_core.evaluation.faithfulness import (
     TOKEN_SHARES,
     average_precision,
     faithfulness,

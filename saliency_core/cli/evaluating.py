@@ -57,8 +57,8 @@ def evaluate(
     store = open_database(database)
     # Torch loads here: a wrong file or run is told at once.
     store.run(run)
-    from saliency_core.evaluation import EvaluationOptions
-    from saliency_core.evaluation import evaluate as measure
+    from saliency_core.evaluation.evaluate import EvaluationOptions
+    from saliency_core.evaluation.evaluate import evaluate as measure
 
     options = EvaluationOptions(examples, seed, baselines, delete, rationale_column)
     with progress_bar(quiet or as_json) as bar:

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.saliency.attributor import Attributor
-from saliency_core.baselines import BASELINES, available_baselines, baseline_maps
+from saliency_core.evaluation.other_methods import BASELINES, available_baselines, baseline_maps
 from saliency_core.model.audited import classifier_of
 from saliency_core.errors import UserError
-from saliency_core.faithfulness import (
+from saliency_core.evaluation.faithfulness import (
     Cost,
     average_precision,
     faithfulness,

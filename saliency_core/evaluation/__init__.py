@@ -1,0 +1,1 @@
+"""How faithful saliency is: masking, mosaics, human marks, other methods."""
