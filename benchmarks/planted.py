@@ -29,7 +29,7 @@ from transformers import BertForMaskedLM, PreTrainedTokenizerFast
 
 from saliency_core import demo
 from saliency_core.saliency.attributor import Attributor
-from saliency_core.audit import AuditOptions, audit
+from saliency_core.pipeline.run_audit import AuditOptions, audit
 from saliency_core.data.dataset import load_examples
 from saliency_core.demo_messages import HARD_CHANNEL, LABELS, SHORTCUT, Message, audited_messages
 from saliency_core.model.audited import answers, classifier_of

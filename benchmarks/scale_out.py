@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from saliency_core.arrow_tables import pack_results, pack_work
-from saliency_core.audit import (
+from saliency_core.pipeline.ray.wire import pack_results, pack_work
+from saliency_core.pipeline.run_audit import (
     AuditOptions,
     audit,
     encode_examples,

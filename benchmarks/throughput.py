@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from saliency_core.saliency.attributor import Attributor
-from saliency_core.audit import Audit, AuditOptions, encode_examples, plan_batches
+from saliency_core.pipeline.run_audit import Audit, AuditOptions, encode_examples, plan_batches
 from saliency_core.model.classifier import Classifier, Encoding
 
 CAPTUM_BATCHES = 2

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from saliency_core.errors import UserError
 
 if TYPE_CHECKING:
-    from saliency_core.audit import audit
+    from saliency_core.pipeline.run_audit import audit
     from saliency_core.notebook import show_example
     from saliency_core.store import open_store
 
@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Keeps `saliency_core.audit` the function: Python would put the module of that name there."""
+    """Keeps `saliency_core.pipeline.run_audit` the function: Python would put the module of that name there."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; of the module `audit` take the function."""

@@ -10,7 +10,7 @@ import sys
 import pytest
 from test_attribution import save_tiny_bert
 
-from saliency_core.audit import AuditOptions, audit
+from saliency_core.pipeline.run_audit import AuditOptions, audit
 from saliency_core.errors import UserError
 from saliency_core.store import open_store
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from test_attribution import save_tiny_bert
 
-from saliency_core import arrow_tables, distribute
-from saliency_core.audit import (
+from saliency_core.pipeline.ray import wire
+from saliency_core.pipeline.ray import engine
+from saliency_core.pipeline.run_audit import (
     BLOCK,
     AuditOptions,
     audit,
@@ -20,8 +21,8 @@ from saliency_core.audit import (
     open_attributor,
     open_classifier,
 )
-from saliency_core.block_folder import BlockFolder
-from saliency_core.distribute import DONE, SEND, WAIT, Plan, Reader
+from saliency_core.pipeline.ray.block_folder import BlockFolder
+from saliency_core.pipeline.ray.engine import DONE, SEND, WAIT, Plan, Reader
 from saliency_core.errors import UserError
 from saliency_core.records import Example
 from saliency_core.store import merge, open_store
@@ -78,7 +79,7 @@ def test_records_come_back_from_arrow_as_they_were(model):
     encodings = encode_examples(classifier, examples, "truncate")
     records = open_attributor(classifier, chosen).audit(examples, encodings, [None, 0, 1, 2])
     assert len({len(record.saliency) for record in records}) == 3, "no contrast, contrast, failed"
-    back = arrow_tables.unpack_results(arrow_tables.pack_results(records))
+    back = wire.unpack_results(wire.pack_results(records))
     for record, found in zip(records, back, strict=True):
         for field in fields(record):
             assert_same(getattr(record, field.name), getattr(found, field.name), field.name)
@@ -103,9 +104,9 @@ def test_work_comes_back_from_arrow_as_it_was():
         example_of(5, "a\0b", pair="b", label="2.0", metadata={"x": [1]}),
         example_of(9, ""),
     ]
-    rows = arrow_tables.pack_work(examples, [1, None]).to_pylist()
+    rows = wire.pack_work(examples, [1, None]).to_pylist()
     assert len(rows) == 1
-    assert arrow_tables.unpack_work(rows[0]) == (examples, [1, None])
+    assert wire.unpack_work(rows[0]) == (examples, [1, None])
 
 
 def plan_of(rows):
@@ -192,7 +193,7 @@ def local_ray():
         pytest.skip("requirements-ray.txt is not installed")
     import ray
 
-    distribute.start_ray(2, 1)
+    engine.start_ray(2, 1)
     yield ray
     ray.shutdown()
 
@@ -303,7 +304,7 @@ def test_a_killed_worker_changes_nothing(local_ray, model, reviews, alone, tmp_p
     died = tmp_path / "died"
 
     # Ray sends a class of a function by value, so the workers get this one.
-    class Mortal(distribute.Worker):
+    class Mortal(engine.Worker):
         def __call__(self, work):
             if not died.exists():
                 died.touch()
@@ -320,7 +321,7 @@ def test_a_killed_worker_changes_nothing(local_ray, model, reviews, alone, tmp_p
 
 @pytest.mark.slow
 def test_another_model_on_a_worker_is_refused(local_ray, model, reviews, tmp_path, monkeypatch):
-    tables = distribute.stream
+    tables = engine.stream
 
     def with_other_model(reader, states, worker, pool):
         other = save_tiny_bert(tmp_path / "other", seed=1)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from saliency_core.evaluation import evaluate
 from saliency_core.saliency.attributor import Attributor
-from saliency_core.audit import audit
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.evaluation.other_methods import BASELINES, _attention_weights, _linear_model, baseline_maps
 from saliency_core.cli import app
 from saliency_core.errors import UserError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from saliency_core.audit import audit
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.errors import UserError
 from saliency_core.data.labels import (
     check_label_order,

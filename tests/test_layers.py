@@ -7,7 +7,7 @@ import torch
 from tiny_models import TEXTS, save_tiny
 
 from saliency_core.saliency.coherence import explanations, token_directions
-from saliency_core.layers import (
+from saliency_core.pipeline.layer_summary import (
     LayerCoherence,
     decodability,
     recommend,

@@ -11,7 +11,7 @@ from store_made_up import LAYERS, example, write_all
 from test_attribution import WORDS, save_tiny_bert
 from test_audit import options, write_csv
 
-from saliency_core.audit import audit
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.coherence import explanations as in_token_space
 from saliency_core.saliency.coherence import token_directions as all_directions
 from saliency_core.errors import UserError

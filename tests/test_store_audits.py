@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from test_attribution import save_tiny_bert
 from test_audit import contents, options, write_csv
 
-from saliency_core.audit import audit
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.store import open_store
 
 ROOT = Path(__file__).parents[1]
@@ -33,11 +33,11 @@ def reviews(tmp_path):
 SCRIPT = """
 import os, resource, signal, sys
 sys.path[:0] = [{root!r}, {tests!r}]
-import saliency_core.audit as conductor
+import saliency_core.pipeline.run_audit as conductor
 from killing import kill_again_and_again, statements_of
 from test_audit import options
 from saliency_core import attribution
-from saliency_core.audit import audit
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.errors import UserError
 from saliency_core.store import open_store
 

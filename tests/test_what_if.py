@@ -13,7 +13,7 @@ from test_audit import write_csv
 from tiny_models import save_tiny
 from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
-from saliency_core import audit
+from saliency_core.pipeline import run_audit
 from saliency_core.model.audited import answers, classifier_of, edit_of, replace_word, without_spans
 from saliency_core.errors import UserError
 from saliency_core.evidence import wilson

@@ -25,7 +25,7 @@ from saliency_core.evaluation.faithfulness import (
     mean_interval,
     rationale_tokens,
 )
-from saliency_core.layers import recommend, summaries_of, with_values
+from saliency_core.pipeline.layer_summary import recommend, summaries_of, with_values
 from saliency_core.model.classifier import Classifier, Encoding
 from saliency_core.store import Store
 from saliency_core.store.details import details, set_warning

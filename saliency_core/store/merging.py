@@ -27,7 +27,7 @@ from saliency_core.store.reuse import rename_targets
 from saliency_core.store.writer import StoreWriter, open_writer
 
 if TYPE_CHECKING:
-    from saliency_core.block_folder import BlockFolder
+    from saliency_core.pipeline.ray.block_folder import BlockFolder
 
 BLOCK = 2048
 """Examples of one transaction."""
@@ -89,7 +89,7 @@ def _open(source: Path) -> Store | BlockFolder:
     """Open what is to be read, so that what cannot be is known before anything is written."""
     if not source.is_dir():
         return open_store(source)
-    from saliency_core.block_folder import BlockFolder
+    from saliency_core.pipeline.ray.block_folder import BlockFolder
 
     return BlockFolder.open(source)
 
@@ -107,7 +107,7 @@ def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[
 
 def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> tuple[dict[int, int], list[str]]:
     """Copy the blocks of a folder; return run -> results added, and no slice."""
-    from saliency_core.arrow_tables import unpack_results
+    from saliency_core.pipeline.ray.wire import unpack_results
 
     run = writer.begin_run(folder.dataset, folder.model, folder.settings)
     before, seconds = _results(writer.connection, run), 0.0

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from saliency_core.arrow_tables import (
+from saliency_core.pipeline.ray.wire import (
     WORK,
     from_rows,
     in_one_row,
@@ -36,7 +36,7 @@ from saliency_core.arrow_tables import (
     unpack_results,
     unpack_work,
 )
-from saliency_core.audit import (
+from saliency_core.pipeline.run_audit import (
     BLOCK,
     WRITES_AHEAD,
     Audit,
@@ -52,7 +52,7 @@ from saliency_core.audit import (
     plan_batches,
     read_examples,
 )
-from saliency_core.block_folder import BlockFolder
+from saliency_core.pipeline.ray.block_folder import BlockFolder
 from saliency_core.errors import UserError
 from saliency_core.records import Example, ModelInfo
 

@@ -26,7 +26,7 @@ from saliency_core.data.dataset import Dataset, load_examples
 from saliency_core.data.external_predictions import Comparison, check_column, compare
 from saliency_core.errors import UserError
 from saliency_core.data.labels import check_label_order, check_label_sets, map_labels
-from saliency_core.layers import (
+from saliency_core.pipeline.layer_summary import (
     LayerCoherence,
     decodability,
     median_explained,
@@ -186,7 +186,7 @@ def audit(
 def _engine(options: AuditOptions) -> type[Audit]:
     """Return what computes: this process, or a pool of workers on Ray."""
     if options.engine == "ray":
-        from saliency_core.distribute import BlockAudit, RayAudit
+        from saliency_core.pipeline.ray.engine import BlockAudit, RayAudit
 
         return BlockAudit if options.output else RayAudit
     if options.engine != "local":

@@ -1,0 +1,1 @@
+"""An audit from dataset to file: planning, batches, model, saliency, writing."""

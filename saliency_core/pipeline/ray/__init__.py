@@ -1,0 +1,1 @@
+"""The same audit on Ray Data: many workers, one file."""
