@@ -8,8 +8,8 @@ from app_pages import context, model
 from app_pages.painted_rows import painted_rows
 from saliency_core import charts, painting
 from saliency_core.errors import UserError
-from saliency_core.neighbours import SAMPLE, nearest_explanations
-from saliency_core.one_example import (
+from saliency_core.analysis.similar_explanations import SAMPLE, nearest_explanations
+from saliency_core.analysis.example_detail import (
     seen_of_side,
     word_frame,
     word_scores_by_target,

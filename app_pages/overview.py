@@ -4,8 +4,8 @@ import streamlit as st
 
 from app_pages import context
 from saliency_core import charts
-from saliency_core.calibration import calibration
-from saliency_core.findings import findings
+from saliency_core.analysis.calibration import calibration
+from saliency_core.analysis.highlights import findings
 from saliency_core.store import Store
 from saliency_core.store.access import day
 from saliency_core.store.slices import quote

@@ -231,7 +231,7 @@ def coherence(writer, run: int, generator: Generator):
 
 def queries(path: Path) -> list[tuple[str, float, object]]:
     """Return name, budget and function of each query; each is asked at several layers or pages."""
-    from saliency_core.aggregate import contrast, word_table
+    from saliency_core.analysis.word_tables import contrast, word_table
     from saliency_core.store import open_store
 
     store = open_store(path)

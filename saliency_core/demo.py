@@ -26,7 +26,7 @@ from transformers import (
 
 from saliency_core.data.dataset import load_examples
 from saliency_core.demo_messages import LABELS, Message, audited_messages, training_messages
-from saliency_core.discovery import discover, keep_discovered
+from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.model.audited import classifier_of
 from saliency_core.effects import keep_effects, with_effects
 from saliency_core.store import open_store

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_made_up import LABELS, LAYERS, example, write_all
 
-from saliency_core.aggregate import WORD_COLUMNS, contrast, log_odds, word_table
+from saliency_core.analysis.word_tables import WORD_COLUMNS, contrast, log_odds, word_table
 from saliency_core.store import open_store, open_writer, salience, wordsums
 from saliency_core.store.wordsums import load_word_chunk
 

@@ -21,7 +21,7 @@ from saliency_core.demo_messages import (
     audited_messages,
     training_messages,
 )
-from saliency_core.discovery import kept_discovered
+from saliency_core.analysis.error_slices import kept_discovered
 from saliency_core.store import open_store
 from saliency_core.suspects import HARMFUL, RELIED, kept_suspects
 from saliency_core.what_if import replace_in_slice

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from word_model import LABELS, SHORTCUT, TOPICS, WordModel, audited_store, examples
 
-from saliency_core.discovery import (
+from saliency_core.analysis.error_slices import (
     MINIMUM,
     compare_slices,
     discover,

@@ -16,7 +16,7 @@ from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, ex
 from app_pages import model
 from saliency_core import jobs
 from saliency_core.pipeline.run_audit import audit
-from saliency_core.discovery import discover, keep_discovered
+from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.effects import with_effects
 from saliency_core.store import open_store, save_slice
 from saliency_core.suspect_view import HONEST, filtered, with_judgements

@@ -17,7 +17,7 @@ from saliency_core.saliency.coherence import token_directions as all_directions
 from saliency_core.errors import UserError
 from saliency_core.saliency.logit_lens import class_meanings, decoded_words, read_features
 from saliency_core.model.classifier import load_classifier
-from saliency_core.neighbours import nearest_explanations
+from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.store import open_store, open_writer
 from saliency_core.store.directions import (
     explanations,

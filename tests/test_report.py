@@ -15,7 +15,7 @@ from store_made_up import DATASET, LABELS, MODEL, SETTINGS, example, write_all
 from typer.testing import CliRunner
 
 from saliency_core.cli import app
-from saliency_core.discovery import COLUMNS, keep_discovered
+from saliency_core.analysis.error_slices import COLUMNS, keep_discovered
 from saliency_core.documents import escape_markdown
 from saliency_core.errors import UserError
 from saliency_core.report import build_report, write_report

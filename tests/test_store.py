@@ -527,7 +527,7 @@ def test_reading_loads_neither_torch_nor_sqlite_utils(path):
         write_all(writer, rows(10))
     code = (
         "import sys; from saliency_core.store import open_store;"
-        "from saliency_core.aggregate import word_table;"
+        "from saliency_core.analysis.word_tables import word_table;"
         f"s = open_store({str(path)!r}); s.examples('wrong'); s.info(); word_table(s, 1);"
         "print([m for m in ('torch', 'sqlite_utils', 'transformers') if m in sys.modules])"
     )

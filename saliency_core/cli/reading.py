@@ -110,7 +110,7 @@ def tokens(
     as_json: AsJson = False,
 ) -> None:
     """Show the salient words of a slice by predicted class."""
-    from saliency_core.aggregate import word_table
+    from saliency_core.analysis.word_tables import word_table
 
     store = open_database(database)
     layer = store.run(run)["recommended"] if layer is None else layer

@@ -78,8 +78,8 @@ def discover(
     as_json: AsJson = False,
 ) -> None:
     """Find slices where the model errs more than elsewhere, most errors explained first."""
-    from saliency_core.discovery import discover as find
-    from saliency_core.discovery import keep_discovered
+    from saliency_core.analysis.error_slices import discover as find
+    from saliency_core.analysis.error_slices import keep_discovered
 
     path = existing(database)
     store = open_database(database)
@@ -104,7 +104,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Set two slices side by side: errors, coherence and words."""
-    from saliency_core.discovery import compare_slices
+    from saliency_core.analysis.error_slices import compare_slices
 
     found = compare_slices(open_database(database), a, b, run=run, layer=layer)
     words = records(found["words"].head(limit))

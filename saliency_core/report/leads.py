@@ -93,7 +93,7 @@ def verdicts_section(view: View) -> Section | None:
 
 def discovered_section(view: View) -> Section | None:
     """Return the slices in which the model was found to err more than elsewhere."""
-    from saliency_core.discovery import kept_discovered
+    from saliency_core.analysis.error_slices import kept_discovered
 
     found = kept_discovered(view.store, view.run)
     if found is None:

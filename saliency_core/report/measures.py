@@ -16,7 +16,7 @@ TABLED_CLASSES = 40
 
 def in_brief_section(view: View) -> Section:
     """Return the few numbers and sentences a reader takes away."""
-    from saliency_core.findings import findings
+    from saliency_core.analysis.highlights import findings
 
     total, right, wrong = view.count(), view.count("right"), view.count("wrong")
     failed, truncated = view.count("failed"), view.count("truncated")
@@ -64,7 +64,7 @@ def _against_all(view: View, right: int, wrong: int) -> str:
 def accuracy_section(view: View) -> Section | None:
     """Return how right the model is, by class and by its own confidence."""
     from saliency_core import charts
-    from saliency_core.calibration import calibration
+    from saliency_core.analysis.calibration import calibration
 
     store, where, run = view.store, view.where, view.run
     found = calibration(store, where, run=run)
@@ -170,7 +170,7 @@ def layers_section(view: View) -> Section:
 def words_section(view: View) -> Section | None:
     """Return the words the model leans on, by predicted class."""
     from saliency_core import charts
-    from saliency_core.aggregate import word_table
+    from saliency_core.analysis.word_tables import word_table
 
     table = word_table(
         view.store, view.layer, view.where, run=view.run, by_class=not view.regression
@@ -227,7 +227,7 @@ def _word_row(row: dict[str, Any], name: str | None) -> list[str]:
 
 def contrast_section(view: View) -> Section | None:
     """Words that lead more often in wrong answers than in right ones, and the other way round."""
-    from saliency_core.aggregate import contrast
+    from saliency_core.analysis.word_tables import contrast
 
     if not (view.count("right") and view.count("wrong")):
         return None

@@ -232,9 +232,9 @@ class Words(Examples):
             layer: 0 to L; the recommended one by default.
             where: A slice.
             run: Run number; the newest by default.
-            choices: `by_class` and `minimum` of `saliency_core.aggregate.word_table`.
+            choices: `by_class` and `minimum` of `saliency_core.analysis.word_tables.word_table`.
         """
-        from saliency_core.aggregate import word_table
+        from saliency_core.analysis.word_tables import word_table
 
         layer = self._default_layer(self._run(run)) if layer is None else layer
         return word_table(self, layer, where, run=run, **choices)

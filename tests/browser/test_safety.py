@@ -9,7 +9,7 @@ import pytest
 from payloads import PAYLOADS
 from store_made_up import DATASET, MODEL, example, write_all
 
-from saliency_core.discovery import COLUMNS, keep_discovered
+from saliency_core.analysis.error_slices import COLUMNS, keep_discovered
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.curate import save_slice, set_note, set_verdict
 from saliency_core.store.directions import set_token_directions

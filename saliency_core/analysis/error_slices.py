@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from saliency_core.aggregate import contrast
+from saliency_core.analysis.word_tables import contrast
 from saliency_core.errors import UserError
 from saliency_core.evidence import benjamini_hochberg, wilson
 from saliency_core.features import features_of

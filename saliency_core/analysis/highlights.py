@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saliency_core.aggregate import contrast
+from saliency_core.analysis.word_tables import contrast
 from saliency_core.store import Store
 from saliency_core.store.slices import quote
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from saliency_core.aggregate import Z95
+from saliency_core.analysis.word_tables import Z95
 from saliency_core.errors import UserError
 from saliency_core.evidence import association
 from saliency_core.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from saliency_core.aggregate import Z95
+from saliency_core.analysis.word_tables import Z95
 from saliency_core.store import Store
 
 CLASSES = 8

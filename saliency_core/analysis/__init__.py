@@ -1,0 +1,1 @@
+"""Questions to a stored run: words, layers, slices, calibration, comparison of runs."""
