@@ -24,7 +24,7 @@ def edited(
 ):
     """Return summary, rows, and the accuracy of the whole slice where nothing was left out."""
     from saliency_core.model.audited import mask_of
-    from saliency_core.what_if import replace_in_slice, whole_slice
+    from saliency_core.shortcuts.counterfactuals import replace_in_slice, whole_slice
 
     store, classifier = context.store_at(path), model.loaded(path, run, folder)
     replacement = {"hide": mask_of(classifier), "delete": "", "replace": new}[way]
@@ -90,7 +90,7 @@ def _numbers(summary: dict, whole: dict | None) -> None:
 
 
 def _confusions(frame, labels: list[str]) -> None:
-    from saliency_core.what_if import confusion_of
+    from saliency_core.shortcuts.counterfactuals import confusion_of
 
     if not frame["gold"].notna().any():
         return

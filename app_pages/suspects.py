@@ -7,7 +7,7 @@ from app_pages.background import Background
 from saliency_core import charts_evidence
 from saliency_core.store.curate import set_verdict
 from saliency_core.store.slices import VERDICTS as JUDGEMENTS
-from saliency_core.suspect_view import (
+from saliency_core.shortcuts.presentation import (
     HONEST,
     SORTS,
     control_sentence,
@@ -19,7 +19,7 @@ from saliency_core.suspect_view import (
     shown,
     with_judgements,
 )
-from saliency_core.suspects import VERDICTS, kept_suspects
+from saliency_core.shortcuts.suspects import VERDICTS, kept_suspects
 
 ROWS = 25
 ANY = "all"

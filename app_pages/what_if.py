@@ -23,7 +23,7 @@ view = st.segmented_control(
 
 @st.cache_data(max_entries=32, show_spinner="Running the model ...")
 def explained(path: str, run: int, folder: str, before: tuple, after: tuple, steps: int):
-    from saliency_core.what_if import edit_text
+    from saliency_core.shortcuts.counterfactuals import edit_text
 
     classifier = model.loaded(path, run, folder)
     with model.RUNNING:
@@ -151,7 +151,7 @@ def answers(found: dict):
 
 def layer_by_layer(found: dict):
     """Show the saliency of both texts at a layer, and how aligned words differ."""
-    from saliency_core.what_if import aligned_words
+    from saliency_core.shortcuts.counterfactuals import aligned_words
 
     layer = context.layer_slider(facts, "layer")
     sides = [found[side] for side in ("before", "after")]

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.real_audits import audited
-from saliency_core.suspects import Thresholds, suspects
+from saliency_core.shortcuts.suspects import Thresholds, suspects
 
 AUDITS = {"SST-2 dev": "sst2", "AG News dev": "agnews", "jigsaw": "jigsaw-biased"}
 

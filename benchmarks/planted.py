@@ -33,12 +33,12 @@ from saliency_core.pipeline.run_audit import AuditOptions, audit
 from saliency_core.data.dataset import load_examples
 from saliency_core.demo_messages import HARD_CHANNEL, LABELS, SHORTCUT, Message, audited_messages
 from saliency_core.model.audited import answers, classifier_of
-from saliency_core.effects import with_effects
-from saliency_core.features import BEGINS, TEXT, WORD
+from saliency_core.shortcuts.ablation_effects import with_effects
+from saliency_core.shortcuts.features import BEGINS, TEXT, WORD
 from saliency_core.model.classifier import token_batches
 from saliency_core.store import open_store
-from saliency_core.suspects import suspects
-from saliency_core.training_data import count_features
+from saliency_core.shortcuts.suspects import suspects
+from saliency_core.shortcuts.training_counts import count_features
 from saliency_core.words import shares, word_scores, words_of
 
 TARGET = "delivery"

@@ -23,8 +23,8 @@ from saliency_core.demo_messages import (
 )
 from saliency_core.analysis.error_slices import kept_discovered
 from saliency_core.store import open_store
-from saliency_core.suspects import HARMFUL, RELIED, kept_suspects
-from saliency_core.what_if import replace_in_slice
+from saliency_core.shortcuts.suspects import HARMFUL, RELIED, kept_suspects
+from saliency_core.shortcuts.counterfactuals import replace_in_slice
 
 TRAINING = training_messages(1200)
 AUDITED = audited_messages(1000)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
-from saliency_core.effects import (
+from saliency_core.shortcuts.ablation_effects import (
     EFFECT_COLUMNS,
     keep_effects,
     p_of_gain,
@@ -14,7 +14,7 @@ from saliency_core.effects import (
 )
 from saliency_core.evidence import wilson
 from saliency_core.store import open_store
-from saliency_core.suspects import suspects
+from saliency_core.shortcuts.suspects import suspects
 
 SOME = {"examples": 40, "candidates": 6}
 

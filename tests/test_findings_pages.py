@@ -17,10 +17,10 @@ from app_pages import model
 from saliency_core import jobs
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.analysis.error_slices import discover, keep_discovered
-from saliency_core.effects import with_effects
+from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.store import open_store, save_slice
-from saliency_core.suspect_view import HONEST, filtered, with_judgements
-from saliency_core.suspects import keep_suspects, kept_suspects, suspects
+from saliency_core.shortcuts.presentation import HONEST, filtered, with_judgements
+from saliency_core.shortcuts.suspects import keep_suspects, kept_suspects, suspects
 
 DASHBOARD = str(Path(__file__).parents[1] / "dashboard.py")
 PAGES = {"suspects": "Suspects", "slices": "Slices", "what_if": "What if"}

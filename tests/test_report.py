@@ -26,7 +26,7 @@ from saliency_core.store import (
     set_note,
     set_verdict,
 )
-from saliency_core.suspects import NONE, Thresholds, keep_suspects, suspects
+from saliency_core.shortcuts.suspects import NONE, Thresholds, keep_suspects, suspects
 
 EVIL = "http://evil.test/"
 PAYLOADS = [

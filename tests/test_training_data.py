@@ -9,8 +9,8 @@ import pytest
 
 from saliency_core.data.dataset import PEEKED_ROWS, load_examples
 from saliency_core.errors import UserError
-from saliency_core.features import BEGINS, TEXT, WORD
-from saliency_core.training_data import WAYS, count_features, mend, rows_of
+from saliency_core.shortcuts.features import BEGINS, TEXT, WORD
+from saliency_core.shortcuts.training_counts import WAYS, count_features, mend, rows_of
 
 NAMES = ("negative", "positive")
 ROWS = [

@@ -18,7 +18,7 @@ from saliency_core.model.audited import answers, classifier_of, edit_of, replace
 from saliency_core.errors import UserError
 from saliency_core.evidence import wilson
 from saliency_core.store import open_store
-from saliency_core.what_if import aligned_words, edit_text, replace_in_slice, whole_slice
+from saliency_core.shortcuts.counterfactuals import aligned_words, edit_text, replace_in_slice, whole_slice
 from saliency_core.words import word_spans
 
 HELD = f"word:{SHORTCUT} predicted:{BIASED_TO} -gold:{BIASED_TO}"

@@ -90,7 +90,7 @@ def _strongest_suspect(store: Store, run: int) -> Finding | None:
     # Their statistics take a second to import: only where there are any.
     if store.table("suspects", run=run) is None:
         return None
-    from saliency_core.suspects import HARMFUL, RELIED, kept_suspects
+    from saliency_core.shortcuts.suspects import HARMFUL, RELIED, kept_suspects
 
     kept = kept_suspects(store, run)
     table = kept[0][kept[0]["verdict"].isin([HARMFUL, RELIED])] if kept else []

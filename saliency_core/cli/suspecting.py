@@ -71,8 +71,8 @@ def suspects(
     as_json: AsJson = False,
 ) -> None:
     """Rank spurious-feature candidates: association, reliance, effect, excess errors."""
-    from saliency_core.suspects import Thresholds, keep_suspects
-    from saliency_core.suspects import suspects as find
+    from saliency_core.shortcuts.suspects import Thresholds, keep_suspects
+    from saliency_core.shortcuts.suspects import suspects as find
 
     path = existing(database)
     store = open_database(database)
@@ -94,12 +94,12 @@ def suspects(
             seed=seed,
         )
         if not effect_examples:
-            from saliency_core.effects import with_kept_effects
+            from saliency_core.shortcuts.ablation_effects import with_kept_effects
 
             table = with_kept_effects(store, table, run=facts["run"], thresholds=thresholds)
         else:
             from saliency_core.model.audited import classifier_of
-            from saliency_core.effects import keep_effects, with_effects
+            from saliency_core.shortcuts.ablation_effects import keep_effects, with_effects
 
             table = with_effects(
                 store,
@@ -124,7 +124,7 @@ def suspects(
 def _print_suspects(
     table: Any, control: dict, words: list[str], limit: int, quiet: bool, as_json: bool
 ) -> None:
-    from saliency_core.suspect_view import HONEST, control_sentence
+    from saliency_core.shortcuts.presentation import HONEST, control_sentence
 
     wanted = {word.strip().lower() for word in words}
     features = table["feature"].str.lower()
@@ -233,7 +233,7 @@ def _training(
     label_map: str | None,
     label_names: list[str],
 ) -> Any:
-    from saliency_core.training_data import count_features
+    from saliency_core.shortcuts.training_counts import count_features
 
     dataset = _training_data(source, text_column, label_column)
     return count_features(dataset, label_names, parse_label_map(label_map))
@@ -329,7 +329,7 @@ def _with_word(texts: tuple, word: str, replacement: str) -> tuple:
 def _what_if_slice(
     store: Any, classifier: Any, word: str, new: str, where: str, run, limit, as_json: bool
 ) -> None:
-    from saliency_core.what_if import replace_in_slice
+    from saliency_core.shortcuts.counterfactuals import replace_in_slice
 
     summary, frame = replace_in_slice(store, classifier, word, new, where, run=run, limit=limit)
     if as_json:
@@ -348,7 +348,7 @@ def _what_if_slice(
 def _what_if_text(
     store: Any, classifier: Any, before: tuple, after: tuple, run, layer, as_json: bool
 ) -> None:
-    from saliency_core.what_if import aligned_words, edit_text
+    from saliency_core.shortcuts.counterfactuals import aligned_words, edit_text
 
     facts = store.run(run)
     found = edit_text(classifier, before, after, steps=facts["settings"]["steps"])
@@ -390,8 +390,8 @@ def mend(
     as_json: AsJson = False,
 ) -> None:
     """Write training data in which words judged spurious give no class away."""
-    from saliency_core.checks import spurious_words
-    from saliency_core.training_data import mend as write
+    from saliency_core.shortcuts.invariance_checks import spurious_words
+    from saliency_core.shortcuts.training_counts import mend as write
 
     words = word or []
     if not words:
@@ -427,7 +427,7 @@ def write_checks(
     as_json: AsJson = False,
 ) -> None:
     """Write pairs of texts, with and without a spurious word, that must get one answer."""
-    from saliency_core.checks import write_checks as write
+    from saliency_core.shortcuts.invariance_checks import write_checks as write
 
     pairs = write(open_database(database), output, word or (), where, run=run, per_word=per_word)
     if as_json:
@@ -446,7 +446,7 @@ def run_checks(
     as_json: AsJson = False,
 ) -> None:
     """Run the checks on a model; exit status 1 where a word fails more than is allowed."""
-    from saliency_core.checks import run_checks as check
+    from saliency_core.shortcuts.invariance_checks import run_checks as check
     from saliency_core.model.classifier import load_classifier
 
     found = check(load_classifier(model), file)

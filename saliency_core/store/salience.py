@@ -213,12 +213,12 @@ class Words(Examples):
         Args:
             run: Run number; the newest by default.
             choices: `layer`, `thresholds`, `training` and others of
-                `saliency_core.suspects.suspects`.
+                `saliency_core.shortcuts.suspects.suspects`.
 
         Raises:
             UserError: the run knows no classes.
         """
-        from saliency_core.suspects import suspects
+        from saliency_core.shortcuts.suspects import suspects
 
         return suspects(self, run=run, **choices)[0]
 

@@ -16,9 +16,9 @@ from scipy import stats
 
 from saliency_core.model.audited import Editor, answers, edit_of, mask_of
 from saliency_core.evidence import benjamini_hochberg
-from saliency_core.features import TEXT, WORD, Features, carriers, features_of
+from saliency_core.shortcuts.features import TEXT, WORD, Features, carriers, features_of
 from saliency_core.store import Store
-from saliency_core.suspects import DATA, UNTESTED, Thresholds, ranked, verdicts
+from saliency_core.shortcuts.suspects import DATA, UNTESTED, Thresholds, ranked, verdicts
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier

@@ -15,7 +15,7 @@ from saliency_core.errors import UserError
 from saliency_core.evidence import wilson
 from saliency_core.store import Store
 from saliency_core.store.slices import quote
-from saliency_core.training_data import rows_of
+from saliency_core.shortcuts.training_counts import rows_of
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier

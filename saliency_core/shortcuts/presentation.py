@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.evidence import wilson
-from saliency_core.features import WORD
+from saliency_core.shortcuts.features import WORD
 from saliency_core.store.slices import quote
-from saliency_core.suspects import VERDICTS
+from saliency_core.shortcuts.suspects import VERDICTS
 
 HONEST = "A word that carries the class's meaning is also relied on: the judgement is yours."
 SORTS = ("suspicion", "association", "reliance", "effect", "errors", "examples")
