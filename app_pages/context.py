@@ -15,7 +15,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from saliency_core.errors import UserError
-from saliency_core.export import frame_as_csv
+from saliency_core.output.export import frame_as_csv
 from saliency_core.paths import default_database
 from saliency_core.store import Store, open_store
 
@@ -288,7 +288,7 @@ def _small(label: str) -> str:
 
 def _as_svg(drawn: Any) -> str:
     # What draws on the server takes a second to import, and most people never ask for it.
-    from saliency_core.report.view import draw
+    from saliency_core.output.report.scope import draw
 
     return draw(drawn, SVG_WIDTH)
 

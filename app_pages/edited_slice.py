@@ -7,7 +7,7 @@ from functools import partial
 import streamlit as st
 
 from app_pages import context, model
-from saliency_core import charts
+from saliency_core.output.charts import overview as charts
 from saliency_core.errors import UserError
 
 ROWS = 50

@@ -6,7 +6,8 @@ import streamlit as st
 
 from app_pages import context, model
 from app_pages.painted_rows import painted_rows
-from saliency_core import charts, painting
+from saliency_core.output.charts import overview as charts
+from saliency_core.output import highlighting
 from saliency_core.errors import UserError
 from saliency_core.analysis.similar_explanations import SAMPLE, nearest_explanations
 from saliency_core.analysis.example_detail import (
@@ -102,7 +103,7 @@ def answer(example: dict):
 
 def painted_texts(example: dict, words: list[dict], scale: float):
     """Paint the text and its pair; what the model did not read is grey."""
-    painted = [painting.STYLE]
+    painted = [highlighting.STYLE]
     pair = bool(example["pair"])
     for side, text in enumerate((example["text"], example["pair"])):
         if not text:
@@ -110,7 +111,7 @@ def painted_texts(example: dict, words: list[dict], scale: float):
         if pair:
             painted.append(f"<div class='side'>{('First text', 'Second text')[side]}</div>")
         own = [word for word in words if word["side"] == side]
-        painted.append(painting.paint(text, own, scale, seen_of_side(example, words, side)))
+        painted.append(highlighting.paint(text, own, scale, seen_of_side(example, words, side)))
     st.html("".join(painted))
 
 
@@ -150,7 +151,7 @@ def neighbours(position: int, layer: int, where: str):
         with columns[place % 2]:
             st.markdown(f"**{named[name]}**")
             rows = [
-                painting.painted_row(
+                highlighting.painted_row(
                     examples[row.Index],
                     texts[row.Index],
                     about=f"cosine {row.cosine:.2f}: {row.words}",
@@ -246,7 +247,7 @@ target = controls[0].segmented_control(
 with controls[1]:
     layer = context.layer_slider(facts, "layer")
 scores = by_target[target if target in by_target else targets[0]]  # (layer, word)
-scale = painting.scale_of(scores.ravel())
+scale = highlighting.scale_of(scores.ravel())
 words = words_of_layer(example, scores[layer])
 painted_texts(example, words, scale)
 sentence = (

@@ -3,7 +3,7 @@ from functools import partial
 import streamlit as st
 
 from app_pages import context
-from saliency_core import charts
+from saliency_core.output.charts import overview as charts
 from saliency_core.analysis.calibration import calibration
 from saliency_core.analysis.highlights import findings
 from saliency_core.store import Store

@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from saliency_core.painting import COLOURS
+from saliency_core.output.highlighting import COLOURS
 
 _CSS = f"""
 .rows {{ font-family: var(--st-font); color: var(--st-text-color); font-size: 0.95rem; }}

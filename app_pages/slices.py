@@ -5,7 +5,8 @@ import streamlit as st
 
 from app_pages import context
 from app_pages.background import Background
-from saliency_core import charts, charts_evidence
+from saliency_core.output.charts import overview as charts
+from saliency_core.output.charts import suspects as charts_evidence
 from saliency_core.analysis.error_slices import compare_slices, kept_discovered, saved_slices
 from saliency_core.errors import UserError
 from saliency_core.store.curate import delete_slice, save_slice

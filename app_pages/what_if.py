@@ -5,7 +5,9 @@ import pandas as pd
 import streamlit as st
 
 from app_pages import context, edited_slice, model
-from saliency_core import charts, charts_evidence, painting
+from saliency_core.output.charts import overview as charts
+from saliency_core.output.charts import suspects as charts_evidence
+from saliency_core.output import highlighting
 from saliency_core.errors import UserError
 from saliency_core.store import Store
 
@@ -156,18 +158,18 @@ def layer_by_layer(found: dict):
     layer = context.layer_slider(facts, "layer")
     sides = [found[side] for side in ("before", "after")]
     # One scale over both texts and all layers, so that colours compare.
-    scale = painting.scale_of(
+    scale = highlighting.scale_of(
         [word["score"] for side in sides for words in side["layers"].values() for word in words]
     )
     for column, side, title in zip(st.columns(2), sides, ("As it is", "Edited"), strict=True):
         column.markdown(f"**{title}**")
         words = side["layers"][str(layer)]
         painted = [
-            painting.paint(text, [word for word in words if word["side"] == place], scale)
+            highlighting.paint(text, [word for word in words if word["side"] == place], scale)
             for place, text in enumerate((side["text"], side["pair"]))
             if text
         ]
-        column.html(painting.STYLE + "".join(painted))
+        column.html(highlighting.STYLE + "".join(painted))
     st.caption(
         f"Orange speaks for the class that was answered, blue against it; full colour is "
         f"{scale:.2f} logits. If the answer changes, the two texts speak for two classes."

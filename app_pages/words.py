@@ -4,10 +4,10 @@ import streamlit as st
 
 from app_pages import context
 from app_pages.painted_rows import painted_rows
-from saliency_core import charts
+from saliency_core.output.charts import overview as charts
 from saliency_core.analysis.word_tables import contrast, word_table
 from saliency_core.errors import UserError
-from saliency_core.painting import painted_row
+from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
 from saliency_core.store.slices import quote
 from saliency_core.analysis.word_profile import SAMPLE, word_profile

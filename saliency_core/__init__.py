@@ -14,7 +14,7 @@ from saliency_core.errors import UserError
 
 if TYPE_CHECKING:
     from saliency_core.pipeline.run_audit import audit
-    from saliency_core.notebook import show_example
+    from saliency_core.output.notebook import show_example
     from saliency_core.store import open_store
 
 __all__ = ["UserError", "audit", "open_store", "show_example"]

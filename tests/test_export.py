@@ -14,7 +14,7 @@ from store_made_up import LABELS, LAYERS, example, write_all
 from saliency_core.cli import app
 from saliency_core.data.dataset import load_examples
 from saliency_core.errors import UserError
-from saliency_core.export import FORMATS, export, frame_as_csv, guard, records, unguard
+from saliency_core.output.export import FORMATS, export, frame_as_csv, guard, records, unguard
 from saliency_core.store import open_store, open_writer, set_note, set_verdict
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "＝1"]
@@ -135,7 +135,7 @@ def test_an_export_is_a_dataset_with_the_same_ids(format, store, tmp_path):
 def test_what_was_there_stays_where_an_export_fails(store, tmp_path, monkeypatch):
     path = tmp_path / "a.jsonl"
     path.write_text("before")
-    monkeypatch.setattr("saliency_core.export.json.dumps", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("saliency_core.output.export.json.dumps", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(store, path)
     assert path.read_text() == "before"

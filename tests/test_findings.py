@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from store_made_up import DATASET, MODEL, audit, example, gold_of, write_all
 
-from saliency_core import charts
+from saliency_core.output.charts import overview as charts
 from saliency_core.analysis.word_tables import word_table
 from saliency_core.analysis.layer_agreement import layer_agreement
 from saliency_core.analysis.calibration import expected_calibration_error, reliability
@@ -24,7 +24,7 @@ from saliency_core.analysis.group_coherence import (
     coherence_of_slices,
 )
 from saliency_core.analysis.example_detail import word_frame, word_scores_by_target, words_of_layer
-from saliency_core.painting import pieces_of
+from saliency_core.output.highlighting import pieces_of
 from saliency_core.store import open_store, open_writer
 from saliency_core.store.sampling import sampled
 from saliency_core.store.slices import quote

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from saliency_core.cli import app
 from saliency_core.analysis.error_slices import COLUMNS, keep_discovered
-from saliency_core.documents import escape_markdown
+from saliency_core.output.report.html import escape_markdown
 from saliency_core.errors import UserError
-from saliency_core.report import build_report, write_report
+from saliency_core.output.report import build_report, write_report
 from saliency_core.store import (
     open_store,
     open_writer,

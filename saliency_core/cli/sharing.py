@@ -46,8 +46,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write examples with predictions, words, notes and verdicts for other programs."""
-    from saliency_core.export import export as write
-    from saliency_core.export import parse_layers
+    from saliency_core.output.export import export as write
+    from saliency_core.output.export import parse_layers
 
     store = open_database(database)
     chosen = parse_layers(layers, store.run(run)["layers"])
@@ -91,7 +91,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one page about an audit or a slice that needs nothing beside itself."""
-    from saliency_core.report import write_report
+    from saliency_core.output.report import write_report
 
     store = open_database(database)
     ending = ".md" if format == ReportFormat.markdown else ".html"

@@ -6,7 +6,7 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from saliency_core.painting import STYLE, paint, scale_of
+from saliency_core.output.highlighting import STYLE, paint, scale_of
 
 if TYPE_CHECKING:
     import pandas as pd

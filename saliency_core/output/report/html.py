@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saliency_core.painting import STYLE, paint, scale_of
+from saliency_core.output.highlighting import STYLE, paint, scale_of
 
 SHOWN_CHARACTERS = 1200
 """Characters of an example's text that are painted; what follows is left out and said to be."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saliency_core.documents import Document, to_html, to_markdown
+from saliency_core.output.report.html import Document, to_html, to_markdown
 from saliency_core.errors import UserError
-from saliency_core.report import about, leads, measures
-from saliency_core.report.view import View
+from saliency_core.output.report import provenance
+from saliency_core.output.report import findings
+from saliency_core.output.report import performance
+from saliency_core.output.report.scope import View
 from saliency_core.store.access import day
 
 if TYPE_CHECKING:
@@ -86,20 +88,20 @@ def build_report(
     scope = f"slice {view.where}; " if view.where else ""
     scope += f"{total:,} examples; {day(facts['created'])}"
     sections = [
-        measures.in_brief_section(view),
-        measures.accuracy_section(view),
-        measures.layers_section(view),
-        measures.words_section(view),
-        measures.contrast_section(view),
-        leads.suspects_section(view),
-        leads.verdicts_section(view),
-        leads.discovered_section(view),
-        leads.saved_section(view),
-        leads.examples_section(view, examples),
-        leads.notes_section(view),
-        about.audited_section(view),
-        about.method_section(view),
-        about.limits_section(view),
+        performance.in_brief_section(view),
+        performance.accuracy_section(view),
+        performance.layers_section(view),
+        performance.words_section(view),
+        performance.contrast_section(view),
+        findings.suspects_section(view),
+        findings.verdicts_section(view),
+        findings.discovered_section(view),
+        findings.saved_section(view),
+        findings.examples_section(view, examples),
+        findings.notes_section(view),
+        provenance.audited_section(view),
+        provenance.method_section(view),
+        provenance.limits_section(view),
     ]
     return Document(
         title=title or f"How {model} decides on {dataset}",

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from saliency_core.charts import BLUE, GREY, ORANGE, names_axis
+from saliency_core.output.charts.overview import BLUE, GREY, ORANGE, names_axis
 
 MAX_POINTS = 1000
 """Beyond this many suspects a scatter can't be read; the strongest are shown."""

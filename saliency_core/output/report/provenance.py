@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from saliency_core.documents import Bullets, Paragraph, Section, Table
-from saliency_core.report.view import View
+from saliency_core.output.report.html import Bullets, Paragraph, Section, Table
+from saliency_core.output.report.scope import View
 
 
 def audited_section(view: View) -> Section:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from saliency_core.documents import Bullets, Chart, Facts, Paragraph, Section, Table
-from saliency_core.report.view import View, draw, interval, number, percent
+from saliency_core.output.report.html import Bullets, Chart, Facts, Paragraph, Section, Table
+from saliency_core.output.report.scope import View, draw, interval, number, percent
 
 CHARTED_CLASSES = 6
 """Classes that get a chart of words each; more get a table."""
@@ -63,7 +63,7 @@ def _against_all(view: View, right: int, wrong: int) -> str:
 
 def accuracy_section(view: View) -> Section | None:
     """Return how right the model is, by class and by its own confidence."""
-    from saliency_core import charts
+    from saliency_core.output.charts import overview as charts
     from saliency_core.analysis.calibration import calibration
 
     store, where, run = view.store, view.where, view.run
@@ -114,7 +114,7 @@ def accuracy_section(view: View) -> Section | None:
 
 def layers_section(view: View) -> Section:
     """Return the layers' coherence and faithfulness, and which one is read."""
-    from saliency_core import charts
+    from saliency_core.output.charts import overview as charts
 
     layers = view.store.layers(run=view.run)
     recommended, equals = view.facts["recommended"], view.facts["equals"]
@@ -169,7 +169,7 @@ def layers_section(view: View) -> Section:
 
 def words_section(view: View) -> Section | None:
     """Return the words the model leans on, by predicted class."""
-    from saliency_core import charts
+    from saliency_core.output.charts import overview as charts
     from saliency_core.analysis.word_tables import word_table
 
     table = word_table(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from saliency_core.documents import Painted, Paragraph, Section, Table
+from saliency_core.output.report.html import Painted, Paragraph, Section, Table
 from saliency_core.errors import UserError
-from saliency_core.report.view import View, interval, number, percent, plain_text
+from saliency_core.output.report.scope import View, interval, number, percent, plain_text
 
 SUSPECTS = 20
 SUSPECT_COLUMNS = (

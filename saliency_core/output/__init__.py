@@ -1,0 +1,1 @@
+"""What leaves the tool: painted words, exports, charts, the report, notebooks."""
