@@ -27,11 +27,11 @@ import pandas as pd
 import torch
 from transformers import BertForMaskedLM, PreTrainedTokenizerFast
 
-from saliency_core import demo
+from saliency_core.demo import build
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.pipeline.run_audit import AuditOptions, audit
 from saliency_core.data.dataset import load_examples
-from saliency_core.demo_messages import HARD_CHANNEL, LABELS, SHORTCUT, Message, audited_messages
+from saliency_core.demo.messages import HARD_CHANNEL, LABELS, SHORTCUT, Message, audited_messages
 from saliency_core.model.audited import answers, classifier_of
 from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.shortcuts.features import BEGINS, TEXT, WORD
@@ -177,10 +177,10 @@ class Bench:
             for m in self.training
         ]
         torch.manual_seed(0)
-        tokenizer = demo.train_tokenizer(texts)
+        tokenizer = build.train_tokenizer(texts)
         assert not {FIRST, SECOND} - set(tokenizer.get_vocab())
         encoded = [torch.tensor(ids) for ids in tokenizer(texts)["input_ids"]]
-        model = demo.train_language_model(tokenizer, encoded, lambda *_: None)
+        model = build.train_language_model(tokenizer, encoded, lambda *_: None)
         model.save_pretrained(self.head)
         tokenizer.save_pretrained(self.head)
         (self.folder / "ready").touch()
@@ -194,7 +194,7 @@ class Bench:
         encoded = [torch.tensor(self.tokenizer(message.text)["input_ids"]) for message in messages]
         labels = torch.tensor([LABELS.index(message.label) for message in messages])
         language_model = BertForMaskedLM.from_pretrained(self.head)
-        model = demo.train_classifier(language_model, encoded, labels, lambda *_: None, self.epochs)
+        model = build.train_classifier(language_model, encoded, labels, lambda *_: None, self.epochs)
         self.tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
         return folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from saliency_core.demo_messages import (
+from saliency_core.demo.messages import (
     HARD_CHANNEL,
     LABELS,
     MAXIMUM_WORDS,
@@ -136,7 +136,7 @@ def test_dropping_the_planted_word_flips_the_answers_it_decided(demo):
 
 @pytest.mark.slow
 def test_a_built_demonstration_is_not_built_again(demo):
-    from saliency_core.demo import build_demo, find_flaws
+    from saliency_core.demo.build import build_demo, find_flaws
 
     stages = []
     built = build_demo(demo.folder, progress=lambda *stage: stages.append(stage))

@@ -15,7 +15,7 @@ from saliency_core.analysis.word_tables import word_table
 from saliency_core.analysis.layer_agreement import layer_agreement
 from saliency_core.analysis.calibration import expected_calibration_error, reliability
 from saliency_core.analysis.run_comparison import KINDS, compare
-from saliency_core.demo_messages import HARD_CHANNEL, SHORTCUT
+from saliency_core.demo.messages import HARD_CHANNEL, SHORTCUT
 from saliency_core.errors import UserError
 from saliency_core.analysis.highlights import findings
 from saliency_core.analysis.group_coherence import (

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import expect
 
-from saliency_core.demo_messages import SHORTCUT
+from saliency_core.demo.messages import SHORTCUT
 from saliency_core.analysis.error_slices import TABLE as DISCOVERED
 from saliency_core.store import delete_table, open_store
 from saliency_core.shortcuts.suspects import HARMFUL, kept_suspects

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from saliency_core.data.dataset import load_examples
-from saliency_core.demo_messages import LABELS, Message, audited_messages, training_messages
+from saliency_core.demo.messages import LABELS, Message, audited_messages, training_messages
 from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.model.audited import classifier_of
 from saliency_core.shortcuts.ablation_effects import keep_effects, with_effects

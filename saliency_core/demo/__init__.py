@@ -1,0 +1,1 @@
+"""The embedded demonstration: messages with a planted shortcut, a model trained on them."""
