@@ -1,4 +1,4 @@
-"""The dashboard as an ASGI application with a content-security policy; see saliency_core/serve.py.
+"""The dashboard as an ASGI application with a content-security policy; see saliency_core/server/launch.py.
 
 Stands beside dashboard.py because Streamlit reads its configuration beside the launcher.
 """

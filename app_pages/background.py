@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app_pages import context
-from saliency_core import jobs
+from saliency_core.server import commands as jobs
 from saliency_core.paths import default_database
 
 SECONDS = 1.0

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app_pages import context
-from saliency_core import jobs
+from saliency_core.server import commands as jobs
 from saliency_core.data.dataset import first_rows, guess_roles
 from saliency_core.errors import UserError
 from saliency_core.paths import default_database

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app_pages import context
 from app_pages.background import Background
-from saliency_core import jobs
+from saliency_core.server import commands as jobs
 from saliency_core.shortcuts.invariance_checks import PER_WORD, write_checks
 from saliency_core.paths import default_database
 from saliency_core.store import open_store

@@ -14,7 +14,7 @@ from test_audit import options, write_csv
 from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
 from app_pages import model
-from saliency_core import jobs
+from saliency_core.server import commands as jobs
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.shortcuts.ablation_effects import with_effects

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from saliency_core import jobs
+from saliency_core.server import commands as jobs
 from saliency_core.errors import UserError
 
 

@@ -159,7 +159,7 @@ def test_the_wheel_holds_the_command_the_dashboard_and_every_module(tmp_path):
     assert tops == {"saliency_core", "saliency_core_dashboard"}
     (entry,) = (tmp_path / "site").glob("*.dist-info/entry_points.txt")
     assert "saliency = saliency_core.cli:main" in entry.read_text()
-    code = "from saliency_core.serve import _dashboard_folder as f; print(f())"
+    code = "from saliency_core.server.launch import _dashboard_folder as f; print(f())"
     found = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

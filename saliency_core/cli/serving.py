@@ -17,7 +17,7 @@ def dashboard(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only serve.")] = False,
 ) -> None:
     """Open the dashboard on 127.0.0.1."""
-    from saliency_core.serve import serve
+    from saliency_core.server.launch import serve
 
     serve(database or default_database(), port=port, open_browser=not no_browser)
 
@@ -51,6 +51,6 @@ def demo(
     if not quiet:
         print(result.sentence())
     if not no_dashboard:
-        from saliency_core.serve import serve
+        from saliency_core.server.launch import serve
 
         serve(database, port=port, open_browser=not no_browser)

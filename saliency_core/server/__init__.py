@@ -1,0 +1,1 @@
+"""Starting the dashboard; commands that run behind a page."""
