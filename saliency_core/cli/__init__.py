@@ -10,16 +10,14 @@ import sys
 
 import typer
 
-from saliency_core.cli import (
-    auditing,
-    evaluating,
-    keeping,
-    reading,
-    serving,
-    sharing,
-    slicing,
-    suspecting,
-)
+from saliency_core.cli import audit
+from saliency_core.cli import evaluate
+from saliency_core.cli import database
+from saliency_core.cli import inspect
+from saliency_core.cli import serve
+from saliency_core.cli import share
+from saliency_core.cli import slices
+from saliency_core.cli import suspects
 from saliency_core.cli.terminal import errors_to
 from saliency_core.errors import UserError
 
@@ -31,28 +29,28 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    serving.demo,
-    auditing.audit,
-    reading.runs,
-    reading.info,
-    reading.layers,
-    evaluating.evaluate,
-    reading.errors,
-    reading.tokens,
-    suspecting.suspects,
-    suspecting.what_if,
-    suspecting.mend,
-    serving.dashboard,
-    keeping.merge,
-    keeping.prune,
-    sharing.export,
-    sharing.report,
+    serve.demo,
+    audit.audit,
+    inspect.runs,
+    inspect.info,
+    inspect.layers,
+    evaluate.evaluate,
+    inspect.errors,
+    inspect.tokens,
+    suspects.suspects,
+    suspects.what_if,
+    suspects.mend,
+    serve.dashboard,
+    database.merge,
+    database.prune,
+    share.export,
+    share.report,
 )
 for command in COMMANDS:
     app.command()(command)
-app.add_typer(keeping.annotations, name="annotations")
-app.add_typer(slicing.app, name="slices")
-app.add_typer(suspecting.checks, name="checks")
+app.add_typer(database.annotations, name="annotations")
+app.add_typer(slices.app, name="slices")
+app.add_typer(suspects.checks, name="checks")
 
 
 def main() -> None:

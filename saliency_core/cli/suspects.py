@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from saliency_core.cli.auditing import parse_label_map
+from saliency_core.cli.audit import parse_label_map
 from saliency_core.cli.terminal import (
     AsJson,
     Bar,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from saliency_core.cli.suspecting import ModelOption
+from saliency_core.cli.suspects import ModelOption
 from saliency_core.cli.terminal import (
     AsJson,
     Bar,
