@@ -27,7 +27,7 @@ from store_made_up import (
 
 from saliency_core.errors import UserError
 from saliency_core.records import Example, Saliency
-from saliency_core.store import chunks as columnar
+from saliency_core.store.format import chunk as columnar
 from saliency_core.store import (
     delete_slice,
     open_store,
@@ -256,7 +256,7 @@ def test_what_only_has_another_name_hits(path, name):
 
 
 def test_method_version_changes_the_key(path, monkeypatch):
-    from saliency_core.store import keys
+    from saliency_core.store.format import keys
 
     before = keys.content_key(MODEL, SETTINGS)
     monkeypatch.setattr(keys, "METHOD_VERSION", keys.METHOD_VERSION + 1)

@@ -11,7 +11,7 @@ from saliency_core.analysis.word_tables import Z95
 from saliency_core.errors import UserError
 from saliency_core.evidence import association
 from saliency_core.store import Store
-from saliency_core.store import chunks as columnar
+from saliency_core.store.format import chunk as columnar
 from saliency_core.store.sampling import sampled
 from saliency_core.store.slices import quote
 

@@ -14,7 +14,7 @@ from saliency_core.errors import UserError
 from saliency_core.records import Example
 from saliency_core.store import slices
 from saliency_core.store.access import now, writing
-from saliency_core.store.keys import text_digest
+from saliency_core.store.format.keys import text_digest
 from saliency_core.store.reader import open_store
 
 KIND = "saliency annotations"

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saliency_core.store import chunks as columnar
-from saliency_core.store.chunks import Chunk
-from saliency_core.store.loading import load_chunk
+from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format.chunk import Chunk
+from saliency_core.store.format.chunk_io import load_chunk
 
 if TYPE_CHECKING:
     from saliency_core.store.writer import StoreWriter

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saliency_core.store import chunks as columnar
+from saliency_core.store.format import chunk as columnar
 
 if TYPE_CHECKING:
     from saliency_core.store.reader import Store

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
-from saliency_core.store import chunks as columnar
-from saliency_core.store import loading
+from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import chunk_io
 from saliency_core.store.consolidation import read_meta_column
 from saliency_core.store.filters import Filters
 from saliency_core.store.handle import consistent
@@ -210,7 +210,7 @@ class Examples(Runs):
         row = self.examples_at([position], run=run).iloc[0].to_dict()
         row = {key: plain(value) for key, value in row.items()}
         number, slot = index.place(place)
-        chunk = columnar.take(loading.load_chunk(self.connection, run, number), [slot])
+        chunk = columnar.take(chunk_io.load_chunk(self.connection, run, number), [slot])
         logits, data, label = self._rows(
             "SELECT logits, metadata, label FROM examples WHERE run = ? AND position = ?",
             (run, position),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saliency_core.store import chunks as columnar
+from saliency_core.store.format import chunk as columnar
 
 if TYPE_CHECKING:
     from saliency_core.store.handle import Handle

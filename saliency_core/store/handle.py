@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.store import loading, schema
+from saliency_core.store.format import chunk_io
+from saliency_core.store import schema
 from saliency_core.store.filters import Filters
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Handle:
         with self._lock:
             found = self._known_spans.get(key)
         if found is None:
-            found = loading.load_spans(self.connection, run, chunk)
+            found = chunk_io.load_spans(self.connection, run, chunk)
             with self._lock:
                 if len(self._known_spans) >= 64:
                     self._known_spans.pop(next(iter(self._known_spans)))

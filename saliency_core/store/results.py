@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
-from saliency_core.store import loading
+from saliency_core.store.format import chunk_io
 from saliency_core.store.access import now, writing
 from saliency_core.store.handle import consistent
 from saliency_core.store.runs import Runs
@@ -289,4 +289,4 @@ class Results(Runs):
     @consistent
     def is_complete(self, run: int | None = None) -> bool:
         """Return whether a run is finished and none of its examples waits for a result."""
-        return loading.is_complete(self.connection, self._run(run))
+        return chunk_io.is_complete(self.connection, self._run(run))

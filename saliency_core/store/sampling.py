@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saliency_core.store import chunks as columnar
-from saliency_core.store import loading
+from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import chunk_io
 
 if TYPE_CHECKING:
     from saliency_core.store.reader import Store
@@ -71,10 +71,10 @@ def sampled(
     for at in np.unique(owners[kept]):
         slots = places[kept][owners[kept] == at]
         number = int(index.chunks[at])
-        own = loading.load_words(store.connection, run, number)
+        own = chunk_io.load_words(store.connection, run, number)
         counts = own["n_words"][slots]
         words = columnar.ranges(columnar.starts_of(own["n_words"])[slots], counts)
-        scores = loading.score_rows(store.connection, run, number, 0, layers)
+        scores = chunk_io.score_rows(store.connection, run, number, 0, layers)
         yield Sampled(
             index.storage_position[index.first[at] + slots],
             counts,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saliency_core.store import chunks as columnar
+from saliency_core.store.format import chunk as columnar
 from saliency_core.store import slices
 from saliency_core.store.consolidation import read_meta_column
 from saliency_core.store.filters import Filters

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from saliency_core.store import chunks as columnar
+from saliency_core.store.format import chunk as columnar
 
 VALUES = 5
 """Sums a row: examples, share, squared share, score, top-three places."""

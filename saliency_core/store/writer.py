@@ -23,15 +23,15 @@ from saliency_core.records import (
     ModelInfo,
     RunSettings,
 )
-from saliency_core.store import chunks as columnar
+from saliency_core.store.format import chunk as columnar
 from saliency_core.store import consolidation, schema
 from saliency_core.store.access import connect, now, put_away, transaction
-from saliency_core.store.chunks import Chunk
-from saliency_core.store.keys import content_key, run_key, text_digest
-from saliency_core.store.loading import column, is_complete, load_chunk
+from saliency_core.store.format.chunk import Chunk
+from saliency_core.store.format.keys import content_key, run_key, text_digest
+from saliency_core.store.format.chunk_io import column, is_complete, load_chunk
 from saliency_core.store.results import write_tokens
 from saliency_core.store.reuse import copy_known
-from saliency_core.store.rows import metadata_json, plain, prediction_row
+from saliency_core.store.format.example_rows import metadata_json, plain, prediction_row
 
 VOCABULARY_CACHE = 200_000
 """Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""

@@ -7,8 +7,8 @@ import sqlite3
 
 import numpy as np
 
-from saliency_core.store import chunks as columnar
-from saliency_core.store.chunks import Chunk, Extra
+from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format.chunk import Chunk, Extra
 
 
 def row_of(connection: sqlite3.Connection, table: str, run: int, chunk: int) -> dict:

@@ -1,0 +1,1 @@
+"""How a run lies in the file: keys, rows, packed chunks of scores."""
