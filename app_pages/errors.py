@@ -4,7 +4,7 @@ from app_pages import context
 from app_pages.painted_rows import painted_rows
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
-from saliency_core.store.slices import quote
+from saliency_core.store.query.parser import quote
 
 ROWS = 50
 SORTS = {

@@ -10,7 +10,7 @@ from saliency_core.output.charts import suspects as charts_evidence
 from saliency_core.analysis.error_slices import compare_slices, kept_discovered, saved_slices
 from saliency_core.errors import UserError
 from saliency_core.store.curate import delete_slice, save_slice
-from saliency_core.store.slices import rest_of
+from saliency_core.store.query.parser import rest_of
 
 SHOWN_WORDS = 25
 METRICS = {

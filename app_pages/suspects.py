@@ -6,7 +6,7 @@ from app_pages import context, edited_slice, model, remedies
 from app_pages.background import Background
 from saliency_core.output.charts import suspects as charts_evidence
 from saliency_core.store.curate import set_verdict
-from saliency_core.store.slices import VERDICTS as JUDGEMENTS
+from saliency_core.store.query.parser import VERDICTS as JUDGEMENTS
 from saliency_core.shortcuts.presentation import (
     HONEST,
     SORTS,

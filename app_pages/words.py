@@ -9,7 +9,7 @@ from saliency_core.analysis.word_tables import contrast, word_table
 from saliency_core.errors import UserError
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
-from saliency_core.store.slices import quote
+from saliency_core.store.query.parser import quote
 from saliency_core.analysis.word_profile import SAMPLE, word_profile
 
 SHOWN = 25

@@ -11,7 +11,8 @@ from test_audit import options, write_csv
 
 from saliency_core.pipeline.run_audit import audit as run_audit
 from saliency_core.errors import UserError
-from saliency_core.store import open_store, open_writer, save_slice, set_verdict, slices
+from saliency_core.store.query import parser
+from saliency_core.store import open_store, open_writer, save_slice, set_verdict
 
 N = 60
 RECOMMENDED = 2
@@ -115,7 +116,7 @@ COMPARE = {
 
 
 def flags():
-    return st.sampled_from(slices.FLAGS).map(
+    return st.sampled_from(parser.FLAGS).map(
         lambda flag: (flag, lambda frame: naive_flag(frame, flag))
     )
 
@@ -125,7 +126,7 @@ def labels():
         st.sampled_from(["gold", "predicted"]), st.lists(st.sampled_from(LABELS), min_size=1)
     ).map(
         lambda t: (
-            f"{t[0]}:{','.join(map(slices.quote, t[1]))}",
+            f"{t[0]}:{','.join(map(parser.quote, t[1]))}",
             lambda frame: frame[t[0]].isin(t[1]),
         )
     )
@@ -133,8 +134,8 @@ def labels():
 
 def numbers():
     return st.tuples(
-        st.sampled_from(slices.NUMBERS),
-        st.sampled_from(slices.OPERATORS),
+        st.sampled_from(parser.NUMBERS),
+        st.sampled_from(parser.OPERATORS),
         st.one_of(st.integers(-1, 12), st.floats(-1, 1).map(lambda x: round(x, 3))),
     ).map(lambda t: (f"{t[0]}{t[1]}{t[2]}", lambda frame: COMPARE[t[1]](frame[t[0]], t[2])))
 
@@ -142,7 +143,7 @@ def numbers():
 def words():
     return st.lists(st.sampled_from([*WORDS, "THE", "zebra"]), min_size=1, max_size=2).map(
         lambda ws: (
-            f"word:{','.join(map(slices.quote, ws))}",
+            f"word:{','.join(map(parser.quote, ws))}",
             lambda frame: frame["words"].map(lambda held: any(w.lower() in held for w in ws)),
         )
     )
@@ -173,7 +174,7 @@ def metadata():
 
     equals = st.tuples(keys, texts).map(
         lambda t: (
-            f"meta.{slices.quote(t[0])}:{t[1]}",
+            f"meta.{parser.quote(t[0])}:{t[1]}",
             lambda frame: frame["metadata"].map(lambda meta: equal(meta[t[0]], t[1])),
         )
     )
@@ -248,7 +249,7 @@ def test_any_line_selects_or_is_refused_in_one_sentence(store, line):
 @given(st.text(min_size=1, max_size=20).filter(lambda text: text.strip()))
 @settings(deadline=None)
 def test_a_quoted_value_is_that_value(text):
-    (term,) = slices.parse(f"word:{slices.quote(text)}")
+    (term,) = parser.parse(f"word:{parser.quote(text)}")
     assert [value.text for value in term.values] == [text]
 
 
@@ -311,14 +312,14 @@ def test_a_slice_that_refers_to_itself_is_refused(tmp_path):
     ["wrong", "-wrong", "gold:negative,positive", ' -meta.region:"quo\'te"', "confidence>0.5"],
 )
 def test_the_rest_of_a_term_is_all_others(store, where):
-    rest = slices.rest_of(where)
+    rest = parser.rest_of(where)
     assert np.array_equal(store.mask(rest), ~store.mask(where))
-    assert store.mask(slices.rest_of(rest)).sum() == store.count(where)
+    assert store.mask(parser.rest_of(rest)).sum() == store.count(where)
 
 
 def test_the_rest_of_no_or_several_terms_is_not_one_line():
-    assert slices.rest_of("") is None
-    assert slices.rest_of("wrong gold:negative") is None
+    assert parser.rest_of("") is None
+    assert parser.rest_of("wrong gold:negative") is None
 
 
 # The same on an audit by a model
@@ -378,7 +379,7 @@ def test_any_combination_agrees_with_pandas_on_a_real_audit(audited, data):
         )
     )
     label = st.tuples(st.sampled_from(["gold", "predicted"]), st.sampled_from(names)).map(
-        lambda t: (f"{t[0]}:{slices.quote(t[1])}", lambda f: f[t[0]] == t[1])
+        lambda t: (f"{t[0]}:{parser.quote(t[1])}", lambda f: f[t[0]] == t[1])
     )
     phrase = st.sampled_from(["the film", "was bad", "film the"]).map(
         lambda p: (f'"{p}"', lambda f: naive_phrase(f, p))

@@ -21,7 +21,7 @@ from saliency_core.errors import UserError
 from saliency_core.evidence import benjamini_hochberg, wilson
 from saliency_core.shortcuts.features import features_of
 from saliency_core.store import Store
-from saliency_core.store.slices import quote
+from saliency_core.store.query.parser import quote
 
 TABLE = "discovered slices"
 MINIMUM = 20

@@ -8,7 +8,7 @@ import numpy as np
 
 from saliency_core.analysis.word_tables import contrast
 from saliency_core.store import Store
-from saliency_core.store.slices import quote
+from saliency_core.store.query.parser import quote
 
 CONFIDENT = 0.9
 MINIMUM_SUPPORT = 10

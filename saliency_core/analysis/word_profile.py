@@ -13,7 +13,7 @@ from saliency_core.evidence import association
 from saliency_core.store import Store
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.sampling import sampled
-from saliency_core.store.slices import quote
+from saliency_core.store.query.parser import quote
 
 SAMPLE = 5_000
 """Examples that the shares by layer are means of, at most."""

@@ -13,7 +13,7 @@ from saliency_core.data.dataset import Dataset
 from saliency_core.errors import UserError
 from saliency_core.data.labels import map_labels
 from saliency_core.records import Example
-from saliency_core.store.slices import quote
+from saliency_core.store.query.parser import quote
 
 if TYPE_CHECKING:
     from saliency_core.store import Store

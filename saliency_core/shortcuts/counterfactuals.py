@@ -13,7 +13,7 @@ from saliency_core.errors import UserError
 from saliency_core.evidence import wilson
 from saliency_core.records import AuditedExample, Example
 from saliency_core.store import Store
-from saliency_core.store.slices import quote
+from saliency_core.store.query.parser import quote
 from saliency_core.words import shares, word_scores
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import regex
 
 from saliency_core.store import Store
-from saliency_core.store.slices import quote
+from saliency_core.store.query.parser import quote
 from saliency_core.words import word_spans
 
 PAGE = 5000

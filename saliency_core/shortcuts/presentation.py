@@ -9,7 +9,7 @@ import pandas as pd
 
 from saliency_core.evidence import wilson
 from saliency_core.shortcuts.features import WORD
-from saliency_core.store.slices import quote
+from saliency_core.store.query.parser import quote
 from saliency_core.shortcuts.suspects import VERDICTS
 
 HONEST = "A word that carries the class's meaning is also relied on: the judgement is yours."

@@ -12,7 +12,7 @@ from typing import Any
 
 from saliency_core.errors import UserError
 from saliency_core.records import Example
-from saliency_core.store import slices
+from saliency_core.store.query import parser
 from saliency_core.store.access import now, writing
 from saliency_core.store.format.keys import text_digest
 from saliency_core.store.reader import open_store
@@ -164,13 +164,13 @@ def _checked(annotations: Mapping[str, Any]) -> tuple[list[dict], list[dict], li
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"These annotations are not complete: {error} is missing.") from error
     for row in verdicts:
-        if row["verdict"] not in slices.VERDICTS:
+        if row["verdict"] not in parser.VERDICTS:
             raise UserError(
                 f"{row['verdict']!r} (word {row['word']!r}) is not a verdict; choose from "
-                f"{', '.join(slices.VERDICTS)}."
+                f"{', '.join(parser.VERDICTS)}."
             )
     for _, where, _, _ in saved:
-        slices.parse(where)
+        parser.parse(where)
     return notes, verdicts, saved
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from saliency_core.errors import UserError
-from saliency_core.store import slices
+from saliency_core.store.query import parser
 from saliency_core.store.access import now, writing
 
 
@@ -14,7 +14,7 @@ def save_slice(path: str | Path, name: str, where: str, note: str = "") -> None:
     name = name.strip()
     if not name:
         raise UserError("A saved slice needs a name.")
-    slices.parse(where)
+    parser.parse(where)
     with writing(path) as connection:
         connection.execute(
             "INSERT INTO slices VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
@@ -55,8 +55,8 @@ def set_verdict(
     path: str | Path, run: int, word: str, class_name: str, verdict: str | None, note: str = ""
 ) -> None:
     """Keep the analyst's verdict on a word for a class; None removes it."""
-    if verdict is not None and verdict not in slices.VERDICTS:
-        raise UserError(f"{verdict!r} is not a verdict; choose from {', '.join(slices.VERDICTS)}.")
+    if verdict is not None and verdict not in parser.VERDICTS:
+        raise UserError(f"{verdict!r} is not a verdict; choose from {', '.join(parser.VERDICTS)}.")
     with writing(path) as connection:
         if verdict is None:
             connection.execute(

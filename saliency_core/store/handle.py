@@ -15,7 +15,7 @@ import numpy as np
 from saliency_core.errors import UserError
 from saliency_core.store.format import chunk_io
 from saliency_core.store import schema
-from saliency_core.store.filters import Filters
+from saliency_core.store.query.columns import Filters
 
 if TYPE_CHECKING:
     from saliency_core.store.directions import TokenDirections

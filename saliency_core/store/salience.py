@@ -14,7 +14,7 @@ import pandas as pd
 
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.examples import Examples
-from saliency_core.store.filters import Filters
+from saliency_core.store.query.columns import Filters
 from saliency_core.store.handle import consistent
 from saliency_core.store.format.chunk_io import row_of
 from saliency_core.store.wordsums import Sums, WordSums, load_word_chunk

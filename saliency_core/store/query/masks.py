@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saliency_core.store.format import chunk as columnar
-from saliency_core.store import slices
+from saliency_core.store.query import parser
 from saliency_core.store.consolidation import read_meta_column
-from saliency_core.store.filters import Filters
-from saliency_core.store.slices import Term, Value
+from saliency_core.store.query.columns import Filters
+from saliency_core.store.query.parser import Term, Value
 
 if TYPE_CHECKING:
     from saliency_core.store.runs import Runs
@@ -34,7 +34,7 @@ class Selection:
     ) -> None:
         """Take the slice as written; `inside` are the saved slices it is part of."""
         self.store, self.filters, self.line, self.inside = store, filters, line, inside
-        self.terms = slices.parse(line)
+        self.terms = parser.parse(line)
         self.run = filters.run
 
     def mask(self) -> np.ndarray:
@@ -47,9 +47,9 @@ class Selection:
 
     def _select(self, term: Term) -> np.ndarray:
         """Return the examples that one term holds for."""
-        if term.field in slices.FLAGS:
+        if term.field in parser.FLAGS:
             return _flag(self.filters, term.field)
-        if term.field in slices.NUMBERS:
+        if term.field in parser.NUMBERS:
             return self._number(term)
         if term.field.startswith("meta."):
             return self._meta(term)
@@ -75,13 +75,13 @@ class Selection:
         column = self.filters.column(name).astype(np.float64)
         found = np.zeros(len(self.filters), bool)
         for value in term.values:
-            limit = slices.number(self.line, term.start, value)
+            limit = parser.number(self.line, term.start, value)
             found |= _COMPARE[term.operator](column, limit)
         return found & ~np.isnan(column)
 
     def _label(self, term: Term, value: Value) -> np.ndarray:
         names = self.store.run(self.run)["label_names"]
-        name = slices.choose(self.line, term.start, value, names, "names no label")
+        name = parser.choose(self.line, term.start, value, names, "names no label")
         return self.filters.column(term.field) == names.index(name)
 
     def _word(self, term: Term, value: Value) -> np.ndarray:
@@ -93,7 +93,7 @@ class Selection:
         if not word or not layer_text.isdigit():
             return self._with_word(value.text, self.store._default_layer(self.run))
         if int(layer_text) > top:
-            raise slices.error(
+            raise parser.error(
                 self.line,
                 term.start,
                 value.start + len(word) + 1,
@@ -169,7 +169,7 @@ class Selection:
     def _phrase(self, term: Term, value: Value) -> np.ndarray:
         quoted = '"' + value.text.replace('"', '""') + '"'
         if not any(letter.isalnum() for letter in value.text):
-            raise slices.error(
+            raise parser.error(
                 self.line, term.start, value.start, "holds no word to look for", None
             )
         rows = self.store._rows(
@@ -184,9 +184,9 @@ class Selection:
 
     def _saved(self, term: Term, value: Value) -> np.ndarray:
         saved = dict(self.store._rows("SELECT name, condition FROM slices"))
-        name = slices.choose(self.line, term.start, value, sorted(saved), "names no saved slice")
+        name = parser.choose(self.line, term.start, value, sorted(saved), "names no saved slice")
         if name in self.inside:
-            raise slices.error(self.line, term.start, value.start, "refers to itself", None)
+            raise parser.error(self.line, term.start, value.start, "refers to itself", None)
         inside = (*self.inside, name)
         return Selection(self.store, self.filters, saved[name], inside).mask()
 
@@ -194,7 +194,7 @@ class Selection:
         key = term.field[5:]
         known = self.store.metadata_columns(run=self.run)
         if key not in known:
-            slices.choose(
+            parser.choose(
                 self.line,
                 term.start,
                 Value(key, term.start + term.negated + 5),
@@ -243,7 +243,7 @@ def _meta_test(term: Term, line: str) -> Callable[[Any], bool]:
                 )
             )
         )
-    limits = [slices.number(line, term.start, value) for value in term.values]
+    limits = [parser.number(line, term.start, value) for value in term.values]
     compare = _COMPARE[term.operator]
 
     def test(value: Any) -> bool:

@@ -1,0 +1,1 @@
+"""A filter's line of text -> the examples it names."""
