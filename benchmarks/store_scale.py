@@ -216,7 +216,7 @@ def write(path: Path, examples: int, seed: int) -> dict:
 
 def keep_directions(writer, run: int, seed: int) -> None:
     """Keep a direction for every token, as an audit does for those of its explanations."""
-    from saliency_core.store.directions import set_token_directions
+    from saliency_core.store.read.token_directions import set_token_directions
 
     vectors = np.random.default_rng(seed).normal(size=(TOKENS, EMBEDDING)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

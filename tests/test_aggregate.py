@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from store_made_up import LABELS, LAYERS, example, write_all
 
 from saliency_core.analysis.word_tables import WORD_COLUMNS, contrast, log_odds, word_table
-from saliency_core.store import open_store, open_writer, salience, wordsums
-from saliency_core.store.wordsums import load_word_chunk
+from saliency_core.store.read import words
+from saliency_core.store.read import word_sums
+from saliency_core.store import open_store, open_writer
+from saliency_core.store.read.word_sums import load_word_chunk
 
 N = 90
 

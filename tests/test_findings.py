@@ -26,7 +26,7 @@ from saliency_core.analysis.group_coherence import (
 from saliency_core.analysis.example_detail import word_frame, word_scores_by_target, words_of_layer
 from saliency_core.output.highlighting import pieces_of
 from saliency_core.store import open_store, open_writer
-from saliency_core.store.sampling import sampled
+from saliency_core.store.read.sampling import sampled
 from saliency_core.store.query.parser import quote
 from saliency_core.shortcuts.suspects import HARMFUL, Thresholds, keep_suspects, suspects
 from saliency_core.analysis.word_profile import word_profile

@@ -19,7 +19,7 @@ from saliency_core.saliency.logit_lens import class_meanings, decoded_words, rea
 from saliency_core.model.classifier import load_classifier
 from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.store import open_store, open_writer
-from saliency_core.store.directions import (
+from saliency_core.store.read.token_directions import (
     explanations,
     set_token_directions,
     token_directions,

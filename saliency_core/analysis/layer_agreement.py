@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from saliency_core.store import Store
-from saliency_core.store.sampling import sampled
+from saliency_core.store.read.sampling import sampled
 
 SAMPLE = 200
 MINIMUM_WORDS = 3

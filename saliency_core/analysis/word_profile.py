@@ -12,7 +12,7 @@ from saliency_core.errors import UserError
 from saliency_core.evidence import association
 from saliency_core.store import Store
 from saliency_core.store.format import chunk as columnar
-from saliency_core.store.sampling import sampled
+from saliency_core.store.read.sampling import sampled
 from saliency_core.store.query.parser import quote
 
 SAMPLE = 5_000

@@ -9,7 +9,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from saliency_core.store import Store
-    from saliency_core.store.wordsums import WordSums
+    from saliency_core.store.read.word_sums import WordSums
 
 Z95 = 1.959963984540054
 """Half width of a 95 % interval in standard errors."""

@@ -29,7 +29,7 @@ from saliency_core.pipeline.layer_summary import recommend, summaries_of, with_v
 from saliency_core.model.classifier import Classifier, Encoding
 from saliency_core.store import Store
 from saliency_core.store.details import details, set_warning
-from saliency_core.store.results import save_evaluation, set_layer_faithfulness
+from saliency_core.store.read.results import save_evaluation, set_layer_faithfulness
 
 VARIANTS = ("saliency", "local", "pooled", "norm")
 DELETED = ", tokens deleted"

@@ -123,7 +123,7 @@ def records(
 
 def _batch(store: Store, positions: Any, layers: list[int], facts: dict) -> Iterator[Record]:
     from saliency_core.store.details import details
-    from saliency_core.store.examples import probabilities
+    from saliency_core.store.read.examples import probabilities
 
     run, names, task = facts["run"], facts["label_names"], facts["model"]["task"]
     frame = _rows(store.examples_at(positions, run=run))

@@ -37,7 +37,7 @@ from saliency_core.saliency.logit_lens import class_meanings
 from saliency_core.records import Example, LayerSummary, RunSettings
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.details import set_warning
-from saliency_core.store.directions import set_token_directions
+from saliency_core.store.read.token_directions import set_token_directions
 
 BLOCK = 2048
 """Examples planned together: enough for batches of like length, small enough to hold."""

@@ -22,7 +22,7 @@ from saliency_core.store.annotations import merge_notes, merge_slices
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import column, load_chunk
 from saliency_core.store.reader import Store, open_store
-from saliency_core.store.results import write_tokens
+from saliency_core.store.read.results import write_tokens
 from saliency_core.store.reuse import rename_targets
 from saliency_core.store.writer import StoreWriter, open_writer
 

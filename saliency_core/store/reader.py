@@ -10,9 +10,9 @@ from pathlib import Path
 from saliency_core.errors import UserError
 from saliency_core.store import schema
 from saliency_core.store.access import prepare
-from saliency_core.store.quality import Quality
-from saliency_core.store.results import Results
-from saliency_core.store.salience import Words
+from saliency_core.store.read.metrics import Quality
+from saliency_core.store.read.results import Results
+from saliency_core.store.read.words import Words
 
 
 class Store(Words, Quality, Results):

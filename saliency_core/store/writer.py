@@ -29,7 +29,7 @@ from saliency_core.store.access import connect, now, put_away, transaction
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.keys import content_key, run_key, text_digest
 from saliency_core.store.format.chunk_io import column, is_complete, load_chunk
-from saliency_core.store.results import write_tokens
+from saliency_core.store.read.results import write_tokens
 from saliency_core.store.reuse import copy_known
 from saliency_core.store.format.example_rows import metadata_json, plain, prediction_row
 

@@ -10,7 +10,7 @@ import numpy as np
 from saliency_core.store.format import chunk as columnar
 
 if TYPE_CHECKING:
-    from saliency_core.store.handle import Handle
+    from saliency_core.store.read.handle import Handle
 
 
 MASKS = 32

@@ -14,7 +14,7 @@ from saliency_core.store.query.columns import Filters
 from saliency_core.store.query.parser import Term, Value
 
 if TYPE_CHECKING:
-    from saliency_core.store.runs import Runs
+    from saliency_core.store.read.runs import Runs
 
 _COMPARE = {
     ">": np.greater,

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.store.format import chunk as columnar
-from saliency_core.store.examples import Examples
+from saliency_core.store.read.examples import Examples
 from saliency_core.store.query.columns import Filters
-from saliency_core.store.handle import consistent
+from saliency_core.store.read.handle import consistent
 from saliency_core.store.format.chunk_io import row_of
-from saliency_core.store.wordsums import Sums, WordSums, load_word_chunk
+from saliency_core.store.read.word_sums import Sums, WordSums, load_word_chunk
 
 _SHARED_CHUNKS = 16
 """Chunks from which on threads share the work of word sums."""

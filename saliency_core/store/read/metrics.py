@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from saliency_core.store.examples import Examples
-from saliency_core.store.handle import consistent
+from saliency_core.store.read.examples import Examples
+from saliency_core.store.read.handle import consistent
 
 
 class Quality(Examples):

@@ -69,7 +69,7 @@ class Sums:
     def add(self, chunk: WordChunk, wanted: np.ndarray) -> None:
         """Add the words of a chunk's examples; (example,) bool `wanted`."""
         # Compiled code loads here, for those who ask for sums.
-        from saliency_core.store.word_kernel import SINGLE, add_chunk
+        from saliency_core.store.read.word_sums_kernel import SINGLE, add_chunk
 
         key = (chunk.classes.astype(np.int64) + 1) * self.words + chunk.words
         wide = chunk.occurrences.itemsize > 2

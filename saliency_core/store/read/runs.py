@@ -10,7 +10,7 @@ import pandas as pd
 
 from saliency_core.errors import UserError
 from saliency_core.store import schema
-from saliency_core.store.handle import Handle, consistent
+from saliency_core.store.read.handle import Handle, consistent
 
 FACTS = ("run model dataset examples failed accuracy layers target seconds bytes status").split()
 """What `info` tells of a run."""

@@ -18,7 +18,7 @@ from saliency_core.store import schema
 from saliency_core.store.query.columns import Filters
 
 if TYPE_CHECKING:
-    from saliency_core.store.directions import TokenDirections
+    from saliency_core.store.read.token_directions import TokenDirections
 
 
 def consistent(method: Callable) -> Callable:

@@ -14,8 +14,8 @@ from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io
 from saliency_core.store.consolidation import read_meta_column
 from saliency_core.store.query.columns import Filters
-from saliency_core.store.handle import consistent
-from saliency_core.store.runs import Runs, plain
+from saliency_core.store.read.handle import consistent
+from saliency_core.store.read.runs import Runs, plain
 from saliency_core.store.query.masks import Selection, metadata_text
 
 SORTS = ("position", "confidence", "margin", "coherence", "length")
