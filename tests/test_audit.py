@@ -91,7 +91,7 @@ def test_a_limit_is_lifted_and_set_again(model, tmp_path):
 
 KILLED_WITHIN_THE_FIFTH_BATCH = """
 import os, runpy, signal
-from saliency_core.store.writer import StoreWriter
+from saliency_core.store.write.writer import StoreWriter
 
 insert, batches = StoreWriter.insert_chunk, []
 

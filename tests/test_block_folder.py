@@ -15,7 +15,7 @@ from saliency_core.cli import app
 from saliency_core.pipeline.ray.engine import kept_rows
 from saliency_core.errors import UserError
 from saliency_core.store import merge, open_store, open_writer
-from saliency_core.store.writer import StoreWriter
+from saliency_core.store.write.writer import StoreWriter
 
 COUNT = 30
 

@@ -299,10 +299,10 @@ def test_an_edited_text_is_audited_again_and_only_it(path):
 
 
 def test_content_does_not_tell_of_interruptions(path, tmp_path, monkeypatch):
-    from saliency_core.store import consolidation
+    from saliency_core.store.write import compaction
 
     monkeypatch.setattr(consolidation, "CHUNK_TOKENS", 60)
-    monkeypatch.setattr("saliency_core.store.writer.JOIN_TOKENS", 40)
+    monkeypatch.setattr("saliency_core.store.write.writer.JOIN_TOKENS", 40)
     with open_writer(path) as writer:
         write_all(writer, rows(100))
     draw = random.Random(1)
@@ -378,7 +378,7 @@ sys.path[:0] = [{root!r}, {tests!r}]
 from killing import kill_again_and_again, statements_of
 from store_made_up import *
 from saliency_core.store import open_writer
-import saliency_core.store.writer as w, saliency_core.store.consolidation as c
+import saliency_core.store.write.writer as w, saliency_core.store.write.compaction as c
 c.CHUNK_TOKENS, w.JOIN_TOKENS = 200, 200
 
 def work(path):

@@ -125,7 +125,7 @@ def test_shards_audited_as_files_of_their_own_serve_an_audit_of_the_whole(tmp_pa
 
 
 def test_a_merge_that_was_stopped_goes_on(tmp_path, monkeypatch):
-    from saliency_core.store.writer import StoreWriter
+    from saliency_core.store.write.writer import StoreWriter
 
     whole, a, out = (tmp_path / f"{name}.sqlite" for name in ("whole", "a", "out"))
     write(a, rows(*range(60)), finish=False, batch=4)

@@ -9,7 +9,7 @@ import numpy as np
 
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.query import parser
-from saliency_core.store.consolidation import read_meta_column
+from saliency_core.store.write.compaction import read_meta_column
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.query.parser import Term, Value
 

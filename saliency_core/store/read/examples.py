@@ -12,7 +12,7 @@ import pandas as pd
 from saliency_core.errors import UserError
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io
-from saliency_core.store.consolidation import read_meta_column
+from saliency_core.store.write.compaction import read_meta_column
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.read.handle import consistent
 from saliency_core.store.read.runs import Runs, plain

@@ -16,7 +16,7 @@ from saliency_core.store.format import chunk as columnar
 
 if TYPE_CHECKING:
     from saliency_core.store.reader import Store
-    from saliency_core.store.writer import StoreWriter
+    from saliency_core.store.write.writer import StoreWriter
 
 
 @dataclass(frozen=True)

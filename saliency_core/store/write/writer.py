@@ -24,19 +24,20 @@ from saliency_core.records import (
     RunSettings,
 )
 from saliency_core.store.format import chunk as columnar
-from saliency_core.store import consolidation, schema
+from saliency_core.store.write import compaction
+from saliency_core.store import schema
 from saliency_core.store.access import connect, now, put_away, transaction
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.keys import content_key, run_key, text_digest
 from saliency_core.store.format.chunk_io import column, is_complete, load_chunk
 from saliency_core.store.read.results import write_tokens
-from saliency_core.store.reuse import copy_known
+from saliency_core.store.write.reuse import copy_known
 from saliency_core.store.format.example_rows import metadata_json, plain, prediction_row
 
 VOCABULARY_CACHE = 200_000
 """Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""
 
-JOIN_TOKENS = 2 * consolidation.CHUNK_TOKENS
+JOIN_TOKENS = 2 * compaction.CHUNK_TOKENS
 """Tokens of new batches after which complete chunks are joined."""
 
 _PARAMETERS = 900
@@ -73,7 +74,7 @@ class StoreWriter:
         self.connection = connect(self.path)
         self._word_ids: dict[str, int] = {}
         self._layers: dict[int, int] = {}
-        self._joined: dict[int, consolidation.Progress] = {}
+        self._joined: dict[int, compaction.Progress] = {}
         self._unjoined: dict[int, int] = {}
 
     def close(self) -> None:
@@ -270,8 +271,8 @@ class StoreWriter:
     def _join_closed(self, run: int) -> None:
         """Join chunks that are complete, once enough batches have come in."""
         if self._unjoined.get(run, JOIN_TOKENS) >= JOIN_TOKENS:
-            progress = self._joined.setdefault(run, consolidation.Progress())
-            consolidation.join_closed(self, run, progress)
+            progress = self._joined.setdefault(run, compaction.Progress())
+            compaction.join_closed(self, run, progress)
             self._unjoined[run] = 0
 
     def _all_known(self, run: int, examples: Sequence[Example]) -> bool:
@@ -390,7 +391,7 @@ class StoreWriter:
         self.connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
         self._forget_tables(run)
         self._unjoined[run] = self._unjoined.get(run, 0) + len(chunk.token_ids)
-        number = consolidation.next_batch_number(self.connection, run)
+        number = compaction.next_batch_number(self.connection, run)
         self.write_chunk(run, number, chunk)
         self.connection.executemany(
             "UPDATE examples SET predicted = ?, confidence = ?, margin = ?, length = ?,"
@@ -460,7 +461,7 @@ class StoreWriter:
         }
         rows = [found[int(position)] for position in positions]
         columns = {"position": columnar.pack(np.asarray(positions))}
-        for index, (name, kind, none) in enumerate(consolidation.FILTER_COLUMNS):
+        for index, (name, kind, none) in enumerate(compaction.FILTER_COLUMNS):
             values = [none if row[index] is None else row[index] for row in rows]
             columns[name] = columnar.pack(np.array(values, kind))
         columns |= self._meta_columns(run, [row[-1] for row in rows])
@@ -477,7 +478,7 @@ class StoreWriter:
             "INSERT OR IGNORE INTO meta_columns VALUES (?, ?)", [(run, name) for name in names]
         )
         return {
-            f"meta:{name}": consolidation.meta_column([value.get(name) for value in values])
+            f"meta:{name}": compaction.meta_column([value.get(name) for value in values])
             for name in sorted(names)
         }
 
@@ -500,7 +501,7 @@ class StoreWriter:
         One transaction a large chunk; stopped anywhere, the next call goes on.
         """
         try:
-            consolidation.consolidate(self, run)
+            compaction.consolidate(self, run)
         except sqlite3.Error as error:
             raise UserError(schema.describe(self.path, error)) from error
 

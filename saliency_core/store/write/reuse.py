@@ -13,7 +13,7 @@ from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import load_chunk
 
 if TYPE_CHECKING:
-    from saliency_core.store.writer import StoreWriter
+    from saliency_core.store.write.writer import StoreWriter
 
 
 def copy_known(

@@ -1,0 +1,1 @@
+"""What writes a file: audits, annotations, merging, pruning."""
