@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app_pages import context
+from app_components import session as context
 
 st.set_page_config(page_title="Saliency audit", page_icon="🔎", layout="wide")
 page = st.navigation(

@@ -1,7 +1,7 @@
 import streamlit as st
 
-from app_pages import context
-from app_pages.painted_rows import painted_rows
+from app_components import session as context
+from app_components.example_list import painted_rows
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
 from saliency_core.store.query.parser import quote

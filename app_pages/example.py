@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app_pages import context, model
-from app_pages.painted_rows import painted_rows
+from app_components import session as context
+from app_components import model_gate as model
+from app_components.example_list import painted_rows
 from saliency_core.output.charts import overview as charts
 from saliency_core.output import highlighting
 from saliency_core.errors import UserError

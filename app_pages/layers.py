@@ -3,8 +3,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app_pages import context
-from app_pages.painted_rows import painted_rows
+from app_components import session as context
+from app_components.example_list import painted_rows
 from saliency_core.output.charts import overview as charts
 from saliency_core.analysis.layer_agreement import SAMPLE, layer_agreement
 from saliency_core.analysis.group_coherence import CLASSES, coherence_of_classes, coherence_of_slices

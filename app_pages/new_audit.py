@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from app_pages import context
+from app_components import session as context
 from saliency_core.server import commands as jobs
 from saliency_core.data.dataset import first_rows, guess_roles
 from saliency_core.errors import UserError

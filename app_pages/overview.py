@@ -2,7 +2,7 @@ from functools import partial
 
 import streamlit as st
 
-from app_pages import context
+from app_components import session as context
 from saliency_core.output.charts import overview as charts
 from saliency_core.analysis.calibration import calibration
 from saliency_core.analysis.highlights import findings

@@ -3,8 +3,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app_pages import context
-from app_pages.background import Background
+from app_components import session as context
+from app_components.background_command import Background
 from saliency_core.output.charts import overview as charts
 from saliency_core.output.charts import suspects as charts_evidence
 from saliency_core.analysis.error_slices import compare_slices, kept_discovered, saved_slices

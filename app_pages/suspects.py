@@ -2,8 +2,11 @@ from functools import partial
 
 import streamlit as st
 
-from app_pages import context, edited_slice, model, remedies
-from app_pages.background import Background
+from app_components import session as context
+from app_components import slice_edit as edited_slice
+from app_components import model_gate as model
+from app_components import debias_panel as remedies
+from app_components.background_command import Background
 from saliency_core.output.charts import suspects as charts_evidence
 from saliency_core.store.curate import set_verdict
 from saliency_core.store.query.parser import VERDICTS as JUDGEMENTS

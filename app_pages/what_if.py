@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app_pages import context, edited_slice, model
+from app_components import session as context
+from app_components import slice_edit as edited_slice
+from app_components import model_gate as model
 from saliency_core.output.charts import overview as charts
 from saliency_core.output.charts import suspects as charts_evidence
 from saliency_core.output import highlighting

@@ -2,8 +2,8 @@ from functools import partial
 
 import streamlit as st
 
-from app_pages import context
-from app_pages.painted_rows import painted_rows
+from app_components import session as context
+from app_components.example_list import painted_rows
 from saliency_core.output.charts import overview as charts
 from saliency_core.analysis.word_tables import contrast, word_table
 from saliency_core.errors import UserError

@@ -13,7 +13,7 @@ from test_attribution import save_tiny_bert
 from test_audit import options, write_csv
 from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
-from app_pages import model
+from app_components import model_gate as model
 from saliency_core.server import commands as jobs
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.analysis.error_slices import discover, keep_discovered

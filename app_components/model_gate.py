@@ -6,7 +6,7 @@ import threading
 
 import streamlit as st
 
-from app_pages import context
+from app_components import session as context
 from saliency_core.errors import UserError
 from saliency_core.store import open_store
 

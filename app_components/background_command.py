@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app_pages import context
+from app_components import session as context
 from saliency_core.server import commands as jobs
 from saliency_core.paths import default_database
 

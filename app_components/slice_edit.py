@@ -6,7 +6,8 @@ from functools import partial
 
 import streamlit as st
 
-from app_pages import context, model
+from app_components import session as context
+from app_components import model_gate as model
 from saliency_core.output.charts import overview as charts
 from saliency_core.errors import UserError
 

@@ -1,0 +1,1 @@
+"""What pages share: the session, lists of examples, background commands."""
