@@ -15,7 +15,7 @@ from saliency_core.analysis.error_slices import (
     kept_discovered,
 )
 from saliency_core.errors import UserError
-from saliency_core.evidence import wilson
+from saliency_core.stats import wilson
 from saliency_core.store import save_slice
 
 HARD = "meta.channel:voicemail"

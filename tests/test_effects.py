@@ -12,7 +12,7 @@ from saliency_core.shortcuts.ablation_effects import (
     with_effects,
     with_kept_effects,
 )
-from saliency_core.evidence import wilson
+from saliency_core.stats import wilson
 from saliency_core.store import open_store
 from saliency_core.shortcuts.suspects import suspects
 

@@ -9,7 +9,7 @@ from statsmodels.stats.contingency_tables import Table2x2
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from saliency_core.evidence import (
+from saliency_core.stats import (
     association,
     benjamini_hochberg,
     excess_errors,

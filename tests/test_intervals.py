@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import Table2x2
 
-from saliency_core.evidence import excess_errors
+from saliency_core.stats import excess_errors
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -152,7 +152,7 @@ def test_the_wheel_holds_the_command_the_dashboard_and_every_module(tmp_path):
         archive.extractall(tmp_path / "site")
     expected = {name for name in names if name.startswith("saliency_core/")}
     outside = [name for name in names if name.startswith("app_pages/") or name == "dashboard.py"]
-    outside += ["serve_app.py", ".streamlit/config.toml"]
+    outside += ["dashboard_server.py", ".streamlit/config.toml"]
     expected |= {f"saliency_core_dashboard/{name}" for name in outside}
     assert expected <= packed
     tops = {name.partition("/")[0] for name in packed if ".dist-info" not in name}

@@ -16,7 +16,7 @@ from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, ex
 from saliency_core.pipeline import run_audit
 from saliency_core.model.audited import answers, classifier_of, edit_of, replace_word, without_spans
 from saliency_core.errors import UserError
-from saliency_core.evidence import wilson
+from saliency_core.stats import wilson
 from saliency_core.store import open_store
 from saliency_core.shortcuts.counterfactuals import aligned_words, edit_text, replace_in_slice, whole_slice
 from saliency_core.words import word_spans

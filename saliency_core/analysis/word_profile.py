@@ -9,7 +9,7 @@ import pandas as pd
 
 from saliency_core.analysis.word_tables import Z95
 from saliency_core.errors import UserError
-from saliency_core.evidence import association
+from saliency_core.stats import association
 from saliency_core.store import Store
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.read.sampling import sampled

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.evidence import wilson
+from saliency_core.stats import wilson
 from saliency_core.store import Store
 from saliency_core.words import word_spans
 

@@ -1,6 +1,6 @@
 """Starts the dashboard on 127.0.0.1, with a content-security policy around every page.
 
-The launcher is dashboard.py's neighbour `serve_app.py`; Streamlit itself is only started, never
+The launcher is dashboard.py's neighbour `dashboard_server.py`; Streamlit itself is only started, never
 imported here.
 """
 
@@ -35,7 +35,7 @@ def serve(database: Path, *, port: int = 8501, open_browser: bool = True) -> Non
     if open_browser:
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
     process = subprocess.Popen(
-        [sys.executable, "serve_app.py"],
+        [sys.executable, "dashboard_server.py"],
         env=environment,
         cwd=folder,
     )
@@ -53,7 +53,7 @@ def _dashboard_folder() -> Path:
     """Return where the dashboard lies: the root of a checkout, or a folder of its own."""
     root = Path(__file__).parents[1]
     for folder in (root, root / "saliency_core_dashboard"):
-        if (folder / "serve_app.py").is_file():
+        if (folder / "dashboard_server.py").is_file():
             return folder
     raise UserError(
         f"There is no dashboard beside {root / 'saliency_core'}; install the project with "

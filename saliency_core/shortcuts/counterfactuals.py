@@ -10,7 +10,7 @@ import pandas as pd
 
 from saliency_core.model.audited import Editor, Texts, answers
 from saliency_core.errors import UserError
-from saliency_core.evidence import wilson
+from saliency_core.stats import wilson
 from saliency_core.records import AuditedExample, Example
 from saliency_core.store import Store
 from saliency_core.store.query.parser import quote

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.evidence import wilson
+from saliency_core.stats import wilson
 from saliency_core.shortcuts.features import WORD
 from saliency_core.store.query.parser import quote
 from saliency_core.shortcuts.suspects import VERDICTS

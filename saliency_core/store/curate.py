@@ -6,7 +6,7 @@ from pathlib import Path
 
 from saliency_core.errors import UserError
 from saliency_core.store.query import parser
-from saliency_core.store.access import now, writing
+from saliency_core.store.connection import now, writing
 
 
 def save_slice(path: str | Path, name: str, where: str, note: str = "") -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saliency_core.store.access import writing
+from saliency_core.store.connection import writing
 
 if TYPE_CHECKING:
     from saliency_core.store.reader import Store

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from saliency_core.errors import UserError
 from saliency_core.store import schema
-from saliency_core.store.access import prepare
+from saliency_core.store.connection import prepare
 from saliency_core.store.read.metrics import Quality
 from saliency_core.store.read.results import Results
 from saliency_core.store.read.words import Words

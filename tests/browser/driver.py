@@ -54,13 +54,13 @@ def served(database: Path, *, launcher: bool = True) -> Iterator[str]:
 
     Args:
         database: the SQLite file.
-        launcher: through `serve_app.py`, with its content-security policy; else plain
+        launcher: through `dashboard_server.py`, with its content-security policy; else plain
             `streamlit run dashboard.py`.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "serve_app.py"]
+    command = [sys.executable, "dashboard_server.py"]
     if not launcher:
         command = [sys.executable, "-m", "streamlit", "run", "dashboard.py"]
         command += ["--server.port", str(port)]

@@ -15,7 +15,7 @@ from saliency_core.output.report import provenance
 from saliency_core.output.report import findings
 from saliency_core.output.report import performance
 from saliency_core.output.report.scope import View
-from saliency_core.store.access import day
+from saliency_core.store.connection import day
 
 if TYPE_CHECKING:
     from saliency_core.store import Store

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from saliency_core.errors import UserError
-from saliency_core.evidence import wilson
+from saliency_core.stats import wilson
 
 if TYPE_CHECKING:
     from saliency_core.store import Store

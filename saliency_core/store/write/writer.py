@@ -26,7 +26,7 @@ from saliency_core.records import (
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.write import compaction
 from saliency_core.store import schema
-from saliency_core.store.access import connect, now, put_away, transaction
+from saliency_core.store.connection import connect, now, put_away, transaction
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.keys import content_key, run_key, text_digest
 from saliency_core.store.format.chunk_io import column, is_complete, load_chunk
