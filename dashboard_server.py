@@ -1,6 +1,7 @@
-"""The dashboard as an ASGI application with a content-security policy; see saliency_core/server/launch.py.
+"""The dashboard as an ASGI application with a content-security policy.
 
-Stands beside dashboard.py because Streamlit reads its configuration beside the launcher.
+Started by saliency_core/server/launch.py; stands beside dashboard.py because Streamlit reads its
+configuration beside the launcher.
 """
 
 import gc
@@ -70,7 +71,13 @@ def load_what_pages_need():
     Streamlit collects garbage after every run of a page, all else waiting. What is imported is
     never garbage: passed over, a collection takes 1 ms where it took 100.
     """
-    for module in ("charts", "store.word_kernel", "agreement", "one_example", "neighbours"):
+    for module in (
+        "output.charts.overview",
+        "store.read.word_sums_kernel",
+        "analysis.layer_agreement",
+        "analysis.example_detail",
+        "analysis.similar_explanations",
+    ):
         importlib.import_module(f"saliency_core.{module}")
     gc.collect()
     gc.freeze()

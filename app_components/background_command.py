@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from app_components import session as context
-from saliency_core.server import commands as jobs
 from saliency_core.paths import default_database
+from saliency_core.server import commands as jobs
 
 SECONDS = 1.0
 """Between two looks at a running command."""

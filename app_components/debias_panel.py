@@ -9,9 +9,9 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.background_command import Background
+from saliency_core.paths import default_database
 from saliency_core.server import commands as jobs
 from saliency_core.shortcuts.invariance_checks import PER_WORD, write_checks
-from saliency_core.paths import default_database
 from saliency_core.store import open_store
 
 WAYS = {

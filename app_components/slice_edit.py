@@ -6,10 +6,10 @@ from functools import partial
 
 import streamlit as st
 
-from app_components import session as context
 from app_components import model_gate as model
-from saliency_core.output.charts import overview as charts
+from app_components import session as context
 from saliency_core.errors import UserError
+from saliency_core.output.charts import overview as charts
 
 ROWS = 50
 WAYS = ("hide", "delete", "replace")

@@ -4,11 +4,11 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.example_list import painted_rows
-from saliency_core.output.charts import overview as charts
-from saliency_core.analysis.word_tables import contrast
-from saliency_core.analysis.run_comparison import KINDS, compare, runs_over_the_same
-from saliency_core.errors import UserError
 from saliency_core.analysis.group_coherence import coherence_of_runs
+from saliency_core.analysis.run_comparison import KINDS, compare, runs_over_the_same
+from saliency_core.analysis.word_tables import contrast
+from saliency_core.errors import UserError
+from saliency_core.output.charts import overview as charts
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
 

@@ -4,19 +4,19 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app_components import session as context
 from app_components import model_gate as model
+from app_components import session as context
 from app_components.example_list import painted_rows
-from saliency_core.output.charts import overview as charts
-from saliency_core.output import highlighting
-from saliency_core.errors import UserError
-from saliency_core.analysis.similar_explanations import SAMPLE, nearest_explanations
 from saliency_core.analysis.example_detail import (
     seen_of_side,
     word_frame,
     word_scores_by_target,
     words_of_layer,
 )
+from saliency_core.analysis.similar_explanations import SAMPLE, nearest_explanations
+from saliency_core.errors import UserError
+from saliency_core.output import highlighting
+from saliency_core.output.charts import overview as charts
 from saliency_core.store import Store
 from saliency_core.store.curate import set_note
 

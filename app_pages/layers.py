@@ -5,9 +5,13 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.example_list import painted_rows
-from saliency_core.output.charts import overview as charts
+from saliency_core.analysis.group_coherence import (
+    CLASSES,
+    coherence_of_classes,
+    coherence_of_slices,
+)
 from saliency_core.analysis.layer_agreement import SAMPLE, layer_agreement
-from saliency_core.analysis.group_coherence import CLASSES, coherence_of_classes, coherence_of_slices
+from saliency_core.output.charts import overview as charts
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
 

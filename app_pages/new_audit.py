@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from app_components import session as context
-from saliency_core.server import commands as jobs
 from saliency_core.data.dataset import first_rows, guess_roles
 from saliency_core.errors import UserError
 from saliency_core.paths import default_database
+from saliency_core.server import commands as jobs
 
 SHOWN_ROWS = 10
 NONE = "none"

@@ -3,9 +3,9 @@ from functools import partial
 import streamlit as st
 
 from app_components import session as context
-from saliency_core.output.charts import overview as charts
 from saliency_core.analysis.calibration import calibration
 from saliency_core.analysis.highlights import findings
+from saliency_core.output.charts import overview as charts
 from saliency_core.store import Store
 from saliency_core.store.connection import day
 from saliency_core.store.query.parser import quote

@@ -5,10 +5,10 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.background_command import Background
-from saliency_core.output.charts import overview as charts
-from saliency_core.output.charts import suspects as charts_evidence
 from saliency_core.analysis.error_slices import compare_slices, kept_discovered, saved_slices
 from saliency_core.errors import UserError
+from saliency_core.output.charts import overview as charts
+from saliency_core.output.charts import suspects as charts_evidence
 from saliency_core.store.curate import delete_slice, save_slice
 from saliency_core.store.query.parser import rest_of
 

@@ -2,14 +2,12 @@ from functools import partial
 
 import streamlit as st
 
+from app_components import debias_panel as remedies
+from app_components import model_gate as model
 from app_components import session as context
 from app_components import slice_edit as edited_slice
-from app_components import model_gate as model
-from app_components import debias_panel as remedies
 from app_components.background_command import Background
 from saliency_core.output.charts import suspects as charts_evidence
-from saliency_core.store.curate import set_verdict
-from saliency_core.store.query.parser import VERDICTS as JUDGEMENTS
 from saliency_core.shortcuts.presentation import (
     HONEST,
     SORTS,
@@ -23,6 +21,8 @@ from saliency_core.shortcuts.presentation import (
     with_judgements,
 )
 from saliency_core.shortcuts.suspects import VERDICTS, kept_suspects
+from saliency_core.store.curate import set_verdict
+from saliency_core.store.query.parser import VERDICTS as JUDGEMENTS
 
 ROWS = 25
 ANY = "all"

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from app_components import model_gate as model
 from app_components import session as context
 from app_components import slice_edit as edited_slice
-from app_components import model_gate as model
+from saliency_core.errors import UserError
+from saliency_core.output import highlighting
 from saliency_core.output.charts import overview as charts
 from saliency_core.output.charts import suspects as charts_evidence
-from saliency_core.output import highlighting
-from saliency_core.errors import UserError
 from saliency_core.store import Store
 
 VIEWS = ("one text", "a word in a slice")

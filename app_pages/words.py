@@ -4,13 +4,13 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.example_list import painted_rows
-from saliency_core.output.charts import overview as charts
+from saliency_core.analysis.word_profile import SAMPLE, word_profile
 from saliency_core.analysis.word_tables import contrast, word_table
 from saliency_core.errors import UserError
+from saliency_core.output.charts import overview as charts
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
 from saliency_core.store.query.parser import quote
-from saliency_core.analysis.word_profile import SAMPLE, word_profile
 
 SHOWN = 25
 ROWS = 1_000

@@ -25,15 +25,15 @@ from pathlib import Path
 from playwright.sync_api import Page, TimeoutError
 
 from benchmarks.store_scale import spelling
-from saliency_core.analysis.word_tables import contrast, word_table
-from saliency_core.analysis.layer_agreement import layer_agreement
 from saliency_core.analysis.calibration import calibration
-from saliency_core.errors import UserError
-from saliency_core.analysis.highlights import findings
 from saliency_core.analysis.group_coherence import coherence_of_classes, coherence_of_slices
+from saliency_core.analysis.highlights import findings
+from saliency_core.analysis.layer_agreement import layer_agreement
 from saliency_core.analysis.similar_explanations import nearest_explanations
-from saliency_core.store import Store, open_store
 from saliency_core.analysis.word_profile import word_profile
+from saliency_core.analysis.word_tables import contrast, word_table
+from saliency_core.errors import UserError
+from saliency_core.store import Store, open_store
 from tests.browser.driver import (
     PAGES,
     TIMEOUT,

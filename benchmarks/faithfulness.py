@@ -21,10 +21,15 @@ import numpy as np
 import torch
 
 from benchmarks.cases import CASES, SEED, Sample, classifier_of, sample
-from saliency_core.saliency.attributor import Attributor
+from saliency_core.evaluation.faithfulness import (
+    Cost,
+    average_precision,
+    faithfulness,
+    mean_interval,
+)
 from saliency_core.evaluation.other_methods import BASELINES, baseline_maps
-from saliency_core.evaluation.faithfulness import Cost, average_precision, faithfulness, mean_interval
 from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.saliency.attributor import Attributor
 
 OURS = {"saliency, 4 steps": 4, "saliency, 1 step": 1}
 PIECE = 50

@@ -16,10 +16,10 @@ from benchmarks.real_audits import SHARED, audited
 from saliency_core.data.dataset import load_examples
 from saliency_core.model.audited import classifier_of, mask_of
 from saliency_core.shortcuts.ablation_effects import keep_effects, with_effects
+from saliency_core.shortcuts.counterfactuals import replace_in_slice
 from saliency_core.shortcuts.features import WORD
 from saliency_core.shortcuts.suspects import suspects
 from saliency_core.shortcuts.training_counts import count_features
-from saliency_core.shortcuts.counterfactuals import replace_in_slice
 
 WORD_TESTED, CLASS = "people", "toxic"
 TRAINED_ON = {"jigsaw-biased": "train_biased", "jigsaw-control": "train_control"}

@@ -27,18 +27,18 @@ import pandas as pd
 import torch
 from transformers import BertForMaskedLM, PreTrainedTokenizerFast
 
-from saliency_core.demo import build
-from saliency_core.saliency.attributor import Attributor
-from saliency_core.pipeline.run_audit import AuditOptions, audit
 from saliency_core.data.dataset import load_examples
+from saliency_core.demo import build
 from saliency_core.demo.messages import HARD_CHANNEL, LABELS, SHORTCUT, Message, audited_messages
 from saliency_core.model.audited import answers, classifier_of
+from saliency_core.model.classifier import token_batches
+from saliency_core.pipeline.run_audit import AuditOptions, audit
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.shortcuts.features import BEGINS, TEXT, WORD
-from saliency_core.model.classifier import token_batches
-from saliency_core.store import open_store
 from saliency_core.shortcuts.suspects import suspects
 from saliency_core.shortcuts.training_counts import count_features
+from saliency_core.store import open_store
 from saliency_core.words import shares, word_scores, words_of
 
 TARGET = "delivery"
@@ -194,7 +194,9 @@ class Bench:
         encoded = [torch.tensor(self.tokenizer(message.text)["input_ids"]) for message in messages]
         labels = torch.tensor([LABELS.index(message.label) for message in messages])
         language_model = BertForMaskedLM.from_pretrained(self.head)
-        model = build.train_classifier(language_model, encoded, labels, lambda *_: None, self.epochs)
+        model = build.train_classifier(
+            language_model, encoded, labels, lambda *_: None, self.epochs
+        )
         self.tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
         return folder

@@ -60,7 +60,7 @@ def read(path: Path) -> tuple[float, float]:
 
 def run_audit(path: Path, folder: Path) -> tuple[float, float]:
     """Audit a file with a tiny model; return seconds and peak memory in MB."""
-    from saliency_core.pipeline import run_audit
+    from saliency_core import audit
 
     started = time.perf_counter()
     audit(

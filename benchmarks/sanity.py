@@ -23,10 +23,10 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from benchmarks.cases import CASES, SEED, SHARED, classifier_of, sample
-from saliency_core.saliency.attributor import Attributor
 from saliency_core.data.dataset import load_examples
 from saliency_core.evaluation.faithfulness import mean_interval
 from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.saliency.attributor import Attributor
 
 LAYERS = (0, 3, 5)
 STEPS = (4, 1)

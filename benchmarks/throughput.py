@@ -34,9 +34,9 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
-from saliency_core.saliency.attributor import Attributor
-from saliency_core.pipeline.run_audit import Audit, AuditOptions, encode_examples, plan_batches
 from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.pipeline.run_audit import Audit, AuditOptions, encode_examples, plan_batches
+from saliency_core.saliency.attributor import Attributor
 
 CAPTUM_BATCHES = 2
 

@@ -19,9 +19,9 @@ import torch
 from numpy.polynomial import legendre
 
 from benchmarks.cases import CASES, CHOICE_EXAMPLES, classifier_of, sample
-from saliency_core.saliency.attributor import Attributor
 from saliency_core.evaluation.faithfulness import faithfulness
 from saliency_core.model.classifier import Classifier, Encoding, token_batches
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.saliency.path import path_nodes
 
 STEPS = 4

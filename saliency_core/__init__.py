@@ -6,20 +6,22 @@ Importing this package loads neither torch nor transformers; `audit` loads them 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from saliency_core.errors import UserError
 
 if TYPE_CHECKING:
-    from saliency_core.pipeline.run_audit import audit
     from saliency_core.output.notebook import show_example
+    from saliency_core.pipeline.run_audit import audit
     from saliency_core.store import open_store
 
 __all__ = ["UserError", "audit", "open_store", "show_example"]
 
-_HOMES = {"audit": "audit", "open_store": "store", "show_example": "notebook"}
+_HOMES = {
+    "audit": "pipeline.run_audit",
+    "open_store": "store",
+    "show_example": "output.notebook",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -27,14 +29,3 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'saliency_core' has no attribute {name!r}")
     return getattr(importlib.import_module(f"saliency_core.{_HOMES[name]}"), name)
-
-
-class _Package(ModuleType):
-    """Keeps `saliency_core.pipeline.run_audit` the function: Python would put the module of that name there."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; of the module `audit` take the function."""
-        super().__setattr__(name, value.audit if name == "audit" else value)
-
-
-sys.modules[__name__].__class__ = _Package

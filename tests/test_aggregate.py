@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from store_made_up import LABELS, LAYERS, example, write_all
 
 from saliency_core.analysis.word_tables import WORD_COLUMNS, contrast, log_odds, word_table
-from saliency_core.store.read import words
-from saliency_core.store.read import word_sums
 from saliency_core.store import open_store, open_writer
+from saliency_core.store.read import word_sums, words
 from saliency_core.store.read.word_sums import load_word_chunk
 
 N = 90
@@ -70,7 +69,7 @@ def naive(store, layer, where, keys):
 
 def test_a_vocabulary_too_large_for_one_table_gives_the_same(store, monkeypatch):
     dense = store.word_sums(1)
-    monkeypatch.setattr(wordsums, "DENSE_ROWS", 0)
+    monkeypatch.setattr(word_sums, "DENSE_ROWS", 0)
     sparse = store.word_sums(1)
     for field in dataclasses.fields(dense):
         np.testing.assert_allclose(getattr(sparse, field.name), getattr(dense, field.name))
@@ -82,7 +81,7 @@ def test_a_chunk_of_very_many_words_gives_the_same(store, monkeypatch):
         return dataclasses.replace(chunk, occurrences=chunk.occurrences.astype(np.uint32))
 
     narrow = store.word_sums(1)
-    monkeypatch.setattr(salience, "load_word_chunk", wide)
+    monkeypatch.setattr(words, "load_word_chunk", wide)
     for field in dataclasses.fields(narrow):
         np.testing.assert_array_equal(
             getattr(store.word_sums(1), field.name), getattr(narrow, field.name)

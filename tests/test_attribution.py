@@ -12,9 +12,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from saliency_core.saliency.attributor import Attributor
 from saliency_core.model.classifier import load_classifier
 from saliency_core.records import Example
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.words import word_scores
 
 WORDS = "the a film was good bad dull bright plot un ##happy ##ly nice , . actor scene".split()

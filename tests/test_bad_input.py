@@ -227,7 +227,7 @@ READINGS = {
 @pytest.fixture(scope="module")
 def audited(folder):
     """Audit data without labels once, for the commands that read."""
-    from saliency_core.pipeline import run_audit
+    from saliency_core import audit
 
     result = audit(
         str(folder / "model"),

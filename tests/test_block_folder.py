@@ -9,11 +9,11 @@ import pytest
 from store_made_up import DATASET, MODEL, SETTINGS, audit, example, gold_of, write_all
 from typer.testing import CliRunner
 
-from saliency_core.pipeline.ray.wire import pack_results
-from saliency_core.pipeline.ray.block_folder import ROWS, RUN, BlockFolder
 from saliency_core.cli import app
-from saliency_core.pipeline.ray.engine import kept_rows
 from saliency_core.errors import UserError
+from saliency_core.pipeline.ray.block_folder import ROWS, RUN, BlockFolder
+from saliency_core.pipeline.ray.engine import kept_rows
+from saliency_core.pipeline.ray.wire import pack_results
 from saliency_core.store import merge, open_store, open_writer
 from saliency_core.store.write.writer import StoreWriter
 

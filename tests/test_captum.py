@@ -5,8 +5,8 @@ import torch
 from captum.attr import IntegratedGradients, LayerConductance, LayerGradientXActivation
 from tiny_models import TEXTS, save_tiny
 
-from saliency_core.saliency.attributor import Attributor
 from saliency_core.model.classifier import load_classifier
+from saliency_core.saliency.attributor import Attributor
 
 MODULES = {
     "bert": lambda body: [body.embeddings, *body.encoder.layer],

@@ -662,5 +662,5 @@ def test_duplicate_ids_are_found_wherever_they_stand(monkeypatch):
 
 
 def test_two_ids_of_one_fingerprint_are_no_duplicates(monkeypatch):
-    monkeypatch.setattr(data, "hash", lambda id: 1, raising=False)
+    monkeypatch.setattr(dataset, "hash", lambda id: 1, raising=False)
     assert len(list(load_examples(pd.DataFrame({"text": "a", "id": range(9)})))) == 9

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from saliency_core.analysis.error_slices import kept_discovered
 from saliency_core.demo.messages import (
     HARD_CHANNEL,
     LABELS,
@@ -21,10 +22,9 @@ from saliency_core.demo.messages import (
     audited_messages,
     training_messages,
 )
-from saliency_core.analysis.error_slices import kept_discovered
-from saliency_core.store import open_store
-from saliency_core.shortcuts.suspects import HARMFUL, RELIED, kept_suspects
 from saliency_core.shortcuts.counterfactuals import replace_in_slice
+from saliency_core.shortcuts.suspects import HARMFUL, RELIED, kept_suspects
+from saliency_core.store import open_store
 
 TRAINING = training_messages(1200)
 AUDITED = audited_messages(1000)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from test_attribution import save_tiny_bert
 
-from saliency_core.pipeline.ray import wire
-from saliency_core.pipeline.ray import engine
+from saliency_core.errors import UserError
+from saliency_core.pipeline.ray import engine, wire
+from saliency_core.pipeline.ray.block_folder import BlockFolder
+from saliency_core.pipeline.ray.engine import DONE, SEND, WAIT, Plan, Reader
 from saliency_core.pipeline.run_audit import (
     BLOCK,
     AuditOptions,
@@ -21,9 +23,6 @@ from saliency_core.pipeline.run_audit import (
     open_attributor,
     open_classifier,
 )
-from saliency_core.pipeline.ray.block_folder import BlockFolder
-from saliency_core.pipeline.ray.engine import DONE, SEND, WAIT, Plan, Reader
-from saliency_core.errors import UserError
 from saliency_core.records import Example
 from saliency_core.store import merge, open_store
 
@@ -311,7 +310,7 @@ def test_a_killed_worker_changes_nothing(local_ray, model, reviews, alone, tmp_p
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__call__(work)
 
-    monkeypatch.setattr(distribute, "Worker", Mortal)
+    monkeypatch.setattr(engine, "Worker", Mortal)
     database = tmp_path / "ray.sqlite"
     result = audit(model[0], reviews, db=database, options=ray_options(model[1]))
     assert died.exists(), "a worker was killed with a batch in its hands"
@@ -327,7 +326,7 @@ def test_another_model_on_a_worker_is_refused(local_ray, model, reviews, tmp_pat
         other = save_tiny_bert(tmp_path / "other", seed=1)
         return tables(reader, states, (other[0], *worker[1:]), pool)
 
-    monkeypatch.setattr(distribute, "stream", with_other_model)
+    monkeypatch.setattr(engine, "stream", with_other_model)
     (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match="is another model than here: model_digest"):
         audit(model[0], reviews, db=tmp_path / "a.sqlite", options=ray_options(model[1], workers=1))

@@ -12,9 +12,9 @@ from saliency_core.shortcuts.ablation_effects import (
     with_effects,
     with_kept_effects,
 )
+from saliency_core.shortcuts.suspects import suspects
 from saliency_core.stats import wilson
 from saliency_core.store import open_store
-from saliency_core.shortcuts.suspects import suspects
 
 SOME = {"examples": 40, "candidates": 6}
 

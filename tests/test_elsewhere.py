@@ -8,9 +8,9 @@ from test_attribution import save_tiny_bert
 from test_audit import options, write_csv
 from typer.testing import CliRunner
 
-from saliency_core.pipeline.run_audit import audit
 from saliency_core.cli import app
 from saliency_core.errors import UserError
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.store import open_store
 
 

@@ -11,15 +11,20 @@ from streamlit.testing.v1 import AppTest
 from tiny_models import TEXTS, save_tiny
 from typer.testing import CliRunner
 
-from saliency_core.evaluation import evaluate
-from saliency_core.saliency.attributor import Attributor
-from saliency_core.pipeline.run_audit import audit
-from saliency_core.evaluation.other_methods import BASELINES, _attention_weights, _linear_model, baseline_maps
 from saliency_core.cli import app
 from saliency_core.errors import UserError
+from saliency_core.evaluation import evaluate as evaluation
 from saliency_core.evaluation.evaluate import VARIANTS, EvaluationOptions, evaluate, spans_of
 from saliency_core.evaluation.faithfulness import Cost, average_precision, faithfulness
+from saliency_core.evaluation.other_methods import (
+    BASELINES,
+    _attention_weights,
+    _linear_model,
+    baseline_maps,
+)
 from saliency_core.model.classifier import load_classifier
+from saliency_core.pipeline.run_audit import audit
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.store import open_store
 
 DASHBOARD = str(Path(__file__).parents[1] / "dashboard.py")
@@ -93,7 +98,7 @@ def test_it_chooses_the_layer_and_fills_the_layer_table(database):
 def test_the_same_choices_are_read_from_the_file(database, monkeypatch):
     first = command("--db", database, "--examples", 3, "--seed", 4)
     loaded = []
-    original = evaluate.classifier_of
+    original = evaluation.classifier_of
     monkeypatch.setattr(
         evaluation, "classifier_of", lambda *call: loaded.append(call) or original(*call)
     )

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from word_model import WordModel, audited_store
 
-from saliency_core.shortcuts.features import TEXT, TEXT_TESTS, WORD, carriers, features_in, features_of
 from saliency_core.records import Example
+from saliency_core.shortcuts.features import (
+    TEXT,
+    TEXT_TESTS,
+    WORD,
+    carriers,
+    features_in,
+    features_of,
+)
 from saliency_core.words import word_spans
 
 TEXTS = (

@@ -10,26 +10,26 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from store_made_up import DATASET, MODEL, audit, example, gold_of, write_all
 
-from saliency_core.output.charts import overview as charts
-from saliency_core.analysis.word_tables import word_table
-from saliency_core.analysis.layer_agreement import layer_agreement
 from saliency_core.analysis.calibration import expected_calibration_error, reliability
-from saliency_core.analysis.run_comparison import KINDS, compare
-from saliency_core.demo.messages import HARD_CHANNEL, SHORTCUT
-from saliency_core.errors import UserError
-from saliency_core.analysis.highlights import findings
+from saliency_core.analysis.example_detail import word_frame, word_scores_by_target, words_of_layer
 from saliency_core.analysis.group_coherence import (
     coherence_of_classes,
     coherence_of_runs,
     coherence_of_slices,
 )
-from saliency_core.analysis.example_detail import word_frame, word_scores_by_target, words_of_layer
-from saliency_core.output.highlighting import pieces_of
-from saliency_core.store import open_store, open_writer
-from saliency_core.store.read.sampling import sampled
-from saliency_core.store.query.parser import quote
-from saliency_core.shortcuts.suspects import HARMFUL, Thresholds, keep_suspects, suspects
+from saliency_core.analysis.highlights import findings
+from saliency_core.analysis.layer_agreement import layer_agreement
+from saliency_core.analysis.run_comparison import KINDS, compare
 from saliency_core.analysis.word_profile import word_profile
+from saliency_core.analysis.word_tables import word_table
+from saliency_core.demo.messages import HARD_CHANNEL, SHORTCUT
+from saliency_core.errors import UserError
+from saliency_core.output.charts import overview as charts
+from saliency_core.output.highlighting import pieces_of
+from saliency_core.shortcuts.suspects import HARMFUL, Thresholds, keep_suspects, suspects
+from saliency_core.store import open_store, open_writer
+from saliency_core.store.query.parser import quote
+from saliency_core.store.read.sampling import sampled
 from saliency_core.words import word_scores
 
 ROWS = [example(position) for position in range(60)]

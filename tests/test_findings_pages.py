@@ -14,13 +14,13 @@ from test_audit import options, write_csv
 from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
 from app_components import model_gate as model
-from saliency_core.server import commands as jobs
-from saliency_core.pipeline.run_audit import audit
 from saliency_core.analysis.error_slices import discover, keep_discovered
+from saliency_core.pipeline.run_audit import audit
+from saliency_core.server import commands as jobs
 from saliency_core.shortcuts.ablation_effects import with_effects
-from saliency_core.store import open_store, save_slice
 from saliency_core.shortcuts.presentation import HONEST, filtered, with_judgements
 from saliency_core.shortcuts.suspects import keep_suspects, kept_suspects, suspects
+from saliency_core.store import open_store, save_slice
 
 DASHBOARD = str(Path(__file__).parents[1] / "dashboard.py")
 PAGES = {"suspects": "Suspects", "slices": "Slices", "what_if": "What if"}

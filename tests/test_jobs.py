@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from saliency_core.server import commands as jobs
 from saliency_core.errors import UserError
+from saliency_core.server import commands as jobs
 
 
 def test_values_never_become_options_or_paths():

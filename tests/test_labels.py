@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from saliency_core.pipeline.run_audit import audit
-from saliency_core.errors import UserError
 from saliency_core.data.labels import (
     check_label_order,
     check_label_sets,
@@ -22,6 +20,8 @@ from saliency_core.data.labels import (
     label_set,
     map_labels,
 )
+from saliency_core.errors import UserError
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.store import open_store
 
 NAMES = ["entailment", "neutral", "contradiction"]

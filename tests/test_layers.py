@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import TEXTS, save_tiny
 
-from saliency_core.saliency.coherence import explanations, token_directions
+from saliency_core.model.classifier import load_classifier
 from saliency_core.pipeline.layer_summary import (
     LayerCoherence,
     decodability,
@@ -14,8 +14,8 @@ from saliency_core.pipeline.layer_summary import (
     summaries_of,
     with_values,
 )
-from saliency_core.model.classifier import load_classifier
 from saliency_core.records import LayerSummary
+from saliency_core.saliency.coherence import explanations, token_directions
 
 PLAIN = {"zero_line": 0.1, "decodability": None}
 

@@ -11,13 +11,13 @@ from store_made_up import LAYERS, example, write_all
 from test_attribution import WORDS, save_tiny_bert
 from test_audit import options, write_csv
 
+from saliency_core.analysis.similar_explanations import nearest_explanations
+from saliency_core.errors import UserError
+from saliency_core.model.classifier import load_classifier
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.coherence import explanations as in_token_space
 from saliency_core.saliency.coherence import token_directions as all_directions
-from saliency_core.errors import UserError
 from saliency_core.saliency.logit_lens import class_meanings, decoded_words, read_features
-from saliency_core.model.classifier import load_classifier
-from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.store import open_store, open_writer
 from saliency_core.store.read.token_directions import (
     explanations,

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 from test_attribution import save_tiny_bert
 from test_audit import options, write_csv
 
-from saliency_core.pipeline.run_audit import audit
 from saliency_core.model.audited import classifier_of
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.logit_lens import decoded_words
 from saliency_core.store import open_store
 

@@ -9,10 +9,10 @@ from store_made_up import LABELS, LAYERS, WORDS, audit, coherence_of, example, g
 from test_attribution import save_tiny_bert
 from test_audit import options, write_csv
 
-from saliency_core.pipeline.run_audit import audit as run_audit
 from saliency_core.errors import UserError
-from saliency_core.store.query import parser
+from saliency_core.pipeline.run_audit import audit as run_audit
 from saliency_core.store import open_store, open_writer, save_slice, set_verdict
+from saliency_core.store.query import parser
 
 N = 60
 RECOMMENDED = 2

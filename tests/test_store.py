@@ -27,7 +27,6 @@ from store_made_up import (
 
 from saliency_core.errors import UserError
 from saliency_core.records import Example, Saliency
-from saliency_core.store.format import chunk as columnar
 from saliency_core.store import (
     delete_slice,
     open_store,
@@ -36,6 +35,7 @@ from saliency_core.store import (
     set_note,
     set_verdict,
 )
+from saliency_core.store.format import chunk as columnar
 
 ROOT = Path(__file__).parents[1]
 
@@ -299,9 +299,7 @@ def test_an_edited_text_is_audited_again_and_only_it(path):
 
 
 def test_content_does_not_tell_of_interruptions(path, tmp_path, monkeypatch):
-    from saliency_core.store.write import compaction
-
-    monkeypatch.setattr(consolidation, "CHUNK_TOKENS", 60)
+    monkeypatch.setattr("saliency_core.store.write.compaction.CHUNK_TOKENS", 60)
     monkeypatch.setattr("saliency_core.store.write.writer.JOIN_TOKENS", 40)
     with open_writer(path) as writer:
         write_all(writer, rows(100))

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from store_made_up import LAYERS, SETTINGS, example, write_all
 
 from saliency_core.errors import UserError
+from saliency_core.store import (
+    delete_table,
+    open_store,
+    open_writer,
+    save_evaluation,
+    save_table,
+    schema,
+    set_layer_faithfulness,
+)
 from saliency_core.store.format import keys
-from saliency_core.store import delete_table, open_store, open_writer, save_evaluation, save_table, schema, set_layer_faithfulness
 
 ROOT = Path(__file__).parents[1]
 FORMAT_1 = ROOT / "tests" / "fixtures" / "format-1.sqlite.gz"

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 from word_model import BIASED_TO, LABELS, SHORTCUT, TOPICS, WordModel, audited_store, examples
 
-from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.errors import UserError
+from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.shortcuts.features import LENGTH, METADATA, WORD
 from saliency_core.shortcuts.suspects import (
     DATA,

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny_models import TEXTS, save_tiny
 
-from saliency_core.saliency.attributor import Attributor, most_central
-from saliency_core.pipeline.run_audit import audit
 from saliency_core.errors import UserError
 from saliency_core.model.classifier import load_classifier
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.records import Example
+from saliency_core.saliency.attributor import Attributor, most_central
 from saliency_core.store import open_store
 
 LABELS = {"id2label": {0: "joy", 1: "anger", 2: "fear"}}

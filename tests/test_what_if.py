@@ -13,12 +13,16 @@ from test_audit import write_csv
 from tiny_models import save_tiny
 from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
-from saliency_core.pipeline import run_audit
-from saliency_core.model.audited import answers, classifier_of, edit_of, replace_word, without_spans
 from saliency_core.errors import UserError
+from saliency_core.model.audited import answers, classifier_of, edit_of, replace_word, without_spans
+from saliency_core.shortcuts.counterfactuals import (
+    aligned_words,
+    edit_text,
+    replace_in_slice,
+    whole_slice,
+)
 from saliency_core.stats import wilson
 from saliency_core.store import open_store
-from saliency_core.shortcuts.counterfactuals import aligned_words, edit_text, replace_in_slice, whole_slice
 from saliency_core.words import word_spans
 
 HELD = f"word:{SHORTCUT} predicted:{BIASED_TO} -gold:{BIASED_TO}"
@@ -187,6 +191,8 @@ def test_model_and_head_that_moved_together_are_found(tmp_path, monkeypatch):
     save_tiny_bert(before)
     write_csv(before / "reviews.csv")
     monkeypatch.chdir(before)
+    from saliency_core import audit
+
     audit("model", "reviews.csv", db="a.sqlite", lm_head="lm", steps=1, evaluate=False, limit=3)
     monkeypatch.chdir(tmp_path)
     classifier_of(open_store(before / "a.sqlite"))  # named by its whole path

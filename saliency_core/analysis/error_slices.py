@@ -18,8 +18,8 @@ from scipy import stats
 
 from saliency_core.analysis.word_tables import contrast
 from saliency_core.errors import UserError
-from saliency_core.stats import benjamini_hochberg, wilson
 from saliency_core.shortcuts.features import features_of
+from saliency_core.stats import benjamini_hochberg, wilson
 from saliency_core.store import Store
 from saliency_core.store.query.parser import quote
 

@@ -7,7 +7,11 @@ import pandas as pd
 
 from saliency_core.errors import UserError
 from saliency_core.store import Store
-from saliency_core.store.read.token_directions import TokenDirections, explanations, token_directions
+from saliency_core.store.read.token_directions import (
+    TokenDirections,
+    explanations,
+    token_directions,
+)
 
 SAMPLE = 20_000
 """Examples compared at most; a seeded sample of a larger file."""

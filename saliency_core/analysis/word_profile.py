@@ -12,8 +12,8 @@ from saliency_core.errors import UserError
 from saliency_core.stats import association
 from saliency_core.store import Store
 from saliency_core.store.format import chunk as columnar
-from saliency_core.store.read.sampling import sampled
 from saliency_core.store.query.parser import quote
+from saliency_core.store.read.sampling import sampled
 
 SAMPLE = 5_000
 """Examples that the shares by layer are means of, at most."""

@@ -10,14 +10,7 @@ import sys
 
 import typer
 
-from saliency_core.cli import audit
-from saliency_core.cli import evaluate
-from saliency_core.cli import database
-from saliency_core.cli import inspect
-from saliency_core.cli import serve
-from saliency_core.cli import share
-from saliency_core.cli import slices
-from saliency_core.cli import suspects
+from saliency_core.cli import audit, database, evaluate, inspect, serve, share, slices, suspects
 from saliency_core.cli.terminal import errors_to
 from saliency_core.errors import UserError
 

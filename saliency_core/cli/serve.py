@@ -32,9 +32,9 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Build the embedded demonstration, audit it, look for its flaws and open the dashboard."""
+    from saliency_core.demo.build import build_demo, find_flaws
     from saliency_core.pipeline.run_audit import AuditOptions
     from saliency_core.pipeline.run_audit import audit as run_audit
-    from saliency_core.demo.build import build_demo, find_flaws
 
     folder = folder or demo_folder()
     database = folder / "demo.sqlite"

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from saliency_core.errors import UserError
 from saliency_core.data.formats import Row
-from saliency_core.records import DatasetInfo, Example
 from saliency_core.data.sources import open_source
+from saliency_core.errors import UserError
+from saliency_core.records import DatasetInfo, Example
 
 ROLE_NAMES = {
     "text": ("text", "sentence", "sentence1", "premise", "review", "content", "message", "query"),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from saliency_core.data.dataset import Dataset
-from saliency_core.errors import UserError
 from saliency_core.data.labels import map_labels
+from saliency_core.errors import UserError
 from saliency_core.records import Example
 from saliency_core.store.query.parser import quote
 

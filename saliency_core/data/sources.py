@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from saliency_core.errors import UserError
 from saliency_core.data.formats import (
     KINDS,
     Reading,
@@ -24,6 +23,7 @@ from saliency_core.data.formats import (
     read_rows,
     split_of,
 )
+from saliency_core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.data.dataset import load_examples
 from saliency_core.demo.messages import LABELS, Message, audited_messages, training_messages
-from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.model.audited import classifier_of
 from saliency_core.shortcuts.ablation_effects import keep_effects, with_effects
-from saliency_core.store import open_store
 from saliency_core.shortcuts.suspects import keep_suspects, kept_suspects, suspects
 from saliency_core.shortcuts.training_counts import count_features
+from saliency_core.store import open_store
 
 VERSION = 2
 """Raise it when the generated data or the training changes: older folders are then rebuilt."""

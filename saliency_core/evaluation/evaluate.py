@@ -14,9 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.saliency.attributor import Attributor
-from saliency_core.evaluation.other_methods import BASELINES, available_baselines, baseline_maps
-from saliency_core.model.audited import classifier_of
 from saliency_core.errors import UserError
 from saliency_core.evaluation.faithfulness import (
     Cost,
@@ -25,8 +22,11 @@ from saliency_core.evaluation.faithfulness import (
     mean_interval,
     rationale_tokens,
 )
-from saliency_core.pipeline.layer_summary import recommend, summaries_of, with_values
+from saliency_core.evaluation.other_methods import BASELINES, available_baselines, baseline_maps
+from saliency_core.model.audited import classifier_of
 from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.pipeline.layer_summary import recommend, summaries_of, with_values
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.store import Store
 from saliency_core.store.details import details, set_warning
 from saliency_core.store.read.results import save_evaluation, set_layer_faithfulness

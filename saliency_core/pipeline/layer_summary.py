@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from saliency_core.model.classifier import Classifier, Encoding, token_batches
+from saliency_core.records import LayerSummary
 from saliency_core.saliency.coherence import (
     CoherenceSums,
     bootstrap_interval,
     explanations,
     token_directions,
 )
-from saliency_core.model.classifier import Classifier, Encoding, token_batches
-from saliency_core.records import LayerSummary
 
 BOOTSTRAP_EXAMPLES = 2000
 """Examples the interval is drawn from; that of more examples is narrower by the root law."""

@@ -24,8 +24,8 @@ import pandas as pd
 
 from saliency_core.data.dataset import Dataset, load_examples
 from saliency_core.data.external_predictions import Comparison, check_column, compare
-from saliency_core.errors import UserError
 from saliency_core.data.labels import check_label_order, check_label_sets, map_labels
+from saliency_core.errors import UserError
 from saliency_core.pipeline.layer_summary import (
     LayerCoherence,
     decodability,
@@ -33,8 +33,8 @@ from saliency_core.pipeline.layer_summary import (
     recommend,
     with_values,
 )
-from saliency_core.saliency.logit_lens import class_meanings
 from saliency_core.records import Example, LayerSummary, RunSettings
+from saliency_core.saliency.logit_lens import class_meanings
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.details import set_warning
 from saliency_core.store.read.token_directions import set_token_directions
@@ -88,7 +88,7 @@ class AuditOptions:
     trust_remote_code: bool = False
     dry_run: bool = False
     engine: str = "local"
-    """`local` or `ray` (see distribute.py); changes no stored number."""
+    """`local` or `ray` (see ray/engine.py); changes no stored number."""
     workers: int | None = None
     """Processes of the ray engine that hold a model; None: one a GPU, else one a core."""
     threads: int | None = None
@@ -496,8 +496,8 @@ class Audit:
         self, layers: list[LayerSummary], encodings: list[Any]
     ) -> tuple[list[LayerSummary], list[tuple[float, float]]]:
         """Return the layers with their faithfulness, and the intervals of comprehensiveness."""
-        from saliency_core.saliency.attributor import Attributor
         from saliency_core.evaluation.faithfulness import faithfulness, mean_interval
+        from saliency_core.saliency.attributor import Attributor
 
         self.progress("evaluating layers", 0, len(encodings))
         readable = [encoding for encoding in encodings if not encoding.special.all()]

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saliency_core.errors import UserError
+from saliency_core.model.classifier import Classifier, Encoding, token_batches
+from saliency_core.records import AuditedExample, Example, Saliency
 from saliency_core.saliency.decoding import (
     carrying_positions,
     column_offsets,
     decode,
     decoding_weights,
 )
-from saliency_core.errors import UserError
-from saliency_core.model.classifier import Classifier, Encoding, token_batches
-from saliency_core.records import AuditedExample, Example, Saliency
 from saliency_core.saliency.path import embeddings_on_path, path_maps, path_nodes
 from saliency_core.words import words_of
 

@@ -1,7 +1,7 @@
 """Starts the dashboard on 127.0.0.1, with a content-security policy around every page.
 
-The launcher is dashboard.py's neighbour `dashboard_server.py`; Streamlit itself is only started, never
-imported here.
+The launcher is dashboard.py's neighbour `dashboard_server.py`; Streamlit itself is only started,
+never imported here.
 """
 
 from __future__ import annotations

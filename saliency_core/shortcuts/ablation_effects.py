@@ -15,10 +15,10 @@ import pandas as pd
 from scipy import stats
 
 from saliency_core.model.audited import Editor, answers, edit_of, mask_of
-from saliency_core.stats import benjamini_hochberg
 from saliency_core.shortcuts.features import TEXT, WORD, Features, carriers, features_of
-from saliency_core.store import Store
 from saliency_core.shortcuts.suspects import DATA, UNTESTED, Thresholds, ranked, verdicts
+from saliency_core.stats import benjamini_hochberg
+from saliency_core.store import Store
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.model.audited import Editor, Texts, answers
 from saliency_core.errors import UserError
-from saliency_core.stats import wilson
+from saliency_core.model.audited import Editor, Texts, answers
 from saliency_core.records import AuditedExample, Example
+from saliency_core.stats import wilson
 from saliency_core.store import Store
 from saliency_core.store.query.parser import quote
 from saliency_core.words import shares, word_scores

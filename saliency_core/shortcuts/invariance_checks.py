@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saliency_core.model.audited import Editor, answers
 from saliency_core.errors import UserError
+from saliency_core.model.audited import Editor, answers
+from saliency_core.shortcuts.training_counts import rows_of
 from saliency_core.stats import wilson
 from saliency_core.store import Store
 from saliency_core.store.query.parser import quote
-from saliency_core.shortcuts.training_counts import rows_of
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.stats import wilson
 from saliency_core.shortcuts.features import WORD
-from saliency_core.store.query.parser import quote
 from saliency_core.shortcuts.suspects import VERDICTS
+from saliency_core.stats import wilson
+from saliency_core.store.query.parser import quote
 
 HONEST = "A word that carries the class's meaning is also relied on: the judgement is yours."
 SORTS = ("suspicion", "association", "reliance", "effect", "errors", "examples")

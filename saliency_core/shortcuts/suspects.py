@@ -16,8 +16,8 @@ import pandas as pd
 from scipy import stats
 
 from saliency_core.errors import UserError
-from saliency_core.stats import Z95, association, benjamini_hochberg, excess_errors
 from saliency_core.shortcuts.features import TEXT, WORD, Features, features_of
+from saliency_core.stats import Z95, association, benjamini_hochberg, excess_errors
 from saliency_core.store import Store
 
 HARMFUL, RELIED, UNTESTED, DATA, NONE = (

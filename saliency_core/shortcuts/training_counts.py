@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from saliency_core.data.dataset import Dataset
-from saliency_core.model.audited import without_spans
-from saliency_core.errors import UserError
-from saliency_core.shortcuts.features import features_in
 from saliency_core.data.labels import map_labels
+from saliency_core.errors import UserError
+from saliency_core.model.audited import without_spans
 from saliency_core.records import Example
+from saliency_core.shortcuts.features import features_in
 from saliency_core.shortcuts.suspects import TrainingCounts
 from saliency_core.words import word_spans
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from saliency_core.errors import UserError
-from saliency_core.store.query import parser
 from saliency_core.store.connection import now, writing
+from saliency_core.store.query import parser
 
 
 def save_slice(path: str | Path, name: str, where: str, note: str = "") -> None:

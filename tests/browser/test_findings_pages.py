@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import expect
 
-from saliency_core.demo.messages import SHORTCUT
 from saliency_core.analysis.error_slices import TABLE as DISCOVERED
-from saliency_core.store import delete_table, open_store
+from saliency_core.demo.messages import SHORTCUT
 from saliency_core.shortcuts.suspects import HARMFUL, kept_suspects
+from saliency_core.store import delete_table, open_store
 from tests.browser.driver import CHROMIUM, chromium, new_page, select_row, served, settle, visit
 
 pytestmark = [

@@ -26,7 +26,7 @@ def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
     """Return association against reliance; points are selectable as `mark` (feature, class).
 
     Args:
-        table: rows of `suspect_view.with_judgements`, strongest first.
+        table: rows of `presentation.with_judgements`, strongest first.
         current: feature and class of the suspect on show, which gets a ring.
     """
     rows = table.dropna(subset=["mean_share", "z"]).head(MAX_POINTS)[SUSPECT_FACTS]

@@ -9,11 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saliency_core.output.report.html import Document, to_html, to_markdown
 from saliency_core.errors import UserError
-from saliency_core.output.report import provenance
-from saliency_core.output.report import findings
-from saliency_core.output.report import performance
+from saliency_core.output.report import findings, performance, provenance
+from saliency_core.output.report.html import Document, to_html, to_markdown
 from saliency_core.output.report.scope import View
 from saliency_core.store.connection import day
 

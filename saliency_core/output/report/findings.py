@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from saliency_core.output.report.html import Painted, Paragraph, Section, Table
 from saliency_core.errors import UserError
+from saliency_core.output.report.html import Painted, Paragraph, Section, Table
 from saliency_core.output.report.scope import View, interval, number, percent, plain_text
 
 SUSPECTS = 20

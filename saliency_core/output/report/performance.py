@@ -63,8 +63,8 @@ def _against_all(view: View, right: int, wrong: int) -> str:
 
 def accuracy_section(view: View) -> Section | None:
     """Return how right the model is, by class and by its own confidence."""
-    from saliency_core.output.charts import overview as charts
     from saliency_core.analysis.calibration import calibration
+    from saliency_core.output.charts import overview as charts
 
     store, where, run = view.store, view.where, view.run
     found = calibration(store, where, run=run)
@@ -169,8 +169,8 @@ def layers_section(view: View) -> Section:
 
 def words_section(view: View) -> Section | None:
     """Return the words the model leans on, by predicted class."""
-    from saliency_core.output.charts import overview as charts
     from saliency_core.analysis.word_tables import word_table
+    from saliency_core.output.charts import overview as charts
 
     table = word_table(
         view.store, view.layer, view.where, run=view.run, by_class=not view.regression

@@ -22,8 +22,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from saliency_core.pipeline.ray.wire import RESULTS
 from saliency_core.errors import UserError
+from saliency_core.pipeline.ray.wire import RESULTS
 from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSettings
 from saliency_core.store.format.keys import run_key
 

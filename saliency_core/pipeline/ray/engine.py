@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from saliency_core.errors import UserError
+from saliency_core.pipeline.ray.block_folder import BlockFolder
 from saliency_core.pipeline.ray.wire import (
     WORK,
     from_rows,
@@ -52,8 +54,6 @@ from saliency_core.pipeline.run_audit import (
     plan_batches,
     read_examples,
 )
-from saliency_core.pipeline.ray.block_folder import BlockFolder
-from saliency_core.errors import UserError
 from saliency_core.records import Example, ModelInfo
 
 OBJECT_STORE = 200_000_000

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.store.format import chunk_io
 from saliency_core.store import schema
+from saliency_core.store.format import chunk_io
 from saliency_core.store.query.columns import Filters
 
 if TYPE_CHECKING:

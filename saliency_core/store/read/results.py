@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
-from saliency_core.store.format import chunk_io
 from saliency_core.store.connection import now, writing
+from saliency_core.store.format import chunk_io
 from saliency_core.store.read.handle import consistent
 from saliency_core.store.read.runs import Runs
 from saliency_core.store.read.word_sums import Sums, WordSums, load_word_chunk

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.store.format import chunk as columnar
-from saliency_core.store.read.examples import Examples
-from saliency_core.store.query.columns import Filters
-from saliency_core.store.read.handle import consistent
 from saliency_core.store.format.chunk_io import row_of
+from saliency_core.store.query.columns import Filters
+from saliency_core.store.read.examples import Examples
+from saliency_core.store.read.handle import consistent
 from saliency_core.store.read.word_sums import Sums, WordSums, load_word_chunk
 
 _SHARED_CHUNKS = 16

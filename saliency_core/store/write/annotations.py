@@ -12,9 +12,9 @@ from typing import Any
 
 from saliency_core.errors import UserError
 from saliency_core.records import Example
-from saliency_core.store.query import parser
 from saliency_core.store.connection import now, writing
 from saliency_core.store.format.keys import text_digest
+from saliency_core.store.query import parser
 from saliency_core.store.reader import open_store
 
 KIND = "saliency annotations"

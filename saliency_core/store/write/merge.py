@@ -16,13 +16,13 @@ import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.records import Example
-from saliency_core.store.format import chunk as columnar
 from saliency_core.store import schema
-from saliency_core.store.write.annotations import merge_notes, merge_slices
+from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import column, load_chunk
-from saliency_core.store.reader import Store, open_store
 from saliency_core.store.read.results import write_tokens
+from saliency_core.store.reader import Store, open_store
+from saliency_core.store.write.annotations import merge_notes, merge_slices
 from saliency_core.store.write.reuse import rename_targets
 from saliency_core.store.write.writer import StoreWriter, open_writer
 

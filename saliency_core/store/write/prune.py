@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.store.format import chunk as columnar
 from saliency_core.store import schema
 from saliency_core.store.connection import connect, transaction
+from saliency_core.store.format import chunk as columnar
 from saliency_core.store.reader import open_store
 
 

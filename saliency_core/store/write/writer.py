@@ -23,16 +23,16 @@ from saliency_core.records import (
     ModelInfo,
     RunSettings,
 )
-from saliency_core.store.format import chunk as columnar
-from saliency_core.store.write import compaction
 from saliency_core.store import schema
 from saliency_core.store.connection import connect, now, put_away, transaction
+from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.keys import content_key, run_key, text_digest
 from saliency_core.store.format.chunk_io import column, is_complete, load_chunk
-from saliency_core.store.read.results import write_tokens
-from saliency_core.store.write.reuse import copy_known
 from saliency_core.store.format.example_rows import metadata_json, plain, prediction_row
+from saliency_core.store.format.keys import content_key, run_key, text_digest
+from saliency_core.store.read.results import write_tokens
+from saliency_core.store.write import compaction
+from saliency_core.store.write.reuse import copy_known
 
 VOCABULARY_CACHE = 200_000
 """Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""
