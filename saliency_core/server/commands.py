@@ -219,4 +219,4 @@ def _command(*names: str) -> list[str]:
 
 def _root() -> Path:
     """Return the folder that holds the package, from which `python -m` finds it."""
-    return Path(__file__).parents[1]
+    return Path(__file__).parents[2]

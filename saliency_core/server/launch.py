@@ -51,7 +51,7 @@ def serve(database: Path, *, port: int = 8501, open_browser: bool = True) -> Non
 
 def _dashboard_folder() -> Path:
     """Return where the dashboard lies: the root of a checkout, or a folder of its own."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     for folder in (root, root / "saliency_core_dashboard"):
         if (folder / "dashboard_server.py").is_file():
             return folder
