@@ -127,8 +127,8 @@ class Generator:
     def saliency(self, n: int, target: str) -> Saliency:
         """Return heavy-tailed scores."""
         scores = self.draw.standard_t(3, (LAYERS + 1, n)) * 0.3
-        explained = self.draw.normal(1, 0.1, LAYERS + 1).astype(np.float32)
-        return Saliency(scores.astype(np.float16), explained, target)
+        completeness = self.draw.normal(1, 0.1, LAYERS + 1).astype(np.float32)
+        return Saliency(scores.astype(np.float16), completeness, target)
 
 
 def peak_megabytes() -> float:

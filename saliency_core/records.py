@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-METHOD_VERSION = 3
+METHOD_VERSION = 4
 """Bumped whenever a stored number would come out differently; part of the content key."""
 
 
@@ -79,7 +79,10 @@ class RunSettings:
 
     target: str = "predicted"
     """`predicted`, `gold` or `class:NAME`."""
+    rule: str = "secant"
+    """`secant`, or `path` with its steps."""
     steps: int = 4
+    """Nodes of the path rule."""
     max_length: int = 512
     """Tokens a text may have, special tokens included."""
     long_text: str = "truncate"
@@ -95,16 +98,16 @@ class Saliency:
 
     scores: np.ndarray
     """(layer, token) float16, signed, logits; special tokens excluded."""
-    explained: np.ndarray
-    """(layer,) float32: sum of the local map over y(text) - y(blank)."""
+    completeness: np.ndarray
+    """(layer,) float32: sum of the undecoded map over y(text) - y(reference); 1 is exact."""
     target: str
     """`predicted`, `gold`, `contrast`, `class:NAME` or `label:NAME`."""
 
     def __post_init__(self) -> None:
-        """Check that scores and explained agree on the layers."""
+        """Check that scores and completeness agree on the layers."""
         assert self.scores.ndim == 2, f"{self.scores.shape} is not (layer, token)"
-        assert self.explained.shape == self.scores.shape[:1], (
-            f"{self.explained.shape} != {self.scores.shape[:1]}"
+        assert self.completeness.shape == self.scores.shape[:1], (
+            f"{self.completeness.shape} != {self.scores.shape[:1]}"
         )
 
 
@@ -142,6 +145,8 @@ class AuditedExample:
     """(layer,) float32 or None: mean probability of the own token, where sampled."""
     explanation: np.ndarray | None = None
     """(layer, 3) int32 vocabulary ids of the most salient tokens; -1 where fewer."""
+    incomplete: bool = False
+    """The run's rule is the secant, which did not add up here: the path rule computed it."""
     failure: str | None = None
     """Why the example has no scores (NaN logits, empty text); None where it has them."""
 
@@ -161,5 +166,5 @@ class LayerSummary:
     decodability: float | None
     comprehensiveness: float | None = None
     sufficiency: float | None = None
-    explained: float | None = None
-    """Median explained part over examples."""
+    completeness: float | None = None
+    """Median over examples of the part of the change that the layer's scores add up to."""

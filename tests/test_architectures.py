@@ -1,4 +1,4 @@
-"""The laws of METHOD sections 1 to 3 on a tiny seeded model of every architecture users have."""
+"""The laws of saliency on a tiny seeded model of every architecture that users have."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tiny_models import KINDS, TEXTS, save_tiny
 
 from saliency_core.model.classifier import load_classifier
 from saliency_core.records import Example
-from saliency_core.saliency.attributor import Attributor
+from saliency_core.saliency.attributor import Attributor, Reach
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
@@ -29,18 +29,24 @@ def test_an_audit_gives_every_token_a_score_at_every_layer(classifier):
         assert [text[start:end].strip() for start, end in row.word_spans] == list(row.words)
 
 
-def test_every_layer_explains_the_whole_change(classifier):
-    maps = Attributor(classifier, steps=64).maps(classifier.encode(TEXTS), [None] * 4)
-    total = maps.local.sum(-1)
-    # In logits too: a random model may answer a text as it does its blank, to four thousandths.
-    assert torch.allclose(total, total / maps.explained, rtol=0.02, atol=5e-4)
-    assert torch.allclose(maps.saliency.sum(-1), maps.local.sum(-1), atol=1e-4)
+def test_the_scores_of_every_layer_add_up(classifier):
+    attributor = Attributor(classifier)
+    assert attributor.reach == Reach("secant", {})
+    maps = attributor.maps(classifier.encode(TEXTS), [None] * 4)
+    assert torch.allclose(maps.total, maps.change[:, None], rtol=1e-4, atol=1e-6)
+    assert torch.allclose(maps.saliency.sum(-1), maps.total, atol=1e-5)
     assert maps.saliency[:, :, ~maps.own].abs().max() == 0
+
+
+def test_many_steps_of_the_path_come_near(classifier):
+    maps = Attributor(classifier, rule="path", steps=64).maps(classifier.encode(TEXTS), [None] * 4)
+    # In logits too: a random model may answer a text as it does its reference.
+    assert torch.allclose(maps.total, maps.change[:, None], rtol=0.02, atol=5e-4)
 
 
 def test_neighbours_and_order_change_no_score(classifier):
     encodings = classifier.encode([*TEXTS, " ".join(TEXTS[:2])[:80]])
-    attributor = Attributor(classifier, steps=2)
+    attributor = Attributor(classifier)
     alone = [attributor.maps([row], [None]) for row in encodings]
     for rows in ([0, 1, 2, 3, 4], [4, 2], [3, 0, 1]):
         together = attributor.maps([encodings[row] for row in rows], [None] * len(rows))
@@ -63,22 +69,19 @@ def test_padding_has_no_gradient(classifier):
         assert gradient[~padding].abs().max() > 0
 
 
-def test_m_forward_and_m_backward_passes(classifier):
-    passes = {"forward": 0, "backward": 0}
+@pytest.mark.parametrize(("options", "passes"), [({}, 1), ({"rule": "path", "steps": 3}, 3)])
+def test_one_forward_and_one_backward_pass_or_m_of_each(classifier, options, passes):
+    done = {"forward": 0, "backward": 0}
 
     def count(module, arguments, output):
-        passes["forward"] += 1
+        done["forward"] += 1
         if output.logits.requires_grad:
-            output.logits.register_hook(
-                lambda gradient: passes.update(backward=passes["backward"] + 1)
-            )
+            output.logits.register_hook(lambda gradient: done.update(backward=done["backward"] + 1))
 
-    attributor = Attributor(classifier, steps=3)
-    encodings = classifier.encode(TEXTS)
-    attributor.maps(encodings, [None] * 4)  # the blanks are known from now on
+    attributor = Attributor(classifier, **options)
     hook = classifier.model.register_forward_hook(count)
     try:
-        attributor.maps(encodings, [None] * 4)
+        attributor.maps(classifier.encode(TEXTS), [None] * 4)
     finally:
         hook.remove()
-    assert passes == {"forward": 3, "backward": 3}
+    assert done == {"forward": passes, "backward": passes}

@@ -7,6 +7,7 @@ from tiny_models import TEXTS, save_tiny
 
 from saliency_core.model.classifier import load_classifier
 from saliency_core.saliency.attributor import Attributor
+from saliency_core.saliency.references import Pairing
 
 MODULES = {
     "bert": lambda body: [body.embeddings, *body.encoder.layer],
@@ -31,17 +32,10 @@ def one(request, tmp_path_factory):
     return classifier, MODULES[request.param](classifier.model.base_model), encodings, ids, blank
 
 
-def test_one_step_with_a_zero_blank_is_gradient_times_activation(one, monkeypatch):
+def test_one_step_from_zero_is_gradient_times_activation(one, monkeypatch):
     classifier, modules, encodings, ids, _ = one
-    attributor = Attributor(classifier, steps=1)
-    known = attributor._blank_batch
-
-    def zero(*arguments):
-        states, logits = known(*arguments)
-        return [torch.zeros_like(state) for state in states], logits
-
-    monkeypatch.setattr(attributor, "_blank_batch", zero)
-    maps = attributor.maps(encodings, [None])
+    monkeypatch.setattr(Pairing, "matched", lambda pairing, values: torch.zeros_like(values[:1]))
+    maps = Attributor(classifier, rule="path", steps=1).maps(encodings, [None])
     target = int(maps.logits.argmax())
     classifier.model.requires_grad_(True)
     for layer, module in enumerate(modules):
@@ -62,7 +56,7 @@ def test_many_steps_are_conductance(one):
     power of the steps. From the text to the blank the same error has the other sign.
     """
     classifier, modules, encodings, ids, blank = one
-    maps = Attributor(classifier, steps=MANY).maps(encodings, [None])
+    maps = Attributor(classifier, rule="path", steps=MANY).maps(encodings, [None])
     target = int(maps.logits.argmax())
     words = classifier.model.get_input_embeddings()
     ends = words(ids).detach(), words(blank).detach()
@@ -84,7 +78,7 @@ def test_many_steps_are_conductance(one):
 def test_layer_zero_is_integrated_gradients_from_the_blank(one):
     """Within 1 % of the greatest score at 100 steps."""
     classifier, _, encodings, ids, blank = one
-    maps = Attributor(classifier, steps=MANY).maps(encodings, [None])
+    maps = Attributor(classifier, rule="path", steps=MANY).maps(encodings, [None])
     words = classifier.model.get_input_embeddings()
     found = IntegratedGradients(logits_of(classifier)).attribute(
         words(ids).detach(),
@@ -101,7 +95,7 @@ def test_layer_zero_is_integrated_gradients_from_the_blank(one):
 def test_saliency_is_the_map_decoded_by_the_whole_head(one):
     """Every layer decoded apart, all positions, over the language model's own logits."""
     classifier, _, encodings, ids, _ = one
-    maps = Attributor(classifier, steps=2).maps(encodings, [None])
+    maps = Attributor(classifier).maps(encodings, [None])
     head = classifier.head
     states, _ = classifier.forward(classifier.collate(encodings))
     text = ids[0][maps.own[0]]

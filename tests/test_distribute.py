@@ -90,7 +90,7 @@ def assert_same(one, other, name):
         for first, second in zip(one, other, strict=True):
             assert first.target == second.target
             assert_same(first.scores, second.scores, "scores")
-            assert_same(first.explained, second.explained, "explained")
+            assert_same(first.completeness, second.completeness, "completeness")
     elif isinstance(one, np.ndarray):
         assert (one.dtype, one.shape) == (other.dtype, other.shape), name
         assert np.array_equal(one, other), name

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from saliency_core.saliency.path import embeddings_on_path, path_maps, path_nodes
+from saliency_core.saliency.path import path_maps, path_nodes
+from saliency_core.saliency.references import Pairing, reading_references
 
 LAYERS, BATCH, TOKENS, HIDDEN, CLASSES = 3, 2, 4, 5, 3
 
@@ -34,16 +35,15 @@ class HandMade:
 
     def maps(self, steps, targets, variants=False):
         share = [None]
-        blank_states, blank_logits = self.at(0.0)
-        return path_maps(
-            lambda: self.at(share[0]),
-            share,
-            path_nodes(steps),
-            [state.detach() for state in blank_states],
-            blank_logits.detach(),
-            targets,
-            variants,
-        )
+
+        def call():
+            """Texts at this share of the path, each one's reference behind them."""
+            (texts, logits), (references, others) = self.at(share[0]), self.at(0.0)
+            states = tuple(map(torch.cat, zip(texts, references, strict=True)))
+            return states, torch.cat([logits, others])
+
+        pairing = Pairing(tuple(range(BATCH)))
+        return path_maps(call, share, path_nodes(steps), pairing, targets, variants)
 
 
 def first_class(logits):
@@ -139,12 +139,39 @@ def test_maps_are_float32_whatever_the_model_computes_in():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_embeddings_stand_on_the_path_between_blank_and_text(share):
+def test_embeddings_stand_on_the_path_between_reference_and_text(share):
     table = nn.Embedding(7, 3).requires_grad_(False)
-    ids, blank = torch.tensor([[1, 2, 3]]), torch.tensor([[0, 0, 3]])
-    with embeddings_on_path([table], lambda _: blank, [share]):
+    ids = torch.tensor([[1, 2, 3], [4, 5, 3], [1, 2, 3]])
+    own = torch.tensor([[True, True, False]] * 3)
+    pairing = Pairing((0, 0))
+    zero = table.weight[0]
+    with reading_references([table], lambda module: zero, ids, own, pairing, [share]):
         mixed = table(ids)
-    expected = table.weight[blank] + share * (table.weight[ids] - table.weight[blank])
+    expected = table.weight[ids]
+    expected[:, :2] = zero + torch.tensor([share, share, 0])[:, None, None] * (
+        expected[:, :2] - zero
+    )
     assert torch.allclose(mixed, expected)
     assert mixed.requires_grad
     assert not table(ids).requires_grad, "the hook is gone afterwards"
+
+
+def test_a_decoder_reads_the_text_one_position_later():
+    table = nn.Embedding(7, 3).requires_grad_(False)
+    ids = torch.tensor([[1, 2, 3], [1, 2, 3]])
+    shifted = torch.tensor([[6, 1, 2], [6, 1, 2]])
+    own = torch.tensor([[True, True, False]] * 2)
+    zero = table.weight[0]
+    with reading_references([table], lambda module: zero, ids, own, Pairing((0,)), [1.0]):
+        mixed = table(shifted)
+    assert torch.equal(mixed[0], table.weight[shifted[0]])
+    assert torch.equal(mixed[1], torch.stack([table.weight[6], zero, zero]))
+
+
+def test_other_ids_than_the_texts_are_refused():
+    table = nn.Embedding(7, 3).requires_grad_(False)
+    ids = torch.tensor([[1, 2, 3], [1, 2, 3]])
+    own = torch.ones(2, 3, dtype=bool)
+    context = reading_references([table], lambda module: None, ids, own, Pairing((0,)), [1.0])
+    with context, pytest.raises(RuntimeError, match="other tokens than those of the text"):
+        table(ids.flip(1))

@@ -76,7 +76,7 @@ def check_same(found: dict, audited) -> None:
     np.testing.assert_array_equal(found["explanation"], audited.explanation)
     for saliency in audited.saliency:
         np.testing.assert_array_equal(found["saliency"][saliency.target], saliency.scores)
-        np.testing.assert_array_equal(found["explained"][saliency.target], saliency.explained)
+        np.testing.assert_array_equal(found["completeness"][saliency.target], saliency.completeness)
 
 
 @pytest.mark.parametrize("finish", [False, True])

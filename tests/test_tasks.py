@@ -11,7 +11,7 @@ from saliency_core.errors import UserError
 from saliency_core.model.classifier import load_classifier
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.records import Example
-from saliency_core.saliency.attributor import Attributor, most_central
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.store import open_store
 
 LABELS = {"id2label": {0: "joy", 1: "anger", 2: "fear"}}
@@ -38,9 +38,9 @@ def test_multi_label_has_one_target_a_label_above_threshold(tmp_path):
     bias.data = torch.tensor([2.0, -9.0, 1.0])
     encodings = classifier.encode(TEXTS)
     examples = [Example(number, str(number), text) for number, text in enumerate(TEXTS)]
-    rows = Attributor(classifier, steps=64).audit(examples, encodings, [None] * 4)
+    rows = Attributor(classifier).audit(examples, encodings, [None] * 4)
     by_class = [
-        Attributor(classifier, steps=64, target=f"class:{name}").maps(encodings, [None] * 4)
+        Attributor(classifier, target=f"class:{name}").maps(encodings, [None] * 4)
         for name in ("joy", "fear")
     ]
     for place, row in enumerate(rows):
@@ -88,14 +88,14 @@ def test_target_gold_needs_one_gold_class(tmp_path):
 def test_regression_explains_its_output(tmp_path):
     rows = [{"text": text, "label": 0.5 + number} for number, text in enumerate(TEXTS)]
     result, store = audited(
-        tmp_path, rows, model_options={"num_labels": 1, "id2label": {0: "score"}}, steps=64
+        tmp_path, rows, model_options={"num_labels": 1, "id2label": {0: "score"}}
     )
     assert (result.computed, result.failed) == (4, 0)
     assert any("regression" in warning for warning in result.warnings)
     run = store.run()
     assert run["model"]["task"] == "regression"
     assert run["targets"] == ["predicted"]
-    assert np.allclose(store.layers()["explained"], 1, atol=0.02)  # of the output itself
+    assert np.allclose(store.layers()["completeness"], 1, atol=1e-3)  # of the output itself
     frame = store.examples(run=1)
     assert frame["predicted"].isna().all()
     for position in range(4):
@@ -197,24 +197,26 @@ def test_windows_cover_a_long_text_and_each_token_once(tmp_path, name):
         assert len(window.input_ids) <= 24
         own = np.array(window.input_ids)[~window.special].tolist()
         assert own == whole["input_ids"][start : start + len(own)]
-    row = Attributor(classifier, steps=2).audit([Example(0, "0", text)], [encoding], [None])[0]
+    row = Attributor(classifier).audit([Example(0, "0", text)], [encoding], [None])[0]
     assert row.failure is None
     assert row.chars_seen == row.chars_total == len(text)
     logits = classifier.logits(encoding.windows)
     assert np.allclose(row.logits, logits.mean(0), atol=1e-5)
     assert row.saliency[0].scores.shape[1] == len(whole["input_ids"])
-    # A token's score is that of the window it stands most central in.
+    # A token's score is the sum over the windows that hold it, divided by their number.
     predicted = classifier.info.label_names[row.predicted]
-    by_class = Attributor(classifier, steps=2, target=f"class:{predicted}")
-    lengths = [int((~window.special).sum()) for window in encoding.windows]
-    chosen = most_central(encoding.window_starts, lengths)
-    for number, window in enumerate(encoding.windows):
+    by_class = Attributor(classifier, target=f"class:{predicted}")
+    expected = np.zeros(row.saliency[0].scores.shape)
+    change = 0.0
+    for start, window in zip(encoding.window_starts, encoding.windows, strict=True):
         maps = by_class.maps([window], [None])
         scores = maps.saliency[0, :, 0][:, maps.own[0]].numpy()
-        places = np.flatnonzero(chosen == number)
-        expected = scores[:, places - encoding.window_starts[number]]
-        stored = row.saliency[0].scores[:, places].astype(np.float32)
-        assert np.allclose(stored, expected, atol=2e-3)
+        expected[:, start : start + scores.shape[1]] += scores / len(encoding.windows)
+        change += float(maps.change[0, 0]) / len(encoding.windows)
+    stored = row.saliency[0].scores.astype(np.float32)
+    assert np.allclose(stored, expected, atol=2e-3)
+    assert np.allclose(stored.sum(1), change, atol=0.01)
+    assert np.allclose(row.saliency[0].completeness, 1, atol=1e-3)
 
 
 def test_a_short_text_is_the_same_with_and_without_windows(tmp_path):
@@ -223,10 +225,6 @@ def test_a_short_text_is_the_same_with_and_without_windows(tmp_path):
     windowed, plain = classifier.encode_windows(TEXTS), classifier.encode(TEXTS)
     assert [w.input_ids for w in windowed] == [p.input_ids for p in plain]
     assert not any(w.windows for w in windowed)
-
-
-def test_most_central_window():
-    assert most_central([0, 4, 8], [6, 6, 4]).tolist() == [0] * 5 + [1] * 4 + [2] * 3
 
 
 def real(shared, path, folder, limit=50, **options):

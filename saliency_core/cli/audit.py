@@ -21,6 +21,13 @@ class LongText(StrEnum):
     window = "window"
 
 
+class Rule(StrEnum):
+    """What turns gradients into scores."""
+
+    secant = "secant"
+    path = "path"
+
+
 class Engine(StrEnum):
     """What computes."""
 
@@ -65,7 +72,10 @@ def audit(
         str | None, typer.Option(help="Folder or hub name of the pretrained language model.")
     ] = None,
     target: Annotated[str, typer.Option(help="predicted, gold or class:NAME.")] = "predicted",
-    steps: Annotated[int, typer.Option(min=1, help="Steps m of the path.")] = 4,
+    rule: Annotated[
+        Rule, typer.Option(help="Exact at every layer in one pass, or gradients along a path.")
+    ] = Rule.secant,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the path rule.")] = 4,
     dtype: Annotated[Dtype, typer.Option(help="Number format of the model.")] = Dtype.float32,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
     batch_tokens: Annotated[
@@ -120,6 +130,7 @@ def audit(
         trust_labels=trust_labels,
         lm_head=lm_head,
         target=target,
+        rule=rule.value,
         steps=steps,
         dtype=dtype.value,
         device=device,

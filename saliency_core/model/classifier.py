@@ -191,6 +191,10 @@ class Classifier:
             if isinstance(module, nn.Embedding) and module.weight is weight
         ]
 
+    def reference_embedding(self, module: nn.Module) -> Tensor:
+        """Return (embedding,) what an embedding module gives for the reference token."""
+        return module.forward(torch.tensor([[self.blank_token_id]], device=self.device))[0, 0]
+
     @property
     def is_encoder_decoder(self) -> bool:
         """Return whether a decoder reads the text once more beside the encoder."""

@@ -190,8 +190,8 @@ def _mean_chances(
     return np.divide(total, known.sum(-1), out=np.full(len(wanted), np.nan), where=known.any(-1))
 
 
-def median_explained(parts: np.ndarray) -> np.ndarray:
-    """Return (layer,) medians of (layer, example) explained parts; NaN where none is known.
+def median_completeness(parts: np.ndarray) -> np.ndarray:
+    """Return (layer,) medians of (layer, example) completenesss; NaN where none is known.
 
     A text whose target is that of its blank has no part to explain: infinite or NaN.
     """

@@ -29,11 +29,12 @@ from saliency_core.errors import UserError
 from saliency_core.pipeline.layer_summary import (
     LayerCoherence,
     decodability,
-    median_explained,
+    median_completeness,
     recommend,
     with_values,
 )
 from saliency_core.records import Example, LayerSummary, RunSettings
+from saliency_core.saliency.layouts import layout_batches
 from saliency_core.saliency.logit_lens import class_meanings
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.details import set_warning
@@ -45,8 +46,8 @@ GUARD_SAMPLE = 256
 """Examples the label-order guard predicts before any score is computed."""
 EVALUATION_SAMPLE = 64
 """Examples whose faithfulness decides the recommended layer (METHOD section 4)."""
-EXPLAINED_SAMPLE = 2000
-"""Examples whose median explained part stands for a layer."""
+COMPLETENESS_SAMPLE = 2000
+"""Examples whose median completeness stands for a layer."""
 DRY_RUN_SECONDS = 5.0
 """How long a dry run computes before it estimates."""
 BYTES_A_SCORE = 4.0
@@ -76,7 +77,10 @@ class AuditOptions:
     trust_labels: bool = False
     lm_head: str | None = None
     target: str = "predicted"
+    rule: str = "secant"
+    """`secant`, exact at every layer in one pass, or `path`."""
     steps: int = 4
+    """Nodes of the path rule."""
     dtype: str = "float32"
     device: str = "auto"
     batch_tokens: int | None = None
@@ -247,6 +251,7 @@ def open_attributor(classifier: Any, options: AuditOptions) -> Any:
 
     return Attributor(
         classifier,
+        rule=options.rule,
         steps=options.steps,
         target=options.target,
         batch_tokens=options.batch_tokens,
@@ -281,15 +286,16 @@ class Audit:
                 self.classifier.info.label_names,
                 options.label_map,
             )
+        self.attributor = open_attributor(self.classifier, options)
         self.settings = RunSettings(
             target=options.target,
+            rule=self.attributor.reach.rule,
             steps=options.steps,
             max_length=self.classifier.max_length,
             long_text=options.long_text,
             dtype=self.classifier.dtype,
             label_map=dict(options.label_map),
         )
-        self.attributor = open_attributor(self.classifier, options)
         self.batch_tokens = options.batch_tokens or self.classifier.default_batch_tokens
         self.computed = 0
         self.done = 0
@@ -424,7 +430,7 @@ class Audit:
 
     def _batches(self, block: list[Example], encodings: list[Any]) -> Iterator[list[int]]:
         gold = [self._gold(example) for example in block]
-        return plan_batches(block, gold, encodings, self.batch_tokens)
+        return plan_batches(block, gold, encodings, self.batch_tokens, self.classifier.pad_token_id)
 
     def _work(
         self, examples: list[Example], encodings: list[Any]
@@ -464,9 +470,9 @@ class Audit:
             coherence.summaries(),
             zero_line=[coherence.zero_line(encodings, predicted)] * coherence.layers,
             decodability=decoded.own,
-            explained=median_explained(writer.explained(run, EXPLAINED_SAMPLE)),
+            completeness=median_completeness(writer.completeness(run, COMPLETENESS_SAMPLE)),
         )
-        extra = {}
+        extra = self._reached(writer, run)
         if decoded.following is not None:
             extra["next_decodability"] = [
                 None if np.isnan(value) else float(value) for value in decoded.following
@@ -482,6 +488,14 @@ class Audit:
         writer.finish_run(run, layers, recommended, equals, seconds, self._warnings(), extra)
         if self._evaluates_layers():
             save_table(self.db, run, "meanings", self._meanings())
+
+    def _reached(self, writer: Any, run: int) -> dict[str, Any]:
+        """Return how far the secant rule reached, for `info` and every page."""
+        reach = self.attributor.reach
+        found: dict[str, Any] = {"incomplete": writer.count_incomplete(run)}
+        if reach.bypassed:
+            found["bypassed"] = {str(layer): part for layer, part in reach.bypassed.items()}
+        return found
 
     def _meanings(self) -> pd.DataFrame:
         """Return the words that classes mean, on the sample of the survey."""
@@ -501,7 +515,7 @@ class Audit:
 
         self.progress("evaluating layers", 0, len(encodings))
         readable = [encoding for encoding in encodings if not encoding.special.all()]
-        attributor = Attributor(self.classifier, steps=self.options.steps)
+        attributor = Attributor(self.classifier, rule=self.settings.rule, steps=self.options.steps)
         maps = attributor.layer_maps(readable, self.batch_tokens)["saliency"]  # (layer, example)
         found = faithfulness(self.classifier, readable, maps)
         self.progress("evaluating layers", len(encodings), len(encodings))
@@ -557,6 +571,15 @@ class Audit:
                 "No language-model head was given: features are decoded through the tied input "
                 "embeddings. Give the pretrained model with --lm-head for a true decoding."
             )
+        reach = self.attributor.reach
+        if reach.reason is not None:
+            found.append(reach.reason)
+        if reach.bypassed:
+            parts = ", ".join(f"{layer} ({part:.0%})" for layer, part in reach.bypassed.items())
+            found.append(
+                "Information flows around some layers, so their scores account for a part of the "
+                f"answer only: {parts}. They are never recommended."
+            )
         if self.options.label_map:
             pairs = ", ".join(f"{old} = {new}" for old, new in self.options.label_map.items())
             found.append(f"Labels of the dataset were mapped: {pairs}.")
@@ -597,23 +620,19 @@ def first_of_equals(block: list[Example], gold: list[int | None]) -> list[int]:
 
 
 def plan_batches(
-    block: list[Example], gold: list[int | None], encodings: list[Any], batch_tokens: int
+    block: list[Example],
+    gold: list[int | None],
+    encodings: list[Any],
+    batch_tokens: int,
+    pad_token_id: int,
 ) -> Iterator[list[int]]:
-    """Yield batches of rows of like length under the token budget.
+    """Yield batches of rows of one layout, or of few, under the token budget.
 
     Only the first of equal texts takes part, whatever is stored already: the batches depend on
     the block alone, so that every engine and every restart computes the same ones.
     """
     rows = first_of_equals(block, gold)
-    rows.sort(key=lambda row: (len(encodings[row].input_ids), row))
-    batch: list[int] = []
-    for row in rows:
-        if batch and len(encodings[row].input_ids) * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+    yield from layout_batches(rows, encodings, pad_token_id, batch_tokens)
 
 
 @dataclass(frozen=True)

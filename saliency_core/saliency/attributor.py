@@ -1,31 +1,38 @@
-"""One batch of encodings -> saliency of every layer: model, maps, decoding and words together."""
+"""One batch of encodings -> saliency of every layer: model, rule and decoding together."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from saliency_core.errors import UserError
-from saliency_core.model.classifier import Classifier, Encoding, token_batches
-from saliency_core.records import AuditedExample, Example, Saliency
+from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.records import AuditedExample, Example
 from saliency_core.saliency.decoding import (
     carrying_positions,
     column_offsets,
     decode,
     decoding_weights,
 )
-from saliency_core.saliency.path import embeddings_on_path, path_maps, path_nodes
-from saliency_core.words import words_of
+from saliency_core.saliency.layouts import layout_batches, layout_of
+from saliency_core.saliency.maps import ExampleMaps, LayerMaps
+from saliency_core.saliency.path import path_maps, path_nodes
+from saliency_core.saliency.references import Pairing, pair_up, reading_references
+from saliency_core.saliency.secant import secant_maps
+from saliency_core.saliency.to_records import to_record
+from saliency_core.saliency.windows import join_windows
 
-BLANK_BYTES = 1_000_000_000
-"""Memory the cached blank states may take; the least recently used go first."""
+RULES = ("secant", "path")
 MULTI_LABEL_THRESHOLD = 0.5
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
+"""How far the sum of a layer may be from the difference of the target: as a part of it, or in
+logits where that is more. Half precision is stated apart: its rounding alone exceeds 1e-3."""
+DUMMY_TEXTS = ("a test", "another test, which is longer than the first", "this is no test at all")
+"""Run before an audit, to see whether the secant rule reaches every layer of a model."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,10 @@ class BatchMaps:
     """(target, layer, batch, token) undecoded."""
     pooled: Tensor | None
     norm: Tensor | None
-    explained: Tensor
-    """(target, layer, batch)."""
+    total: Tensor
+    """(target, layer, batch) sums of the local map."""
+    change: Tensor
+    """(target, batch) y(text) - y(reference)."""
     logits: Tensor
     """(batch, class)."""
     weights: Tensor
@@ -47,28 +56,58 @@ class BatchMaps:
     own: Tensor
     """(batch, token) bool: real and not special."""
 
+    @property
+    def completeness(self) -> Tensor:
+        """Return (target, layer, batch) total / change."""
+        return self.total / self.change.unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far the secant rule reaches into a model."""
+
+    rule: str
+    """What computes the model's examples: `secant`, or `path` where the secant does not add up."""
+    bypassed: dict[int, float]
+    """Layers around which information flows -> the part of the change that they carry."""
+    reason: str | None = None
+    """Why it is not the rule that was asked for."""
+
 
 class Attributor:
-    """Computes saliency of every layer; keeps the blanks of every layout it has met."""
+    """Computes saliency of every layer."""
 
     def __init__(
         self,
         classifier: Classifier,
         *,
+        rule: str = "secant",
         steps: int = 4,
         target: str = "predicted",
         batch_tokens: int | None = None,
         variants: bool = False,
     ) -> None:
-        """Check the target against the model's labels."""
+        """Check the target against the model's labels, and the rule against the model.
+
+        Args:
+            classifier: the model, its tokenizer and its language-model head.
+            rule: `secant` or `path`.
+            steps: nodes of the path rule.
+            target: `predicted`, `gold` or `class:NAME`.
+            batch_tokens: tokens of a batch, padding included.
+            variants: also keep the undecoded, the pooled and the multipliers' map.
+        """
+        if rule not in RULES:
+            raise UserError(f"--rule {rule!r} is unknown; choose {' or '.join(RULES)}.")
         self.classifier = classifier
         self.batch_tokens = batch_tokens or classifier.default_batch_tokens
         self.nodes = path_nodes(steps)
         self.target = target
         self.variants = variants
-        self.blanks: OrderedDict[tuple, tuple[list[Tensor], Tensor]] = OrderedDict()
-        self.blank_bytes = 0
         self.class_index = self._class_index()
+        self.reach = Reach(rule, {})
+        if rule == "secant":
+            self.reach = self._reach()
 
     def _class_index(self) -> int | None:
         if not self.target.startswith("class:"):
@@ -88,49 +127,120 @@ class Attributor:
             raise UserError(f"--target {self.target!r}: choose class:NAME of {', '.join(names)}.")
         return names.index(name)
 
+    def _reach(self) -> Reach:
+        """Try the secant rule on dummy texts.
+
+        Where the embedding output adds up, every operation behind it is exact, and a later layer
+        that does not add up does not carry all of the information. Where it does not, an operation
+        has no rule.
+        """
+        encodings = [e for e in self.classifier.encode(list(DUMMY_TEXTS)) if not e.special.all()]
+        if not encodings:
+            return Reach("secant", {})
+        try:
+            maps = self.maps(encodings, [None] * len(encodings))
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            return Reach("path", {}, f"The secant rule fails on this model: {_first_line(error)}")
+        away = self._away(maps).amax((0, 2))  # (layer,)
+        parts = maps.completeness[0].median(-1).values
+        if away[0] > 1:
+            return Reach(
+                "path",
+                {},
+                f"The secant rule accounts for {parts[0]:.0%} of this model's answer: one of its "
+                "operations has no rule. Its scores come from the path rule, which adds up only "
+                "roughly.",
+            )
+        missing = [layer for layer in range(len(away)) if away[layer] > 1]
+        return Reach("secant", {layer: float(parts[layer]) for layer in missing})
+
+    def _away(self, maps: BatchMaps) -> Tensor:
+        """Return (target, layer, batch) distances from completeness, in tolerances."""
+        tolerance = TOLERANCE[self.classifier.dtype]
+        change = maps.change.unsqueeze(1)  # (target, 1, batch)
+        away = (maps.total - change).abs() / (tolerance * change.abs().clamp(min=1.0))
+        return away.nan_to_num(nan=0.0)
+
     def maps(
         self,
         encodings: Sequence[Encoding],
         gold: Sequence[int | None],
         decided: Tensor | None = None,
+        rule: str | None = None,
     ) -> BatchMaps:
-        """Return the maps of one batch: m forward passes, and m backward passes a target.
+        """Return the maps of one batch: one forward and one backward pass per target, or m of each.
 
         Args:
             encodings: the batch.
             gold: gold label of every row, None where unknown.
             decided: (batch, class) logits that decide the target in place of the batch's own.
+            rule: another rule than the model's.
         """
-        classifier = self.classifier
-        batch = classifier.collate(encodings)
-        mask = batch["attention_mask"].bool()
-        own = self._own(encodings, mask)
-        blank_states, blank_logits = self._blank_batch(encodings, mask)
+        order, models, pairing = pair_up(
+            [layout_of(encoding, self.classifier.pad_token_id) for encoding in encodings]
+        )
+        texts = [encodings[row] for row in order]
+        rows = [*texts, *(encodings[row] for row in models)]
+        batch = self.classifier.collate(rows)
+        own = self._own(rows, batch["attention_mask"])
         share = [1.0]
-        with self._on_path(batch["input_ids"], own, share):
-            maps = path_maps(
-                lambda: classifier.forward(batch),
+        with reading_references(
+            self.classifier.embeddings,
+            self.classifier.reference_embedding,
+            batch["input_ids"],
+            own,
+            pairing,
+            share,
+        ):
+            maps = self._layer_maps(
+                batch,
+                pairing,
+                [gold[row] for row in order],
+                decided if decided is None else decided[order],
                 share,
-                self.nodes,
-                blank_states,
-                blank_logits,
-                lambda logits: self._targets(logits if decided is None else decided, gold),
-                self.variants,
+                rule or self.reach.rule,
             )
+        ids, own = batch["input_ids"][: pairing.texts], own[: pairing.texts]
+        found = self._decode(maps, ids, own, batch["attention_mask"][: pairing.texts])
+        return found if order == sorted(order) else _in_order(found, np.argsort(order))
+
+    def _layer_maps(
+        self,
+        batch: dict[str, Tensor],
+        pairing: Pairing,
+        gold: list[int | None],
+        decided: Tensor | None,
+        share: list[float],
+        rule: str,
+    ) -> LayerMaps:
+        """Return what the rule computes of a batch of texts and references."""
+
+        def call() -> tuple[tuple[Tensor, ...], Tensor]:
+            return self.classifier.forward(batch)
+
+        def targets(logits: Tensor) -> Tensor:
+            return self._targets(logits if decided is None else decided, gold)
+
+        if rule == "secant":
+            return secant_maps(call, pairing, targets, self.variants)
+        return path_maps(call, share, self.nodes, pairing, targets, self.variants)
+
+    def _decode(self, maps: LayerMaps, ids: Tensor, own: Tensor, mask: Tensor) -> BatchMaps:
+        """Return the maps of a batch with those of its layers decoded."""
         local, beside = self._layers(maps.local)
-        saliency = self._decoded(maps.states, local, batch["input_ids"], own)
+        saliency = self._decoded(maps.states, local, ids, own)
         pooled = None
         if maps.pooled is not None:
             pooled, beside_pooled = self._layers(maps.pooled / mask.sum(1)[:, None])
             pooled = pooled + beside_pooled
-        norm = None if maps.norm is None else self._layers(maps.norm)[0]
         local = local + beside
         return BatchMaps(
             saliency=saliency + beside,
             local=local,
             pooled=pooled,
-            norm=norm,
-            explained=local.sum(-1) / maps.change.unsqueeze(1),
+            norm=None if maps.norm is None else self._layers(maps.norm)[0],
+            total=local.sum(-1),
+            change=maps.change,
             logits=maps.logits,
             weights=maps.weights,
             own=own,
@@ -145,20 +255,6 @@ class Attributor:
             start = 0 if side == "right" else mask.shape[1] - length
             own[row, start : start + length] = ~encoding.special
         return torch.from_numpy(own).to(mask.device)
-
-    def _on_path(
-        self, input_ids: Tensor, own: Tensor, share: list[float]
-    ) -> AbstractContextManager[None]:
-        """Return the context in which the model reads embeddings between blank and text."""
-        blank_ids = torch.where(own, self.classifier.blank_token_id, input_ids)
-
-        def blank_of(ids: Tensor) -> Tensor:
-            if ids.data_ptr() == input_ids.data_ptr():
-                return blank_ids
-            # The decoder of an encoder-decoder reads the same text behind its start token.
-            return torch.cat([ids[:, :1], blank_ids[:, :-1]], dim=1)
-
-        return embeddings_on_path(self.classifier.embeddings, blank_of, share)
 
     def _layers(self, maps: Tensor) -> tuple[Tensor, Tensor | float]:
         """Return the maps of the layers, and what a decoder's embeddings add to every one.
@@ -179,15 +275,14 @@ class Attributor:
 
         Returns:
             Variant -> (layer, example) arrays of (token,): `saliency`, where variants were asked
-            for also `local`, `pooled` and `norm` (METHOD section 3).
+            for also `local`, `pooled` and `norm`.
         """
         names = ("saliency", "local", "pooled", "norm") if self.variants else ("saliency",)
         layers = self.classifier.info.layers + 1
         maps = {name: [[np.empty(0)] * len(encodings) for _ in range(layers)] for name in names}
-        order = np.argsort([len(encoding.input_ids) for encoding in encodings], kind="stable")
-        lengths = [len(encodings[row].input_ids) for row in order]
-        for places in token_batches(lengths, batch_tokens):
-            rows = [int(order[place]) for place in places]
+        for rows in layout_batches(
+            range(len(encodings)), encodings, self.classifier.pad_token_id, batch_tokens
+        ):
             found = self.maps([encodings[row] for row in rows], [None] * len(rows))
             own = found.own.cpu().numpy()
             for name in names:
@@ -241,57 +336,6 @@ class Attributor:
         contrast[rows[wrong], known[wrong]] -= 1
         return torch.stack([first, contrast])
 
-    def _blank_batch(
-        self, encodings: Sequence[Encoding], mask: Tensor
-    ) -> tuple[list[Tensor], Tensor]:
-        """Return the blanks' states, padded like the batch, and their logits."""
-        keys = [self._layout(encoding) for encoding in encodings]
-        for key, encoding in zip(keys, encodings, strict=True):
-            if key not in self.blanks:
-                self._add_blank(key, encoding)
-        distinct = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-        found = [self.blanks[key] for key in distinct]
-        for key in distinct:
-            self.blanks.move_to_end(key)
-        rows = torch.tensor([distinct[key] for key in keys], device=mask.device)
-        width = mask.shape[1]
-        states = []
-        for layer in zip(*(states for states, _ in found), strict=True):
-            padded = layer[0].new_zeros(len(found), width, layer[0].shape[-1])
-            for place, state in enumerate(layer):
-                start = 0 if self.classifier.padding_side == "right" else width - len(state)
-                padded[place, start : start + len(state)] = state
-            states.append(padded[rows] if len(found) > 1 else padded)
-        self._forget_blanks()
-        return states, torch.stack([logits for _, logits in found])[rows]
-
-    def _layout(self, encoding: Encoding) -> tuple:
-        """Return all that the states of an encoding's blank depend on."""
-        blank = self.classifier.blank(encoding)
-        # Some models look for the padding token among the ids of the text itself.
-        pad = self.classifier.pad_token_id
-        pads = tuple(place for place, token in enumerate(encoding.input_ids) if token == pad)
-        return blank.input_ids, blank.type_ids, pads
-
-    @torch.no_grad()
-    def _add_blank(self, key: tuple, encoding: Encoding) -> None:
-        """Run the blank of a new layout; alone, so that it never depends on its neighbours.
-
-        The model gets the ids of the text and the embeddings of the blank, as on the path.
-        """
-        batch = self.classifier.collate([encoding])
-        own = self._own([encoding], batch["attention_mask"])
-        with self._on_path(batch["input_ids"], own, [0.0]):
-            hidden, logits = self.classifier.forward(batch)
-        entry = ([state[0] for state in hidden], logits[0])
-        self.blanks[key] = entry
-        self.blank_bytes += _bytes(entry)
-
-    def _forget_blanks(self) -> None:
-        while self.blank_bytes > BLANK_BYTES and len(self.blanks) > 1:
-            _, oldest = self.blanks.popitem(last=False)
-            self.blank_bytes -= _bytes(oldest)
-
     def audit(
         self,
         examples: Sequence[Example],
@@ -314,7 +358,8 @@ class Attributor:
                 found[row] = self._windowed(encoding, gold[row])
             else:
                 plain.append(row)
-        found |= self._rows(plain, encodings, gold)
+        rows = self._rows([encodings[row] for row in plain], [gold[row] for row in plain])
+        found |= dict(zip(plain, rows, strict=True))
         return [found[row] for row in range(len(encodings))]
 
     def records(
@@ -326,93 +371,65 @@ class Attributor:
     ) -> list[AuditedExample]:
         """Return what the store writes of what `compute` found; needs no model."""
         return [
-            self._audited(
-                example, encoding, label, _nothing_to_read(example) if row is None else row
-            )
-            for example, encoding, label, row in zip(
-                examples, encodings, gold, computed, strict=True
-            )
+            to_record(self.classifier, self._target_names, *row)
+            for row in zip(examples, encodings, gold, computed, strict=True)
         ]
 
     def _rows(
-        self, rows: list[int], encodings: Sequence[Encoding], gold: Sequence[int | None]
-    ) -> dict[int, ExampleMaps | str]:
-        """Return the maps of each row; where the model refuses a batch, halves are tried."""
-        if not rows:
-            return {}
+        self,
+        encodings: list[Encoding],
+        gold: list[int | None],
+        decided: Tensor | None = None,
+    ) -> list[ExampleMaps | str]:
+        """Return the maps of each row; where the model refuses a batch, halves are tried.
+
+        A row that the secant rule does not reach is computed again by the path rule.
+        """
+        if not encodings:
+            return []
         try:
-            maps = self.maps([encodings[row] for row in rows], [gold[row] for row in rows])
+            maps = self.maps(encodings, gold, decided)
+            found = _split(maps)
+            for row in self._not_reached(maps):
+                beside = None if decided is None else decided[row : row + 1]
+                again = self.maps([encodings[row]], [gold[row]], beside, rule="path")
+                found[row] = replace(_split(again)[0], incomplete=True)
         except (RuntimeError, ValueError, IndexError) as error:
-            if len(rows) == 1:
-                return {rows[0]: f"The model failed: {_first_line(error)}"}
-            half = len(rows) // 2
-            return self._rows(rows[:half], encodings, gold) | self._rows(
-                rows[half:], encodings, gold
-            )
-        return dict(zip(rows, _split(maps), strict=True))
+            if len(encodings) == 1:
+                return [f"The model failed: {_first_line(error)}"]
+            half = len(encodings) // 2
+            first, second = (slice(0, half), slice(half, None))
+            return [
+                row
+                for part in (first, second)
+                for row in self._rows(
+                    encodings[part], gold[part], None if decided is None else decided[part]
+                )
+            ]
+        return found
+
+    def _not_reached(self, maps: BatchMaps) -> list[int]:
+        """Return the rows whose sums fail at a layer that carries all of the information."""
+        if self.reach.rule != "secant":
+            return []
+        carrying = [
+            layer for layer in range(maps.total.shape[1]) if layer not in self.reach.bypassed
+        ]
+        away = self._away(maps)[:, carrying].amax((0, 1))  # (batch,)
+        return torch.nonzero(away > 1).squeeze(-1).tolist()
 
     def _windowed(self, encoding: Encoding, gold: int | None) -> ExampleMaps | str:
-        """Return the maps of a text in overlapping windows (METHOD section 3).
-
-        The mean of the windows' logits decides the target; a token's score is that of the window
-        in which it stands most central; the explained part is the mean over windows.
-        """
+        """Return the maps of a text in overlapping windows; the mean logits decide the target."""
         windows = encoding.windows
         logits = self.classifier.logits(windows, self.batch_tokens).mean(0)
         decided = torch.from_numpy(logits).to(self.classifier.device)
-        parts: list[ExampleMaps] = []
+        parts: list[ExampleMaps | str] = []
         size = max(1, self.batch_tokens // len(windows[0].input_ids))
         for start in range(0, len(windows), size):
-            some = windows[start : start + size]
-            try:
-                maps = self.maps(some, [gold] * len(some), decided.expand(len(some), -1))
-            except (RuntimeError, ValueError, IndexError) as error:
-                return f"The model failed: {_first_line(error)}"
-            parts += _split(maps)
-        chosen = most_central(encoding.window_starts, [row.scores.shape[-1] for row in parts])
-        tokens = np.arange(len(chosen)) - np.array(encoding.window_starts)[chosen]
-        columns = [parts[w].scores[:, :, t] for w, t in zip(chosen, tokens, strict=True)]
-        return ExampleMaps(
-            scores=np.stack(columns, axis=-1),
-            explained=np.mean([row.explained for row in parts], axis=0),
-            logits=logits,
-            weights=parts[0].weights,
-        )
-
-    def _audited(
-        self, example: Example, encoding: Encoding, gold: int | None, row: ExampleMaps | str
-    ) -> AuditedExample:
-        """Return one example as a record."""
-        if isinstance(row, str):
-            return _failed(example, encoding, gold, row)
-        if not (np.isfinite(row.logits).all() and np.isfinite(row.scores).all()):
-            return _failed(example, encoding, gold, "The model returned NaN or infinite numbers.")
-        own = ~encoding.special
-        spans, sides = encoding.spans[own], encoding.sides[own]
-        words = words_of((example.text, example.pair or ""), spans, sides)
-        token_ids = np.array(encoding.input_ids, np.int32)[own]
-        regression = self.classifier.info.task == "regression"
-        return AuditedExample(
-            example=example,
-            gold=gold,
-            predicted=None if regression else int(row.logits.argmax()),
-            logits=row.logits,
-            probabilities=self.classifier.probabilities(row.logits),
-            token_ids=token_ids,
-            spans=spans,
-            sides=sides,
-            word_of_token=words.word_of_token,
-            words=words.words,
-            word_spans=words.spans,
-            chars_seen=encoding.chars_seen,
-            chars_total=encoding.chars_total,
-            saliency=tuple(
-                Saliency(row.scores[number].astype(np.float16), row.explained[number], name)
-                for number, name in enumerate(self._target_names(row.weights))
-                if name is not None
-            ),
-            explanation=top_tokens(row.scores[0], token_ids),
-        )
+            some = list(windows[start : start + size])
+            parts += self._rows(some, [gold] * len(some), decided.expand(len(some), -1))
+        failed = next((part for part in parts if isinstance(part, str)), None)
+        return failed or join_windows(parts, encoding.window_starts, logits)
 
     def _target_names(self, weights: np.ndarray) -> list[str | None]:
         """Return the name of each target of an example, None where it has none.
@@ -426,30 +443,34 @@ class Attributor:
         return [self.target, *("contrast" if row.any() else None for row in weights[1:])]
 
 
-@dataclass(frozen=True)
-class ExampleMaps:
-    """The maps of one example as numpy arrays, special tokens left out."""
+def _in_order(maps: BatchMaps, order: np.ndarray) -> BatchMaps:
+    """Return the maps of a batch with its rows in another order."""
+    rows = torch.from_numpy(order)
 
-    scores: np.ndarray
-    """(target, layer, token)."""
-    explained: np.ndarray
-    """(target, layer)."""
-    logits: np.ndarray
-    """(class,)."""
-    weights: np.ndarray
-    """(target, class)."""
+    def sorted_by(axis: int, values: Tensor | None) -> Tensor | None:
+        return None if values is None else values.index_select(axis, rows.to(values.device))
+
+    axes = {"change": 1, "logits": 0, "weights": 1, "own": 0}
+    return BatchMaps(
+        **{name: sorted_by(axes.get(name, 2), values) for name, values in vars(maps).items()}
+    )
 
 
 def _split(maps: BatchMaps) -> list[ExampleMaps]:
     """Return the maps of a batch row by row; everything leaves the device once."""
     saliency = maps.saliency.float().cpu().numpy()
-    explained = maps.explained.float().cpu().numpy()
+    total = maps.total.float().cpu().numpy()
+    change = maps.change.float().cpu().numpy()
     logits = maps.logits.float().cpu().numpy()
     weights = maps.weights.float().cpu().numpy()
     own = maps.own.cpu().numpy()
     return [
         ExampleMaps(
-            saliency[:, :, row][:, :, own[row]], explained[:, :, row], logits[row], weights[:, row]
+            saliency[:, :, row][:, :, own[row]],
+            total[:, :, row],
+            change[:, row],
+            logits[row],
+            weights[:, row],
         )
         for row in range(len(logits))
     ]
@@ -475,59 +496,5 @@ def _labels_above_threshold(logits: Tensor) -> Tensor:
     return weights
 
 
-def most_central(starts: Sequence[int], lengths: Sequence[int]) -> np.ndarray:
-    """Return the window in which each token of a long text stands nearest to the middle.
-
-    Args:
-        starts: first token of every window, among the tokens of the text.
-        lengths: number of its tokens.
-    """
-    places = np.arange(starts[-1] + lengths[-1])[:, None]  # (token, 1)
-    first, last = np.array(starts), np.array(starts) + np.array(lengths) - 1
-    away = np.abs(places - (first + last) / 2)
-    return np.where((places >= first) & (places <= last), away, np.inf).argmin(1)
-
-
-def _nothing_to_read(example: Example) -> str:
-    if example.text.strip() or (example.pair or "").strip():
-        return "The text holds no token that the model reads."
-    return "The text is empty."
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def top_tokens(scores: np.ndarray, token_ids: np.ndarray, count: int = 3) -> np.ndarray:
-    """Return (layer, 3) vocabulary ids of the most salient tokens, -1 where fewer are positive."""
-    result = np.full((len(scores), count), -1, np.int32)
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :count]  # (layer, 3)
-    chosen = np.where(np.take_along_axis(scores, best, 1) > 0, token_ids[best], -1)
-    result[:, : chosen.shape[1]] = chosen
-    return result
-
-
-def _failed(example: Example, encoding: Encoding, gold: int | None, reason: str) -> AuditedExample:
-    """Return the record of an example without scores."""
-    none = np.zeros(0, np.int32)
-    return AuditedExample(
-        example=example,
-        gold=gold,
-        predicted=None,
-        logits=np.zeros(0, np.float32),
-        probabilities=np.zeros(0, np.float32),
-        token_ids=none,
-        spans=none.reshape(0, 2),
-        sides=none.astype(np.int8),
-        word_of_token=none,
-        words=(),
-        word_spans=none.reshape(0, 2),
-        chars_seen=encoding.chars_seen,
-        chars_total=encoding.chars_total,
-        saliency=(),
-        failure=reason,
-    )
-
-
-def _bytes(entry: tuple[list[Tensor], Tensor]) -> int:
-    return sum(state.numel() * state.element_size() for state in entry[0])

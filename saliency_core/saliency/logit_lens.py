@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from saliency_core.model.classifier import Classifier, Encoding, token_batches
-from saliency_core.saliency.path import embeddings_on_path
+from saliency_core.saliency.references import changed_embeddings
 
 WORDS = 12
 """Words kept a class and layer."""
@@ -50,7 +50,7 @@ def read_features(
 
 def _batch_features(classifier: Classifier, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     top = classifier.info.layers
-    with embeddings_on_path(classifier.embeddings, lambda ids: ids, [1.0]):
+    with changed_embeddings(classifier.embeddings, lambda module, ids, found: found):
         states, logits = classifier.forward(batch)
         highest = logits.max(-1)
         (gradient,) = torch.autograd.grad(highest.values.sum(), states[top])

@@ -16,7 +16,7 @@ from saliency_core.errors import UserError
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-FORMAT = 4
+FORMAT = 5
 """Number of the last migration; a file with a higher one was written by a newer program."""
 
 BUSY_SECONDS = 120.0
@@ -339,6 +339,26 @@ def _fourth(db: Database) -> None:
     db.execute("UPDATE meta SET value = 4 WHERE key = 'format'")
 
 
+SUMMARY = """
+CREATE VIEW layer_summary AS
+SELECT r.run, r.model, r.dataset, l.layer, l.coherence, l.low, l.high, l.zero_line,
+    l.decodability, l.comprehensiveness, l.sufficiency, l.completeness,
+    l.layer = r.recommended AS recommended
+FROM layers l JOIN runs r USING (run);
+"""
+
+
+def _fifth(db: Database) -> None:
+    """Call the part of the change that scores add up to completeness; mark what needed the path."""
+    db.execute("DROP VIEW layer_summary")
+    for table in ("chunks", "extra_targets", "layers"):
+        db.execute(f"ALTER TABLE {table} RENAME COLUMN explained TO completeness")
+    db.execute("ALTER TABLE examples ADD COLUMN incomplete INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE runs SET settings = json_set(settings, '$.rule', 'path')")
+    db.execute(SUMMARY)
+    db.execute("UPDATE meta SET value = 5 WHERE key = 'format'")
+
+
 def migrate(path: Path) -> None:
     """Create the file or bring it to the current format, each migration in its transaction."""
     from sqlite_utils import Database, Migrations
@@ -348,6 +368,7 @@ def migrate(path: Path) -> None:
     migrations(name="m002_results")(_second)
     migrations(name="m003_directions")(_third)
     migrations(name="m004_row_ids")(_fourth)
+    migrations(name="m005_completeness")(_fifth)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         if not _tables(connection):

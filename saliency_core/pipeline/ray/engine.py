@@ -136,7 +136,9 @@ class Reader:
                 continue
             gold = [gold_of(example, self.label_index) for example in block]
             encodings = encode_examples(self.tokenizer, block, self.options.long_text)
-            for batch in plan_batches(block, gold, encodings, self.batch_tokens):
+            for batch in plan_batches(
+                block, gold, encodings, self.batch_tokens, self.tokenizer.pad_token_id
+            ):
                 rows = [row for row in batch if own[row] != DONE]
                 if rows and (own[rows] == SEND).all():
                     yield pack_work([block[row] for row in rows], [gold[row] for row in rows])

@@ -36,6 +36,7 @@ RESULTS = pa.schema(
         ("chars_seen", pa.int32()),
         ("chars_total", pa.int32()),
         ("failure", pa.string()),
+        ("incomplete", pa.bool_()),
         ("words", pa.list_(pa.string())),
         ("targets", pa.list_(pa.string())),
         ("logits", pa.list_(pa.float32())),
@@ -46,13 +47,13 @@ RESULTS = pa.schema(
         ("word_of_token", pa.list_(pa.int32())),
         ("word_spans", pa.list_(pa.int32())),
         ("scores", pa.list_(pa.float16())),
-        ("explained", pa.list_(pa.float32())),
+        ("completeness", pa.list_(pa.float32())),
         ("decodability", pa.list_(pa.float32())),
         ("explanation", pa.list_(pa.int32())),
     ]
 )
 """One row is one example. Arrays are flat: (target, layer, token) scores, (target, layer)
-explained, (layer, 3) explanation, (n, 2) spans."""
+completeness, (layer, 3) explanation, (n, 2) spans."""
 
 _ARRAYS = RESULTS.names[RESULTS.names.index("logits") :]
 
@@ -105,7 +106,7 @@ def _flat(record: AuditedExample) -> dict[str, Any]:
     row["words"] = list(record.words)
     row["targets"] = [found.target for found in record.saliency]
     row["scores"] = _joined([found.scores for found in record.saliency])
-    row["explained"] = _joined([found.explained for found in record.saliency])
+    row["completeness"] = _joined([found.completeness for found in record.saliency])
     for name in RESULTS.names:
         if name not in row:
             row[name] = getattr(record, name)
@@ -121,12 +122,16 @@ def _record(row: dict[str, Any]) -> AuditedExample:
     example = Example(
         *(row.pop(name) for name in WORK.names[:-2]), metadata=json.loads(row.pop("metadata"))
     )
-    targets, scores, explained = (row.pop(name) for name in ("targets", "scores", "explained"))
+    targets, scores, completeness = (
+        row.pop(name) for name in ("targets", "scores", "completeness")
+    )
     saliency: tuple[Saliency, ...] = ()
     if targets:
-        explained = explained.reshape(len(targets), -1)
-        scores = scores.reshape(*explained.shape, len(row["token_ids"]))
-        saliency = tuple(Saliency(*found) for found in zip(scores, explained, targets, strict=True))
+        completeness = completeness.reshape(len(targets), -1)
+        scores = scores.reshape(*completeness.shape, len(row["token_ids"]))
+        saliency = tuple(
+            Saliency(*found) for found in zip(scores, completeness, targets, strict=True)
+        )
     for name in ("spans", "word_spans"):
         row[name] = row[name].reshape(-1, 2)
     if row["explanation"] is not None:

@@ -77,7 +77,7 @@ class Extra:
     """(member,) int32: index in the chunk, rising."""
     scores: np.ndarray
     """(layer, token of the members) float16."""
-    explained: np.ndarray
+    completeness: np.ndarray
     """(layer, member) float32."""
 
 
@@ -103,7 +103,7 @@ class Chunk:
     token_ids: np.ndarray
     scores: np.ndarray
     """(layer, token) float16."""
-    explained: np.ndarray
+    completeness: np.ndarray
     """(layer, example) float32."""
     decodability: np.ndarray
     """(layer, example) float32, NaN where not sampled."""
@@ -181,8 +181,8 @@ def from_audited(
         n_words=np.array([len(part["pieces"]) for part in parts], np.int32),
         target=np.array([target_id[first.target] if first else 0 for first in own], np.int32),
         scores=np.concatenate([part["scores"] for part in parts], axis=1),
-        explained=np.stack(
-            [first.explained if first else np.full(layers, np.nan) for first in own], axis=1
+        completeness=np.stack(
+            [first.completeness if first else np.full(layers, np.nan) for first in own], axis=1
         ).astype(np.float32),
         decodability=np.stack(
             [
@@ -236,13 +236,13 @@ def _extras(batch: Sequence[AuditedExample], target_id: dict[str, int]) -> dict[
         order = _by_word(audited)[0]
         for saliency in audited.saliency[1:]:
             found.setdefault(target_id[saliency.target], []).append(
-                (index, np.asarray(saliency.scores, np.float16)[:, order], saliency.explained)
+                (index, np.asarray(saliency.scores, np.float16)[:, order], saliency.completeness)
             )
     return {
         target: Extra(
             np.array([index for index, _, _ in rows], np.int32),
             np.concatenate([scores for _, scores, _ in rows], axis=1),
-            np.stack([explained for _, _, explained in rows], axis=1).astype(np.float32),
+            np.stack([completeness for _, _, completeness in rows], axis=1).astype(np.float32),
         )
         for target, rows in found.items()
     }
@@ -259,7 +259,7 @@ def take(chunk: Chunk, slots: Sequence[int] | np.ndarray) -> Chunk:
         **{name: getattr(chunk, name)[tokens] for name in _BY_TOKEN},
         **{name: getattr(chunk, name)[words] for name in _BY_WORD},
         scores=chunk.scores[:, tokens],
-        explained=chunk.explained[:, slots],
+        completeness=chunk.completeness[:, slots],
         decodability=chunk.decodability[:, slots],
         explanation=chunk.explanation[:, slots],
         extra=_take_extras(chunk, slots),
@@ -280,7 +280,7 @@ def _take_extras(chunk: Chunk, slots: np.ndarray) -> dict[int, Extra]:
         counts = chunk.n_tokens[extra.members]
         tokens = ranges(starts_of(counts)[rows], counts[rows])
         taken[target] = Extra(
-            members.astype(np.int32), extra.scores[:, tokens], extra.explained[:, rows]
+            members.astype(np.int32), extra.scores[:, tokens], extra.completeness[:, rows]
         )
     return taken
 
@@ -291,7 +291,7 @@ def concat(chunks: Iterable[Chunk]) -> Chunk:
     if len(chunks) == 1:
         return chunks[0]
     flat = (*_BY_EXAMPLE, *_BY_TOKEN, *_BY_WORD)
-    wide = ("scores", "explained", "decodability", "explanation")
+    wide = ("scores", "completeness", "decodability", "explanation")
     offsets = starts_of(np.array([len(chunk) for chunk in chunks]))
     extra = {}
     for target in sorted({target for chunk in chunks for target in chunk.extra}):
@@ -303,7 +303,7 @@ def concat(chunks: Iterable[Chunk]) -> Chunk:
         extra[target] = Extra(
             np.concatenate([found.members + offset for offset, found in rows]).astype(np.int32),
             np.concatenate([found.scores for _, found in rows], axis=1),
-            np.concatenate([found.explained for _, found in rows], axis=1),
+            np.concatenate([found.completeness for _, found in rows], axis=1),
         )
     return Chunk(
         **{name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in flat},
@@ -350,7 +350,7 @@ def layout_row(chunk: Chunk) -> dict[str, bytes | int | None]:
     first = starts_of(chunk.pieces)[:-1]
     last = first + chunk.pieces - 1
     sampled = np.isfinite(chunk.decodability).any()
-    explained = (chunk.explanation >= 0).any()
+    has_explanation = (chunk.explanation >= 0).any()
     return {
         "examples": len(chunk),
         "n_tokens": pack(chunk.n_tokens),
@@ -363,9 +363,9 @@ def layout_row(chunk: Chunk) -> dict[str, bytes | int | None]:
         "word_before": pack(chunk.token_starts[first] - chunk.word_starts),
         "word_after": pack(chunk.word_ends - chunk.token_ends[last]),
         "token_ids": pack(chunk.token_ids),
-        "explained": pack(chunk.explained),
+        "completeness": pack(chunk.completeness),
         "decodability": pack(chunk.decodability) if sampled else None,
-        "explanation": pack(chunk.explanation) if explained else None,
+        "explanation": pack(chunk.explanation) if has_explanation else None,
     }
 
 
@@ -434,7 +434,7 @@ def layout_columns(row: dict[str, bytes], layers: int) -> dict[str, np.ndarray]:
         **spans,
         "target": unpack(row["target"]).astype(np.int32),
         "token_ids": unpack(row["token_ids"]).astype(np.int32),
-        "explained": unpack(row["explained"]).reshape(layers, n),
+        "completeness": unpack(row["completeness"]).reshape(layers, n),
         "decodability": unpack(row["decodability"]).reshape(layers, n)
         if row["decodability"]
         else nothing,

@@ -108,14 +108,14 @@ def load_extra(
 ) -> dict[int, Extra]:
     """Return the second targets of a chunk."""
     rows = connection.execute(
-        "SELECT target, members, explained FROM extra_targets WHERE run = ? AND chunk = ?",
+        "SELECT target, members, completeness FROM extra_targets WHERE run = ? AND chunk = ?",
         (run, number),
     ).fetchall()
     return {
         target: Extra(
             columnar.unpack(members).astype(np.int32),
             score_rows(connection, run, number, target, layers),
-            columnar.unpack(explained).reshape(layers, -1),
+            columnar.unpack(completeness).reshape(layers, -1),
         )
-        for target, members, explained in rows
+        for target, members, completeness in rows
     }

@@ -45,6 +45,7 @@ def prediction_row(audited: AuditedExample) -> tuple:
         int(audited.chars_seen),
         int(audited.chars_total),
         audited.failure,
+        int(audited.incomplete),
         np.asarray(audited.logits, "<f4").tobytes(),
     )
 

@@ -43,6 +43,7 @@ def content_key(
         model.task,
         model.blank_token,
         settings.target,
+        settings.rule,
         settings.steps,
         settings.max_length,
         settings.long_text,

@@ -301,13 +301,13 @@ def _tokens(chunk: columnar.Chunk, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _targets(chunk: columnar.Chunk, names: list[str]) -> dict[str, Any]:
-    """Return saliency and explained part by target of a chunk of one example."""
-    saliency, explained = {}, {}
+    """Return saliency and completeness by target of a chunk of one example."""
+    saliency, completeness = {}, {}
     if chunk.target[0]:
         name = names[chunk.target[0] - 1]
         saliency[name] = chunk.scores.astype(np.float32)
-        explained[name] = chunk.explained[:, 0]
+        completeness[name] = chunk.completeness[:, 0]
     for target, extra in chunk.extra.items():
         saliency[names[target - 1]] = extra.scores.astype(np.float32)
-        explained[names[target - 1]] = extra.explained[:, 0]
-    return {"saliency": saliency, "explained": explained}
+        completeness[names[target - 1]] = extra.completeness[:, 0]
+    return {"saliency": saliency, "completeness": completeness}

@@ -62,7 +62,7 @@ class Runs(Handle):
         )[0][0]
         layout = self._rows(
             "SELECT coalesce(sum(length(token_ids) + length(token_starts) + length(token_lengths)"
-            " + length(first) + length(explained) + coalesce(length(explanation), 0)), 0)"
+            " + length(first) + length(completeness) + coalesce(length(explanation), 0)), 0)"
             " FROM chunks WHERE run = ?",
             (run,),
         )[0][0]
@@ -121,7 +121,7 @@ class Runs(Handle):
             "decodability",
             "comprehensiveness",
             "sufficiency",
-            "explained",
+            "completeness",
         ]
         rows = self._rows(
             f"SELECT {', '.join(columns)} FROM layers WHERE run = ? ORDER BY layer",

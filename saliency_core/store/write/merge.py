@@ -283,7 +283,7 @@ class _Part:
             slot: row
             for slot, *row in self.source.execute(
                 "SELECT slot, predicted, confidence, margin, length, chars_seen, chars_total,"
-                " failure, logits FROM examples WHERE run = ? AND chunk = ?"
+                " failure, incomplete, logits FROM examples WHERE run = ? AND chunk = ?"
                 " AND position BETWEEN ? AND ?",
                 (self.theirs, number, int(positions.min(initial=0)), int(positions.max(initial=0))),
             )

@@ -80,7 +80,7 @@ def _copy(writer: StoreWriter, run: int, pairs: list[tuple[int, int | None, tupl
         rows += [
             writer.connection.execute(
                 "SELECT predicted, confidence, margin, length, chars_seen, chars_total,"
-                " failure, logits FROM examples WHERE run = ? AND position = ?",
+                " failure, incomplete, logits FROM examples WHERE run = ? AND position = ?",
                 w[2][1:3],
             ).fetchone()
             for w in wanted
@@ -120,6 +120,6 @@ def _drop_contrast(chunk: Chunk, wanted: list, names: list[str]) -> Chunk:
     extra = {target: found for target, found in chunk.extra.items() if target != number}
     if len(rows):
         extra[number] = columnar.Extra(
-            old.members[rows], old.scores[:, tokens], old.explained[:, rows]
+            old.members[rows], old.scores[:, tokens], old.completeness[:, rows]
         )
     return replace(chunk, extra=extra)

@@ -191,7 +191,7 @@ class StoreWriter:
             "UPDATE examples SET text_id = ?, gold = ?, id = ?, label = ?, metadata = ?,"
             " predicted = NULL, confidence = NULL, margin = NULL, length = NULL,"
             " chars_seen = NULL, chars_total = NULL, failure = NULL, chunk = NULL, slot = NULL,"
-            " logits = NULL WHERE run = ? AND position = ?",
+            " incomplete = 0, logits = NULL WHERE run = ? AND position = ?",
             changed,
         )
 
@@ -395,7 +395,8 @@ class StoreWriter:
         self.write_chunk(run, number, chunk)
         self.connection.executemany(
             "UPDATE examples SET predicted = ?, confidence = ?, margin = ?, length = ?,"
-            " chars_seen = ?, chars_total = ?, failure = ?, logits = ?, chunk = ?, slot = ?"
+            " chars_seen = ?, chars_total = ?, failure = ?, incomplete = ?, logits = ?,"
+            " chunk = ?, slot = ?"
             " WHERE run = ? AND position = ?",
             [
                 (*row, number, slot, run, int(position))
@@ -438,7 +439,7 @@ class StoreWriter:
                     number,
                     target,
                     columnar.pack(extra.members),
-                    columnar.pack(extra.explained),
+                    columnar.pack(extra.completeness),
                 ),
             )
             rows += [
@@ -490,6 +491,12 @@ class StoreWriter:
             "SELECT count(*) FROM examples WHERE run = ? AND failure IS NOT NULL", (run,)
         ).fetchone()[0]
 
+    def count_incomplete(self, run: int) -> int:
+        """Return the number of examples that the secant rule did not reach."""
+        return self.connection.execute(
+            "SELECT count(*) FROM examples WHERE run = ? AND incomplete", (run,)
+        ).fetchone()[0]
+
     def is_complete(self, run: int) -> bool:
         """Return whether a run is finished and none of its examples waits for a result."""
         return is_complete(self.connection, run)
@@ -518,14 +525,14 @@ class StoreWriter:
             chunk = load_chunk(self.connection, run, number, scores=False)
             yield chunk.positions, chunk.predicted, chunk.explanation
 
-    def explained(self, run: int, examples: int) -> np.ndarray:
-        """Return (layer, example) the explained parts of the first examples, failed ones NaN."""
+    def completeness(self, run: int, examples: int) -> np.ndarray:
+        """Return (layer, example) completeness of the first examples, failed ones NaN."""
         numbers = self.connection.execute(
             "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (run,)
         ).fetchall()
         found = [np.empty((self.layers(run), 0), np.float32)]
         for (number,) in numbers:
-            found.append(load_chunk(self.connection, run, number, scores=False).explained)
+            found.append(load_chunk(self.connection, run, number, scores=False).completeness)
             if sum(part.shape[1] for part in found) >= examples:
                 break
         return np.concatenate(found, axis=1)[:, :examples]

@@ -1,0 +1,115 @@
+"""The secant rule: multipliers of every layer that add up exactly, in one forward and one backward.
+
+Texts and references run through the model together. Going back from the target, each operation
+hands on not its derivative but its finite difference between text and reference: a multiplier m_u
+with sum m_u . (u - u_reference) = y - y_reference at every cut through the network. For
+elementwise functions that is DeepLIFT's rescale rule (Shrikumar et al. 2017), for products the
+Shapley value of two factors; softmax and norms are derived below.
+
+The rules are about operations, never about modules: a `TorchFunctionMode` sees every torch call of
+any model above autograd. An operation that is linear in what depends on the text needs no rule. One
+that is chosen by the data (max, top-k, an expert's router) has none: its gradient is taken, and
+whoever calls compares the sum with the difference of the target.
+
+In each formula u, v are input and output at the text, u°, v° at its reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from saliency_core.saliency.maps import LayerMaps, ModelCall, Targets, dot, gradients, lengths
+from saliency_core.saliency.references import Pairing, wide
+from saliency_core.saliency.rules import attention, elementwise, norms, products, softmax
+from saliency_core.saliency.rules.common import depends
+from saliency_core.saliency.rules.elementwise import OUT_OF_PLACE
+
+
+def secant_maps(
+    call: ModelCall, pairing: Pairing, targets: Targets, variants: bool = False
+) -> LayerMaps:
+    """Return the maps of every layer: a_l[i] = m_l[i] . (h_l[i] - h°_l[i]).
+
+    They add up to y(text) - y(reference) at every layer whose states cut the network. One forward
+    pass, and one backward pass per target.
+
+    Args:
+        call: one forward pass of texts and references.
+        pairing: which rows are references, and of which texts.
+        targets: logits (text, class) -> weights (target, text, class).
+        variants: also return the pooled map and the multipliers' length.
+    """
+    with Secant(pairing):
+        hidden, logits = call()
+    text_logits = logits[: pairing.texts]
+    weights = targets(text_logits.detach())  # (target, text, class)
+    multipliers = [
+        tuple(found[: pairing.texts] for found in of_layers)
+        for of_layers in gradients(text_logits, weights, hidden)
+    ]
+    states = tuple(state.detach() for state in hidden)
+    local = wide(logits).new_zeros(
+        len(weights), len(hidden), pairing.texts, hidden[0].shape[1]
+    )  # (target, layer, text, token)
+    pooled = torch.zeros_like(local) if variants else None
+    for layer, state in enumerate(states):
+        difference = pairing.differences(state)  # (text, token, hidden)
+        for target, of_layers in enumerate(multipliers):
+            local[target, layer] = dot(of_layers[layer], difference)
+            if pooled is not None:
+                # Padding has zero multipliers; the caller divides by the number of positions.
+                direction = of_layers[layer].sum(1, keepdim=True).expand_as(difference)
+                pooled[target, layer] = dot(direction, difference)
+    change = (weights * pairing.differences(logits.detach())).sum(-1)  # (target, text)
+    return LayerMaps(
+        local,
+        pooled,
+        lengths(multipliers) if variants else None,
+        tuple(state[: pairing.texts] for state in states),
+        text_logits.detach(),
+        weights,
+        change,
+    )
+
+
+class Secant(TorchFunctionMode):
+    """Puts rules in the place of the operations that depend on the text without being linear."""
+
+    def __init__(self, pairing: Pairing) -> None:
+        """Take which rows of the batch are references."""
+        super().__init__()
+        self.pairing = pairing
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Call an operation, by its rule where it has one."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        rule = RULES.get(name.strip("_"))
+        if rule is None or not any(map(depends, args)):
+            return func(*args, **kwargs)
+        options = {key: value for key, value in kwargs.items() if key != "inplace"}
+        changes = name.startswith("__i") if name.startswith("_") else name.endswith("_")
+        values = args
+        if changes or kwargs.get("inplace"):
+            # A rule keeps what it gets for the way back, and this is about to be written over.
+            values = [value.clone() if value is args[0] else value for value in args]
+        found = rule(self.pairing, OUT_OF_PLACE.get(name.strip("_"), func), *values, **options)
+        if found is None:
+            return func(*args, **kwargs)
+        return found if values is args else args[0].copy_(found)
+
+
+RULES: dict[str, Callable] = (
+    elementwise.RULES | products.RULES | softmax.RULES | attention.RULES | norms.RULES
+)
+"""The rule of each operation, by its name without underscores.
+
+A rule gets (pairing, the operation, its arguments) and returns None where it can't be applied, so
+that the gradient is taken.
+"""
