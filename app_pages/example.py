@@ -254,10 +254,11 @@ painted_texts(example, words, scale)
 sentence = (
     f"Orange speaks for it, blue against it; full colour is {scale:.2f} logits, at any layer."
 )
-if target in example["explained"]:
-    explained = float(example["explained"][target][layer])
+if example["incomplete"] or facts["settings"]["rule"] == "path":
+    completeness = float(example["completeness"][target][layer])
     sentence += (
-        f" The words of this layer account for {explained:.0%} of the change from a blank text."
+        f" The words of this layer account for {completeness:.0%} of the difference from the same "
+        "text blanked out: the path rule computed them, which adds up only roughly."
     )
 if example["chars_seen"] < example["chars_total"]:
     sentence += (

@@ -79,7 +79,7 @@ def measures():
             "low": st.column_config.NumberColumn(help="Lower end of the coherence's interval."),
             "high": st.column_config.NumberColumn(help="Upper end of the coherence's interval."),
             "zero_line": st.column_config.NumberColumn(help="Coherence of pointing at every word."),
-            "explained": st.column_config.NumberColumn(
+            "completeness": st.column_config.NumberColumn(
                 help="Median part of the change from a blank text that the scores account for."
             ),
             **{

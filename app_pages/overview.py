@@ -23,11 +23,28 @@ def what_was_audited():
         f"{context.name_of(model['name'])} ({model['architecture']}, {model['layers']} layers)",
         f"on {context.name_of(dataset['source'])}",
         f"decoded by {context.name_of(head)}",
-        f"target {settings['target']}, {settings['steps']} steps",
+        f"target {settings['target']}, {rule_of(settings)}",
         day(facts["created"]),
     ]
     places = f"Model {model['name']}; dataset {dataset['source']}; head {head}."
     st.caption(context.escape("; ".join(parts)), help=context.escape(places))
+
+
+def rule_of(settings: dict) -> str:
+    """Name the rule that computed the scores."""
+    if settings["rule"] == "secant":
+        return "secant rule"
+    return f"path rule, {settings['steps']} steps"
+
+
+def scores_by_path():
+    """Say how many examples the secant rule did not reach."""
+    incomplete = facts["extra"].get("incomplete", 0)
+    if incomplete:
+        st.caption(
+            f"The scores of {incomplete:,} examples do not add up under the secant rule; the path "
+            "rule computed them instead."
+        )
 
 
 def numbers() -> int:
@@ -191,6 +208,7 @@ def classes():
 
 what_was_audited()
 judged = numbers()
+scores_by_path()
 # Found last, as it takes longest; everything else is there meanwhile.
 looks = st.skeleton(height=200) if judged else st.empty()
 if judged:

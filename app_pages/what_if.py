@@ -26,12 +26,12 @@ view = st.segmented_control(
 
 
 @st.cache_data(max_entries=32, show_spinner="Running the model ...")
-def explained(path: str, run: int, folder: str, before: tuple, after: tuple, steps: int):
+def explained(path: str, run: int, folder: str, before: tuple, after: tuple, rule: str, steps: int):
     from saliency_core.shortcuts.counterfactuals import edit_text
 
     classifier = model.loaded(path, run, folder)
     with model.RUNNING:
-        return edit_text(classifier, before, after, steps=steps)
+        return edit_text(classifier, before, after, rule=rule, steps=steps)
 
 
 def original() -> tuple[str, str | None, str]:
@@ -110,7 +110,13 @@ def one_text():
         return
     try:
         found = explained(
-            str(store.path), run, folder, (text, pair), after, facts["settings"]["steps"]
+            str(store.path),
+            run,
+            folder,
+            (text, pair),
+            after,
+            facts["settings"]["rule"],
+            facts["settings"]["steps"],
         )
     except UserError as error:
         st.error(context.escape(error))

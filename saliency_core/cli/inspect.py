@@ -62,7 +62,7 @@ def layers(database: Database = None, run: RunOption = None, as_json: AsJson = F
     columns = ["layer", "coherence", "low", "high", "zero_line", "decodability"]
     if rows and "next_decodability" in rows[0]:
         columns.append("next_decodability")
-    show(rows, [*columns, "comprehensiveness", "sufficiency", "explained"])
+    show(rows, [*columns, "comprehensiveness", "sufficiency", "completeness"])
     equals = ", ".join(map(str, facts["equals"])) or "none"
     print(f"Recommended layer: {facts['recommended']}. As good: {equals}.")
 

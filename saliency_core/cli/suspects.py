@@ -351,7 +351,9 @@ def _what_if_text(
     from saliency_core.shortcuts.counterfactuals import aligned_words, edit_text
 
     facts = store.run(run)
-    found = edit_text(classifier, before, after, steps=facts["settings"]["steps"])
+    found = edit_text(
+        classifier, before, after, rule=facts["settings"]["rule"], steps=facts["settings"]["steps"]
+    )
     if as_json:
         print_json(found)
         return

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def edit_text(
-    classifier: Classifier, before: Texts, after: Texts, *, steps: int = 4
+    classifier: Classifier,
+    before: Texts,
+    after: Texts,
+    *,
+    rule: str = "secant",
+    steps: int = 4,
 ) -> dict[str, Any]:
     """Return answers and words of every layer of a text and of its edited form.
 
@@ -29,7 +34,8 @@ def edit_text(
         classifier: of `editing.classifier_of`.
         before: the text and its pair, None where there is none.
         after: the same, edited.
-        steps: m of the saliency (METHOD section 3).
+        rule: of the saliency, `secant` or `path`.
+        steps: those of the path rule.
 
     Returns:
         `before` and `after`, each with text, pair, prediction, probabilities (name -> value) and
@@ -41,7 +47,7 @@ def edit_text(
     """
     from saliency_core.saliency.attributor import Attributor
 
-    attributor = Attributor(classifier, steps=steps)
+    attributor = Attributor(classifier, rule=rule, steps=steps)
     found = []
     for name, (text, pair) in (("original", before), ("edited", after)):
         example = Example(position=0, id=name, text=text, pair=pair)

@@ -18,14 +18,14 @@ _PARAMETERS = 900
 
 
 def details(store: Store, positions: Sequence[int], run: int) -> list[dict[str, Any]]:
-    """Return label (as the dataset wrote it), metadata and logits of these positions, in order."""
+    """Return what these examples have besides, in order: label, metadata, logits, `incomplete`."""
     positions = [int(position) for position in positions]
     found: dict[int, dict[str, Any]] = {}
     for start in range(0, len(positions), _PARAMETERS):
         part = positions[start : start + _PARAMETERS]
         marks = ",".join("?" * len(part))
-        for position, label, metadata, logits in store._rows(
-            "SELECT position, label, metadata, logits FROM examples"
+        for position, label, metadata, logits, incomplete in store._rows(
+            "SELECT position, label, metadata, logits, incomplete FROM examples"
             f" WHERE run = ? AND position IN ({marks})",
             (run, *part),
         ):
@@ -33,6 +33,7 @@ def details(store: Store, positions: Sequence[int], run: int) -> list[dict[str, 
                 "label": label,
                 "metadata": json.loads(metadata) if metadata else {},
                 "logits": np.frombuffer(logits or b"", "<f4"),
+                "incomplete": bool(incomplete),
             }
     return [found[position] for position in positions]
 

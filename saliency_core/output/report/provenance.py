@@ -23,7 +23,7 @@ def audited_section(view: View) -> Section:
         ["Columns", roles],
         ["Language-model head", model["lm_head"]],
         ["Scores speak for", _target(settings["target"])],
-        ["Steps", str(settings["steps"])],
+        ["Rule", _rule(settings)],
         ["Longest text", f"{settings['max_length']} tokens, longer ones: {settings['long_text']}"],
         ["Computed in", settings["dtype"]],
         ["Weights", model["model_digest"]],
@@ -55,32 +55,55 @@ def _some(names: Iterable[str], shown: int = 20) -> str:
     return ", ".join(names[:shown]) + more
 
 
+def _rule(settings: dict) -> str:
+    return "secant" if settings["rule"] == "secant" else f"path, {settings['steps']} steps"
+
+
+def _how(facts: dict) -> str:
+    """Say how the model's answer is shared out among positions."""
+    compared = "Each text is compared with a copy of itself in which every word is blanked out. "
+    if facts["settings"]["rule"] == "path":
+        return (
+            f"{compared}On the way from the blanked-out text to the text, in "
+            f"{facts['settings']['steps']} steps, the model's own gradient tells how much every "
+            "position of every layer adds to the answer; the sum is right only roughly."
+        )
+    incomplete = facts["extra"].get("incomplete", 0)
+    but = (
+        f" For {incomplete:,} examples that sum failed, and gradients along a path from the "
+        "blanked-out text took its place."
+        if incomplete
+        else ""
+    )
+    return (
+        f"{compared}Both run through the model together, and the difference between their answers "
+        "is shared out, operation by operation, among the positions of every layer; the parts "
+        f"add up to the whole, which is checked for every example.{but}"
+    )
+
+
 def method_section(view: View) -> Section:
     """Return how it was measured, for someone who never saw the tool."""
-    steps = view.facts["settings"]["steps"]
     return Section(
         "How this was measured",
         [
             Paragraph(
-                "Each text is compared with a blank one of the same length, in which every word is "
-                f"masked. On the way from the blank to the text, in {steps} steps, the model's own "
-                "gradient tells how much every place of every layer adds to the answer. The "
-                "pretrained language model the classifier was made from then says which of the "
-                "text's own words each place stands for. So every word gets a score at every "
-                "layer."
+                f"{_how(view.facts)} The pretrained language model that the classifier was made "
+                "from then says which of the text's own words each position stands for. So every "
+                "word gets a score at every layer."
             ),
             Paragraph(
                 "Scores are in logits, the model's own unit before it turns them into "
-                "probabilities. The scores of a text add up to (nearly) the difference between the "
-                "text and its blank. A word's share is its part of all that speaks for the answer, "
-                "from 0 to 1."
+                "probabilities. The scores of a text add up to the difference between the text and "
+                "the same text blanked out. A word's share is its part of all that speaks for the "
+                "answer, from 0 to 1."
             ),
             Paragraph(
                 "From Hou and Castañón, Decoding Layer Saliency in Language Transformers (ICML "
                 "2023): saliency of the hidden layers, their decoding through the language-model "
-                "head, and the idea of a layer's coherence. The path from a blank, the weighting "
-                "among a text's own words, the definition of coherence and the choice of a layer "
-                "by faithfulness are this tool's completion."
+                "head, and the idea of a layer's coherence. The rule by which scores add up, the "
+                "weighting among a text's own words, the definition of coherence and the choice of "
+                "a layer by faithfulness are this tool's completion."
             ),
         ],
     )
@@ -95,8 +118,8 @@ def limits_section(view: View) -> Section:
         "shows an effect.",
         "Means of few examples are uncertain; read the intervals. Of many words compared, some "
         "stand out by chance.",
-        "Scores depend on what counts as a blank text; here its words are replaced by "
-        f"{view.facts['model']['blank_token']}.",
+        "Scores depend on the blanked-out text that each text is compared with; here its words "
+        f"are replaced by {view.facts['model']['blank_token']}.",
         "Labels may be wrong too, most of all among the answers the model was surest of.",
         "Numbers are of these examples; another dataset may behave otherwise.",
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
+from saliency_core.store.details import details
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io
 from saliency_core.store.query.columns import Filters
@@ -211,18 +211,12 @@ class Examples(Runs):
         row = {key: plain(value) for key, value in row.items()}
         number, slot = index.place(place)
         chunk = columnar.take(chunk_io.load_chunk(self.connection, run, number), [slot])
-        logits, data, label = self._rows(
-            "SELECT logits, metadata, label FROM examples WHERE run = ? AND position = ?",
-            (run, position),
-        )[0]
-        logits = np.frombuffer(logits, "<f4")
+        (besides,) = details(self, [position], run)
         return {
             **row,
-            "label": label,
-            "metadata": json.loads(data) if data else {},
+            **besides,
             "label_names": facts["label_names"],
-            "logits": logits,
-            "probabilities": probabilities(logits, facts["model"]["task"]),
+            "probabilities": probabilities(besides["logits"], facts["model"]["task"]),
             **_tokens(chunk, row),
             **_targets(chunk, facts["targets"]),
             "explanation": chunk.explanation[:, 0],

@@ -12,7 +12,9 @@ from saliency_core.errors import UserError
 from saliency_core.store import schema
 from saliency_core.store.read.handle import Handle, consistent
 
-FACTS = ("run model dataset examples failed accuracy layers target seconds bytes status").split()
+FACTS = (
+    "run model dataset examples failed accuracy layers target rule seconds bytes incomplete status"
+).split()
 """What `info` tells of a run."""
 
 
@@ -33,8 +35,10 @@ class Runs(Handle):
                     **counts,
                     "layers": facts["layers"],
                     "target": facts["settings"]["target"],
+                    "rule": facts["settings"]["rule"],
                     "seconds": facts["seconds"],
                     "bytes": self._bytes(run),
+                    "incomplete": facts["extra"].get("incomplete", 0),
                     "status": facts["status"],
                     "created": facts["created"],
                     "recommended": facts["recommended"],
