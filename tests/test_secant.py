@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hand_written_bert import HandWrittenBert
 from tiny_models import TEXTS, save_tiny
 from torch import nn
 
@@ -340,3 +342,18 @@ def test_layers_that_information_flows_around_are_named(tmp_path):
     maps = attributor.maps(classifier.encode(TEXTS), [None] * len(TEXTS))
     assert torch.allclose(maps.total[:, 0], maps.change, atol=1e-5)
     assert attributor._not_reached(maps) == []
+
+
+def test_a_hand_written_bert_agrees_at_every_layer(tmp_path):
+    model, lm_head = save_tiny("bert", tmp_path)
+    classifier = load_classifier(model, lm_head=lm_head)
+    oracle = HandWrittenBert(classifier.model)
+    words = classifier.model.get_input_embeddings().weight.double().numpy()
+    for encoding in classifier.encode(TEXTS):
+        maps = Attributor(classifier).maps([encoding], [None])
+        text = words[list(encoding.input_ids)]
+        reference = np.where(encoding.special[:, None], text, words[classifier.blank_token_id])
+        scores, change = oracle.maps(text, reference, int(maps.logits.argmax()))
+        assert np.allclose(scores.sum(1), change, atol=1e-10)
+        assert float(maps.change[0, 0]) == pytest.approx(change, abs=1e-5)
+        assert np.abs(maps.local[0, :, 0].numpy() - scores).max() < 1e-4
