@@ -265,7 +265,7 @@ class Bench:
         """Return the rank of the planted words by their share of the embeddings' gradient norm."""
         texts = [message.text for message in deployed(self.audited, KINDS[kind])]
         encodings = classifier.encode(texts, None, classifier.max_length)
-        attributor = Attributor(classifier, steps=1, variants=True)
+        attributor = Attributor(classifier, rule="path", steps=1, variants=True)
         rows = []
         for batch in token_batches([len(one.input_ids) for one in encodings], 4096):
             chosen = [encodings[row] for row in batch]

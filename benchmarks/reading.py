@@ -69,7 +69,6 @@ def run_audit(path: Path, folder: Path) -> tuple[float, float]:
         db=path.with_suffix(".sqlite"),
         metadata_columns=[],
         lm_head=str(folder / "lm"),
-        steps=1,
         max_length=16,
         evaluate=False,
         trust_labels=True,

@@ -29,7 +29,7 @@ from saliency_core.model.classifier import Classifier, Encoding
 from saliency_core.saliency.attributor import Attributor
 
 LAYERS = (0, 3, 5)
-STEPS = (4, 1)
+RULES = ("secant", "path")
 RATE = 1e-4
 BATCH = 32
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def print_header(first: str) -> None:
-    columns = [f"layer {layer}, {steps} steps" for steps in STEPS for layer in LAYERS]
+    columns = [f"layer {layer}, {rule}" for rule in RULES for layer in LAYERS]
     print(f"\n| {first} | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}", flush=True)
 
 
@@ -87,18 +87,18 @@ def redraw(module: nn.Module) -> None:
 
 def maps_of(
     classifier: Classifier, encodings: list[Encoding], predicted: np.ndarray
-) -> dict[tuple[int, int], list[np.ndarray]]:
-    """Return (steps, layer) -> the saliency of every example for a given class."""
+) -> dict[tuple[str, int], list[np.ndarray]]:
+    """Return (rule, layer) -> the saliency of every example for a given class."""
     found = {}
-    for steps in STEPS:
+    for rule in RULES:
         for label in np.unique(predicted):
             rows = np.flatnonzero(predicted == label)
             name = classifier.info.label_names[label]
-            attributor = Attributor(classifier, steps=steps, target=f"class:{name}")
+            attributor = Attributor(classifier, rule=rule, target=f"class:{name}")
             some = [encodings[row] for row in rows]
             maps = attributor.layer_maps(some, classifier.default_batch_tokens)["saliency"]
             for layer in LAYERS:
-                whole = found.setdefault((steps, layer), [np.empty(0)] * len(encodings))
+                whole = found.setdefault((rule, layer), [np.empty(0)] * len(encodings))
                 for row, scores in zip(rows, maps[layer], strict=True):
                     whole[row] = scores
     return found
@@ -106,8 +106,8 @@ def maps_of(
 
 def print_row(
     name: str,
-    one: dict[tuple[int, int], list[np.ndarray]],
-    other: dict[tuple[int, int], list[np.ndarray]],
+    one: dict[tuple[str, int], list[np.ndarray]],
+    other: dict[tuple[str, int], list[np.ndarray]],
 ) -> None:
     """Print the mean rank correlation of two models' maps."""
     cells = []

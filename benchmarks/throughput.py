@@ -1,25 +1,28 @@
-"""Speed of an audit against the bare loop of the same passes, and against Captum layer by layer.
+"""Speed of an audit against the bare loop of one forward and one backward, and against Captum.
 
     python -m benchmarks.throughput --models ../shared/models
 
 measures, interleaved in one run, on `minilm-sst2` and on a 12-layer base-size BERT with random
-weights, at steps 1 and 4:
+weights:
 
-(a) the bare loop: m forwards and m backwards to the embeddings over the batches of the audit;
+(a) the bare loop: one forward and one backward over the same texts, lengths sorted, batches under
+    the same token budget, the model's default attention, gradients of all hidden states;
 (b) the audit: read, tokenize, compute, decode, score, store into SQLite (no evaluation sample);
-(c) Captum's LayerGradientXActivation (steps 1) or LayerConductance (steps m), layer by layer,
-    the activation of the blank included, which the same map needs.
+(c) Captum's LayerGradientXActivation, layer by layer, and LayerActivation of the reference, which
+    the same map in one step needs.
 
-Every ratio is the median over rounds; a pair of one round ran one after the other. It is taken of
-processor seconds, all threads together: work moved to another thread still counts, and what else
-the machine does disturbs it least; beside it stands that of the wall clock. What an audit does
-once, however many examples follow, stands apart: the blanks (one forward a length) and the layer
-summary. (c) runs over a few of the batches, beside (a) over the same few.
+Every ratio is the median over rounds; a pair of one round ran one after the other. By the wall
+clock, and by processor seconds, all threads together: work moved to another thread still counts
+there. What an audit does once, however many examples follow, stands apart: the layer summary. (c)
+runs over a few of the batches, beside (a) over the same few. Peak memory is that of a process of
+its own which loads the model and computes every batch once.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,12 +32,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from captum.attr import LayerActivation, LayerConductance, LayerGradientXActivation
+from captum.attr import LayerActivation, LayerGradientXActivation
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
-from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.model.classifier import Classifier, Encoding, token_batches
 from saliency_core.pipeline.run_audit import Audit, AuditOptions, encode_examples, plan_batches
 from saliency_core.saliency.attributor import Attributor
 
@@ -72,14 +75,7 @@ class TimedAudit(Audit):
 
     def run(self):
         """Audit, keeping the seconds of each part."""
-        self.examples, self.blanks, self.layers = Clock(), Clock(), Clock()
-        add_blank = Attributor._add_blank.__get__(self.attributor)
-
-        def timed(*arguments):
-            with self.blanks.running():
-                add_blank(*arguments)
-
-        self.attributor._add_blank = timed
+        self.examples, self.layers = Clock(), Clock()
         return super().run()
 
     def _audit_blocks(self, *arguments):
@@ -97,7 +93,6 @@ class Times:
 
     bare: list[Spent] = field(default_factory=list)
     examples: list[Spent] = field(default_factory=list)
-    blanks: list[Spent] = field(default_factory=list)
     layers: list[Spent] = field(default_factory=list)
     captum: list[Spent] = field(default_factory=list)
     bare_few: list[Spent] = field(default_factory=list)
@@ -127,38 +122,32 @@ def save_base_model(folder: Path, tokenizer: str) -> tuple[str, str]:
     return str(folder / "model"), str(folder / "lm")
 
 
-def batches_of(audit: Audit) -> list[list[Encoding]]:
-    """Return the batches the audit computes."""
-    block = list(audit.dataset)
-    encodings = encode_examples(audit.classifier, block, "truncate")
-    planned = plan_batches(block, [None] * len(block), encodings, audit.batch_tokens)
-    return [[encodings[row] for row in rows] for rows in planned]
+def batches_of(classifier: Classifier, encodings: list[Encoding], budget: int) -> list[list]:
+    """Return batches of texts of like length under a token budget, padding included."""
+    order = sorted(range(len(encodings)), key=lambda row: len(encodings[row].input_ids))
+    lengths = [len(encodings[row].input_ids) for row in order]
+    return [
+        [encodings[order[place]] for place in places] for places in token_batches(lengths, budget)
+    ]
 
 
-def bare_loop(classifier: Classifier, batches: list[list[Encoding]], steps: int) -> None:
-    """Run m forwards and m backwards to the embeddings a batch, and nothing else."""
-    made: list[Tensor] = []
+def bare_loop(classifier: Classifier, batches: list[list[Encoding]]) -> None:
+    """Run one forward and one backward to every hidden state a batch, and nothing else."""
 
     def keep(module: nn.Module, arguments: tuple, output: Tensor) -> Tensor:
-        made.append(output.requires_grad_(True))
-        return output
+        return output.requires_grad_(True)
 
     hook = classifier.model.get_input_embeddings().register_forward_hook(keep)
     try:
         for encodings in batches:
-            batch = classifier.collate(encodings)
-            for _ in range(steps):
-                made.clear()
-                logits = classifier.model(**batch).logits
-                torch.autograd.grad(logits.max(-1).values.sum(), made[0])
+            output = classifier.model(**classifier.collate(encodings), output_hidden_states=True)
+            torch.autograd.grad(output.logits.max(-1).values.sum(), output.hidden_states)
     finally:
         hook.remove()
 
 
-def captum_layer_by_layer(
-    classifier: Classifier, batches: list[list[Encoding]], steps: int
-) -> None:
-    """Compute the map of every layer with Captum, one layer after another."""
+def captum_layer_by_layer(classifier: Classifier, batches: list[list[Encoding]]) -> None:
+    """Compute one gradient times activation for every layer with Captum, one after another."""
     body = classifier.model.base_model
     modules = [body.embeddings, *body.encoder.layer]
     classifier.model.requires_grad_(True)
@@ -166,44 +155,47 @@ def captum_layer_by_layer(
     def logits(ids: Tensor, mask: Tensor) -> Tensor:
         return classifier.model(input_ids=ids, attention_mask=mask).logits
 
-    def logits_of_embeddings(embeddings: Tensor, mask: Tensor) -> Tensor:
-        return classifier.model(inputs_embeds=embeddings, attention_mask=mask).logits
-
-    words = classifier.model.get_input_embeddings()
     try:
         for encodings in batches:
             batch = classifier.collate(encodings)
-            blank = classifier.collate([classifier.blank(encoding) for encoding in encodings])
             ids, mask = batch["input_ids"], batch["attention_mask"]
+            references = torch.where(mask.bool(), classifier.tokenizer.mask_token_id, ids)
             with torch.no_grad():
                 target = logits(ids, mask).argmax(-1)
             for module in modules:
-                if steps == 1:
-                    LayerActivation(logits, module).attribute(blank["input_ids"], mask)
-                    LayerGradientXActivation(logits, module).attribute(
-                        ids, target, additional_forward_args=(mask,)
-                    )
-                else:
-                    LayerConductance(logits_of_embeddings, module).attribute(
-                        words(ids).detach(),
-                        words(blank["input_ids"]).detach(),
-                        target,
-                        additional_forward_args=(mask,),
-                        n_steps=steps,
-                    )
+                LayerActivation(logits, module).attribute(references, mask)
+                LayerGradientXActivation(logits, module).attribute(
+                    ids, target, additional_forward_args=(mask,)
+                )
     finally:
         classifier.model.requires_grad_(False)
 
 
-class Setting:
-    """One model at one number of steps."""
+def peak_of(work: str, setting: tuple) -> float:
+    """Return the peak memory in MB of a fresh process that does one kind of work."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (work, *setting))
 
-    def __init__(self, model: str, lm_head: str, arguments: argparse.Namespace, steps: int) -> None:
+
+def _peak(work: str, arguments: argparse.Namespace, model: str, lm_head: str, rule: str) -> float:
+    setting = Setting(model, lm_head, arguments, rule)
+    if work == "bare":
+        bare_loop(setting.classifier, setting.batches)
+    elif work == "maps":
+        for batch in setting.audit_batches():
+            setting.audit.attributor.compute(batch, [None] * len(batch))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Setting:
+    """One model under one rule."""
+
+    def __init__(self, model: str, lm_head: str, arguments: argparse.Namespace, rule: str) -> None:
         """Open everything that is not timed."""
-        self.steps = steps
+        self.rule = rule
         self.options = AuditOptions(
             lm_head=lm_head,
-            steps=steps,
+            rule=rule,
             limit=arguments.examples,
             text_column="text",
             label_column="none",
@@ -213,8 +205,21 @@ class Setting:
         )
         self.audit = self._open(model, arguments.dataset, arguments.folder)
         self.classifier = self.audit.classifier
-        self.batches = batches_of(self.audit)
+        self.block = list(self.audit.dataset)
+        self.encodings = encode_examples(self.classifier, self.block, "truncate")
+        self.batches = batches_of(self.classifier, self.encodings, self.audit.batch_tokens)
         self.times = Times()
+
+    def audit_batches(self) -> list[list[Encoding]]:
+        """Return the batches the audit computes."""
+        planned = plan_batches(
+            self.block,
+            [None] * len(self.block),
+            self.encodings,
+            self.audit.batch_tokens,
+            self.classifier.pad_token_id,
+        )
+        return [[self.encodings[row] for row in rows] for rows in planned]
 
     def _open(self, model: str, dataset: str, folder: str) -> TimedAudit:
         return TimedAudit(
@@ -223,56 +228,50 @@ class Setting:
 
     def warm_up(self) -> None:
         """Let allocators and caches settle."""
-        bare_loop(self.classifier, self.batches[:1] + self.batches[-1:], 1)
+        bare_loop(self.classifier, self.batches[:1] + self.batches[-1:])
 
     def round(self, with_captum: bool) -> None:
         """Time everything once, neighbours in a ratio one after the other."""
-        times, steps = self.times, self.steps
-        times.bare.append(spent_on(lambda: bare_loop(self.classifier, self.batches, steps)))
+        times = self.times
+        times.bare.append(spent_on(lambda: bare_loop(self.classifier, self.batches)))
         self._run_audit()
         if with_captum:
             few = self.batches[:: max(1, len(self.batches) // CAPTUM_BATCHES)][:CAPTUM_BATCHES]
-            times.bare_few.append(spent_on(lambda: bare_loop(self.classifier, few, steps)))
-            times.captum.append(
-                spent_on(lambda: captum_layer_by_layer(self.classifier, few, steps))
-            )
+            times.bare_few.append(spent_on(lambda: bare_loop(self.classifier, few)))
+            times.captum.append(spent_on(lambda: captum_layer_by_layer(self.classifier, few)))
 
     def _run_audit(self) -> None:
-        """Time one whole audit into a new file, the blanks forgotten."""
+        """Time one whole audit into a new file."""
         for file in self.audit.db.parent.glob("audit.sqlite*"):
             file.unlink()
-        self.audit.attributor.blanks.clear()
-        self.audit.attributor.blank_bytes = 0
         self.audit.computed = self.audit.done = 0
         result = self.audit.run()
         assert result.failed == 0, f"{result.failed} examples failed"
         self.times.examples.append(self.audit.examples.spent)
-        self.times.blanks.append(self.audit.blanks.spent)
         self.times.layers.append(self.audit.layers.spent)
 
-    def row(self, name: str) -> str:
+    def row(self, name: str, peaks: list[float]) -> str:
         """Return the line of the table."""
         times = self.times
-        examples = sum(len(batch) for batch in self.batches)
-        bare, whole = of("processor", times.bare), of("processor", times.examples)
-        blanks = of("processor", times.blanks)
-        ratio = np.median((whole - blanks) / bare)
-        wall = (of("wall", times.examples) - of("wall", times.blanks)) / of("wall", times.bare)
+        ratios = {
+            clock: of(clock, times.examples) / of(clock, times.bare)
+            for clock in ("wall", "processor")
+        }
         cells = [
             name,
-            str(self.steps),
-            f"{examples / np.median(bare):.1f}",
-            f"{examples / np.median(whole - blanks):.1f}",
-            f"{ratio:.3f}",
-            f"{np.median(wall):.3f}",
-            f"{np.median(blanks):.1f} ({len(self.audit.attributor.blanks)})",
-            f"{np.median(of('processor', times.layers)):.1f}",
+            self.rule,
+            f"{len(self.block) / np.median(of('wall', times.bare)):.1f}",
+            f"{len(self.block) / np.median(of('wall', times.examples)):.1f}",
+            *(f"{np.median(of_clock):.2f}" for of_clock in ratios.values()),
+            f"{ratios['wall'].min():.2f} to {ratios['wall'].max():.2f}",
+            f"{np.median(of('wall', times.layers)):.1f}",
+            " / ".join(f"{peak:.0f}" for peak in peaks),
             "",
         ]
         if times.captum:
-            against = of("processor", times.captum) / of("processor", times.bare_few)
+            against = of("wall", times.captum) / of("wall", times.bare_few)
             layers = self.classifier.info.layers
-            cells[-1] = f"{np.median(against) / ratio:.1f} of {layers}"
+            cells[-1] = f"{np.median(against) / np.median(ratios['wall']):.1f} of {layers}"
         return f"| {' | '.join(cells)} |"
 
 
@@ -281,22 +280,29 @@ def agreement(model: str, lm_head: str, arguments: argparse.Namespace) -> str:
     found = {}
     for dtype in ("float32", "bfloat16"):
         options = argparse.Namespace(**vars(arguments) | {"dtype": dtype})
-        setting = Setting(model, lm_head, options, 1)
+        setting = Setting(model, lm_head, options, "secant")
         batches = setting.batches[:: max(1, len(setting.batches) // 4)]
-        attributor = Attributor(setting.classifier, steps=1, target="class:" + _first(setting))
+        attributor = Attributor(setting.classifier, target="class:" + _first(setting))
         attributor.maps(batches[0], [None] * len(batches[0]))
         maps: list[np.ndarray] = []
+        away: list[np.ndarray] = []
 
-        def compute(attributor=attributor, batches=batches, maps=maps) -> None:
+        def compute(attributor=attributor, batches=batches, maps=maps, away=away) -> None:
             for batch in batches:
                 result = attributor.maps(batch, [None] * len(batch))
+                distance = (result.total - result.change[:, None]).abs()
+                away.append((distance / result.change[:, None].abs()).cpu().numpy().ravel())
                 maps.append(result.saliency[0].float()[:, result.own].cpu().numpy())
 
-        found[dtype] = (spent_on(compute).processor, np.concatenate(maps, axis=1))  # (layer, token)
-    (plain, full), (short, half) = found["float32"], found["bfloat16"]
+        seconds = spent_on(compute).wall
+        found[dtype] = seconds, np.concatenate(maps, axis=1), np.concatenate(away)
+    (plain, full, _), (short, half, away) = found["float32"], found["bfloat16"]
     ranks = [spearmanr(one, other).statistic for one, other in zip(full, half, strict=True)]
     listed = ", ".join(f"{rank:.3f}" for rank in ranks)
-    return f"bfloat16: {plain / short:.2f} x as fast; Spearman by layer {listed}"
+    return (
+        f"bfloat16: {plain / short:.2f} x as fast; Spearman by layer {listed}; completeness is off "
+        f"by {np.median(away):.2%} (median), {np.quantile(away, 0.95):.2%} (95 %)"
+    )
 
 
 def _first(setting: Setting) -> str:
@@ -306,12 +312,12 @@ def _first(setting: Setting) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default="../shared/models")
-    parser.add_argument("--dataset", default="../shared/data/sst2/dev.jsonl")
+    parser.add_argument("--dataset", default="../shared/data/sst2/train.jsonl")
     parser.add_argument("--only", choices=["minilm-sst2", "base"], help="one of the models")
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--examples", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--captum-rounds", type=int, default=3)
+    parser.add_argument("--rules", nargs="+", default=["secant", "path"])
+    parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--captum-rounds", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--no-agreement", action="store_true", help="leave bfloat16 out")
@@ -327,18 +333,20 @@ def main() -> None:
         }
         print(f"{arguments.examples} examples, {torch.get_num_threads()} threads")
         print(
-            "| model | steps | (a) ex/s | (b) ex/s | (b)/(a) | by wall clock | blanks, s | "
-            "layer summary, s | (c)/(b) |"
+            "| model | rule | (a) ex/s | (b) ex/s | (b)/(a), wall clock | by processor | range | "
+            "layer summary, s | peak MB: model / (a) / (b) | (c)/(b) |"
         )
-        print("|---|---|---|---|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|---|---|---|")
         for name in [arguments.only] if arguments.only else models:
             model, lm_head = models[name]()
-            for steps in arguments.steps:
-                setting = Setting(model, lm_head, arguments, steps)
+            for rule in arguments.rules:
+                given = (arguments, model, lm_head, rule)
+                peaks = [peak_of(work, given) for work in ("nothing", "bare", "maps")]
+                setting = Setting(model, lm_head, arguments, rule)
                 setting.warm_up()
                 for number in range(arguments.rounds):
                     setting.round(number < arguments.captum_rounds)
-                print(setting.row(name), flush=True)
+                print(setting.row(name, peaks), flush=True)
             if not arguments.no_agreement:
                 print(agreement(model, lm_head, arguments), flush=True)
 

@@ -234,7 +234,6 @@ def audited(folder):
         folder / "unlabelled.csv",
         db=folder / "good.sqlite",
         lm_head=str(folder / "lm"),
-        steps=1,
         evaluate=False,
     )
     return folder, result

@@ -238,9 +238,7 @@ def permuted(shared, tmp_path_factory):
 
 def run(permuted, folder, **options):
     model, data = permuted
-    return audit(
-        model, data, db=folder / "a.sqlite", steps=1, evaluate=False, max_length=64, **options
-    )
+    return audit(model, data, db=folder / "a.sqlite", evaluate=False, max_length=64, **options)
 
 
 MAP = {"entailment": "neutral", "neutral": "contradiction", "contradiction": "entailment"}

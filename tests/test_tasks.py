@@ -235,7 +235,6 @@ def real(shared, path, folder, limit=50, **options):
         db=folder / "real.sqlite",
         lm_head=str(shared / "models/minilm-mlm"),
         limit=limit,
-        steps=1,
         evaluate=False,
         **options,
     )
@@ -269,7 +268,6 @@ def test_151_classes(shared, tmp_path):
         db=tmp_path / "clinc.sqlite",
         lm_head=lm_head,
         limit=60,
-        steps=1,
         evaluate=False,
     )
     assert len(labels) == 151

@@ -193,7 +193,7 @@ def test_model_and_head_that_moved_together_are_found(tmp_path, monkeypatch):
     monkeypatch.chdir(before)
     from saliency_core import audit
 
-    audit("model", "reviews.csv", db="a.sqlite", lm_head="lm", steps=1, evaluate=False, limit=3)
+    audit("model", "reviews.csv", db="a.sqlite", lm_head="lm", evaluate=False, limit=3)
     monkeypatch.chdir(tmp_path)
     classifier_of(open_store(before / "a.sqlite"))  # named by its whole path
     before.rename(after)
