@@ -34,8 +34,8 @@ from saliency_core.pipeline.layer_summary import (
     with_values,
 )
 from saliency_core.records import Example, LayerSummary, RunSettings
-from saliency_core.saliency.layouts import layout_batches
 from saliency_core.saliency.logit_lens import class_meanings
+from saliency_core.saliency.references import layout_batches
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.details import set_warning
 from saliency_core.store.read.token_directions import set_token_directions

@@ -18,16 +18,21 @@ from saliency_core.saliency.decoding import (
     decode,
     decoding_weights,
 )
-from saliency_core.saliency.layouts import layout_batches, layout_of
 from saliency_core.saliency.maps import ExampleMaps, LayerMaps
 from saliency_core.saliency.path import path_maps, path_nodes
-from saliency_core.saliency.references import Pairing, pair_up, reading_references
+from saliency_core.saliency.references import (
+    Pairing,
+    layout_batches,
+    layout_of,
+    pair_up,
+    reading_references,
+)
 from saliency_core.saliency.secant import secant_maps
+from saliency_core.saliency.targets import Targets
 from saliency_core.saliency.to_records import to_record
 from saliency_core.saliency.windows import join_windows
 
 RULES = ("secant", "path")
-MULTI_LABEL_THRESHOLD = 0.5
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
 """How far the sum of a layer may be from the difference of the target: as a part of it, or in
 logits where that is more. Half precision is stated apart: its rounding alone exceeds 1e-3."""
@@ -102,30 +107,11 @@ class Attributor:
         self.classifier = classifier
         self.batch_tokens = batch_tokens or classifier.default_batch_tokens
         self.nodes = path_nodes(steps)
-        self.target = target
+        self.targets = Targets(classifier.info, target)
         self.variants = variants
-        self.class_index = self._class_index()
         self.reach = Reach(rule, {})
         if rule == "secant":
             self.reach = self._reach()
-
-    def _class_index(self) -> int | None:
-        if not self.target.startswith("class:"):
-            if self.target not in ("predicted", "gold"):
-                raise UserError(
-                    f"--target {self.target!r} is unknown; choose predicted, gold or class:NAME."
-                )
-            if self.target == "gold" and self.classifier.info.task != "single-label":
-                raise UserError(
-                    f"--target gold needs one gold class an example; {self.classifier.info.name} "
-                    f"is a {self.classifier.info.task} model. Choose predicted or class:NAME."
-                )
-            return None
-        name = self.target.removeprefix("class:")
-        names = self.classifier.info.label_names
-        if name not in names:
-            raise UserError(f"--target {self.target!r}: choose class:NAME of {', '.join(names)}.")
-        return names.index(name)
 
     def _reach(self) -> Reach:
         """Try the secant rule on dummy texts.
@@ -219,7 +205,7 @@ class Attributor:
             return self.classifier.forward(batch)
 
         def targets(logits: Tensor) -> Tensor:
-            return self._targets(logits if decided is None else decided, gold)
+            return self.targets.weights(logits if decided is None else decided, gold)
 
         if rule == "secant":
             return secant_maps(call, pairing, targets, self.variants)
@@ -313,29 +299,6 @@ class Attributor:
                 decoded[target, layer] = decode(weights, scores[target])
         return decoded
 
-    def _targets(self, logits: Tensor, gold: Sequence[int | None]) -> Tensor:
-        """Return (target, batch, class) weights: the run's target, then contrast where wrong."""
-        predicted = logits.argmax(-1)
-        rows = torch.arange(len(logits), device=logits.device)
-        first = torch.zeros_like(logits)
-        if self.class_index is not None:
-            first[:, self.class_index] = 1
-            return first.unsqueeze(0)
-        if self.classifier.info.task == "multi-label":
-            return _labels_above_threshold(logits)
-        known = torch.tensor(
-            [-1 if label is None else label for label in gold], device=logits.device
-        )
-        wrong = (known >= 0) & (known != predicted)
-        chosen = torch.where(known >= 0, known, predicted) if self.target == "gold" else predicted
-        first[rows, chosen] = 1
-        if not wrong.any():
-            return first.unsqueeze(0)
-        contrast = torch.zeros_like(logits)
-        contrast[rows[wrong], predicted[wrong]] = 1
-        contrast[rows[wrong], known[wrong]] -= 1
-        return torch.stack([first, contrast])
-
     def audit(
         self,
         examples: Sequence[Example],
@@ -371,7 +334,7 @@ class Attributor:
     ) -> list[AuditedExample]:
         """Return what the store writes of what `compute` found; needs no model."""
         return [
-            to_record(self.classifier, self._target_names, *row)
+            to_record(self.classifier, self.targets.names, *row)
             for row in zip(examples, encodings, gold, computed, strict=True)
         ]
 
@@ -431,17 +394,6 @@ class Attributor:
         failed = next((part for part in parts if isinstance(part, str)), None)
         return failed or join_windows(parts, encoding.window_starts, logits)
 
-    def _target_names(self, weights: np.ndarray) -> list[str | None]:
-        """Return the name of each target of an example, None where it has none.
-
-        Args:
-            weights: (target, class).
-        """
-        if self.classifier.info.task == "multi-label" and self.class_index is None:
-            names = self.classifier.info.label_names
-            return [f"label:{names[row.argmax()]}" if row.any() else None for row in weights]
-        return [self.target, *("contrast" if row.any() else None for row in weights[1:])]
-
 
 def _in_order(maps: BatchMaps, order: np.ndarray) -> BatchMaps:
     """Return the maps of a batch with its rows in another order."""
@@ -479,21 +431,6 @@ def _split(maps: BatchMaps) -> list[ExampleMaps]:
 def _at(positions: Tensor, values: Tensor) -> Tensor:
     """Return (batch, position, ...) the values (batch, token, ...) at positions of each row."""
     return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
-
-
-def _labels_above_threshold(logits: Tensor) -> Tensor:
-    """Return (target, batch, class) weights: a row's labels above threshold, highest first.
-
-    The highest label always counts, so that a text without any label still says why.
-    """
-    order = logits.argsort(dim=-1, descending=True, stable=True)
-    above = torch.sigmoid(logits.float()) > MULTI_LABEL_THRESHOLD
-    counts = above.sum(-1).clamp(min=1)  # (batch,)
-    weights = logits.new_zeros(int(counts.max()), *logits.shape)
-    for number in range(len(weights)):
-        rows = torch.nonzero(counts > number).squeeze(-1)
-        weights[number, rows, order[rows, number]] = 1
-    return weights
 
 
 def _first_line(error: Exception) -> str:
