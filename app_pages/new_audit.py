@@ -104,7 +104,9 @@ lm_head = st.text_input(
     help="Decodes the layers back to words. Empty: the input embeddings take its place.",
 ).strip()
 label_map = st.text_input(
-    "Label map", key="new_label_map", help="Only where labels differ: 0=negative,1=positive"
+    "Label map",
+    key="new_label_map",
+    help="Only where labels differ: 0=negative,1=positive. n/a= says that n/a is no label.",
 ).strip()
 limit = st.number_input("Only the first examples (0 is all)", 0, step=100, key="new_limit")
 name = st.text_input(

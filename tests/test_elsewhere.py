@@ -93,7 +93,10 @@ def test_a_column_kept_for_it_alone_is_enough(own, tmp_path):
     [
         ("label", "is taken for the label already."),
         ("their", "has no column 'their'"),
-        ("source", "The labels of the dataset (site 0, site 1) are not those of the model"),
+        (
+            "source",
+            "The predictions in column 'source' (site 0, site 1) are not those of the model",
+        ),
     ],
 )
 def test_a_column_without_predictions_stops_before_anything_is_computed(

@@ -51,7 +51,10 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        errors_to.print(f"Error: {error}", style="red", markup=False, highlight=False)
+        # Unbroken: a command in the sentence must survive being copied.
+        errors_to.print(
+            f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         errors_to.print(

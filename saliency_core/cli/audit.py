@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from saliency_core.cli.terminal import AsJson, Bar, Database, Quiet, print_json, progress_bar
-from saliency_core.errors import UserError
+from saliency_core.data.label_map import parse_label_map
 from saliency_core.paths import default_database
 
 
@@ -63,7 +63,10 @@ def audit(
     revision: Annotated[str | None, typer.Option(help="Revision of a hub dataset.")] = None,
     no_header: Annotated[bool, typer.Option("--no-header", help="CSV without header.")] = False,
     label_map: Annotated[
-        str | None, typer.Option(help='Dataset label to model label: "0=negative,1=positive".')
+        str | None,
+        typer.Option(
+            help='Dataset label to model label, or to nothing: "0=negative,1=positive,n/a=".'
+        ),
     ] = None,
     trust_labels: Annotated[
         bool, typer.Option("--trust-labels", help="Skip the label-order guard.")
@@ -164,16 +167,3 @@ def _next_steps(database: Path | None) -> str:
         f"Look at it: python -m saliency_core dashboard{where}\n"
         f"One page to forward: python -m saliency_core report{where}"
     )
-
-
-def parse_label_map(text: str | None) -> dict[str, str]:
-    """Parse "0=negative,1=positive"."""
-    if not text:
-        return {}
-    pairs = [part.split("=", 1) for part in text.split(",")]
-    for pair in pairs:
-        if len(pair) != 2 or not all(side.strip() for side in pair):
-            raise UserError(
-                f"--label-map: {'='.join(pair)!r} is not of the form DATASET_LABEL=MODEL_LABEL."
-            )
-    return {old.strip(): new.strip() for old, new in pairs}

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from saliency_core.cli.audit import parse_label_map
 from saliency_core.cli.terminal import (
     AsJson,
     Bar,
@@ -24,6 +23,7 @@ from saliency_core.cli.terminal import (
     records,
     show,
 )
+from saliency_core.data.label_map import parse_label_map
 from saliency_core.errors import UserError
 
 ModelOption = Annotated[

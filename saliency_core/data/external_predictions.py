@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from saliency_core.data.dataset import Dataset
-from saliency_core.data.labels import map_labels
+from saliency_core.data.labels import known_labels, map_labels
 from saliency_core.errors import UserError
 from saliency_core.records import Example
 from saliency_core.store.query.parser import quote
@@ -64,8 +64,13 @@ def check_column(
     column: str,
     model_labels: Sequence[str],
     label_map: dict[str, str],
+    label_index: Mapping[str, int],
 ) -> None:
-    """Stop before anything is computed where a column holds no predictions of this model."""
+    """Stop before anything is computed where a column holds no predictions of this model.
+
+    Labels and predictions share one map, so a map that is offered leaves the labels
+    (`label_index`: of `map_labels`) as they are.
+    """
     if column in dataset.info.columns.values():
         raise UserError(
             f"--predictions-from: column {column!r} of {dataset.info.source} is taken for the "
@@ -78,7 +83,13 @@ def check_column(
         )
     cells = {_text(example.metadata[column]) for example in sample} - {""}
     try:
-        map_labels(sorted(cells), model_labels, _known(label_map, cells))
+        map_labels(
+            sorted(cells),
+            model_labels,
+            label_map,
+            keep=label_index,
+            what=f"predictions in column {column!r}",
+        )
     except UserError as error:
         raise UserError(f"--predictions-from: {error}") from error
 
@@ -88,10 +99,6 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _known(label_map: dict[str, str], cells: Iterable[str]) -> dict[str, str]:
-    return {old: new for old, new in label_map.items() if old in set(cells)}
 
 
 def compare(store: Store, run: int, column: str, label_map: dict[str, str]) -> Comparison:
@@ -121,14 +128,5 @@ def compare(store: Store, run: int, column: str, label_map: dict[str, str]) -> C
 
 def _indices(cells: list[str], names: list[str], label_map: dict[str, str]) -> np.ndarray:
     """Return (cell,) class indices; -1 for a cell that is no label."""
-    filled = [cell for cell in cells if cell]
-    try:
-        found = map_labels(filled, names, _known(label_map, filled))
-    except UserError:
-        found = {}
-        for cell in filled:
-            try:
-                found |= map_labels([cell], names, _known(label_map, [cell]))
-            except UserError:
-                continue
+    found = known_labels([cell for cell in cells if cell], names, label_map)
     return np.array([found.get(cell, -1) for cell in cells], np.int64)

@@ -24,6 +24,7 @@ import pandas as pd
 
 from saliency_core.data.dataset import Dataset, load_examples
 from saliency_core.data.external_predictions import Comparison, check_column, compare
+from saliency_core.data.label_matching import listed, unused_keys
 from saliency_core.data.labels import check_label_order, check_label_sets, map_labels
 from saliency_core.errors import UserError
 from saliency_core.pipeline.layer_summary import (
@@ -285,6 +286,7 @@ class Audit:
                 options.predictions_from,
                 self.classifier.info.label_names,
                 options.label_map,
+                self.label_index,
             )
         self.attributor = open_attributor(self.classifier, options)
         self.settings = RunSettings(
@@ -302,32 +304,42 @@ class Audit:
 
     def _map_labels(self) -> dict[str, int]:
         """Return dataset label -> index among the model's labels, checked for order on a sample."""
-        info = self.classifier.info
+        info, label_map = self.classifier.info, self.options.label_map
         if info.task == "multi-label":
-            check_label_sets(list(self.survey.labels), info.label_names, self.options.label_map)
+            check_label_sets(list(self.survey.labels), info.label_names, label_map)
         if not self.survey.labels or info.task != "single-label":
             return {}
         index = map_labels(
             list(self.survey.labels),
             list(info.label_names),
-            self.options.label_map,
+            label_map,
             list(self.dataset.info.label_names) if self.dataset.info.label_names else None,
+            sample=self._predicted_sample,
         )
         if not self.options.trust_labels:
             self._guard_label_order(index)
         return index
 
-    def _guard_label_order(self, index: dict[str, int]) -> None:
-        """Stop before any score where another order of the labels fits a sample clearly better."""
-        sample = [example for example in self.survey.sample if example.label in index]
+    def _predicted_sample(self) -> tuple[list[str], np.ndarray]:
+        """Return the labels of the sample where it has them, and what is predicted there."""
+        sample = [example for example in self.survey.sample if example.label is not None]
         if not sample:
-            return
+            return [], np.zeros(0, np.int64)
         encodings = self.classifier.encode(
             [example.text for example in sample], _pairs(sample), self.classifier.max_length
         )
-        logits = self.classifier.logits(encodings)  # (batch, class)
-        gold = np.array([index[example.label] for example in sample])
-        check_label_order(gold, logits.argmax(axis=1), list(self.classifier.info.label_names))
+        logits = self.classifier.logits(encodings)  # (example, class)
+        return [example.label for example in sample], logits.argmax(axis=1)
+
+    def _guard_label_order(self, index: dict[str, int]) -> None:
+        """Stop before any score where another order of the labels fits a sample clearly better."""
+        labels, predicted = self._predicted_sample()
+        own = [row for row, label in enumerate(labels) if label in index]
+        if not own:
+            return
+        gold = np.array([index[labels[row]] for row in own])
+        names = list(self.classifier.info.label_names)
+        check_label_order(gold, predicted[own], names, index, self.options.label_map)
 
     def run(self) -> AuditResult:
         """Audit everything that is missing; see `audit`."""
@@ -581,8 +593,7 @@ class Audit:
                 f"answer only: {parts}. They are never recommended."
             )
         if self.options.label_map:
-            pairs = ", ".join(f"{old} = {new}" for old, new in self.options.label_map.items())
-            found.append(f"Labels of the dataset were mapped: {pairs}.")
+            found += self._of_label_map()
         if not self.survey.labels:
             found.append("The dataset has no labels, so right and wrong are unknown.")
         elif info.task != "single-label":
@@ -591,6 +602,16 @@ class Audit:
                 "the label of every example is kept as it is written."
             )
         return found
+
+    def _of_label_map(self) -> Iterator[str]:
+        """Say how labels were mapped, and what of the map was not needed."""
+        label_map = self.options.label_map
+        pairs = ", ".join(f"{old} = {new or 'no label'}" for old, new in label_map.items())
+        yield f"Labels of the dataset were mapped: {pairs}."
+        if self.options.predictions_from is None and (
+            unused := unused_keys(self.survey.labels, label_map)
+        ):
+            yield f"No label of the dataset is {listed(unused)}, which the label map names."
 
 
 def gold_of(example: Example, label_index: dict[str, int]) -> int | None:

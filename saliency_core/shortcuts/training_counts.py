@@ -55,7 +55,8 @@ def count_features(
     def by_class(found: Counter[str]) -> np.ndarray:
         counts = np.zeros(len(label_names), np.int64)
         for label, count in found.items():
-            counts[index[label]] += count
+            if label in index:
+                counts[index[label]] += count
         return counts
 
     counts = np.array([by_class(found) for found in by_feature.values()], np.int64)
