@@ -266,12 +266,11 @@ if example["chars_seen"] < example["chars_total"]:
         "the rest is grey."
     )
 st.caption(sentence)
+names = [word["word"] for word in words]
 context.figure(
-    partial(charts.heatmap, list(example["words"]), scores),
+    partial(charts.heatmap, names, scores),
     "Saliency of every word at every layer",
-    pd.DataFrame(scores.T, columns=[f"layer {n}" for n in range(len(scores))]).assign(
-        word=example["words"]
-    ),
+    pd.DataFrame(scores.T, columns=[f"layer {n}" for n in range(len(scores))]).assign(word=names),
     "saliency",
 )
 left, right = st.columns(2)

@@ -277,7 +277,10 @@ class Bench:
                 keep = ~encoding.special
                 found = words_of((texts[batch[place]],), encoding.spans[keep], encoding.sides[keep])
                 scores = norms[place][own[place]][None]
-                share = shares(word_scores(scores, found.word_of_token, len(found.words)))[0]
+                scores = word_scores(
+                    found.shared_out(scores), found.word_of_token, len(found.words)
+                )
+                share = shares(scores)[0]
                 rows += zip(map(str.lower, found.words), share, strict=True)
         table = pd.DataFrame(rows, columns=["word", "share"]).groupby("word")["share"]
         mean = table.mean()[table.count() >= 5]

@@ -125,7 +125,8 @@ class AuditedExample:
     probabilities: np.ndarray
     """(class,) float32: softmax, sigmoid (multi-label) or the output itself (regression)."""
     token_ids: np.ndarray
-    """(token,) int32, special tokens excluded."""
+    """(token,) int32, special tokens excluded; a token that covers several words of a script
+    without spaces stands here once a word, its scores shared out by characters."""
     spans: np.ndarray
     """(token, 2) int32 character spans in the text (or the pair, by side)."""
     sides: np.ndarray
@@ -133,7 +134,8 @@ class AuditedExample:
     word_of_token: np.ndarray
     """(token,) int32: index into words."""
     words: tuple[str, ...]
-    """Surface form of each word, as in the text (not lower-cased)."""
+    """Surface form of each word, as in the text (not lower-cased), or the name of what nobody can
+    see: `words.word_name`."""
     word_spans: np.ndarray
     """(word, 2) int32 character spans."""
     chars_seen: int

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.words import shares, word_scores
+from saliency_core.words import shares, word_name, word_scores
 
 
 def word_scores_by_target(example: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -37,7 +37,7 @@ def words_of_layer(example: dict[str, Any], scores: np.ndarray) -> list[dict[str
     """
     return [
         {
-            "word": word,
+            "word": word_name(word),
             "side": int(side),
             "start": int(span[0]),
             "end": int(span[1]),

@@ -15,7 +15,7 @@ import numpy as np
 from saliency_core.errors import UserError
 from saliency_core.stats import wilson
 from saliency_core.store import Store
-from saliency_core.words import word_spans
+from saliency_core.words import named_spans
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier
@@ -65,27 +65,57 @@ def classifier_of(store: Store, run: int | None = None, model: str | None = None
 
 
 def without_spans(text: str, spans: Sequence[tuple[int, int]], replacement: str = "") -> str:
-    """Return the text with the spans replaced; a deleted word takes one space beside it along."""
-    pieces, at = [], 0
-    for start, end in sorted(spans):
+    """Return the text with the spans replaced.
+
+    A deleted word takes one space beside it along; deleted white space leaves one space where it
+    alone parts two words.
+    """
+    pieces, at, last = [], 0, ""
+    for start, end in sorted(spans) if replacement else _joined(spans):
         kept = text[at:start]
-        if (
-            not replacement
-            and end < len(text)
-            and text[end].isspace()
-            and (not kept.strip() or kept[-1].isspace())
-        ):
+        last = kept[-1:] or last
+        begins = not last or last.isspace()
+        put = replacement
+        if not replacement and text[start:end].isspace():
+            put = "" if begins or text[end : end + 1].isspace() or end == len(text) else " "
+        elif not replacement and begins and text[end : end + 1].isspace():
             end += 1
-        pieces += [kept, replacement]
+        pieces += [kept, put]
+        last = put[-1:] or last
         at = end
     return "".join([*pieces, text[at:]])
 
 
+def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the spans in order, those that touch as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
 def replace_word(text: str, word: str, replacement: str) -> str:
     """Return a text in which every occurrence of a word, in any case, is replaced or deleted."""
-    word = word.strip().lower()
-    spans = [span for span in word_spans(text) if text[span[0] : span[1]].lower() == word]
+    word = named_word(word)
+    spans = [(start, end) for name, start, end in named_spans(text) if name == word]
     return without_spans(text, spans, replacement)
+
+
+def named_word(word: str) -> str:
+    """Return a word as words are compared.
+
+    Raises:
+        UserError: it is empty.
+    """
+    if not word.strip():
+        raise UserError(
+            "Name the word to edit; white space has names too: “line break”, “tab character”, "
+            "“white space”."
+        )
+    return word.strip().lower()
 
 
 def answers(classifier: Classifier, texts: Sequence[Texts]) -> np.ndarray:

@@ -303,13 +303,22 @@ class Classifier:
             spans=spans,
             sides=np.maximum(sides, 0).astype(np.int8),
             type_ids=tuple(type_ids[row]) if type_ids is not None else None,
-            chars_seen=self._chars_seen(text, pair, spans, sides),
+            chars_seen=self._chars_seen(
+                text, pair, spans, sides, bool(encoded.encodings[row].overflowing)
+            ),
             chars_total=len(text) + len(pair or ""),
         )
 
     @staticmethod
-    def _chars_seen(text: str, pair: str | None, spans: np.ndarray, sides: np.ndarray) -> int:
-        """Return the characters the model read; white space at the end of a text counts as read."""
+    def _chars_seen(
+        text: str, pair: str | None, spans: np.ndarray, sides: np.ndarray, is_cut: bool
+    ) -> int:
+        """Return the characters the model read; all where no token was left out.
+
+        A tokenizer may drop marks and white space at the end of a text; nothing was cut there.
+        """
+        if not is_cut:
+            return len(text) + len(pair or "")
         seen = 0
         for side, content in enumerate((text, pair)):
             if content is None:

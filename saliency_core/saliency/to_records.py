@@ -42,6 +42,7 @@ def to_record(
     spans, sides = encoding.spans[own], encoding.sides[own]
     words = words_of((example.text, example.pair or ""), spans, sides)
     token_ids = np.array(encoding.input_ids, np.int32)[own]
+    scores = words.shared_out(row.scores)  # (target, layer, piece)
     regression = classifier.info.task == "regression"
     return AuditedExample(
         example=example,
@@ -49,16 +50,16 @@ def to_record(
         predicted=None if regression else int(row.logits.argmax()),
         logits=row.logits,
         probabilities=classifier.probabilities(row.logits),
-        token_ids=token_ids,
-        spans=spans,
-        sides=sides,
+        token_ids=token_ids[words.token_of_piece],
+        spans=words.piece_spans,
+        sides=sides[words.token_of_piece],
         word_of_token=words.word_of_token,
         words=words.words,
         word_spans=words.spans,
         chars_seen=encoding.chars_seen,
         chars_total=encoding.chars_total,
         saliency=tuple(
-            Saliency(row.scores[number].astype(np.float16), completeness[number], name)
+            Saliency(scores[number].astype(np.float16), completeness[number], name)
             for number, name in enumerate(target_names(row.weights))
             if name is not None
         ),

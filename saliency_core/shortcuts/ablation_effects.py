@@ -19,6 +19,7 @@ from saliency_core.shortcuts.features import TEXT, WORD, Features, carriers, fea
 from saliency_core.shortcuts.suspects import DATA, UNTESTED, Thresholds, ranked, verdicts
 from saliency_core.stats import benjamini_hochberg
 from saliency_core.store import Store
+from saliency_core.words import is_spoken
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier
@@ -200,7 +201,10 @@ class _Tester:
         self.frequency = np.bincount(features.feature, minlength=len(features.names))
 
     def test(self, name: str, kind: str, label: int) -> list[float]:
-        """Return the values of `EFFECT_COLUMNS` of a feature and class."""
+        """Return the values of `EFFECT_COLUMNS` of a feature and class.
+
+        Texts that are the same without the feature take no part.
+        """
         rows = self.features.holding(self.code[name, kind])
         rows = rows[self.predicted[rows] == label]
         # A draw of its own, so that the effect does not depend on what else is tested.
@@ -209,17 +213,23 @@ class _Tester:
             rows = np.sort(draw.choice(rows, self.examples, replace=False))
         positions = self.features.positions[rows].tolist()
         texts, words = self.editor.texts(positions), self.editor.words(positions)
-        deleted, masked, control = [], [], []
+        before, deleted, masked, control = [], [], [], []
         for text, found in zip(texts, words, strict=True):
             sides = [side for side in text if side is not None]
             places = carriers(name, kind, sides, found)
-            deleted.append(self.editor.edited(text, found, places))
+            without = self.editor.edited(text, found, places)
+            if without == text:
+                continue
+            before.append(text)
+            deleted.append(without)
             masked.append(self.editor.edited(text, found, places, self.mask))
             other = carriers(self._control(found, places, draw), WORD, sides, found)
             control.append(self.editor.edited(text, found, other))
-        probabilities = answers(self.classifier, [*texts, *deleted, *masked, *control])
-        before, *after = np.split(probabilities, 4)
-        own, hidden, other = (edit_of(before, part, label) for part in after)
+        if not before:
+            return [0, *[np.nan] * (len(EFFECT_COLUMNS) - 1)]
+        probabilities = answers(self.classifier, [*before, *deleted, *masked, *control])
+        first, *after = np.split(probabilities, 4)
+        own, hidden, other = (edit_of(first, part, label) for part in after)
         return [
             own.n,
             own.mean_drop,
@@ -242,9 +252,7 @@ class _Tester:
         lower = [word["word"].lower() for word in words]
         tested = {lower[place] for place in places}
         others = sorted(
-            word
-            for word in set(lower) - tested
-            if any(map(str.isalnum, word)) and (word, WORD) in self.code
+            word for word in set(lower) - tested if is_spoken(word) and (word, WORD) in self.code
         )
         if not others:
             return ""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
-from saliency_core.model.audited import Editor, Texts, answers
+from saliency_core.model.audited import Editor, Texts, answers, named_word
 from saliency_core.records import AuditedExample, Example
 from saliency_core.stats import wilson
 from saliency_core.store import Store
@@ -180,7 +180,8 @@ def replace_in_slice(
         classifier: of `editing.classifier_of`.
         word: the word, any case.
         replacement: what takes its place; empty deletes it, the mask token hides it.
-        where: the slice; only its examples that hold the word are edited.
+        where: the slice; only its examples that hold the word are edited, and only those whose
+            text this changes take part.
         run: the run; None for the newest.
         limit: edited examples at most, drawn with `seed`.
         seed: of the draw.
@@ -191,13 +192,14 @@ def replace_in_slice(
         example, id, gold, before, after, drop.
 
     Raises:
-        UserError: no example of the slice holds the word, or the model is no classifier.
+        UserError: the word is empty or no example of the slice holds it, or the model is no
+            classifier.
     """
     facts = store.run(run)
     run, names = facts["run"], facts["label_names"]
     if facts["model"]["task"] != "single-label":
         raise UserError("Replacing a word in a slice needs a classifier with one label an example.")
-    word = word.strip().lower()
+    word = named_word(word)
     positions = store.ids(f"word:{quote(word)} -failed {where}".strip(), run=run)
     if not len(positions):
         raise UserError(f"No example of this slice holds the word {word!r}.")
@@ -210,6 +212,12 @@ def replace_in_slice(
         editor.without_word(text, found, word, replacement)
         for text, found in zip(texts, words, strict=True)
     ]
+    # A word replaced by itself is asked for as a control; any other edit must change the text.
+    if replacement.lower() != word:
+        changed = [row for row, text in enumerate(texts) if edited[row] != text]
+        if not changed:
+            raise UserError(f"To edit {word!r} like this changes no text of this slice.")
+        chosen, texts, edited = ([rows[row] for row in changed] for rows in (chosen, texts, edited))
     before, after = np.split(answers(classifier, [*texts, *edited]), 2)
     own, new = before.argmax(1), after.argmax(1)
     every = np.arange(len(own))

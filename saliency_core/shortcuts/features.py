@@ -11,7 +11,7 @@ import regex
 
 from saliency_core.store import Store
 from saliency_core.store.query.parser import quote
-from saliency_core.words import word_spans
+from saliency_core.words import is_spoken, named_spans
 
 PAGE = 5000
 """Examples whose texts are held at once."""
@@ -102,7 +102,7 @@ def carriers(name: str, kind: str, texts: Sequence[str], words: Sequence[dict]) 
         return [place for place, word in enumerate(lower) if WORD_TESTS[name].search(word)]
     if name in TEXT_TESTS:
         return _touched(_matches(name, texts), words)
-    spoken = [place for place, word in enumerate(lower) if _is_spoken(word)]
+    spoken = [place for place, word in enumerate(lower) if is_spoken(word)]
     if spoken and name == BEGINS.format(lower[spoken[0]]):
         return spoken[:1]
     if spoken and name == ENDS.format(lower[spoken[-1]]):
@@ -137,18 +137,13 @@ def _touched(matches: Sequence[_Match], words: Sequence[dict]) -> list[int]:
 
 def features_in(texts: Sequence[str]) -> set[tuple[str, str]]:
     """Return kind and name of every feature that the text of an example, and its pair, has."""
-    words = [text[start:end].lower() for text in texts for start, end in word_spans(text)]
+    words = [name for text in texts for name, _, _ in named_spans(text)]
     found = {(WORD, word) for word in words}
-    spoken = [word for word in words if _is_spoken(word)]
+    spoken = [word for word in words if is_spoken(word)]
     if spoken:
         found |= {(TEXT, BEGINS.format(spoken[0])), (TEXT, ENDS.format(spoken[-1]))}
     found |= {(TEXT, name) for name, test in WORD_TESTS.items() if any(map(test.search, words))}
     return found | {(TEXT, name) for name in TEXT_TESTS if _matches(name, texts)}
-
-
-def _is_spoken(word: str) -> bool:
-    """Tell a word from a punctuation mark."""
-    return any(map(str.isalnum, word))
 
 
 @dataclass(frozen=True)
@@ -181,7 +176,7 @@ def _carried(store: Store, layer: int, run: int, positions: np.ndarray) -> Itera
         )
 
     yield part(WORD, words, [f"word:{quote(word)}" for word in words], slice(None), found.word)
-    spoken = np.array([_is_spoken(word) for word in words], bool)
+    spoken = np.array([is_spoken(word) for word in words], bool)
     heard = np.flatnonzero(spoken[found.word])
     edges = np.flatnonzero(np.diff(example[heard])) + 1
     ends = [] if not len(heard) else [np.r_[0, edges], np.r_[edges - 1, len(heard) - 1]]

@@ -66,6 +66,8 @@ def write_checks(
             frame["id"], editor.texts(chosen), editor.words(chosen), strict=True
         ):
             edited = editor.without_word(texts, found, word)
+            if edited == texts:
+                continue
             pair = {} if texts[1] is None else {"pair": texts[1], "edited_pair": edited[1]}
             rows.append(
                 {"check": KIND, "word": word, "id": id, "text": texts[0], "edited": edited[0]}

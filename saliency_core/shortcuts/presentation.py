@@ -169,6 +169,8 @@ def _reliance(row: dict[str, Any]) -> str:
 def _effect(row: dict[str, Any]) -> str:
     if row["effect_n"] != row["effect_n"]:
         return "Not measured: the model was run for the strongest suspects and the words named."
+    if not row["effect_n"]:
+        return "Not measured: to delete it changes no text."
     return (
         f"Deleted from {row['effect_n']:,.0f} texts, {row['flip_rate']:.0%} of the answers change "
         f"(95 % interval {row['flip_low']:.0%} to {row['flip_high']:.0%}), against "

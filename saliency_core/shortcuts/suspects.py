@@ -343,7 +343,7 @@ def verdicts(table: pd.DataFrame, thresholds: Thresholds) -> list[str]:
     tested = pd.Series(False, table.index)
     effect = tested
     if "effect_n" in table:
-        tested = table["effect_n"].notna()
+        tested = table["effect_n"] > 0
         effect = (table["q_effect"] <= alpha) & (
             (table["flip_rate"] - table["control_flip_rate"] >= thresholds.flip_excess)
             | (table["mean_drop"] - table["control_mean_drop"] >= thresholds.flip_excess)

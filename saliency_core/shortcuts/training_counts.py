@@ -19,7 +19,7 @@ from saliency_core.model.audited import without_spans
 from saliency_core.records import Example
 from saliency_core.shortcuts.features import features_in
 from saliency_core.shortcuts.suspects import TrainingCounts
-from saliency_core.words import word_spans
+from saliency_core.words import named_spans
 
 WAYS = ("mask", "drop", "weight")
 ENDINGS = (".jsonl", ".csv")
@@ -69,7 +69,7 @@ def count_features(
 
 def words_in(example: Example) -> set[str]:
     """Return the distinct lower-cased words of a text and its pair."""
-    return {text[start:end].lower() for text in _sides(example) for start, end in word_spans(text)}
+    return {name for text in _sides(example) for name, _, _ in named_spans(text)}
 
 
 def _sides(example: Example) -> tuple[str, ...]:
@@ -164,7 +164,7 @@ def _mended(
 
 
 def _masked(text: str, words: set[str], mask: str) -> str:
-    spans = [span for span in word_spans(text) if text[span[0] : span[1]].lower() in words]
+    spans = [(start, end) for name, start, end in named_spans(text) if name in words]
     return without_spans(text, spans, mask)
 
 

@@ -18,6 +18,7 @@ from saliency_core.store.query.columns import Filters
 from saliency_core.store.read.examples import Examples
 from saliency_core.store.read.handle import consistent
 from saliency_core.store.read.word_sums import Sums, WordSums, load_word_chunk
+from saliency_core.words import word_name
 
 _SHARED_CHUNKS = 16
 """Chunks from which on threads share the work of word sums."""
@@ -254,7 +255,7 @@ def _words_at(
     total = float(positive.sum())
     return [
         {
-            "word": texts[side][start:stop],
+            "word": word_name(texts[side][start:stop]),
             "start": start,
             "end": stop,
             "side": side,
