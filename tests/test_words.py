@@ -168,6 +168,13 @@ def test_only_scripts_without_spaces_are_divided(text):
     assert set(marks) <= beginnings, "no mark is parted from its letter"
 
 
+@given(text=st.text(st.characters(max_codepoint=127)))
+@settings(max_examples=100, deadline=None)
+def test_ascii_text_has_the_words_of_the_pattern_for_all(text):
+    general = word_spans(f"{text}\u00a0é")[:-1]
+    assert word_spans(text) == general
+
+
 def test_a_token_over_several_words_is_shared_out_by_characters():
     text = "非常好看 the"
     spans = np.array([[0, 1], [1, 4], [4, 8]], np.int32)
