@@ -150,6 +150,7 @@ def test_what_is_offered(labels, model, label_map):
         (["n/a", "n", "p"], ["n", "p"], {"n/a": ""}, {"n": 0, "p": 1}),
         (["n/a", "0", "1"], ["n", "p"], {"n/a": None}, {"0": 0, "1": 1}),
         (["1", "2"], ["1", "2", "3"], None, {"1": 0, "2": 1}),
+        (["1.0", "2.0"], ["1", "2", "3"], None, {"1.0": 0, "2.0": 1}),
         (["LABEL_0", "LABEL_1"], ["LABEL_1", "LABEL_0"], None, {"LABEL_0": 1, "LABEL_1": 0}),
         (["[0, 1]", "[1, 0]"], ["n", "p"], None, {"[0, 1]": 1, "[1, 0]": 0}),
         (['["p"]', '["n"]'], ["n", "p"], None, {'["p"]': 1, '["n"]': 0}),
@@ -157,6 +158,13 @@ def test_what_is_offered(labels, model, label_map):
 )
 def test_what_labels_mean(labels, model, label_map, index):
     assert map_labels(labels, model, label_map) == index
+
+
+def test_a_label_that_is_none_is_told_beside_an_order():
+    with pytest.raises(UserError) as error:
+        map_labels(["n/a", "bad", "good"], ["x", "y"])
+    assert "in this order and n/a is no label, give" in str(error.value)
+    assert offered(error.value) == {"bad": "x", "good": "y", "n/a": ""}
 
 
 def test_more_labels_than_classes_are_told_by_what_the_model_predicts():

@@ -86,7 +86,7 @@ class Advice:
     def _no_label(self) -> str | None:
         if self.meant or not (option := self._option({})):
             return None
-        left_out = " and ".join(map(shortened, self.unknown[:SHOWN]))
+        left_out = " and ".join(map(shortened, self.unknown))
         verb = "means" if len(self.unknown) == 1 else "mean"
         return f"If {left_out} {verb} that there is no label, give {option}."
 
@@ -106,7 +106,7 @@ class Advice:
         ]
         return (
             f"On {len(hits)} examples the model is right on {np.mean(hits):.0%} with {option}; "
-            "give it if that is what the labels mean."
+            f"give it if that is what the labels mean{self._left_out()}."
         )
 
     def _fitting(self, labels: Sequence[str], predicted: np.ndarray) -> dict | None:
@@ -154,8 +154,13 @@ class Advice:
             return None
         if any(index is not None for index in self.known.values()):
             pairs = [f"{shortened(old)} means {self._name(new)}" for old, new in meanings.items()]
-            return f"If {' and '.join(pairs[:SHOWN])}, give {option}."
-        return f"If they mean the same in this order, give {option}."
+            return f"If {' and '.join(pairs[:SHOWN])}{self._left_out()}, give {option}."
+        return f"If they mean the same in this order{self._left_out()}, give {option}."
+
+    def _left_out(self) -> str:
+        """Say which labels an offered map takes for none, after those that it takes for some."""
+        left_out = [shortened(label) for label in self.unknown if label not in self.meant]
+        return f" and {' and '.join(left_out)} is no label" if left_out else ""
 
     def _name(self, index: int) -> str:
         name, spelling = self.names.labels[index], self.names.spelling(index)

@@ -82,8 +82,10 @@ def _once(names: Sequence[str]) -> dict[str, int]:
 
 
 def _folded(text: str) -> str:
-    """Return a name without its case, spare white space and way to write accents."""
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    """Return a name without its case, spare white space and way to write accents; "2" for "2.0"."""
+    name = " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    number = re.fullmatch(r"([+-]?\d+)\.0*", name)
+    return number.group(1) if number else name
 
 
 def matched(
@@ -117,10 +119,10 @@ def matched(
 def _keys(labels: Sequence[str], label_map: Mapping[str, str]) -> dict[str, str]:
     """Return dataset label -> key of the map: the same text, else the same but for case or ".0"."""
     held = set(labels)
-    loose = {_number(_folded(old)): old for old in label_map if old not in held}
+    loose = {_folded(old): old for old in label_map if old not in held}
     found = {}
     for label in labels:
-        key = label if label in label_map else loose.get(_number(_folded(label)))
+        key = label if label in label_map else loose.get(_folded(label))
         if key is not None:
             found[label] = key
     return found
@@ -132,15 +134,9 @@ def unused_keys(labels: Iterable[str], label_map: Mapping[str, str | None]) -> l
     return [old for old in label_map if old not in used]
 
 
-def _number(text: str) -> str:
-    """Return "2" for "2.0", else the text."""
-    found = re.fullmatch(r"([+-]?\d+)\.0*", text)
-    return found.group(1) if found else text
-
-
 def is_left_out(label: str) -> bool:
     """Return whether a label is among `LEFT_OUT`."""
-    return _number(_folded(label)) in LEFT_OUT
+    return _folded(label) in LEFT_OUT
 
 
 def is_number(label: str) -> bool:
