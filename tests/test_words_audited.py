@@ -170,6 +170,14 @@ def test_a_text_of_which_tokens_were_left_out_is_cut(bert):
     assert pair.chars_seen < pair.chars_total
 
 
+@pytest.mark.parametrize("end", [" \n", "🙂"])
+def test_cut_white_space_and_cut_bytes_are_cut(store, end):
+    classifier = classifier_of(store)
+    (whole,) = classifier.encode(["film" + end])
+    (cut,) = classifier.encode(["film" + end], max_length=len(whole.input_ids) - 1)
+    assert whole.chars_seen == whole.chars_total > cut.chars_seen
+
+
 # A token over several words
 
 

@@ -313,12 +313,14 @@ class Classifier:
     def _chars_seen(
         text: str, pair: str | None, spans: np.ndarray, sides: np.ndarray, is_cut: bool
     ) -> int:
-        """Return the characters the model read; all where no token was left out.
+        """Return the characters the model read: all of them only if no token was left out.
 
         A tokenizer may drop marks and white space at the end of a text; nothing was cut there.
+        Tokens of white space, or of some bytes of the last character, may be cut.
         """
+        total = len(text) + len(pair or "")
         if not is_cut:
-            return len(text) + len(pair or "")
+            return total
         seen = 0
         for side, content in enumerate((text, pair)):
             if content is None:
@@ -326,7 +328,7 @@ class Classifier:
             own = spans[sides == side]
             end = int(own[:, 1].max()) if len(own) else 0
             seen += len(content) if not content[end:].strip() else end
-        return seen
+        return min(seen, total - 1)
 
     def collate(self, encodings: Sequence[Encoding]) -> dict[str, Tensor]:
         """Return the padded model inputs."""
