@@ -255,6 +255,11 @@ def test_several_labels_in_one_cell(text, known, labels):
     assert label_set(text, known) == labels
 
 
+def test_a_map_to_a_word_for_no_label_says_how_to_write_that():
+    with pytest.raises(UserError, match="Nothing behind the sign means no label"):
+        map_labels(["-", "n"], ["n", "p"], {"-": "none"})
+
+
 def test_keys_that_no_label_has_are_told():
     assert unused_keys(["a", "1.0"], {"A": "x", "1": "y", "b": "z"}) == ["b"]
 

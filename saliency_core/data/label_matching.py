@@ -62,6 +62,8 @@ class Names:
             raise UserError(
                 f"--label-map: the model has {several if count else f'no label {text!r}'}; "
                 f"its labels are {listed(self.labels)}."
+                + " Nothing behind the sign means no label."
+                * is_left_out(text)
             )
         return found
 
