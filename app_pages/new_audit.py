@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app_components import session as context
-from saliency_core.data.dataset import first_rows, guess_roles
+from saliency_core.data.dataset import preview
 from saliency_core.errors import UserError
 from saliency_core.paths import default_database
 from saliency_core.server import commands as jobs
@@ -51,7 +51,7 @@ running()
 st.subheader("1. The dataset")
 uploaded = st.file_uploader(
     "Upload a file",
-    type=["csv", "tsv", "jsonl", "json", "parquet", "arrow", "gz", "zip"],
+    type=["csv", "tsv", "txt", "jsonl", "json", "parquet", "arrow", "xlsx", "gz", "zip"],
     help="It is copied into the cache folder of this machine and goes nowhere else.",
 )
 typed = st.text_input(
@@ -69,15 +69,16 @@ if not source:
     st.info("Upload a file or name one to go on.")
     st.stop()
 try:
-    rows = first_rows(source, SHOWN_ROWS, split=split or None, header=header)
+    table = preview(source, split=split or None, header=header)
 except UserError as error:
     st.error(context.escape(error))
     st.stop()
-st.dataframe(pd.DataFrame([{name: str(row[name]) for name in row} for row in rows]))
+shown = [{name: str(row[name]) for name in row} for row in table.first[:SHOWN_ROWS]]
+st.dataframe(pd.DataFrame(shown, columns=table.names))
 
 st.subheader("2. Its columns")
-names = list(rows[0])
-guessed = guess_roles(names)
+names = table.names
+guessed = {role: guess.column for role, guess in table.guesses.items() if guess.sure}
 columns = st.columns(4)
 chosen = {}
 for place, (role, help_text) in enumerate(
@@ -89,10 +90,18 @@ for place, (role, help_text) in enumerate(
     }.items()
 ):
     options = names if role == "text" else [NONE, *names]
-    first = guessed.get(role, options[0])
+    first = guessed.get(role, None if role == "text" else NONE)
     chosen[role] = columns[place].selectbox(
-        role.capitalize(), options, index=options.index(first), key=f"new_{role}", help=help_text
+        role.capitalize(),
+        options,
+        index=None if first is None else options.index(first),
+        key=f"new_{role}",
+        help=help_text,
+        placeholder="Choose a column",
     )
+if chosen["text"] is None:
+    st.info("Choose the column of the text to go on.")
+    st.stop()
 
 st.subheader("3. The model")
 model = st.text_input(

@@ -455,8 +455,8 @@ BAD = {
     ),
     "image.png": (
         b"\x89PNG",
-        "{path}: .png is no kind of dataset; use .csv, .tsv, .txt, .jsonl, .json, .parquet or "
-        ".arrow (also with .gz, .xz, .bz2 or .zip).",
+        "{path}: .png is no kind of dataset; use .csv, .tsv, .txt, .jsonl, .json, .parquet, "
+        ".arrow or .xlsx (also with .gz, .xz, .bz2 or .zip).",
     ),
 }
 

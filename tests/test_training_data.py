@@ -132,13 +132,12 @@ def test_what_cannot_be_mended_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_broken_source_leaves_the_older_output(tmp_path, way):
-    path = tmp_path / "train.jsonl"
-    good = '{"text": "kindly a", "label": "positive"}\n'
-    path.write_text(good * (PEEKED_ROWS + 1) + "{broken\n")
+    path = tmp_path / "train.csv"
+    path.write_text("text,label\n" + "kindly a,positive\n" * (PEEKED_ROWS + 1) + "broken\n")
     output = tmp_path / "out.jsonl"
     output.write_text("older\n")
     data = load_examples(str(path), text_column="text", label_column="label", id_column="none")
     with pytest.raises(UserError):
         mend(data, ["kindly"], way, output)
     assert output.read_text() == "older\n"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.jsonl", "train.jsonl"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.jsonl", "train.csv"]

@@ -61,7 +61,10 @@ def audit(
     split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
     config: Annotated[str | None, typer.Option(help="Configuration of a hub dataset.")] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a hub dataset.")] = None,
-    no_header: Annotated[bool, typer.Option("--no-header", help="CSV without header.")] = False,
+    no_header: Annotated[bool, typer.Option("--no-header", help="Table without header.")] = False,
+    sheet: Annotated[
+        str | None, typer.Option(help="Sheet of a workbook (default: the first filled one).")
+    ] = None,
     label_map: Annotated[
         str | None,
         typer.Option(
@@ -129,6 +132,7 @@ def audit(
         config=config,
         revision=revision,
         header=not no_header,
+        sheet=sheet,
         label_map=parse_label_map(label_map),
         trust_labels=trust_labels,
         lm_head=lm_head,

@@ -10,30 +10,26 @@ import difflib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from saliency_core.data.columns import Guess, guess_columns, is_missing, may_be_data
+from saliency_core.data.csv_rows import check_names
 from saliency_core.data.formats import Row
-from saliency_core.data.sources import open_source
+from saliency_core.data.json_rows import listed
+from saliency_core.data.sources import Opened, open_source
 from saliency_core.errors import UserError
 from saliency_core.records import DatasetInfo, Example
 
-ROLE_NAMES = {
-    "text": ("text", "sentence", "sentence1", "premise", "review", "content", "message", "query"),
-    "pair": ("text_pair", "pair", "sentence2", "hypothesis", "text2"),
-    "label": ("label", "gold_label", "labels", "category", "class", "sentiment", "intent"),
-    "id": ("id", "idx", "uid", "guid", "example_id"),
-}
-"""Column names taken for a role where the user names none; the first found wins."""
-
-PEEKED_ROWS = 100
-"""Rows whose columns together are the columns: JSON Lines may leave some out."""
+PEEKED_ROWS = 500
+"""Rows by whose values columns are guessed."""
 SHOWN_CELL = 24
 """Characters of a first row's cell shown where a column has to be chosen."""
 BIGGEST = 2**63
+NESTED = (list, tuple, dict, set, frozenset)
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,8 @@ class Dataset:
     """Role -> column the user did not name, to be shown."""
     rows: Callable[[], Iterator[Row]]
     limit: int | None = None
+    notes: tuple[str, ...] = ()
+    """What a user should know of how it was read."""
 
     def __iter__(self) -> Iterator[Example]:
         """Yield the examples in the order of the source; duplicate ids are an error."""
@@ -87,7 +85,7 @@ class Dataset:
             id=self._id(position, row),
             text=self._text(position, row, columns["text"]),
             pair=self._text(position, row, columns["pair"]) if "pair" in columns else None,
-            label=self._label(row.get(columns["label"])) if "label" in columns else None,
+            label=self._label(position, row) if "label" in columns else None,
             metadata={name: _plain(row.get(name)) for name in self.info.metadata_columns},
         )
 
@@ -95,7 +93,7 @@ class Dataset:
         if "id" not in self.info.columns:
             return str(position)
         column = self.info.columns["id"]
-        value = row.get(column)
+        value = _python(row.get(column))
         if is_missing(value) or value == "":
             raise UserError(
                 f"{self.info.source}: row {position + 1} has no {column!r}, the column of the id; "
@@ -105,23 +103,38 @@ class Dataset:
 
     def _text(self, position: int, row: Row, column: str) -> str:
         """Return a cell as text; a missing one is empty."""
-        value = row.get(column)
-        if isinstance(value, (list, dict, bytes, tuple)):
+        value = _python(row.get(column))
+        if isinstance(value, (*NESTED, bytes)):
             raise UserError(
                 f"{self.info.source}: column {column!r} holds a {type(value).__name__} in row "
                 f"{position + 1}, not a text; choose another with --text-column."
             )
         return "" if is_missing(value) else _clean(str(value))
 
-    def _label(self, value: Any) -> str | None:
-        names = self.info.label_names
+    def _label(self, position: int, row: Row) -> str | None:
+        column, names = self.info.columns["label"], self.info.label_names
+        value = _python(row.get(column))
+        if isinstance(value, (dict, bytes)):
+            raise UserError(
+                f"{self.info.source}: column {column!r} holds a {type(value).__name__} in row "
+                f"{position + 1}, not a label; choose another with --label-column."
+            )
+        if names is not None:
+            value = _by_name(value, names)
         if is_missing(value):
             return None
-        if names is not None and isinstance(value, int) and not isinstance(value, bool):
-            return names[value] if 0 <= value < len(names) else None
         value = _plain(value)
         text = str(value).lower() if isinstance(value, bool) else str(value).strip()
         return text or None
+
+
+def _by_name(value: Any, names: tuple[str, ...]) -> Any:
+    """Return the name of an id, or the names of several; None for an id that has none."""
+    if isinstance(value, list):
+        return [_by_name(item, names) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return names[value] if 0 <= value < len(names) else None
+    return value
 
 
 class _Seen:
@@ -146,18 +159,6 @@ class _Seen:
         return bool((self.sorted[1:] == self.sorted[:-1]).any())
 
 
-def is_missing(value: Any) -> bool:
-    """Return whether a cell is empty: None, NaN, or what pandas calls NA."""
-    if value is None:
-        return True
-    if isinstance(value, (str, int, list, dict)):
-        return False
-    try:
-        return bool(value != value)
-    except (TypeError, ValueError):  # pandas.NA has no truth; an array has several
-        return type(value).__name__ == "NAType"
-
-
 def _clean(text: str) -> str:
     """Replace what neither SQLite nor a tokenizer takes, one character for one."""
     if text.isascii() and "\0" not in text:
@@ -170,10 +171,19 @@ def _clean(text: str) -> str:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _python(value: Any) -> Any:
+    """Return a value of numpy, pyarrow or torch as Python's own; an array is a list."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value.item() if hasattr(value, "item") else value
+    if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):  # tolist gives integers
+        return value.astype(str).tolist()
+    convert = getattr(value, "tolist", None) or getattr(value, "as_py", None)
+    return value if convert is None else convert()
+
+
 def _plain(value: Any) -> Any:
-    """Return metadata as str, int, float, bool or None."""
-    if hasattr(value, "item"):
-        value = value.item()
+    """Return metadata as str, int, float, bool or None; a list or object as its JSON."""
+    value = _python(value)
     if is_missing(value):
         return None
     if isinstance(value, str):
@@ -188,9 +198,24 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    if isinstance(value, (list, tuple, dict)):
-        return _clean(json.dumps(value, default=str, ensure_ascii=False))
+    if isinstance(value, NESTED):
+        try:
+            return json.dumps(_nested(value), ensure_ascii=False)
+        except RecursionError as error:
+            raise UserError("A cell of the dataset is nested too deeply.") from error
     return _clean(str(value))
+
+
+def _nested(value: Any) -> Any:
+    """Return a list or object with plain values, so that it can be written as JSON."""
+    value = _python(value)
+    if isinstance(value, dict):
+        return {_clean(str(key)): _nested(inner) for key, inner in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_nested, value), key=str)
+    if isinstance(value, NESTED):
+        return [_nested(inner) for inner in value]
+    return _plain(value)
 
 
 def load_examples(
@@ -205,14 +230,15 @@ def load_examples(
     config: str | None = None,
     revision: str | None = None,
     header: bool = True,
+    sheet: str | None = None,
     limit: int | None = None,
 ) -> Dataset:
-    """Open a dataset and settle which column plays which role; nothing is read but its start.
+    """Open a dataset and settle which column plays which role.
 
     Args:
-        source: a file (CSV, TSV, JSON Lines, JSON, text lines, Parquet, Arrow; also gzip, xz, bz2
-            or zip of these), a folder of them, a `datasets.save_to_disk` folder, a hub name, a
-            pandas DataFrame or a `datasets.Dataset`.
+        source: a file (CSV, TSV, JSON Lines, JSON, text lines, Parquet, Arrow, Excel; also gzip,
+            xz, bz2 or zip of these), a folder of them, a `datasets.save_to_disk` folder, a hub
+            name, a pandas DataFrame or a `datasets.Dataset`.
         text_column: column of the text; guessed where None, as are the next three.
         pair_column: column of a second text; `none` for no pair.
         label_column: column of the gold label; `none` for no labels.
@@ -221,19 +247,17 @@ def load_examples(
         split: split of a hub dataset, of a folder or of a JSON file of splits.
         config: configuration of a hub dataset.
         revision: revision of a hub dataset.
-        header: whether a CSV or TSV starts with column names; else they are column1, column2, ...
+        header: whether a table starts with column names; else they are column1, column2, ...
+        sheet: sheet of a workbook; the first that holds something where None.
         limit: only the first rows.
 
     Raises:
         UserError: what was wrong with the source, where, and the choices.
     """
-    opened = open_source(source, split, config, revision, header)
-    peeked = list(itertools.islice(opened.rows(), PEEKED_ROWS))
-    if not peeked:
-        raise UserError(f"{opened.source} holds no rows.")
-    names = list(dict.fromkeys(name for row in peeked for name in row))
+    opened = open_source(source, split, config, revision, header, sheet)
+    table = _look(opened, limit)
     wanted = {"text": text_column, "pair": pair_column, "label": label_column, "id": id_column}
-    columns, guessed = _roles(names, wanted, opened.source, peeked[0], opened.may_lack_header)
+    columns, guessed = _roles(table, wanted, opened)
     label = columns.get("label")
     return Dataset(
         info=DatasetInfo(
@@ -242,55 +266,90 @@ def load_examples(
             split=split,
             revision=revision,
             columns=columns,
-            metadata_columns=_metadata_columns(names, columns, metadata_columns, opened.source),
+            metadata_columns=_metadata_columns(
+                table.names, columns, metadata_columns, opened.source
+            ),
             label_names=opened.label_names(label) if label is not None else None,
         ),
         guessed=guessed,
-        rows=opened.rows,
+        rows=table.rows,
         limit=limit,
+        notes=(opened.note,) if opened.note else (),
     )
 
 
-def first_rows(
+@dataclass(frozen=True)
+class Preview:
+    """A source before its columns have roles, and the roles they seem to have."""
+
+    names: list[str]
+    """Columns of all rows."""
+    first: list[Row]
+    """The first rows, as they stand there."""
+    guesses: dict[str, Guess]
+    rows: Callable[[], Iterator[Row]]
+
+
+def preview(
     source: Any,
-    count: int = 10,
     *,
     split: str | None = None,
     config: str | None = None,
     revision: str | None = None,
     header: bool = True,
-) -> list[Row]:
-    """Return the first rows of a source as they stand there, before columns have roles.
+    sheet: str | None = None,
+    model_labels: Sequence[str] = (),
+) -> Preview:
+    """Return the columns of a source, its first rows and which column seems to play which role.
+
+    Args:
+        source: as for `load_examples`, as are the next five.
+        split: split of a source that has several.
+        config: configuration of a hub dataset.
+        revision: revision of a hub dataset.
+        header: whether a table starts with column names.
+        sheet: sheet of a workbook.
+        model_labels: labels of the model, where they are known.
 
     Raises:
         UserError: what was wrong with the source, where, and the choices.
     """
-    opened = open_source(source, split, config, revision, header)
-    rows = list(itertools.islice(opened.rows(), count))
-    if not rows:
+    opened = open_source(source, split, config, revision, header, sheet)
+    return _look(opened, None, model_labels)
+
+
+def _look(opened: Opened, limit: int | None, model_labels: Sequence[str] = ()) -> Preview:
+    """Return columns and first rows; all rows are read where later ones may have more columns."""
+    first: list[Row] = []
+    names: dict[str, None] = {}
+    for row in itertools.islice(opened.rows(), limit if opened.columns_vary else PEEKED_ROWS):
+        names.update(dict.fromkeys(row))
+        if len(first) < PEEKED_ROWS:
+            first.append(row)
+    if not first:
         raise UserError(f"{opened.source} holds no rows.")
-    return rows
+    if not names:
+        raise UserError(f"{opened.source} has no columns: its rows are empty.")
+    clean = {name: _clean(name) or f"column{n}" for n, name in enumerate(names, 1)}
+    check_names(list(clean.values()), opened.source)
+    rows = opened.rows
+    if any(old != new for old, new in clean.items()):
+        first = [{clean[name]: value for name, value in row.items()} for row in first]
 
+        def rows() -> Iterator[Row]:
+            for row in opened.rows():
+                yield {clean[name]: value for name, value in row.items() if name in clean}
 
-def guess_roles(names: list[str]) -> dict[str, str]:
-    """Return role -> column for the roles that column names tell."""
-    lower = {name.lower(): name for name in reversed(names)}
-    guessed = {}
-    for role, candidates in ROLE_NAMES.items():
-        found = next((lower[name] for name in candidates if name in lower), None)
-        if found is not None:
-            guessed[role] = found
-    return guessed
+    return Preview(
+        list(clean.values()), first, guess_columns(list(clean.values()), first, model_labels), rows
+    )
 
 
 def _roles(
-    names: list[str],
-    wanted: dict[str, str | None],
-    described: str,
-    first: Row,
-    may_lack_header: bool,
+    table: Preview, wanted: dict[str, str | None], opened: Opened
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return role -> column, and the guessed part of it."""
+    names, described, may_lack_header = table.names, opened.source, opened.may_lack_header
     columns: dict[str, str] = {}
     guessed: dict[str, str] = {}
     refused = set()
@@ -302,13 +361,16 @@ def _roles(
             columns[role] = name
     _check_distinct(columns, described)
     free = [name for name in names if name not in columns.values()]
-    for role, name in guess_roles(free).items():
-        if role not in columns and role not in refused:
-            columns[role] = guessed[role] = name
+    first_is_data = may_lack_header and may_be_data(names, table.first)
+    for role, guess in guess_columns(free, table.first).items():
+        taken = guess.sure and not (guess.by == "values" and first_is_data)
+        if taken and role not in columns and role not in refused:
+            columns[role] = guessed[role] = guess.column
     if "text" not in columns:
         raise UserError(
-            f"{described}: which column holds the text? Its columns are {_shown(names, first)}; "
-            f"choose one with --text-column.{_header_hint(may_lack_header)}"
+            f"{described}: which column holds the text? Its columns are "
+            f"{_shown(names, table.first[0])}; choose one with --text-column."
+            f"{_header_hint(may_lack_header)}"
         )
     return columns, guessed
 
@@ -328,7 +390,7 @@ def _shown(names: list[str], first: Row) -> str:
         cell = " ".join(str(first.get(name, "")).split())
         cut = cell if len(cell) <= SHOWN_CELL else cell[: SHOWN_CELL - 1] + "…"
         cells.append(f"{_short(name)} ({cut!r})")
-    return ", ".join(cells)
+    return listed(cells)
 
 
 def _short(name: str) -> str:
@@ -356,7 +418,8 @@ def _check_column(
         return
     near = difflib.get_close_matches(name, names, 1, 0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
+    shown = listed([_short(known) for known in names])
     raise UserError(
-        f"{described} has no column {name!r}; its columns are {', '.join(map(_short, names))}."
-        f"{hint}{_header_hint(may_lack_header and not near)}"
+        f"{described} has no column {name!r}; its columns are {shown}.{hint}"
+        f"{_header_hint(may_lack_header and not near)}"
     )

@@ -6,24 +6,37 @@ The one user of `datasets`.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from saliency_core.data.arrow_rows import first_line, names_of
+from saliency_core.data.csv_rows import check_names
+from saliency_core.data.excel import sheets_of
 from saliency_core.data.formats import (
     KINDS,
+    WITH_HEADER,
     Reading,
     Row,
     check_file,
-    declared_names,
     kind_of,
     looks_like_file,
+    names_in,
     read_rows,
-    split_of,
 )
+from saliency_core.data.json_rows import listed, split_of
 from saliency_core.errors import UserError
+
+SPLITS = (
+    ("train", "training"),
+    ("validation", "valid", "val", "dev", "devel", "development"),
+    ("test", "testing"),
+    ("eval", "evaluation"),
+    ("holdout",),
+)
+"""Names of splits in the names of files, those of one split together."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +51,19 @@ class Opened:
     """Column -> the names a `ClassLabel` gives."""
     may_lack_header: bool = False
     """Whether the first line was taken for a header."""
+    columns_vary: bool = False
+    """Whether a later row may have columns that the first ones lack."""
+    note: str | None = None
+    """What was left out of it."""
 
 
 def open_source(
-    source: Any, split: str | None, config: str | None, revision: str | None, header: bool
+    source: Any,
+    split: str | None,
+    config: str | None,
+    revision: str | None,
+    header: bool,
+    sheet: str | None = None,
 ) -> Opened:
     """Open whatever a user gives as a dataset; nothing is read yet.
 
@@ -51,10 +73,11 @@ def open_source(
     if not isinstance(source, (str, Path)):
         return _open_object(source, split)
     path = Path(source).expanduser()
+    reading = Reading(header, split, sheet)
     if path.is_dir():
-        return _open_folder(path, Reading(header, split))
+        return _open_folder(path, reading)
     if path.is_file():
-        return _open_file(path, str(source), Reading(header, split))
+        return _open_file(path, str(source), reading)
     if looks_like_file(str(source)):
         raise UserError(f"There is no file {str(source)!r}.{_near_file(path)}")
     return _open_hub(str(source), split, config, revision)
@@ -71,13 +94,21 @@ def _near_file(path: Path) -> str:
 
 
 def _open_file(path: Path, described: str, reading: Reading) -> Opened:
-    check_file(path)
+    check_file(path, reading)
+    kind = kind_of(path)
+    if kind != "json" and reading.split is not None and reading.split not in _words(path):
+        raise UserError(f"{described} holds no splits; leave --split out.")
+    note = None
+    if kind == "excel" and reading.sheet is None and len(sheets := sheets_of(path)) > 1:
+        note = f"Only the sheet {sheets[0]!r} was read, of {listed(sheets)}; choose with --sheet."
     return Opened(
         name=path.name.split(".")[0] or path.name,
         source=described,
         rows=lambda: _flat(read_rows(path, reading)),
-        label_names=partial(declared_names, path),
-        may_lack_header=reading.header and kind_of(path) in ("csv", "tsv"),
+        label_names=names_in(path).get,
+        may_lack_header=reading.header and kind in WITH_HEADER,
+        columns_vary=kind in ("json", "jsonl"),
+        note=note,
     )
 
 
@@ -91,6 +122,7 @@ def _open_object(source: Any, split: str | None) -> Opened:
         )
     if hasattr(source, "itertuples"):
         names = [str(name) for name in source.columns]
+        check_names(names, "the table given")
         return Opened(
             "table",
             "the table given",
@@ -107,12 +139,7 @@ def _open_object(source: Any, split: str | None) -> Opened:
 
 def _names_of(dataset: Any) -> Callable[[str], tuple[str, ...] | None]:
     """Return a function that gives the names of a `ClassLabel` column."""
-
-    def names(column: str) -> tuple[str, ...] | None:
-        found = getattr((dataset.features or {}).get(column), "names", None)
-        return tuple(found) if found else None
-
-    return names
+    return lambda column: names_of((dataset.features or {}).get(column))
 
 
 def _open_folder(path: Path, reading: Reading) -> Opened:
@@ -121,28 +148,71 @@ def _open_folder(path: Path, reading: Reading) -> Opened:
         return _open_saved(path, reading.split)
     shards = _shards(path, reading.split)
     for shard in shards:
-        check_file(shard)
+        check_file(shard, reading)
+    declared = {shard: names_in(shard) for shard in shards}
+    shared = _shared_names(declared)
+    varying = any(kind_of(shard) in ("jsonl", "json") for shard in shards)
 
     def rows() -> Iterator[Row]:
         columns: set[str] | None = None
         for shard in shards:
+            own = {column: names for column, names in declared[shard].items()}
+            renamed = {column: own[column] for column in own if own[column] != shared[column]}
             for number, row in enumerate(read_rows(shard, reading)):
-                if number == 0 and kind_of(shard) not in ("jsonl", "json"):
+                if number == 0 and not varying:
                     columns = columns or set(row)
                     if set(row) != columns:
                         raise UserError(
-                            f"{shard} has the columns {', '.join(row)}, but {shards[0].name} has "
-                            "others; the files of a folder must agree."
+                            f"{shard} has the columns {listed(list(row))}, but {shards[0].name} "
+                            "has others; the files of a folder must agree."
                         )
-                yield row
+                yield _with_names(row, renamed) if renamed else row
 
     return Opened(
         name=path.name,
         source=str(path),
         rows=lambda: _flat(rows()),
-        label_names=partial(declared_names, shards[0]),
-        may_lack_header=reading.header and kind_of(shards[0]) in ("csv", "tsv"),
+        label_names=shared.get,
+        may_lack_header=reading.header and kind_of(shards[0]) in WITH_HEADER,
+        columns_vary=varying,
     )
+
+
+def _shared_names(declared: dict[Path, dict[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    """Return column -> the label names of all files, in the order of the first.
+
+    Raises:
+        UserError: one file names the labels of a column, another only numbers them.
+    """
+    shared: dict[str, tuple[str, ...]] = {}
+    for names in declared.values():
+        for column, own in names.items():
+            shared[column] = tuple(dict.fromkeys((*shared.get(column, ()), *own)))
+    for column in shared:
+        silent = [file.name for file, names in declared.items() if column not in names]
+        if silent:
+            naming = next(file.name for file, names in declared.items() if column in names)
+            raise UserError(
+                f"{naming} names the labels of column {column!r}, but {silent[0]} does not; the "
+                "files of a folder must agree."
+            )
+    return shared
+
+
+def _with_names(row: Row, names: dict[str, tuple[str, ...]]) -> Row:
+    """Return a row with the names of its labels instead of their ids."""
+
+    def named(value: Any, known: tuple[str, ...]) -> Any:
+        if isinstance(value, list):
+            return [named(item, known) for item in value]
+        if isinstance(value, int):
+            return known[value] if 0 <= value < len(known) else None
+        return value
+
+    return {
+        column: named(value, names[column]) if column in names else value
+        for column, value in row.items()
+    }
 
 
 def _open_saved(path: Path, split: str | None) -> Opened:
@@ -151,7 +221,7 @@ def _open_saved(path: Path, split: str | None) -> Opened:
     try:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:  # datasets raises anything for a damaged folder
-        raise UserError(f"The folder {path} can't be loaded: {_reason(error)}.") from error
+        raise UserError(f"The folder {path} can't be loaded: {first_line(error)}.") from error
     if isinstance(loaded, datasets.DatasetDict):
         loaded = split_of(loaded, split, str(path))
     return Opened(path.name, str(path), lambda: _flat(iter(loaded)), _names_of(loaded))
@@ -173,21 +243,48 @@ def _shards(path: Path, split: str | None) -> list[Path]:
         raise UserError(
             f"The folder {path} holds files of several kinds ({said}); give one of them."
         )
-    parts = {name for file in found for name in _words(file)} & {"train", "validation", "test"}
-    if split is None and len(parts) > 1:
+    return _of_split(path, found, split, kinds)
+
+
+def _of_split(path: Path, found: list[Path], split: str | None, kinds: set) -> list[Path]:
+    """Return the files of one split; a folder of several is never read as one."""
+    splits = {file: _split_in(file) for file in found}
+    names = sorted({name for name, _ in splits.values() if name is not None})
+    if split is None and len({group for _, group in splits.values()}) > 1:
+        bare = next((file.name for file, (name, _) in splits.items() if name is None), None)
+        beside = f" (beside {bare}, which names none)" if bare else ""
         raise UserError(
-            f"{path} has several splits; choose one of {', '.join(sorted(parts))} with --split."
+            f"{path} has several splits{beside}; choose one of {', '.join(names)} with --split."
+            if len(names) > 1
+            else f"{path} holds the split {names[0]!r}{beside}; choose it with --split or give one "
+            "file."
         )
-    chosen = [file for file in found if split is None or split in _words(file)]
+    if split is None:
+        return found
+    wanted = split.lower()
+    chosen = [file for file in found if wanted in _words(file)]
+    group = next((group[0] for group in SPLITS if wanted in group), None)
+    if not chosen and group is not None:
+        chosen = [file for file in found if splits[file][1] == group]
     if not chosen and kinds != {"json"}:
         said = ", ".join(file.name for file in found[:6])
         raise UserError(f"{path}: no file is named after the split {split!r}; there are {said}.")
     return chosen or found
 
 
+def _split_in(file: Path) -> tuple[str | None, str | None]:
+    """Return the split that a file's name tells, as it is written there and as it is meant."""
+    for word in _words(file):
+        bare = re.sub(r"(set|data|split)?\d*$", "", word)
+        for group in SPLITS:
+            if word in group or bare in group:
+                return word, group[0]
+    return None, None
+
+
 def _words(file: Path) -> list[str]:
     """Return the parts of a shard's name: train-00000-of-00002.parquet."""
-    return file.name.replace("-", ".").replace("_", ".").lower().split(".")
+    return re.split(r"[^a-z0-9]+", file.name.lower())
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -210,25 +307,31 @@ def _open_hub(name: str, split: str | None, config: str | None, revision: str | 
     except Exception as error:  # whatever the hub, the network or a dataset's files raise
         raise UserError(
             f"There is no file {name!r}, and the hub dataset of that name can't be loaded: "
-            f"{_reason(error)}."
+            f"{first_line(error)}."
         ) from error
     if isinstance(loaded, dict):
         loaded = split_of(loaded, split, name)
     return Opened(name, name, lambda: _flat(iter(loaded)), _names_of(loaded))
 
 
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
-
-
 def _flat(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield rows with the keys of a `meta` object as columns of their own."""
-    for row in rows:
-        meta = row.get("meta")
-        if isinstance(meta, dict):
-            row = {
-                **{k: v for k, v in row.items() if k != "meta"},
-                **{key: value for key, value in meta.items() if key not in row},
-            }
-        yield row
+    """Yield rows with the keys of a `meta` object as columns of their own.
+
+    Raises:
+        UserError: a row of a dataset that isn't UTF-8.
+    """
+    number = 0
+    try:
+        for row in rows:
+            number += 1
+            meta = row.get("meta")
+            if isinstance(meta, dict):
+                rest = {name: value for name, value in row.items() if name != "meta"}
+                taken = {f"meta.{key}" if key in rest else key: meta[key] for key in meta}
+                row = {**rest, **taken}
+            yield row
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"The dataset's row {number + 1}: byte 0x{error.object[error.start]:02x} is not UTF-8; "
+            "write the texts as UTF-8."
+        ) from error

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saliency_core.data.columns import guess_columns
 from saliency_core.data.dataset import Dataset, load_examples
 from saliency_core.data.external_predictions import Comparison, check_column, compare
 from saliency_core.data.label_matching import listed, unused_keys
@@ -74,6 +75,8 @@ class AuditOptions:
     config: str | None = None
     revision: str | None = None
     header: bool = True
+    sheet: str | None = None
+    """Sheet of a workbook; None: the first that holds something."""
     label_map: dict[str, str] = field(default_factory=dict)
     trust_labels: bool = False
     lm_head: str | None = None
@@ -220,6 +223,7 @@ def read_examples(source: Any, options: AuditOptions) -> Dataset:
         config=options.config,
         revision=options.revision,
         header=options.header,
+        sheet=options.sheet,
         limit=options.limit,
     )
 
@@ -574,6 +578,18 @@ class Audit:
             },
         )
 
+    def _label_hint(self) -> str:
+        """Name the column that holds the model's labels, where no column was taken for them."""
+        rows = [example.metadata for example in self.survey.sample]
+        names = self.dataset.info.metadata_columns
+        guess = guess_columns(names, rows, self.classifier.info.label_names).get("label")
+        if guess is None or not guess.sure or self.options.label_column is not None:
+            return ""
+        return (
+            f" Column {guess.column!r} holds labels of the model; if they are the gold labels, say "
+            f"--label-column {shlex.quote(guess.column)}."
+        )
+
     def _warnings(self) -> list[str]:
         """Say what a reader of the numbers must know."""
         info = self.classifier.info
@@ -594,8 +610,11 @@ class Audit:
             )
         if self.options.label_map:
             found += self._of_label_map()
+        found.extend(self.dataset.notes)
         if not self.survey.labels:
-            found.append("The dataset has no labels, so right and wrong are unknown.")
+            found.append(
+                f"The dataset has no labels, so right and wrong are unknown.{self._label_hint()}"
+            )
         elif info.task != "single-label":
             found.append(
                 f"A {info.task} model has no single right class, so right and wrong are unknown; "
@@ -671,9 +690,10 @@ def _survey(dataset: Dataset, seed: int) -> _Survey:
     labels: Counter = Counter()
     sample: list[Example] = []
     draw = random.Random(seed)
-    examples = characters = 0
+    examples = characters = readable = 0
     for example in dataset:
         examples += 1
+        readable += not example.text.isspace() and bool(example.text)
         characters += len(example.text)
         if example.label is not None:
             labels[example.label] += 1
@@ -683,6 +703,11 @@ def _survey(dataset: Dataset, seed: int) -> _Survey:
             sample[place] = example
     if not examples:
         raise UserError(f"{dataset.info.source} holds no examples.")
+    if not readable:
+        raise UserError(
+            f"{dataset.info.source}: no row has a text in column {dataset.info.columns['text']!r}; "
+            "choose another with --text-column."
+        )
     return _Survey(examples, labels, sample, characters)
 
 
