@@ -163,5 +163,5 @@ def is_missing(value: Any) -> bool:
         return False
     try:
         return bool(value != value)
-    except (TypeError, ValueError):  # pandas.NA has no truth; an array has several
+    except (TypeError, ValueError, RuntimeError):  # pandas.NA has no truth; an array has several
         return type(value).__name__ == "NAType"

@@ -27,6 +27,8 @@ MAX_CELL = 100_000_000
 """Characters a cell may hold; the csv module's own limit is too low for documents."""
 KEPT_VALUES = 64
 """Distinct values of a column by which its cells are known, if it has no more."""
+RETURN, STAND_IN = "\r", "\udc0d"
+"""A carriage return in a cell and what the csv module is given for it; UTF-8 holds no such."""
 SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?[,;\t|]*\r?\n?', re.IGNORECASE)
 """What Excel takes for the separator, and doesn't show."""
 
@@ -87,22 +89,36 @@ def records(source: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, list
     """
     csv.field_size_limit(MAX_CELL)
     taken: list[str] = []
+    whole_lines = False
 
     def tapped() -> Iterator[str]:
+        nonlocal whole_lines
         for line in itertools.islice(source, dialect.skipped, None):
             taken.append(line)
-            yield line
+            whole_lines = whole_lines or line.endswith("\n")
+            yield _bare_returns(line) if whole_lines and "\r" in line else line
 
     reader = csv.reader(tapped(), strict=True, **dialect.options())
     began = dialect.skipped + 1
     try:
         for cells in reader:
+            if cells and any(RETURN in line for line in taken):
+                cells = [cell.replace(STAND_IN, RETURN) for cell in cells]
             if cells:
                 yield began, taken, cells
             began += len(taken)
             taken.clear()
     except csv.Error as error:
         raise BadRow(began, str(error)) from error
+
+
+def _bare_returns(line: str) -> str:
+    """Return a line with another character for carriage returns that end no line.
+
+    Python and pandas write them unquoted where lines end in a line feed, and refuse to read them.
+    """
+    end = next((end for end in ("\r\n", "\n") if line.endswith(end)), "")
+    return line[: len(line) - len(end)].replace(RETURN, STAND_IN) + end
 
 
 @functools.lru_cache(64)
@@ -153,13 +169,12 @@ def _settled(path: Path, dialect: Dialect) -> Dialect | None:
         return _settled_tabs(path, doubled)
     if doubled.holds:
         return replace(dialect, swallowed=_swallowed(path, doubled))
-    if dialect.delimiter == "\t" and not doubled.needed:
-        bare = _read(path, replace(dialect, quoting="none"))
-        if bare.holds:
-            return bare.dialect
     escaped = _read(path, replace(dialect, quoting="escaped"))
     if escaped.holds:
         return replace(escaped.dialect, swallowed=_swallowed(path, escaped))
+    bare = replace(dialect, quoting="none")
+    if dialect.delimiter == "\t" and not doubled.needed and _read(path, bare).holds:
+        return bare
     return None
 
 

@@ -74,7 +74,7 @@ def read_txt(path: Path, header: bool) -> Iterator[Row]:
 
     Texts named `..._text.txt` take their labels from `..._labels.txt` beside them.
     """
-    if any(line.startswith("__label__") for line in lines(path)):
+    if _is_fasttext(path):
         return _read_fasttext(path)
     start = start_of(path).split("\n")
     tabs = {line.count("\t") for line in start if line.strip("\r")}
@@ -93,6 +93,16 @@ def read_txt(path: Path, header: bool) -> Iterator[Row]:
     if labels != path and labels.is_file():
         return _parallel(path, labels)
     return ({"text": line.rstrip("\r\n")} for line in lines(path))
+
+
+def _is_fasttext(path: Path) -> bool:
+    """Return whether some line begins with a label of fastText, or all end with one."""
+    all_end = True
+    for line in lines(path):
+        if line.startswith("__label__"):
+            return True
+        all_end = all_end and (not line.strip() or bool(FASTTEXT_END.search(line.rstrip())))
+    return all_end and any(line.strip() for line in lines(path))
 
 
 def _read_fasttext(path: Path) -> Iterator[Row]:

@@ -56,7 +56,12 @@ class Dataset:
 
     def _examples(self) -> Iterator[Example]:
         for position, row in enumerate(itertools.islice(self.rows(), self.limit)):
-            yield self._example(position, row)
+            try:
+                yield self._example(position, row)
+            except RecursionError as error:
+                raise UserError(
+                    f"{self.info.source}: a cell of row {position + 1} is nested too deeply."
+                ) from error
 
     def _check_ids(self) -> None:
         """Go through the source again, exactly: two rows may share an id."""
@@ -199,10 +204,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     if isinstance(value, NESTED):
-        try:
-            return json.dumps(_nested(value), ensure_ascii=False)
-        except RecursionError as error:
-            raise UserError("A cell of the dataset is nested too deeply.") from error
+        return json.dumps(_nested(value), ensure_ascii=False)
     return _clean(str(value))
 
 

@@ -70,6 +70,7 @@ RENAME = {
     "a zip archive": "add .zip to its name",
     "a JSON document": "rename it to .json",
     "JSON Lines": "rename it to .jsonl",
+    "fastText's text": "rename it to .txt",
 }
 """What a file is -> what to do with it."""
 
@@ -204,6 +205,8 @@ def _text_of(head: bytes, kind: str, whole: bool) -> str | None:
         return "an XML file"
     if kind not in ("csv", "tsv", "txt"):
         return None
+    if text.startswith(b"__label__") and kind != "txt":
+        return "fastText's text"
     line = text.split(b"\n", 1)
     if len(line) == 1 and not whole:
         return None

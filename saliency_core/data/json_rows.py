@@ -131,7 +131,7 @@ def _frame(value: dict[str, Any], path: Path, split: str | None) -> Iterable[Row
         return None
     if all(isinstance(column, list) for column in columns):
         firsts = [item for column in columns for item in column[:1]]
-        is_splits = all(isinstance(item, (dict, list)) for item in firsts)
+        is_splits = firsts and all(isinstance(item, (dict, list)) for item in firsts)
         return None if is_splits else _columns(value, path)
     if all(isinstance(inner, dict) for inner in columns) and any(
         not isinstance(item, (dict, list)) for inner in columns for item in inner.values()
@@ -216,9 +216,14 @@ def _names_of_lists(records: list) -> list[str]:
     if width == 1:
         return ["text"]
     text = guess_columns(names, sample).get("text")
-    if width == 2 and text is not None:
-        return ["text", "label"] if text.column == names[0] else ["label", "text"]
+    told = [text.column] if text is not None else [n for n in names if _are_strings(sample, n)]
+    if width == 2 and len(told) == 1:
+        return ["text", "label"] if told[0] == names[0] else ["label", "text"]
     return names
+
+
+def _are_strings(records: list[Row], name: str) -> bool:
+    return all(isinstance(record[name], str) for record in records)
 
 
 def _columns(value: dict[str, list], path: Path) -> Iterator[Row]:
