@@ -320,7 +320,7 @@ class _Column:
         """Return whether a cell is like those of the column; one with a quote may be any."""
         if '"' in value:
             return True
-        if self.values is not None and 2 * len(self.values) <= self.rows:
+        if self.values is not None and 2 <= len(self.values) <= self.rows / 2:
             return value in self.values
         return _shape(value) in self.shapes
 
