@@ -1,5 +1,6 @@
 """Every page on a filled and on an empty database; the dashboard never loads torch."""
 
+import json
 import os
 import subprocess
 import sys
@@ -162,3 +163,18 @@ def test_a_new_audit_asks_for_a_file_first(database, monkeypatch):
     app = opened("new_audit", database, monkeypatch)
     assert not app.exception
     assert "Upload a file" in app.info[0].value
+
+
+def test_a_new_audit_offers_the_columns_of_all_rows(database, monkeypatch, tmp_path):
+    """The first row may leave out what the others have; no column is the text by default."""
+    rows = [{"text": "a film", "by": "kim"}] + [{"text": "a plot", "label": "good"}] * 20
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "b.csv").write_text("title,body\na film,a plot\n")
+    app = opened("new_audit", database, monkeypatch)
+    app.text_input(key="new_source").set_value(str(tmp_path / "a.jsonl")).run()
+    assert app.selectbox(key="new_label").value == "label"
+    assert app.selectbox(key="new_text").value == "text"
+    app.text_input(key="new_source").set_value(str(tmp_path / "b.csv")).run()
+    assert app.selectbox(key="new_text").value is None
+    assert "Choose the column of the text" in app.info[0].value
+    assert not app.exception

@@ -71,6 +71,21 @@ def test_a_quote_that_swallows_rows_is_found_wherever_it_stands(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        'text\n"Great film\nbad plot\nthe 5"\nlast row\n',
+        'a,text\n"x y,z z\nu v",w w\nx y,u v\n',
+    ],
+)
+def test_a_quote_that_may_have_swallowed_rows_is_told(content, tmp_path):
+    opened = load_examples(put(tmp_path, "a.csv", content))
+    assert opened.notes[0].startswith("Lines 2 to ")
+    assert opened.notes[0].endswith("if they are rows of their own, close the quote.")
+    whole = put(tmp_path, "b.csv", '"text"\n"Great film\nbad plot"\n"last row"\n')
+    assert not load_examples(whole).notes
+
+
+@pytest.mark.parametrize(
     ("content", "texts"),
     [
         (

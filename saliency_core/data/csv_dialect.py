@@ -44,6 +44,8 @@ class Dialect:
     """Lines before the first row."""
     swallowed: tuple[int, int] | None = None
     """First and last line of a cell that is rows by themselves; the file can't be read."""
+    doubtful: tuple[int, int] | None = None
+    """First and last line of a cell that may be rows, where no column tells."""
 
     def options(self) -> dict[str, Any]:
         """Return what the csv module calls it."""
@@ -144,6 +146,18 @@ def dialect_of(path: Path, kind: str | None) -> Dialect:
     return found
 
 
+def doubt_of(path: Path, kind: str | None) -> str | None:
+    """Return the sentence for a file whose quotes may have swallowed rows; None where none did."""
+    lines_of_cell = dialect_of(path, kind).doubtful
+    if lines_of_cell is None:
+        return None
+    first, last = lines_of_cell
+    return (
+        f"Lines {first} to {last} of {path.name} are one quoted cell; if they are rows of their "
+        "own, close the quote."
+    )
+
+
 def start_of(path: Path) -> str:
     """Return the first lines of a file."""
     return "".join(itertools.islice(lines(path), SNIFFED_LINES))[:SNIFFED_CHARACTERS]
@@ -168,10 +182,10 @@ def _settled(path: Path, dialect: Dialect) -> Dialect | None:
     if doubled.holds and dialect.delimiter == "\t":
         return _settled_tabs(path, doubled)
     if doubled.holds:
-        return replace(dialect, swallowed=_swallowed(path, doubled))
+        return _checked(path, doubled)
     escaped = _read(path, replace(dialect, quoting="escaped"))
     if escaped.holds:
-        return replace(escaped.dialect, swallowed=_swallowed(path, escaped))
+        return _checked(path, escaped)
     bare = replace(dialect, quoting="none")
     if dialect.delimiter == "\t" and not doubled.needed and _read(path, bare).holds:
         return bare
@@ -183,15 +197,13 @@ def _settled_tabs(path: Path, doubled: _Reading) -> Dialect:
 
     They are quoting where one of the cells could not stand without, or where all rows have them.
     """
-    swallowed = _swallowed(path, doubled)
+    checked = _checked(path, doubled)
     everywhere = doubled.quoted_first or doubled.quoted >= max(2, doubled.rows - 1)
     quoting = bool(doubled.needed or everywhere)
-    if swallowed is None and (quoting or doubled.spanning or not doubled.quoted):
-        return doubled.dialect
+    if checked.swallowed is None and (quoting or doubled.spanning or not doubled.quoted):
+        return checked
     bare = replace(doubled.dialect, quoting="none")
-    if quoting or not _read(path, bare).holds:
-        return replace(doubled.dialect, swallowed=swallowed)
-    return bare
+    return checked if quoting or not _read(path, bare).holds else bare
 
 
 def _candidates(start: str, kind: str | None) -> list[Dialect]:
@@ -258,7 +270,7 @@ def _escaping(delimiter: str) -> Callable[[str], Any]:
 
 def _count_quotes(found: _Reading, began: int, taken: list[str], cell: re.Pattern) -> None:
     """Note a row that may be several, else count its quoted cells."""
-    if len(taken) > 1 and found.width > 1:
+    if len(taken) > 1:
         cuts = {line.count(found.dialect.delimiter) for line in taken if line.strip()}
         if cuts == {found.width - 1}:
             found.spanning.append((found.rows, began, began + len(taken) - 1))
@@ -273,27 +285,30 @@ def _count_quotes(found: _Reading, began: int, taken: list[str], cell: re.Patter
     found.needed += sum(not text or any(mark in text for mark in special) for text in inner)
 
 
-def _swallowed(path: Path, reading: _Reading) -> tuple[int, int] | None:
-    """Return the lines of the first cell whose lines are like rows of the file."""
+def _checked(path: Path, reading: _Reading) -> Dialect:
+    """Return a dialect with the first cell whose lines are, or may be, rows of the file."""
+    dialect = reading.dialect
     if not reading.spanning:
-        return None
+        return dialect
     spanning = {row for row, _, _ in reading.spanning}
     columns = [_Column() for _ in range(reading.width)]
     pieces: dict[int, list[list[str]]] = {}
-    for row, (_, taken, cells) in enumerate(records(lines(path), reading.dialect)):
+    for row, (_, taken, cells) in enumerate(records(lines(path), dialect)):
         if row in spanning:
             split = (line.rstrip("\r\n") for line in taken if line.strip())
-            pieces[row] = [line.split(reading.dialect.delimiter) for line in split]
+            pieces[row] = [line.split(dialect.delimiter) for line in split]
         elif row and '"' not in "".join(taken):
             for column, value in zip(columns, cells, strict=True):
                 column.add(value)
     telling = [place for place, column in enumerate(columns) if column.tells()]
-    if not telling and reading.dialect.delimiter != "\t":
-        return None
+    if not any(column.rows for column in columns):
+        return dialect
+    if not telling and (dialect.delimiter != "\t" or reading.width == 1):
+        return replace(dialect, doubtful=reading.spanning[0][1:])
     for row, first, last in reading.spanning:
         if all(columns[place].knows(cells[place]) for cells in pieces[row] for place in telling):
-            return first, last
-    return None
+            return replace(dialect, swallowed=(first, last))
+    return dialect
 
 
 class _Column:

@@ -40,6 +40,8 @@ class Dataset:
     guessed: dict[str, str]
     """Role -> column the user did not name, to be shown."""
     rows: Callable[[], Iterator[Row]]
+    names: tuple[str, ...] = ()
+    """Columns of all rows."""
     limit: int | None = None
     notes: tuple[str, ...] = ()
     """What a user should know of how it was read."""
@@ -275,8 +277,9 @@ def load_examples(
         ),
         guessed=guessed,
         rows=table.rows,
+        names=tuple(table.names),
         limit=limit,
-        notes=(opened.note,) if opened.note else (),
+        notes=tuple(note for note in [opened.note()] if note),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import json
 import lzma
 import shutil
@@ -184,7 +183,7 @@ def _content_of(path: Path, head: bytes) -> str | None:
 def _zip_of(path: Path, head: bytes) -> str:
     """Tell a workbook from another zip."""
     try:
-        with open_bytes(path) as file, zipfile.ZipFile(io.BytesIO(file.read())) as archive:
+        with seekable(path) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             if any(name.startswith("xl/") for name in names):
                 return "an Excel file"

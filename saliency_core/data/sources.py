@@ -9,10 +9,12 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from saliency_core.data.arrow_rows import first_line, names_of
+from saliency_core.data.csv_dialect import doubt_of
 from saliency_core.data.csv_rows import check_names
 from saliency_core.data.excel import sheets_of
 from saliency_core.data.formats import (
@@ -53,8 +55,8 @@ class Opened:
     """Whether the first line was taken for a header."""
     columns_vary: bool = False
     """Whether a later row may have columns that the first ones lack."""
-    note: str | None = None
-    """What was left out of it."""
+    note: Callable[[], str | None] = lambda: None
+    """What a user should know of how it is read."""
 
 
 def open_source(
@@ -98,9 +100,6 @@ def _open_file(path: Path, described: str, reading: Reading) -> Opened:
     kind = kind_of(path)
     if kind != "json" and reading.split is not None and reading.split not in _words(path):
         raise UserError(f"{described} holds no splits; leave --split out.")
-    note = None
-    if kind == "excel" and reading.sheet is None and len(sheets := sheets_of(path)) > 1:
-        note = f"Only the sheet {sheets[0]!r} was read, of {listed(sheets)}; choose with --sheet."
     return Opened(
         name=path.name.split(".")[0] or path.name,
         source=described,
@@ -108,8 +107,17 @@ def _open_file(path: Path, described: str, reading: Reading) -> Opened:
         label_names=names_in(path).get,
         may_lack_header=reading.header and kind in WITH_HEADER,
         columns_vary=kind in ("json", "jsonl"),
-        note=note,
+        note=partial(_note_on, path, kind, reading),
     )
+
+
+def _note_on(path: Path, kind: str | None, reading: Reading) -> str | None:
+    """Say which sheet was read, or which cell of a table may be rows."""
+    if kind in ("csv", "tsv"):
+        return doubt_of(path, kind)
+    if kind == "excel" and reading.sheet is None and len(sheets := sheets_of(path)) > 1:
+        return f"Only the sheet {sheets[0]!r} was read, of {listed(sheets)}; choose with --sheet."
+    return None
 
 
 def _open_object(source: Any, split: str | None) -> Opened:

@@ -122,7 +122,7 @@ def mend(
     partial = output.with_name(f".{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _Writer(partial, output.suffix) as writer:
+        with _Writer(partial, output.suffix, dataset.names) as writer:
             for row, example in zip(dataset.rows(), dataset, strict=False):
                 read += 1
                 held = words_in(example).intersection(words)
@@ -186,9 +186,10 @@ def _weights(dataset: Dataset, words: Sequence[str]) -> dict[tuple[str, str | No
 
 
 class _Writer:
-    """Writes rows as JSON Lines or CSV; the first row names the columns of a CSV."""
+    """Writes rows as JSON Lines or CSV; a CSV has the columns of all rows."""
 
-    def __init__(self, path: Path, ending: str) -> None:
+    def __init__(self, path: Path, ending: str, names: Sequence[str]) -> None:
+        self.names = names
         self.file = path.open("w", encoding="utf-8", newline="")
         self.is_csv = ending == ".csv"
         self.table: csv.DictWriter | None = None
@@ -205,7 +206,8 @@ class _Writer:
             self.file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
             return
         if self.table is None:
-            self.table = csv.DictWriter(self.file, list(row), extrasaction="ignore")
+            columns = dict.fromkeys((*self.names, *row))
+            self.table = csv.DictWriter(self.file, list(columns))
             self.table.writeheader()
         self.table.writerow(row)
 
