@@ -138,6 +138,8 @@ def test_an_unclosed_quote_between_tabs_is_a_character(tmp_path):
         ('text,label\n"he said \\"no\\"",1\n', [('he said "no"', "1")]),
         ("text,label\nyes\\, very good,1\n", [("yes, very good", "1")]),
         ("\n\ntext,label\na b,1\n", [("a b", "1")]),
+        ('text, label\n"a, b", "x"\nc, y\n', [("a, b", "x"), ("c", "y")]),
+        ('text,label\n"x, "", y",1\n c,0\n', [('x, ", y', "1"), (" c", "0")]),
     ],
 )
 def test_separator_and_escapes_are_found(content, rows, tmp_path):
@@ -309,7 +311,26 @@ def test_lists_of_named_labels_go_by_their_names(tmp_path):
         assert rows_of(source) == [("a", '["kind", "rude"]')]
 
 
-# fastText
+def test_folders_of_splits_are_splits(tmp_path):
+    for split in ("train", "test"):
+        put(tmp_path, f"{split}/part-0.csv", f"text\n{split} text\n")
+        put(tmp_path, f"{split}/~$part.xlsx", "the lock of an open workbook")
+    assert "has several splits; choose one of test, train with --split." in refused(tmp_path)
+    assert rows_of(tmp_path, split="test") == [("test text", None)]
+
+
+# fastText and lines of text
+
+
+@pytest.mark.parametrize("delimiter", list(",;|"))
+def test_a_text_file_with_a_header_is_a_table(delimiter, tmp_path):
+    content = "label,text\npos,a b\n".replace(",", delimiter)
+    assert rows_of(put(tmp_path, "a.txt", content)) == [("a b", "pos")]
+
+
+def test_lines_of_a_script_without_blanks_are_texts(tmp_path):
+    path = put(tmp_path, "a.txt", "这部电影非常好看\n很差\n")
+    assert [text for text, _ in rows_of(path)] == ["这部电影非常好看", "很差"]
 
 
 @pytest.mark.parametrize(

@@ -130,11 +130,12 @@ def _are_texts(cells: list[Any]) -> bool:
     """Return whether cells are texts: strings of several words, most of them distinct."""
     if len(cells) < FEWEST_ROWS or not all(isinstance(cell, str) for cell in cells):
         return False
-    words = sum(_words(cell) for cell in cells) / len(cells)
+    words = sum(count_words(cell) for cell in cells) / len(cells)
     return words >= TEXT_WORDS and 2 * len(set(cells)) >= len(cells)
 
 
-def _words(text: str) -> float:
+def count_words(text: str) -> float:
+    """Return about how many words a text has, in any script."""
     return max(len(text.split()), len(WITHOUT_BLANKS.findall(text)) / 2)
 
 

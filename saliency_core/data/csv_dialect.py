@@ -39,7 +39,8 @@ class Dialect:
 
     delimiter: str
     quoting: str = "doubled"
-    """`doubled` (a quote in a quoted cell is written twice), `escaped` (by a backslash), `none`."""
+    """`doubled` (a quote in a quoted cell is written twice), `escaped` (by a backslash), `spaced`
+    (doubled, and blanks may stand before the quote that opens a cell), `none`."""
     skipped: int = 0
     """Lines before the first row."""
     swallowed: tuple[int, int] | None = None
@@ -53,7 +54,7 @@ class Dialect:
             return {"delimiter": self.delimiter, "quoting": csv.QUOTE_NONE}
         if self.quoting == "escaped":
             return {"delimiter": self.delimiter, "doublequote": False, "escapechar": "\\"}
-        return {"delimiter": self.delimiter}
+        return {"delimiter": self.delimiter, "skipinitialspace": self.quoting == "spaced"}
 
 
 class BadRow(Exception):
@@ -79,6 +80,8 @@ class _Reading:
     quoted_first: bool = False
     needed: int = 0
     """Quoted cells that could not stand unquoted."""
+    spaced: bool = False
+    """Whether some quote stands after a separator and a blank."""
     spanning: list[tuple[int, int, int]] = field(default_factory=list)
     """Row, first and last line of rows whose every line has the cells of a row."""
 
@@ -181,6 +184,10 @@ def _settled(path: Path, dialect: Dialect) -> Dialect | None:
     doubled = _read(path, dialect)
     if doubled.holds and dialect.delimiter == "\t":
         return _settled_tabs(path, doubled)
+    if doubled.spaced or not doubled.holds:
+        spaced = _read(path, replace(dialect, quoting="spaced"))
+        if spaced.holds and (not doubled.holds or _unquotes_more(path, spaced, doubled)):
+            return _checked(path, spaced)
     if doubled.holds:
         return _checked(path, doubled)
     escaped = _read(path, replace(dialect, quoting="escaped"))
@@ -190,6 +197,15 @@ def _settled(path: Path, dialect: Dialect) -> Dialect | None:
     if dialect.delimiter == "\t" and not doubled.needed and _read(path, bare).holds:
         return bare
     return None
+
+
+def _unquotes_more(path: Path, spaced: _Reading, doubled: _Reading) -> bool:
+    """Return whether blanks before quotes make a difference beside the blanks themselves."""
+    both = (records(lines(path), reading.dialect) for reading in (spaced, doubled))
+    return any(
+        [cell.lstrip(" ") for cell in one] != [cell.lstrip(" ") for cell in other]
+        for (_, _, one), (_, _, other) in zip(*both, strict=False)
+    )
 
 
 def _settled_tabs(path: Path, doubled: _Reading) -> Dialect:
@@ -276,6 +292,7 @@ def _count_quotes(found: _Reading, began: int, taken: list[str], cell: re.Patter
             found.spanning.append((found.rows, began, began + len(taken) - 1))
             return
     raw = "".join(taken)
+    found.spaced = found.spaced or f'{found.dialect.delimiter} "' in raw
     if found.dialect.delimiter != "\t" or '"' not in raw:
         return
     inner = cell.findall(raw)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from saliency_core.data.columns import count_words, role_of_name
 from saliency_core.data.csv_dialect import BadRow, dialect_of, records, start_of
 from saliency_core.data.file_bytes import Row, lines
 from saliency_core.errors import UserError
@@ -80,9 +81,9 @@ def read_txt(path: Path, header: bool) -> Iterator[Row]:
     tabs = {line.count("\t") for line in start if line.strip("\r")}
     if len(tabs) == 1 and tabs != {0}:
         return read_csv(path, "tsv", header)
-    if {"text", "label"} <= {name.strip().lower() for name in start[0].split(",")}:
+    if any({"text", "label"} <= set(map(role_of_name, start[0].split(mark))) for mark in ",;|"):
         return read_csv(path, "csv", header)
-    if not any(len(line.split()) > 1 for line in start):
+    if not any(count_words(line) > 1 for line in start):
         texts = path.with_name(path.name.replace("_labels", "_text"))
         hint = f" Are the texts in {texts.name}?" if texts != path and texts.is_file() else ""
         raise UserError(

@@ -88,7 +88,7 @@ def open_source(
 def _near_file(path: Path) -> str:
     """Suggest the file of the nearest name in the same folder."""
     try:
-        beside = [child.name for child in path.parent.iterdir()]
+        beside = [child.name for child in path.parent.iterdir() if child.exists()]
     except OSError:
         return f" There is no folder {str(path.parent)!r} either."
     near = difflib.get_close_matches(path.name, beside, 1, 0.6)
@@ -98,7 +98,11 @@ def _near_file(path: Path) -> str:
 def _open_file(path: Path, described: str, reading: Reading) -> Opened:
     check_file(path, reading)
     kind = kind_of(path)
-    if kind != "json" and reading.split is not None and reading.split not in _words(path):
+    if (
+        kind != "json"
+        and reading.split is not None
+        and reading.split.lower() not in _words(path.name)
+    ):
         raise UserError(f"{described} holds no splits; leave --split out.")
     return Opened(
         name=path.name.split(".")[0] or path.name,
@@ -237,10 +241,15 @@ def _open_saved(path: Path, split: str | None) -> Opened:
 
 def _shards(path: Path, split: str | None) -> list[Path]:
     """Return the files of a folder (or its `data` folder) that make up the dataset."""
-    found = _files_in(path) or (_files_in(path / "data") if (path / "data").is_dir() else [])
+    inner = [child for child in sorted(path.iterdir()) if child.is_dir()]
+    found = _files_in(path)
+    for folder in inner if not found else []:
+        if folder.name == "data" or _split_of(folder.name) != (None, None):
+            found += _files_in(folder)
     if not found:
         raise UserError(
-            f"The folder {path} holds no dataset: no CSV, TSV, JSON, text, Parquet or Arrow file."
+            f"The folder {path} holds no dataset: no CSV, TSV, Excel, JSON, text, Parquet or Arrow "
+            "file."
         )
     kinds = {kind_of(file) for file in found}
     if len(kinds) > 1:
@@ -256,7 +265,8 @@ def _shards(path: Path, split: str | None) -> list[Path]:
 
 def _of_split(path: Path, found: list[Path], split: str | None, kinds: set) -> list[Path]:
     """Return the files of one split; a folder of several is never read as one."""
-    splits = {file: _split_in(file) for file in found}
+    named = {file: str(file.relative_to(path)) for file in found}
+    splits = {file: _split_of(name) for file, name in named.items()}
     names = sorted({name for name, _ in splits.values() if name is not None})
     if split is None and len({group for _, group in splits.values()}) > 1:
         bare = next((file.name for file, (name, _) in splits.items() if name is None), None)
@@ -270,7 +280,7 @@ def _of_split(path: Path, found: list[Path], split: str | None, kinds: set) -> l
     if split is None:
         return found
     wanted = split.lower()
-    chosen = [file for file in found if wanted in _words(file)]
+    chosen = [file for file in found if wanted in _words(named[file])]
     group = next((group[0] for group in SPLITS if wanted in group), None)
     if not chosen and group is not None:
         chosen = [file for file in found if splits[file][1] == group]
@@ -280,9 +290,9 @@ def _of_split(path: Path, found: list[Path], split: str | None, kinds: set) -> l
     return chosen or found
 
 
-def _split_in(file: Path) -> tuple[str | None, str | None]:
-    """Return the split that a file's name tells, as it is written there and as it is meant."""
-    for word in _words(file):
+def _split_of(name: str) -> tuple[str | None, str | None]:
+    """Return the split that a name tells, as it is written there and as it is meant."""
+    for word in _words(name):
         bare = re.sub(r"(set|data|split)?\d*$", "", word)
         for group in SPLITS:
             if word in group or bare in group:
@@ -290,9 +300,9 @@ def _split_in(file: Path) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _words(file: Path) -> list[str]:
+def _words(name: str) -> list[str]:
     """Return the parts of a shard's name: train-00000-of-00002.parquet."""
-    return re.split(r"[^a-z0-9]+", file.name.lower())
+    return re.split(r"[^a-z0-9]+", name.lower())
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -300,7 +310,7 @@ def _files_in(folder: Path) -> list[Path]:
         child
         for child in folder.iterdir()
         if child.is_file()
-        and not child.name.startswith((".", "_"))
+        and not child.name.startswith((".", "_", "~$"))
         and any(suffix.lower() in KINDS for suffix in child.suffixes)
         and kind_of(child) is not None
     )
