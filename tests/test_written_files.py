@@ -338,3 +338,15 @@ def test_a_whole_audit_stores_what_was_written(model, rows, data, tmp_path):
         found = (stored["id"], stored["text"], stored["label"], stored["metadata"])
         assert found == wanted
         assert stored["gold"] == wanted[2]
+
+
+def test_a_column_of_the_models_labels_is_named_and_not_taken(model, tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [f"the film was good {n},LABEL_{n % 3},{n % 2}" for n in range(8)]
+    path.write_text("\n".join(["text,y,z", *rows]))
+    options = AuditOptions(evaluate=False, steps=1)
+    result = audit(model, path, db=tmp_path / "a.sqlite", options=options)
+    assert (
+        "The dataset has no labels, so right and wrong are unknown. Column 'y' holds labels of the "
+        "model; if they are the gold labels, say --label-column y."
+    ) in result.warnings

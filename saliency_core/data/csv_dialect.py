@@ -29,7 +29,7 @@ KEPT_VALUES = 64
 """Distinct values of a column by which its cells are known, if it has no more."""
 RETURN, STAND_IN = "\r", "\udc0d"
 """A carriage return in a cell and what the csv module is given for it; UTF-8 holds no such."""
-SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?[,;\t|]*\r?\n?', re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r'"?sep=(\t|\\t|[^\w\s"\\])"?[,;\t|]*\r?\n?', re.IGNORECASE)
 """What Excel takes for the separator, and doesn't show."""
 
 
@@ -184,7 +184,7 @@ def _settled(path: Path, dialect: Dialect) -> Dialect | None:
     doubled = _read(path, dialect)
     if doubled.holds and dialect.delimiter == "\t":
         return _settled_tabs(path, doubled)
-    if doubled.spaced or not doubled.holds:
+    if dialect.delimiter != "\t" and (doubled.spaced or not doubled.holds):
         spaced = _read(path, replace(dialect, quoting="spaced"))
         if spaced.holds and (not doubled.holds or _unquotes_more(path, spaced, doubled)):
             return _checked(path, spaced)
