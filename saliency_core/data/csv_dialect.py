@@ -13,7 +13,7 @@ import functools
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,8 @@ class _Reading:
     """Quoted cells that could not stand unquoted."""
     spaced: bool = False
     """Whether some quote stands after a separator and a blank."""
-    spanning: list[tuple[int, int, int]] = field(default_factory=list)
-    """Row, first and last line of rows whose every line has the cells of a row."""
+    spanning: tuple[int, int] | None = None
+    """First and last line of the first row whose every line has the cells of a row."""
 
 
 def records(source: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, list[str], list[str]]]:
@@ -286,11 +286,9 @@ def _escaping(delimiter: str) -> Callable[[str], Any]:
 
 def _count_quotes(found: _Reading, began: int, taken: list[str], cell: re.Pattern) -> None:
     """Note a row that may be several, else count its quoted cells."""
-    if len(taken) > 1:
-        cuts = {line.count(found.dialect.delimiter) for line in taken if line.strip()}
-        if cuts == {found.width - 1}:
-            found.spanning.append((found.rows, began, began + len(taken) - 1))
-            return
+    if _rows_in(taken, found):
+        found.spanning = found.spanning or (began, began + len(taken) - 1)
+        return
     raw = "".join(taken)
     found.spaced = found.spaced or f'{found.dialect.delimiter} "' in raw
     if found.dialect.delimiter != "\t" or '"' not in raw:
@@ -302,29 +300,33 @@ def _count_quotes(found: _Reading, began: int, taken: list[str], cell: re.Patter
     found.needed += sum(not text or any(mark in text for mark in special) for text in inner)
 
 
+def _rows_in(taken: list[str], reading: _Reading) -> list[list[str]]:
+    """Return the lines of a row as rows by themselves, if each has the cells of one."""
+    if len(taken) < 2:
+        return []
+    split = [line.rstrip("\r\n").split(reading.dialect.delimiter) for line in taken if line.strip()]
+    return split if all(len(cells) == reading.width for cells in split) else []
+
+
 def _checked(path: Path, reading: _Reading) -> Dialect:
     """Return a dialect with the first cell whose lines are, or may be, rows of the file."""
     dialect = reading.dialect
-    if not reading.spanning:
+    if reading.spanning is None:
         return dialect
-    spanning = {row for row, _, _ in reading.spanning}
     columns = [_Column() for _ in range(reading.width)]
-    pieces: dict[int, list[list[str]]] = {}
-    for row, (_, taken, cells) in enumerate(records(lines(path), dialect)):
-        if row in spanning:
-            split = (line.rstrip("\r\n") for line in taken if line.strip())
-            pieces[row] = [line.split(dialect.delimiter) for line in split]
-        elif row and '"' not in "".join(taken):
+    for began, taken, cells in records(lines(path), dialect):
+        if began > dialect.skipped + 1 and '"' not in "".join(taken):
             for column, value in zip(columns, cells, strict=True):
                 column.add(value)
     telling = [place for place, column in enumerate(columns) if column.tells()]
     if not any(column.rows for column in columns):
         return dialect
     if not telling and (dialect.delimiter != "\t" or reading.width == 1):
-        return replace(dialect, doubtful=reading.spanning[0][1:])
-    for row, first, last in reading.spanning:
-        if all(columns[place].knows(cells[place]) for cells in pieces[row] for place in telling):
-            return replace(dialect, swallowed=(first, last))
+        return replace(dialect, doubtful=reading.spanning)
+    for began, taken, _ in records(lines(path), dialect):
+        inner = _rows_in(taken, reading)
+        if inner and all(columns[place].knows(row[place]) for row in inner for place in telling):
+            return replace(dialect, swallowed=(began, began + len(taken) - 1))
     return dialect
 
 
