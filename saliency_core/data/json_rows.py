@@ -13,7 +13,7 @@ from saliency_core.data.csv_rows import check_names
 from saliency_core.data.file_bytes import Row, lines
 from saliency_core.errors import UserError
 
-SHOWN_NAMES = 12
+SHOWN_NAMES, LONGEST_NAME = 12, 100
 TIGHT = ("index_names", "column_names")
 """What pandas' orient tight has besides those of split."""
 PEEKED_RECORDS = 1000
@@ -237,7 +237,8 @@ def _columns(value: dict[str, list], path: Path) -> Iterator[Row]:
 
 def listed(names: list[str]) -> str:
     """Return names as a list that stays short."""
-    shown = ", ".join(str(name) for name in names[:SHOWN_NAMES])
+    cut = (name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names)
+    shown = ", ".join(itertools.islice(cut, SHOWN_NAMES))
     more = len(names) - SHOWN_NAMES
     return f"{shown}, ... {len(names)} in all" if more > 0 else shown
 
