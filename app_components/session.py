@@ -149,9 +149,8 @@ def masthead(title: str) -> None:
     st.html(STYLE)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(title, anchor=False)
-        files = {name_of(file): file for file in databases()}
-        default = next(iter(files))
-        if _choose("Database", "db", list(files), default, files.get, 190, default):
+        files = [name_of(file) for file in databases()]
+        if _choose("Database", "db", files, files[0], str, 190, unsaid=files[0]):
             _choose_run()
 
 
@@ -167,7 +166,7 @@ def _choose_run() -> None:
     }
     if names:
         newest = sorted(names, key=int, reverse=True)
-        _choose("Run", "run", newest, newest[0], names.get, 300)
+        _choose("Run", "run", newest, newest[0], names.__getitem__, 300)
 
 
 def _choose(
@@ -175,7 +174,7 @@ def _choose(
     name: str,
     options: list[str],
     first: str,
-    shown: Callable[[str], str | None],
+    shown: Callable[[str], str],
     width: int,
     unsaid: str | None = None,
 ) -> str | None:
@@ -207,9 +206,9 @@ def _choose(
     st.selectbox(
         label,
         options,
-        index=None,
+        index=0 if is_there else None,
         key=f"{name}-widget",
-        format_func=lambda option: shown(option) or option,
+        format_func=shown,
         on_change=lambda: _show(name, st.session_state[f"{name}-widget"]),
         label_visibility="collapsed",
         width=width,
@@ -254,8 +253,10 @@ def _say_what_is_missing() -> None:
         st.stop()
 
 
-def _show(name: str, option: str) -> None:
-    """Choose what is there in the place of what the address named."""
+def _show(name: str, option: str | None) -> None:
+    """Choose something that is there; all pages are about it from now on."""
+    if option is None:
+        return
     if name == "db":
         _forget_run()
     st.session_state[name] = st.query_params[name] = option

@@ -26,6 +26,8 @@ TARGETS = {
     "gold": "the gold class",
     "contrast": "the predicted class rather than the gold one",
 }
+UNCHANGED = ""
+"""Stands for no other label than the gold one; no class is called so."""
 
 store, run, facts = context.opened()
 
@@ -210,22 +212,24 @@ def note_form(example: dict):
     id, labels = example["id"], facts["label_names"]
 
     def stored() -> dict:
-        return store.note(id, run=run) or {"note": "", "proposed_label": None}
+        note = store.note(id, run=run) or {"note": "", "proposed_label": None}
+        return note | {"proposed_label": note["proposed_label"] or UNCHANGED}
 
     def write(values: dict):
-        set_note(store.path, run, id, values["note"].strip(), values["proposed_label"])
+        proposed = values["proposed_label"]
+        proposed = None if proposed == UNCHANGED else proposed
+        set_note(store.path, run, id, values["note"].strip(), proposed)
 
     form = StoredForm(f"note-{context.here(store)}-{run}-{id}", stored, write, in_words)
     # A label that the file holds stays a choice, whatever the model's labels are.
-    proposed = stored()["proposed_label"]
-    others = [proposed] if proposed is not None and proposed not in labels else []
+    choices = dict.fromkeys([UNCHANGED, *labels, stored()["proposed_label"]])
     with st.form(form.key):
         st.text_area("Your note", key=form.field("note"), help="Kept in the file and exported.")
         st.selectbox(
             "Correct label",
-            [None, *labels, *others],
+            list(choices),
             key=form.field("proposed_label"),
-            format_func=lambda name: f"{gold_of(example)} (unchanged)" if name is None else name,
+            format_func=lambda name: name or f"{gold_of(example)} (unchanged)",
             help="What the gold label should be; kept and exported, the dataset stays as it is.",
         )
         form.submit()
@@ -240,7 +244,7 @@ def gold_of(example: dict) -> str:
 def in_words(note: dict) -> str:
     """Say what the file holds on an example."""
     said = [quoted(note["note"])] if note["note"] else []
-    if note["proposed_label"] is not None:
+    if note["proposed_label"] != UNCHANGED:
         said.append(f"correct label {context.escape(note['proposed_label'])}")
     return (", ".join(said) or "no note, label unchanged") + "."
 
