@@ -223,8 +223,7 @@ def parse_layers(text: str | None, top: int) -> list[int] | None:
 def _layers(store: Store, layers: Iterable[int] | None, run: int) -> list[int]:
     facts = store.run(run)
     if layers is None:
-        recommended = facts["recommended"]
-        return [facts["layers"] if recommended is None else recommended]
+        return [store.layer_to_read(run=run)]
     chosen = sorted({int(layer) for layer in layers})
     for layer in chosen:
         if not 0 <= layer <= facts["layers"]:
