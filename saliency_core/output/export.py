@@ -268,17 +268,17 @@ def _common(kinds: set[type]) -> type:
 @contextmanager
 def _replacing(output: Path) -> Iterator[Path]:
     """Give a place to write beside `output`, moved there when all went well."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
-        target = folder / output.name
-        yield target
-        if output.is_dir():
-            shutil.rmtree(output)
-        os.replace(target, output)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{output.name}-", dir=output.parent, ignore_cleanup_errors=True
+        ) as folder:
+            target = Path(folder) / output.name
+            yield target
+            if output.is_dir():
+                shutil.rmtree(output)
+            os.replace(target, output)
     except OSError as error:
         raise UserError(f"{output} can't be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _counted(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from saliency_core.errors import UserError
 from saliency_core.store import schema
+from saliency_core.store.sqlite_files import describe
 
 PATIENCE_MS = 1000
 """How long a writer that closes waits for readers, before it leaves its log to the next one."""
@@ -79,7 +80,7 @@ def prepare(path: Path) -> None:
             schema.migrate(path)
     except (sqlite3.Error, OSError) as error:
         if isinstance(error, sqlite3.Error):
-            raise UserError(schema.describe(path, error)) from error
+            raise UserError(describe(path, error)) from error
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error
 
 
@@ -89,7 +90,7 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         return schema.write_connection(path)
     except sqlite3.Error as error:
-        raise UserError(schema.describe(path, error)) from error
+        raise UserError(describe(path, error)) from error
 
 
 @contextmanager
@@ -106,7 +107,7 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
                 connection.execute("ROLLBACK")
             raise
     except sqlite3.Error as error:
-        raise UserError(schema.describe(path, error)) from error
+        raise UserError(describe(path, error)) from error
 
 
 @contextmanager

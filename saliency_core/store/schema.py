@@ -6,14 +6,12 @@ none of it.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saliency_core.errors import UserError
-from saliency_core.store.sqlite_errors import BUSY_SECONDS, describe
+from saliency_core.store.sqlite_files import BUSY_SECONDS, READING, describe, read_only, use_wal
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -414,7 +412,7 @@ def check(path: Path) -> int:
             found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
         finally:
             connection.close()
-    except sqlite3.DatabaseError as error:
+    except READING as error:
         raise UserError(describe(path, error)) from error
     if found is None:
         raise UserError(f"{path} holds no format number; it was not written to the end.")
@@ -426,28 +424,6 @@ def check(path: Path) -> int:
     return found[0]
 
 
-def read_connection(path: Path) -> sqlite3.Connection:
-    """Open a file read-only; one connection a thread."""
-    connection = sqlite3.connect(read_only(path), uri=True, timeout=30)
-    connection.execute("PRAGMA query_only = 1")
-    connection.execute("PRAGMA mmap_size = 8589934592")
-    return connection
-
-
-def read_only(path: Path) -> str:
-    """Return the address of a file for reading.
-
-    Readers and writers meet in two files beside it. Where a reader may make none and no writer
-    left any, nothing but the file itself is there to be read.
-    """
-    address = f"{path.resolve().as_uri()}?mode=ro"
-    beside = [path.with_name(path.name + ending) for ending in ("-wal", "-shm")]
-    is_alone = not any(file.exists() for file in beside)
-    if is_alone and not os.access(path.resolve().parent, os.W_OK):
-        address += "&immutable=1"
-    return address
-
-
 def write_connection(path: Path) -> sqlite3.Connection:
     """Open a migrated file for writing; transactions are taken explicitly."""
     connection = sqlite3.connect(
@@ -457,19 +433,3 @@ def write_connection(path: Path) -> sqlite3.Connection:
     use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
-
-
-def use_wal(connection: sqlite3.Connection) -> None:
-    """Let readers read while one writes; SQLite itself does not wait for the lock this takes."""
-    patience = time.monotonic() + BUSY_SECONDS
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            is_locked = error.sqlite_errorcode & 0xFF in (
-                sqlite3.SQLITE_BUSY,
-                sqlite3.SQLITE_LOCKED,
-            )
-            if not is_locked or time.monotonic() > patience:
-                raise
-            time.sleep(0.02)

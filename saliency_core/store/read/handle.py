@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import sqlite3
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.store import schema
 from saliency_core.store.connection import File, file_at, readable
+from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io
 from saliency_core.store.query.columns import Filters
+from saliency_core.store.sqlite_files import READING, describe, is_sound, read_connection
 
 if TYPE_CHECKING:
     from saliency_core.store.read.token_directions import TokenDirections
 
-
-UNREADABLE = (zlib.error, json.JSONDecodeError, UnicodeDecodeError)
-"""What reading raises where SQLite finds no fault with a page, but what stands in it is damaged."""
 
 State = tuple[File, int]
 
@@ -72,9 +68,9 @@ class Handle:
             readable(self.path)
         local.file = file_at(self.path)
         try:
-            local.connection = schema.read_connection(self.path)
+            local.connection = read_connection(self.path)
         except sqlite3.Error as error:
-            raise UserError(schema.describe(self.path, error)) from error
+            raise UserError(describe(self.path, error)) from error
         return local.connection
 
     def file(self) -> File:
@@ -95,8 +91,13 @@ class Handle:
         connection.execute("BEGIN")
         try:
             yield
-        except (sqlite3.DatabaseError, *UNREADABLE) as error:
-            raise UserError(schema.describe(self.path, error)) from error
+        except (*READING, columnar.Damaged) as error:
+            raise UserError(describe(self.path, error)) from error
+        except (LookupError, TypeError, ValueError) as error:
+            # Rows or blocks that do not fit each other: a fault of ours unless it is the file's.
+            if isinstance(error, UserError) or is_sound(connection):
+                raise
+            raise UserError(describe(self.path, error)) from error
         finally:
             connection.rollback()
 
@@ -104,8 +105,8 @@ class Handle:
         """Run a query to its end: an open cursor would block checkpoints."""
         try:
             return self.connection.execute(sql, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            raise UserError(schema.describe(self.path, error)) from error
+        except READING as error:
+            raise UserError(describe(self.path, error)) from error
 
     def state(self) -> State:
         """Return what everything that is remembered of the file is kept by: file and version."""
