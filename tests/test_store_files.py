@@ -109,6 +109,8 @@ def test_a_folder_that_cannot_be_written_is_read_and_said():
             text=True,
             env={**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(Path.cwd())},
         )
+        if done.returncode in (126, 127):
+            pytest.skip("the interpreter is not for other users")
         said = done.stdout.splitlines()
         assert len(said) == len(lines), done.stderr
         assert all(one.startswith(" ") for one in said[: len(READING)]), said

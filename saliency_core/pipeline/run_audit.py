@@ -479,11 +479,12 @@ class Audit:
         if self._evaluates_layers() and readable:
             attempts.insert(0, ("Evaluating layers", partial(summarise, readable, True)))
         attempts.append(("Summarising layers", partial(summarise, [], False)))
-        self.left_out += first_that_works(attempts)
+        first_that_works(attempts, self.left_out)
         if self._evaluates_layers() and readable:
             keep = [("What classes decode to", partial(self._keep_meanings, run, readable))]
-            for sentence in first_that_works(keep, needed=False):
-                self.left_out.append(sentence)
+            told = len(self.left_out)
+            first_that_works(keep, self.left_out, needed=False)
+            for sentence in self.left_out[told:]:
                 set_warning(self.db, run, sentence, sentence)
 
     def _summarise(

@@ -9,9 +9,12 @@ from saliency_core.errors import UserError
 
 
 def first_that_works(
-    attempts: Sequence[tuple[str, Callable[[], None]]], *, needed: bool = True
-) -> list[str]:
-    """Do the first of several things that does not fail; return what was left out by that.
+    attempts: Sequence[tuple[str, Callable[[], None]]],
+    left_out: list[str],
+    *,
+    needed: bool = True,
+) -> None:
+    """Do the first of several things that does not fail; note before the next what is left out.
 
     Every result of the run is stored by now: a model that refuses a batch of the sample, or a
     measure that some odd sample has none of, must not cost them. What a user or the disk caused
@@ -19,9 +22,9 @@ def first_that_works(
 
     Args:
         attempts: what is left out where it fails, and what does it; in order, most complete first.
+        left_out: gets a sentence for each that failed.
         needed: whether the last one must not fail.
     """
-    left_out = []
     for place, (what, do) in enumerate(attempts):
         try:
             do()
@@ -33,5 +36,4 @@ def first_that_works(
             reason = str(error).partition("\n")[0] or type(error).__name__
             left_out.append(f"{what} failed on a sample of the texts and is left out ({reason}).")
         else:
-            break
-    return left_out
+            return
