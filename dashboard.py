@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app_components import session as context
+from saliency_core.errors import UserError
 
 st.set_page_config(page_title="Saliency audit", page_icon="🔎", layout="wide")
 page = st.navigation(
@@ -21,4 +22,8 @@ page = st.navigation(
     position="top",
 )
 context.masthead(page.title)
-page.run()
+try:
+    page.run()
+except UserError as error:
+    # What a page could not foresee: the file went, was damaged or can't be written.
+    st.error(context.escape(error))

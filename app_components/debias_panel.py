@@ -31,7 +31,7 @@ def show(store, run: int, facts: dict, current: str | None) -> None:
     words = st.multiselect(
         "Words",
         options,
-        default=spurious,
+        key=_chosen(store, run, spurious, options),
         help="Those you judged spurious; the one on show can be added.",
         placeholder="no word is judged spurious yet",
     )
@@ -40,6 +40,20 @@ def show(store, run: int, facts: dict, current: str | None) -> None:
         _mend(store, run, facts, words)
     with right:
         _checks(store, run, words)
+
+
+def _chosen(store, run: int, spurious: list[str], options: list[str]) -> str:
+    """Return the key of the chosen words; a new verdict adds or takes one, the others stay."""
+    key = f"debias-{context.here(store)}-{run}"
+    before = st.session_state.get(f"{key}-spurious", [])
+    kept = [
+        word
+        for word in st.session_state.get(key, [])
+        if word in options and (word in spurious or word not in before)
+    ]
+    st.session_state[key] = kept + [word for word in spurious if word not in [*before, *kept]]
+    st.session_state[f"{key}-spurious"] = spurious
+    return key
 
 
 def _mend(store, run: int, facts: dict, words: list[str]) -> None:

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from app_components import session as context
 from saliency_core.errors import UserError
-from saliency_core.store import open_store
+from saliency_core.store import Store
+
+if TYPE_CHECKING:
+    from saliency_core.model.classifier import Classifier
 
 RUNNING = threading.Lock()
 """Held while the model runs: several sessions share it, and an attribution changes its hooks."""
 
 
 @st.cache_resource(max_entries=1, show_spinner="Loading the model ...")
-def loaded(path: str, run: int, folder: str):
+def _loaded(audited: str, folder: str, _store: Store, _run: int) -> Classifier:
+    from saliency_core.model.audited import classifier_of
+
+    return classifier_of(_store, _run, folder or None)
+
+
+def loaded(store: Store, run: int, folder: str) -> Classifier:
     """Return the classifier of a run; `folder` says where it is, empty: where the run says.
 
     Raises:
         UserError: it is not there, or is another model.
     """
-    from saliency_core.model.audited import classifier_of
-
-    return classifier_of(open_store(path), run, folder or None)
+    return _loaded(audited(store.run(run)), folder, store, run)
 
 
-def asked_for(store, run: int, facts: dict) -> str | None:
+def audited(facts: dict) -> str:
+    """Return what tells the model of a run, as it was audited, from every other one.
+
+    Answers of the model are kept by it: a run of that number in another file may be of another.
+    """
+    return json.dumps([facts["model"], facts["settings"]], sort_keys=True)
+
+
+def asked_for(store: Store, run: int, facts: dict) -> str | None:
     """Return the folder of the loaded model ("" where the run says) once it was asked for.
 
     Before that a button stands here; where the model has moved, a question for its folder.
     """
-    wanted = (str(store.path), run)
+    wanted = audited(facts)
     if st.session_state.get("model_wanted") != wanted:
         st.caption(
             f"This runs the model {context.escape(facts['model']['name'])}. Loading it takes some "
@@ -44,12 +61,15 @@ def asked_for(store, run: int, facts: dict) -> str | None:
     folder = st.session_state.get("model_folder", "")
     try:
         with RUNNING:
-            loaded(str(store.path), run, folder)
+            loaded(store, run, folder)
         return folder
     except UserError as error:
         st.warning(context.escape(error))
     with st.form("where-the-model-is"):
-        typed = st.text_input("Folder of the model", folder, help="A folder on this machine.")
+        st.session_state.setdefault("typed_folder", folder)
+        typed = st.text_input(
+            "Folder of the model", key="typed_folder", help="A folder on this machine."
+        )
         if st.form_submit_button("Load it from there"):
             st.session_state["model_folder"] = typed.strip()
             st.rerun()

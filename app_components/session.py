@@ -1,7 +1,7 @@
 """What all pages share: the open file, the run, the slice in the URL, empty states.
 
-Answers are kept by file, version and arguments, so a rerun computes nothing again, and what a
-page keeps is small: never a million rows.
+Answers are kept by the state of the file and by arguments, so a rerun computes nothing again, and
+what a page keeps is small: never a million rows.
 """
 
 import re
@@ -18,6 +18,7 @@ from saliency_core.errors import UserError
 from saliency_core.output.export import frame_as_csv
 from saliency_core.paths import default_database
 from saliency_core.store import Store, open_store
+from saliency_core.store.read.handle import State
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&\"'/=@^])")
 
@@ -33,24 +34,23 @@ def name_of(path: str) -> str:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _store(path: str, inode: int) -> Store:
+def _store(path: str) -> Store:
     return open_store(path)
 
 
 def store_at(path: str | Path) -> Store:
-    """Return the open file, shared by all sessions; its columns are read once, not every rerun.
+    """Return what stands at a path, shared by all sessions; its columns are read once.
+
+    A store notices by itself that another file has taken the place of the one it read.
 
     Raises:
         UserError: as `open_store`.
     """
-    path = Path(path)
-    if not path.is_file():
-        return open_store(path)
-    return _store(str(path), path.stat().st_ino)
+    return _store(str(path))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _answer(path: str, version: int, name: str, arguments: dict[str, Any], _compute: Callable):
+def _answer(path: str, state: State, name: str, arguments: dict[str, Any], _compute: Callable):
     return _compute()
 
 
@@ -65,7 +65,7 @@ def ask(function: Callable, store: Store, **arguments: Any) -> Any:
     with store.steady():
         return _answer(
             str(store.path),
-            store.version(),
+            store.state(),
             f"{function.__module__}.{function.__qualname__}",
             arguments,
             lambda: function(store, **arguments),
@@ -73,7 +73,7 @@ def ask(function: Callable, store: Store, **arguments: Any) -> Any:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _order(path: str, version: int, run: int, where: str, sort: str, down: bool, _store: Store):
+def _order(path: str, state: State, run: int, where: str, sort: str, down: bool, _store: Store):
     positions = _store.ids(where, sort=sort, descending=down, run=run)
     positions.flags.writeable = False
     return positions
@@ -82,7 +82,12 @@ def _order(path: str, version: int, run: int, where: str, sort: str, down: bool,
 def order(store: Store, run: int, where: str, sort: str, descending: bool) -> np.ndarray:
     """Return the positions of a slice in order; shared and not copied, as there may be millions."""
     with store.steady():
-        return _order(str(store.path), store.version(), run, where, sort, descending, store)
+        return _order(str(store.path), store.state(), run, where, sort, descending, store)
+
+
+def here(store: Store) -> str:
+    """Return what keys of widgets hold, so that what is typed stays with the file it is about."""
+    return f"{store.path}-{store.file().inode}"
 
 
 def databases() -> list[str]:
@@ -96,7 +101,9 @@ STYLE = Path(__file__).with_name("style.css")
 SVG_WIDTH = 640
 """Pixels of a chart that is kept as SVG."""
 MASTHEAD = ("db", "run")
-"""Widgets on every page: Streamlit writes their address itself."""
+"""What every address names: the file, unless it is the default one, and the run."""
+LISTED = 8
+"""Names that a sentence lists at most."""
 KEPT = ("layer", "where")
 """What a view keeps when one page leads to another."""
 
@@ -109,12 +116,20 @@ def go_to(page: str, **values: object) -> None:
     travels in the session alone, and the new page's widget adds it: one more step of "Back".
     """
     kept = {key: st.session_state[key] for key in KEPT if key in st.session_state}
-    st.session_state["arriving"] = kept | values
-    path, address = f"app_pages/{page}.py", {key: str(value) for key, value in values.items()}
+    here = {name: st.query_params[name] for name in MASTHEAD if name in st.query_params}
+    if "db" in values:
+        # A number means another run in another file.
+        here, values = {}, values | {"db": name_of(str(values["db"]))}
+        _forget_run()
+    st.session_state["arriving"] = kept | {
+        key: value for key, value in values.items() if key not in MASTHEAD
+    }
+    address = here | {key: str(value) for key, value in values.items()}
+    path = f"app_pages/{page}.py"
     try:
         st.switch_page(path, query_params=address)
     except StreamlitAPIException:
-        free = {key: value for key, value in address.items() if key not in KEPT + MASTHEAD}
+        free = {key: value for key, value in address.items() if key not in KEPT}
         st.switch_page(path, query_params=free)
 
 
@@ -134,54 +149,133 @@ def masthead(title: str) -> None:
     st.html(STYLE)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(title, anchor=False)
-        st.selectbox(
-            "Database",
-            databases(),
-            key="db",
-            bind="query-params",
-            format_func=lambda file: Path(file).name,
-            label_visibility="collapsed",
-            width=190,
-        )
-        _choose_run()
+        files = [name_of(file) for file in databases()]
+        if _choose("Database", "db", files, files[0], str, 190, unsaid=files[0]):
+            _choose_run()
 
 
 def _choose_run() -> None:
     """Let the user choose one of the runs of the file, the newest first."""
     try:
-        runs = ask(Store.runs, store_at(st.session_state.db))
+        runs = ask(Store.runs, store_at(database()))
     except UserError:
         return
     names = {
         str(row.run): f"{row.run}: {name_of(row.model)} on {row.dataset}"
         for row in runs.itertuples()
     }
-    if not names:
-        return
-    newest = sorted(names, key=int, reverse=True)
-    # Not bound: Streamlit would write the label into the address, not the number.
-    asked = st.query_params.get("run")
-    if st.session_state.get("run") not in names:
-        st.session_state["run"] = asked if asked in names else newest[0]
-    chosen = st.selectbox(
-        "Run",
-        newest,
-        key="run",
-        format_func=lambda run: names.get(run, run),
+    if names:
+        newest = sorted(names, key=int, reverse=True)
+        _choose("Run", "run", newest, newest[0], names.__getitem__, 300)
+
+
+def _choose(
+    label: str,
+    name: str,
+    options: list[str],
+    first: str,
+    shown: Callable[[str], str],
+    width: int,
+    unsaid: str | None = None,
+) -> str | None:
+    """Let the user choose what all pages are about; return it, None where it is not there.
+
+    Not bound to the address by Streamlit, which would put another choice in the place of one that
+    is not there, and say nothing. An address that was opened, or gone back to, holds; one that
+    names nothing keeps what was chosen.
+
+    Args:
+        label: of the widget.
+        name: in the address.
+        options: what there is, as the address names it.
+        first: chosen at first.
+        shown: returns what an option is called on the page.
+        width: pixels.
+        unsaid: the option that the address need not name.
+    """
+    asked, written = st.query_params.get(name) or None, f"{name}-written"
+    if asked is not None and asked != st.session_state.get(written):
+        st.session_state[name] = asked
+    elif st.session_state.get(name) is None:
+        st.session_state[name] = asked or first
+    wanted = st.session_state[name]
+    is_there = wanted in options
+    st.session_state[f"{name}-missing"] = None if is_there else (wanted, options)
+
+    st.session_state[f"{name}-widget"] = wanted if is_there else None
+    st.selectbox(
+        label,
+        options,
+        index=0 if is_there else None,
+        key=f"{name}-widget",
+        format_func=shown,
+        on_change=lambda: _show(name, st.session_state[f"{name}-widget"]),
         label_visibility="collapsed",
-        width=300,
+        width=width,
     )
-    if chosen != newest[0]:
-        st.query_params["run"] = chosen
-    elif asked is not None:
-        del st.query_params["run"]
+    if not is_there:
+        return None
+    if wanted != unsaid and asked != wanted:
+        st.query_params[name] = wanted
+    elif wanted == unsaid and asked is not None:
+        del st.query_params[name]
+    st.session_state[written] = wanted
+    return wanted
+
+
+def _forget_run() -> None:
+    """Let the newest run be chosen, as the one that was is of another file."""
+    for key in ("run", "run-written"):
+        st.session_state.pop(key, None)
+    st.query_params.pop("run", None)
+
+
+def database() -> str:
+    """Return the path of the file that all pages are about."""
+    default = default_database()
+    return str(default.with_name(st.session_state.get("db") or default.name))
+
+
+def _say_what_is_missing() -> None:
+    """Where the address names a file or a run that is not there, say so and show nothing else."""
+    for name, what in (("db", "database"), ("run", "run")):
+        missing = st.session_state.get(f"{name}-missing")
+        if not missing:
+            continue
+        asked, there = missing
+        many = f"{what}s" if len(there) > 1 else what
+        where = "this file has" if name == "run" else "the dashboard has"
+        names = sorted(there, key=int) if name == "run" else there
+        st.warning(escape(f"This link names {what} {asked}; {where} {many} {listed(names)}."))
+        st.button(
+            f"Show {what} {escape(there[0])}", type="primary", on_click=_show, args=(name, there[0])
+        )
+        st.stop()
+
+
+def _show(name: str, option: str | None) -> None:
+    """Choose something that is there; all pages are about it from now on."""
+    if option is None:
+        return
+    if name == "db":
+        _forget_run()
+    st.session_state[name] = st.query_params[name] = option
+    st.session_state[f"{name}-written"] = option
+
+
+def listed(names: list[str]) -> str:
+    """Return names as one list in words, the middle of a long one left out."""
+    if len(names) > LISTED:
+        names = [*names[: LISTED - 2], "...", names[-1]]
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def opened():
     """Return (store, run, facts of the run), or say how to make one and stop."""
-    database = st.session_state.get("db") or str(default_database())
+    _say_what_is_missing()
+    path = database()
     try:
-        store = store_at(database)
+        store = store_at(path)
         run = st.session_state.get("run")
         facts = store.run(int(run) if run else None)
         if not ask(Store.count, store, where="", run=facts["run"]):
@@ -190,7 +284,7 @@ def opened():
         st.info(f"{escape(error)}")
         st.markdown("Make an audit, then reload this page:")
         st.code(
-            f"python -m saliency_core audit MODEL DATASET --db {database}\n"
+            f"python -m saliency_core audit MODEL DATASET --db {path}\n"
             "python -m saliency_core demo",
             language="bash",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -10,6 +11,8 @@ from app_components import model_gate as model
 from app_components import session as context
 from saliency_core.errors import UserError
 from saliency_core.output.charts import overview as charts
+from saliency_core.store import Store
+from saliency_core.store.read.handle import State
 
 ROWS = 50
 WAYS = ("hide", "delete", "replace")
@@ -20,27 +23,26 @@ HELP = (
 
 
 @st.cache_data(max_entries=32, show_spinner="Running the model ...")
-def edited(
-    path: str, version: int, run: int, folder: str, word: str, way: str, new: str, where: str, limit
-):
+def edited(state: State, run: int, folder: str, edit: dict[str, Any], _store: Store):
     """Return summary, rows, and the accuracy of the whole slice where nothing was left out."""
     from saliency_core.model.audited import mask_of
     from saliency_core.shortcuts.counterfactuals import replace_in_slice, whole_slice
 
-    store, classifier = context.store_at(path), model.loaded(path, run, folder)
-    replacement = {"hide": mask_of(classifier), "delete": "", "replace": new}[way]
+    classifier = model.loaded(_store, run, folder)
+    word, where, limit = edit["word"], edit["where"], edit["limit"]
+    ways = {"hide": mask_of(classifier), "delete": "", "replace": edit["new"]}
     with model.RUNNING:
         summary, frame = replace_in_slice(
-            store, classifier, word, replacement, where, run=run, limit=limit
+            _store, classifier, word, ways[edit["way"]], where, run=run, limit=limit
         )
     is_whole = limit is None or summary["n"] < limit
-    return summary, frame, whole_slice(store, frame, where, run=run) if is_whole else None
+    return summary, frame, whole_slice(_store, frame, where, run=run) if is_whole else None
 
 
-def show(store, run: int, facts: dict, folder: str, **edit) -> None:
+def show(store: Store, run: int, facts: dict, folder: str, **edit: Any) -> None:
     """Run an edit (word, way, new, where, limit) and show what it changes."""
     try:
-        found = edited(str(store.path), store.version(), run, folder, **edit)
+        found = edited(store.state(), run, folder, edit, store)
     except UserError as error:
         st.error(context.escape(error))
         return

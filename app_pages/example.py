@@ -7,6 +7,7 @@ import streamlit as st
 from app_components import model_gate as model
 from app_components import session as context
 from app_components.example_list import painted_rows
+from app_components.stored_form import StoredForm, quoted
 from saliency_core.analysis.example_detail import (
     seen_of_side,
     word_frame,
@@ -25,6 +26,8 @@ TARGETS = {
     "gold": "the gold class",
     "contrast": "the predicted class rather than the gold one",
 }
+UNCHANGED = ""
+"""Stands for no other label than the gold one; no class is called so."""
 
 store, run, facts = context.opened()
 
@@ -74,9 +77,11 @@ def previous_and_next(order: np.ndarray, position: int):
 def answer(example: dict):
     """Show what was right and what the model said."""
     with st.container(horizontal=True):
-        gold = example["gold"] or example["label"] or "none"
         st.metric(
-            "Gold", context.escape(gold), border=True, help="The label that the dataset gives."
+            "Gold",
+            context.escape(gold_of(example)),
+            border=True,
+            help="The label that the dataset gives.",
         )
         st.metric(
             "Predicted",
@@ -177,7 +182,7 @@ def decoded(example: dict, layer: int):
     from saliency_core.saliency.logit_lens import decoded_words
 
     with model.RUNNING:
-        classifier = model.loaded(str(store.path), run, folder)
+        classifier = model.loaded(store, run, folder)
         found = decoded_words(classifier, example["text"], example["pair"])
     rows = found[found["layer"] == layer]
     left, right = st.columns(2)
@@ -202,25 +207,46 @@ def decoded(example: dict, layer: int):
     )
 
 
-def keep_note(example: dict):
+def note_form(example: dict):
     """Let the analyst write a note and propose another label."""
-    note = example["note"] or {"note": "", "proposed_label": None}
-    labels = facts["label_names"]
-    with st.form(f"note-{run}-{example['id']}"):
-        text = st.text_area("Your note", note["note"], help="Kept in the file and exported.")
-        proposed = st.selectbox(
-            "Right label",
-            [None, *labels],
-            index=labels.index(note["proposed_label"]) + 1 if note["proposed_label"] else 0,
-            format_func=lambda name: "as it is" if name is None else name,
+    id, labels = example["id"], facts["label_names"]
+
+    def stored() -> dict:
+        note = store.note(id, run=run) or {"note": "", "proposed_label": None}
+        return note | {"proposed_label": note["proposed_label"] or UNCHANGED}
+
+    def write(values: dict):
+        proposed = values["proposed_label"]
+        proposed = None if proposed == UNCHANGED else proposed
+        set_note(store.path, run, id, values["note"].strip(), proposed)
+
+    form = StoredForm(f"note-{context.here(store)}-{run}-{id}", stored, write, in_words)
+    # A label that the file holds stays a choice, whatever the model's labels are.
+    choices = dict.fromkeys([UNCHANGED, *labels, stored()["proposed_label"]])
+    with st.form(form.key):
+        st.text_area("Your note", key=form.field("note"), help="Kept in the file and exported.")
+        st.selectbox(
+            "Correct label",
+            list(choices),
+            key=form.field("proposed_label"),
+            format_func=lambda name: name or f"{gold_of(example)} (unchanged)",
             help="What the gold label should be; kept and exported, the dataset stays as it is.",
         )
-        if st.form_submit_button("Keep"):
-            try:
-                set_note(store.path, run, example["id"], text.strip(), proposed)
-                st.success("Kept.")
-            except UserError as error:
-                st.error(context.escape(error))
+        form.submit()
+    form.say()
+
+
+def gold_of(example: dict) -> str:
+    """Return the label that the dataset gives, in words."""
+    return example["gold"] or example["label"] or "none"
+
+
+def in_words(note: dict) -> str:
+    """Say what the file holds on an example."""
+    said = [quoted(note["note"])] if note["note"] else []
+    if note["proposed_label"] != UNCHANGED:
+        said.append(f"correct label {context.escape(note['proposed_label'])}")
+    return (", ".join(said) or "no note, label unchanged") + "."
 
 
 where, order, example = chosen_example()
@@ -310,6 +336,6 @@ with right:
     if example["metadata"]:
         told = (f"{name}: {value}" for name, value in example["metadata"].items())
         st.caption(context.escape("; ".join(told)), help="Metadata of the example.")
-    keep_note(example)
+    note_form(example)
 neighbours(example["example"], layer, where)
 decoded(example, layer)

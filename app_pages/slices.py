@@ -5,6 +5,7 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.background_command import Background
+from app_components.stored_form import attempt, quoted, tell
 from saliency_core.analysis.error_slices import compare_slices, kept_discovered, saved_slices
 from saliency_core.errors import UserError
 from saliency_core.output.charts import overview as charts
@@ -13,6 +14,7 @@ from saliency_core.store.curate import delete_slice, save_slice
 from saliency_core.store.query.parser import rest_of
 
 SHOWN_WORDS = 25
+SAVED = "slice-said"
 METRICS = {
     "examples": st.column_config.NumberColumn(help="Texts of this run in the slice."),
     "judged": st.column_config.NumberColumn(help="Of them, those with a label and an answer."),
@@ -75,24 +77,40 @@ def saved():
         if place is not None:
             row = rows.iloc[place]
             actions(row["where"], "saved")
-            if st.button("Delete it", key="delete-slice"):
-                delete_slice(store.path, row["name"])
-                st.rerun()
+            st.button(
+                "Delete it", key="delete-slice", on_click=attempt, args=(SAVED, lambda: delete(row))
+            )
     with st.form("save-slice"):
         columns = st.columns([1, 2, 2, 1], vertical_alignment="bottom")
-        name = columns[0].text_input("Name")
-        where = columns[1].text_input(
-            "Filter",
-            st.session_state.get("where", ""),
-            help="The filter you last used stands here.",
+        columns[0].text_input("Name", key="slice_name")
+        # A key of its own: the filter used last is forgotten meanwhile, what is typed is not.
+        st.session_state.setdefault("slice_where", st.session_state.get("where", ""))
+        columns[1].text_input(
+            "Filter", key="slice_where", help="The filter you last used stands here."
         )
-        note = columns[2].text_input("Note")
-        if columns[3].form_submit_button("Save"):
-            try:
-                save_slice(store.path, name, where, note.strip())
-                st.rerun()
-            except UserError as error:
-                st.error(context.escape(error))
+        columns[2].text_input("Note", key="slice_note")
+        columns[3].form_submit_button("Save", on_click=attempt, args=(SAVED, save))
+    tell(SAVED)
+
+
+def save() -> str:
+    """Save the slice that stands in the form; return what the file holds now."""
+    name, where, note = (
+        st.session_state[f"slice_{part}"].strip() for part in ("name", "where", "note")
+    )
+    known = store.slices().set_index("name")["where"]
+    save_slice(store.path, name, where, note)
+    said = f"Saved: {context.escape(name)} is {quoted(where)}"
+    said += f", {quoted(note)}." if note else "."
+    if name in known.index and known[name] != where:
+        said += f" It was {quoted(known[name])} before."
+    return said
+
+
+def delete(row: pd.Series) -> str:
+    """Delete a saved slice; return what it was."""
+    delete_slice(store.path, row["name"])
+    return f"Deleted: {context.escape(row['name'])} was {quoted(row['where'])}."
 
 
 def discovered():

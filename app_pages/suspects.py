@@ -7,6 +7,8 @@ from app_components import model_gate as model
 from app_components import session as context
 from app_components import slice_edit as edited_slice
 from app_components.background_command import Background
+from app_components.stored_form import StoredForm, quoted
+from saliency_core.errors import UserError
 from saliency_core.output.charts import suspects as charts_evidence
 from saliency_core.shortcuts.presentation import (
     HONEST,
@@ -26,6 +28,7 @@ from saliency_core.store.query.parser import VERDICTS as JUDGEMENTS
 
 ROWS = 25
 ANY = "all"
+NO_VERDICT = "none"
 HELP = {
     "Association": "Does the word go with the class in the labels? z is the distance of its rate "
     "from the class's rate in all texts, in standard errors (Gardner et al. 2021).",
@@ -61,9 +64,8 @@ def look(first: bool):
         words = columns[1].text_input(
             "Test these words in any case", help="Separated by spaces; may stay empty."
         )
-        folder = columns[2].text_input(
-            "Folder of the model, if it has moved", st.session_state.get("model_folder", "")
-        )
+        st.session_state.setdefault("look_folder", st.session_state.get("model_folder", ""))
+        folder = columns[2].text_input("Folder of the model, if it has moved", key="look_folder")
         if st.form_submit_button("Look for suspects", type="primary"):
             options = [f"--word={word}" for word in words.split()]
             options += [f"--train={train.strip()}"] * bool(train.strip())
@@ -214,21 +216,41 @@ with right:
 
 def judge(row: dict):
     """Let the analyst say what the suspect is; it is kept in the file."""
-    with st.form(f"judge-{run}-{row['feature']}-{row['class']}"):
+    word, of = row["feature"], row["class"]
+
+    def stored() -> dict:
+        kept = store.verdicts(run)
+        kept = kept[(kept["word"] == word.lower()) & (kept["class"] == of)]
+        if kept.empty:
+            return {"verdict": NO_VERDICT, "note": ""}
+        return kept[["verdict", "note"]].iloc[0].to_dict()
+
+    def write(values: dict):
+        verdict, note = values["verdict"] or NO_VERDICT, values["note"].strip()
+        if verdict == NO_VERDICT and note:
+            raise UserError("A note is kept with a verdict: choose one, or empty the note.")
+        set_verdict(store.path, run, word, of, None if verdict == NO_VERDICT else verdict, note)
+
+    form = StoredForm(f"verdict-{context.here(store)}-{run}-{word}-{of}", stored, write, in_words)
+    with st.form(form.key):
         st.markdown("**Your verdict**")
-        options = [*JUDGEMENTS, "none"]
-        mine = st.segmented_control(
+        st.segmented_control(
             "Your verdict",
-            options,
-            default=row["judgement"] or "none",
+            [*JUDGEMENTS, NO_VERDICT],
+            key=form.field("verdict"),
             label_visibility="collapsed",
             help="Kept in the file, exported, and used by the remedies below.",
         )
-        note = st.text_input("Note", row["note"])
-        if st.form_submit_button("Keep"):
-            chosen = None if mine in (None, "none") else mine
-            set_verdict(store.path, run, row["feature"], row["class"], chosen, note.strip())
-            st.rerun()
+        st.text_input("Note", key=form.field("note"))
+        form.submit()
+    form.say()
+
+
+def in_words(verdict: dict) -> str:
+    """Say what the file holds on a suspect."""
+    if verdict["verdict"] == NO_VERDICT:
+        return "no verdict."
+    return verdict["verdict"] + (f", {quoted(verdict['note'])}." if verdict["note"] else ".")
 
 
 def show_evidence(row: dict):

@@ -26,10 +26,10 @@ view = st.segmented_control(
 
 
 @st.cache_data(max_entries=32, show_spinner="Running the model ...")
-def explained(path: str, run: int, folder: str, before: tuple, after: tuple, rule: str, steps: int):
+def explained(audited: str, folder: str, before: tuple, after: tuple, rule: str, steps: int):
     from saliency_core.shortcuts.counterfactuals import edit_text
 
-    classifier = model.loaded(path, run, folder)
+    classifier = model.loaded(store, run, folder)
     with model.RUNNING:
         return edit_text(classifier, before, after, rule=rule, steps=steps)
 
@@ -74,7 +74,7 @@ def edited_of(text: str, pair: str | None, name: str) -> tuple[str, str | None]:
 
     def area(label: str, value: str, parameter: str) -> str:
         # Not bound: a text of its own for every original, so that no edit moves to another.
-        key = f"{parameter}-{run}-{name}-{value if name == 'typed' else ''}"
+        key = f"{parameter}-{context.here(store)}-{run}-{name}-{value if name == 'typed' else ''}"
         start = st.query_params.get(parameter, value) if key not in st.session_state else None
         if start is not None:
             st.session_state[key] = start
@@ -110,8 +110,7 @@ def one_text():
         return
     try:
         found = explained(
-            str(store.path),
-            run,
+            model.audited(facts),
             folder,
             (text, pair),
             after,

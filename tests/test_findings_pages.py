@@ -146,7 +146,7 @@ def test_the_analysts_verdict_is_kept_and_shown_again(database, monkeypatch):
     app = opened("suspects", database, monkeypatch)
     app.button_group[0].set_value("spurious")
     next(one for one in app.text_input if one.label == "Note").set_value("says nothing of it")
-    button(app, "Keep").click().run()
+    button(app, "Save").click().run()
     assert not app.exception
     kept = open_store(database).verdicts(1)
     assert kept[["word", "class", "verdict", "note"]].values.tolist() == [

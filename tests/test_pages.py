@@ -137,7 +137,7 @@ def test_the_overview_tells_the_time_as_people_write_it(database, monkeypatch):
 def test_a_note_is_kept(database, monkeypatch):
     app = opened("example", database, monkeypatch)
     app.text_area[0].set_value("look again")
-    next(button for button in app.button if button.label == "Keep").click().run()
+    next(button for button in app.button if button.label == "Save").click().run()
     assert not app.exception
     assert open_store(database).notes()["note"].tolist() == ["look again"]
 

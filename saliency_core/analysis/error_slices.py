@@ -303,10 +303,8 @@ def compare_slices(
     Raises:
         UserError: a slice can't be read.
     """
-    facts = store.run(run)
-    run = facts["run"]
-    layer = facts["recommended"] if layer is None else layer
-    layer = facts["layers"] if layer is None else layer
+    run = store.run(run)["run"]
+    layer = store.layer_to_read(layer, run)
     a, b = (slice_metrics(store, where, run, layer) for where in (where_a, where_b))
     tables = [[side["errors"], side["judged"] - side["errors"]] for side in (a, b)]
     shared = int(np.count_nonzero(store.mask(where_a, run=run) & store.mask(where_b, run=run)))

@@ -56,6 +56,12 @@ def main() -> None:
             f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
         )
         sys.exit(2)
+    except OSError as error:
+        # A folder that can't be written, a disk that is full, a file that went meanwhile.
+        place = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or type(error).__name__
+        errors_to.print(f"Error: {place}{reason}.", style="red", markup=False, highlight=False)
+        sys.exit(2)
     except KeyboardInterrupt:
         errors_to.print(
             "Stopped. What was computed is kept; the same command goes on from there.", markup=False

@@ -26,7 +26,7 @@ def runs(database: Database = None, as_json: AsJson = False) -> None:
         print_json({"runs": records(frame)})
         return
     columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "status"]
-    show(records(frame), columns)
+    show(records(frame), columns, nothing="The file holds no run yet.")
 
 
 def info(database: Database = None, as_json: AsJson = False) -> None:
@@ -38,7 +38,7 @@ def info(database: Database = None, as_json: AsJson = False) -> None:
         return
     print(f"{facts['database']} (format {facts['version']})")
     columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "layers", "target"]
-    show(facts["runs"], [*columns, "seconds", "bytes"])
+    show(facts["runs"], [*columns, "seconds", "bytes"], nothing="It holds no run yet.")
     for row in facts["runs"]:
         for warning in store.run(row["run"])["warnings"]:
             print(f"Run {row['run']}: {warning}")
@@ -64,7 +64,17 @@ def layers(database: Database = None, run: RunOption = None, as_json: AsJson = F
         columns.append("next_decodability")
     show(rows, [*columns, "comprehensiveness", "sufficiency", "completeness"])
     equals = ", ".join(map(str, facts["equals"])) or "none"
+    if facts["recommended"] is None:
+        print(f"Run {facts['run']} recommends no layer: {_why_none(facts)}.")
+        return
     print(f"Recommended layer: {facts['recommended']}. As good: {equals}.")
+
+
+def _why_none(facts: dict) -> str:
+    """Say why no layer of a run is recommended."""
+    if facts["status"] != "finished":
+        return "it has not finished; the same audit goes on from where it stopped"
+    return "there was too little to compare the layers by"
 
 
 def errors(
@@ -85,7 +95,7 @@ def errors(
     frame = store.examples(
         condition, run=run, sort=sort, descending=sort != "position", limit=limit, offset=offset
     )
-    layer = store.run(run)["recommended"] if layer is None else layer
+    layer = store.layer_to_read(layer, run)
     words = store.top_words(frame["example"].tolist(), layer, run=run) if len(frame) else []
     rows = [{**row, "words": found} for row, found in zip(records(frame), words, strict=True)]
     total = store.count(condition, run=run)
@@ -96,6 +106,9 @@ def errors(
         leading = sorted(row["words"], key=lambda word: -word["score"])[:3]
         row["words"] = ", ".join(word["word"] for word in leading)
     show(rows, ["id", "gold", "predicted", "confidence", "words", "text"])
+    if not store.count("wrong", run=run) and not store.count("right", run=run):
+        print("No example has a label and an answer to compare, so right and wrong are unknown.")
+        return
     print(f"{len(rows)} of {total} misclassified examples.")
 
 
@@ -113,7 +126,7 @@ def tokens(
     from saliency_core.analysis.word_tables import word_table
 
     store = open_database(database)
-    layer = store.run(run)["recommended"] if layer is None else layer
+    layer = store.layer_to_read(layer, run)
     frame = word_table(store, layer, where, run=run, by_class=True, minimum=minimum)
     if predicted is not None:
         names = store.run(run)["label_names"]
@@ -127,4 +140,5 @@ def tokens(
         print_json({"layer": layer, "examples": store.count(where, run=run), "words": rows})
         return
     columns = ["word", "class", "examples", "mean_share", "low", "high", "total_share", "top3_rate"]
-    show(rows, columns, f"Layer {layer}")
+    nothing = f"No word is in {minimum} examples or more of these; see --minimum and --where."
+    show(rows, columns, f"Layer {layer}", nothing)

@@ -33,7 +33,7 @@ def list_slices(database: Database = None, run: RunOption = None, as_json: AsJso
     if as_json:
         print_json({"slices": rows})
         return
-    show(rows, ["name", "where", "examples", "note"])
+    show(rows, ["name", "where", "examples", "note"], nothing="No slice is saved yet.")
 
 
 @app.command(context_settings=NEGATED)

@@ -115,7 +115,7 @@ def suspects(
                 progress=Bar(bar),
             )
             keep_effects(path, facts["run"], table, effect_examples, seed)
-    layer = facts["recommended"] if layer is None else layer
+    layer = store.layer_to_read(layer, run)
     control |= {"layer": layer, "effect_examples": effect_examples, "train": train}
     keep_suspects(path, facts["run"], table, control)
     _print_suspects(table, control, word or [], limit, quiet, as_json)
@@ -143,6 +143,9 @@ def _print_suspects(
         )
         return
     if quiet:
+        return
+    if table.empty:
+        print("No feature is in enough examples to be tested (--minimum).")
         return
     rows = [_readable(row) for row in records(shown)]
     show(rows, list(rows[0]) if rows else [], f"Suspects at layer {control['layer']}")
@@ -357,11 +360,8 @@ def _what_if_text(
     if as_json:
         print_json(found)
         return
-    layer = facts["recommended"] if layer is None else layer
-    layer = str(facts["layers"] if layer is None else layer)
-    if layer not in found["before"]["layers"]:
-        raise UserError(f"There is no layer {layer}; choose from 0 to {facts['layers']}.")
-    rows = records(aligned_words(found, int(layer)))
+    layer = store.layer_to_read(layer, run)
+    rows = records(aligned_words(found, layer))
     show(rows, ["before", "score_before", "after", "score_after", "difference"], f"Layer {layer}")
     for side in ("before", "after"):
         probabilities = found[side]["probabilities"]

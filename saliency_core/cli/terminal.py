@@ -78,10 +78,17 @@ def records(frame) -> list[dict]:
     return [plain(row) for row in frame.to_dict("records")]
 
 
-def show(rows: list[dict], columns: list[str], title: str | None = None) -> None:
-    """Print rows as a table; text from the data is never taken for markup."""
+def show(rows: list[dict], columns: list[str], title: str | None = None, nothing: str = "") -> None:
+    """Print rows as a table, or where there are none the sentence `nothing`.
+
+    Text from the data is never taken for markup.
+    """
     from rich.text import Text
 
+    if not rows:
+        if nothing:
+            print(nothing)
+        return
     table = Table(title=title)
     columns = [name for name in columns if any(row.get(name) is not None for row in rows)]
     for column in columns:

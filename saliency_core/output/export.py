@@ -223,8 +223,7 @@ def parse_layers(text: str | None, top: int) -> list[int] | None:
 def _layers(store: Store, layers: Iterable[int] | None, run: int) -> list[int]:
     facts = store.run(run)
     if layers is None:
-        recommended = facts["recommended"]
-        return [facts["layers"] if recommended is None else recommended]
+        return [store.layer_to_read(run=run)]
     chosen = sorted({int(layer) for layer in layers})
     for layer in chosen:
         if not 0 <= layer <= facts["layers"]:
@@ -269,17 +268,17 @@ def _common(kinds: set[type]) -> type:
 @contextmanager
 def _replacing(output: Path) -> Iterator[Path]:
     """Give a place to write beside `output`, moved there when all went well."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
-        target = folder / output.name
-        yield target
-        if output.is_dir():
-            shutil.rmtree(output)
-        os.replace(target, output)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{output.name}-", dir=output.parent, ignore_cleanup_errors=True
+        ) as folder:
+            target = Path(folder) / output.name
+            yield target
+            if output.is_dir():
+                shutil.rmtree(output)
+            os.replace(target, output)
     except OSError as error:
         raise UserError(f"{output} can't be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _counted(

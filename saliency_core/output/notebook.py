@@ -76,8 +76,7 @@ def show_example(
         UserError: no such example or layer.
     """
     facts = store.run(run)
-    if layer is None:
-        layer = facts["layers"] if facts["recommended"] is None else facts["recommended"]
+    layer = store.layer_to_read(layer, facts["run"])
     found = store.example(example, run=facts["run"])
     (words,) = store.top_words([found["example"]], layer, run=facts["run"])
     return PaintedExample(found, layer, words)

@@ -93,7 +93,9 @@ class LayerCoherence:
             yield positions, values
 
     def zero_line(self, encodings: Sequence[Encoding], predicted: np.ndarray) -> float | None:
-        """Return the coherence of pointing at every token alike, on a sample."""
+        """Return the coherence of pointing at every token alike, on a sample; None of no text."""
+        if not encodings:
+            return None
         uniform = np.stack(
             [
                 self.directions[np.array(encoding.input_ids)[~encoding.special]].sum(0)

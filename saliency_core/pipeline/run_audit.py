@@ -15,12 +15,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from saliency_core.data.columns import guess_columns
 from saliency_core.data.dataset import Dataset, load_examples
@@ -35,6 +35,7 @@ from saliency_core.pipeline.layer_summary import (
     recommend,
     with_values,
 )
+from saliency_core.pipeline.sample_steps import first_that_works
 from saliency_core.records import Example, LayerSummary, RunSettings
 from saliency_core.saliency.logit_lens import class_meanings
 from saliency_core.saliency.references import layout_batches
@@ -305,6 +306,8 @@ class Audit:
         self.batch_tokens = options.batch_tokens or self.classifier.default_batch_tokens
         self.computed = 0
         self.done = 0
+        self.left_out: list[str] = []
+        """What could not be computed on a sample of the texts, in sentences."""
 
     def _map_labels(self) -> dict[str, int]:
         """Return dataset label -> index among the model's labels, checked for order on a sample."""
@@ -468,10 +471,32 @@ class Audit:
         return self.options.evaluate and self.classifier.info.task != "regression"
 
     def _finish(self, run: int, writer: Any, seconds: float) -> None:
-        """Summarise the layers of a run and mark it finished."""
-        sample = [example for example in self.survey.sample if example.text.strip()]
+        """Summarise a run and mark it finished, without what its sample of texts does not allow."""
+        failed = writer.failed_among(run, [example.position for example in self.survey.sample])
+        readable = [
+            example
+            for example in self.survey.sample
+            if example.text.strip() and example.position not in failed
+        ]
+        summarise = partial(self._summarise, run, writer, seconds)
+        attempts = [("What layers decode to", partial(summarise, readable, False))]
+        if self._evaluates_layers() and readable:
+            attempts.insert(0, ("Evaluating layers", partial(summarise, readable, True)))
+        attempts.append(("Summarising layers", partial(summarise, [], False)))
+        first_that_works(attempts, self.left_out)
+        if self._evaluates_layers() and readable:
+            keep = [("What classes decode to", partial(self._keep_meanings, run, readable))]
+            told = len(self.left_out)
+            first_that_works(keep, self.left_out, needed=False)
+            for sentence in self.left_out[told:]:
+                set_warning(self.db, run, sentence, sentence)
+
+    def _summarise(
+        self, run: int, writer: Any, seconds: float, readable: list[Example], evaluates: bool
+    ) -> None:
+        """Summarise the layers, as far as it takes the model on a sample of the readable."""
         sample = random.Random(self.options.seed).sample(
-            sample, min(EVALUATION_SAMPLE, len(sample))
+            readable, min(EVALUATION_SAMPLE, len(readable))
         )
         encodings = self.classifier.encode(
             [example.text for example in sample], _pairs(sample), self.classifier.max_length
@@ -494,7 +519,7 @@ class Audit:
                 None if np.isnan(value) else float(value) for value in decoded.following
             ]
         intervals = None
-        if self._evaluates_layers():
+        if evaluates:
             layers, intervals = self._evaluate(layers, encodings)
         recommended, equals = recommend(layers, intervals)
         writer.set_coherence(run, coherence.of_examples(writer.explanations(run)))
@@ -502,8 +527,6 @@ class Audit:
         texts = [self.classifier.tokenizer.decode([token]).strip() for token in tokens.tolist()]
         set_token_directions(writer, run, tokens, texts, coherence.directions[tokens])
         writer.finish_run(run, layers, recommended, equals, seconds, self._warnings(), extra)
-        if self._evaluates_layers():
-            save_table(self.db, run, "meanings", self._meanings())
 
     def _reached(self, writer: Any, run: int) -> dict[str, Any]:
         """Return how far the secant rule reached, for `info` and every page."""
@@ -513,14 +536,13 @@ class Audit:
             found["bypassed"] = {str(layer): part for layer, part in reach.bypassed.items()}
         return found
 
-    def _meanings(self) -> pd.DataFrame:
-        """Return the words that classes mean, on the sample of the survey."""
-        sample = [example for example in self.survey.sample if example.text.strip()]
+    def _keep_meanings(self, run: int, sample: list[Example]) -> None:
+        """Keep the words that classes mean, on a sample."""
         encodings = self.classifier.encode(
             [example.text for example in sample], _pairs(sample), self.classifier.max_length
         )
         readable = [encoding for encoding in encodings if not encoding.special.all()]
-        return class_meanings(self.classifier, readable)
+        save_table(self.db, run, "meanings", class_meanings(self.classifier, readable))
 
     def _evaluate(
         self, layers: list[LayerSummary], encodings: list[Any]
@@ -620,7 +642,7 @@ class Audit:
                 f"A {info.task} model has no single right class, so right and wrong are unknown; "
                 "the label of every example is kept as it is written."
             )
-        return found
+        return [*found, *self.left_out]
 
     def _of_label_map(self) -> Iterator[str]:
         """Say how labels were mapped, and what of the map was not needed."""
@@ -713,7 +735,7 @@ def _survey(dataset: Dataset, seed: int) -> _Survey:
 
 def _pairs(examples: list[Example]) -> list[str] | None:
     """Return the second texts; None where the dataset has none."""
-    if examples[0].pair is None:
+    if not examples or examples[0].pair is None:
         return None
     return [example.pair or "" for example in examples]
 

@@ -79,11 +79,11 @@ def with_effects(
     """
     facts = store.run(run)
     run, names = facts["run"], facts["label_names"]
-    layer = facts["recommended"] if layer is None else layer
+    layer = store.layer_to_read(layer, run)
     found = _known(store, run, table, examples, seed)
     missing = [place for place in _candidates(table, candidates, words) if place not in found.index]
     if missing:
-        features = features_of(store, layer or 0, run)
+        features = features_of(store, layer, run)
         tester = _Tester(store, run, features, classifier, examples, seed)
         rows = []
         for done, place in enumerate(missing):

@@ -137,9 +137,11 @@ def suspects(
     run, classes = facts["run"], len(facts["label_names"])
     if facts["model"]["task"] != "single-label" or classes < 2:
         raise UserError("Suspects need a classifier with one label an example.")
-    layer = _layer(facts) if layer is None else layer
+    layer = store.layer_to_read(layer, run)
     gold = store.column("gold", run=run).astype(np.int64)
     predicted = store.column("predicted", run=run).astype(np.int64)
+    if not (predicted >= 0).any():
+        raise UserError(f"No example of run {run} has a prediction, so there is nothing to test.")
     features = features_of(store, layer, run)
     counts = _count(features, classes, gold, predicted)
     table = _table(features, counts, facts["label_names"], gold, predicted, thresholds)
@@ -174,15 +176,6 @@ def kept_suspects(
     return table, control.iloc[0].to_dict()
 
 
-def _layer(facts: dict) -> int:
-    if facts["recommended"] is None:
-        raise UserError(
-            f"Run {facts['run']} has not finished, so no layer is recommended; choose one with "
-            "--layer."
-        )
-    return facts["recommended"]
-
-
 def _table(
     features: Features,
     counts: _Counts,
@@ -197,7 +190,7 @@ def _table(
     kept, klass = np.nonzero(supported)
     found = _tests(counts, gold, predicted)
     reliance = _reliance(features, counts.predicted, predicted, present)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "feature": [features.names[row] for row in kept],
             "kind": [features.kinds[row] for row in kept],
@@ -213,6 +206,8 @@ def _table(
             "errors_k": counts.wrong[supported],
         }
     )
+    # A table of no rows holds texts as much as any other.
+    return table.astype(dict.fromkeys(("feature", "kind", "class", "where"), object))
 
 
 def _supported(present: np.ndarray, counts: _Counts, thresholds: Thresholds) -> np.ndarray:

@@ -1,15 +1,21 @@
-"""Opening a file for writing, and transactions that readers notice."""
+"""Which file stands at a path, opening it for writing, and transactions that readers notice."""
 
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from saliency_core.errors import UserError
 from saliency_core.store import schema
+from saliency_core.store.sqlite_files import describe
+
+PATIENCE_MS = 1000
+"""How long a writer that closes waits for readers, before it leaves its log to the next one."""
 
 
 def now() -> str:
@@ -22,6 +28,50 @@ def day(stamp: str) -> str:
     return datetime.fromisoformat(stamp).strftime("%-d %B %Y, %H:%M UTC")
 
 
+class File(NamedTuple):
+    """What tells a file from another one that takes its place."""
+
+    device: int
+    inode: int
+    changed_ns: int
+    modified_ns: int
+    size: int
+
+
+def file_at(path: Path) -> File:
+    """Return which file stands at a path, as the file system tells it.
+
+    Another one has another inode, or where one was freed and taken again, another time; one that
+    was copied over keeps its inode, but not its times. What a writer of ours adds is not told
+    here, as it may wait in the log beside the file, but by the version (`Handle.state`).
+
+    Raises:
+        UserError: nothing is there.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UserError(f"There is no database at {path}.") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"There is no database at {path}.")
+    return File(found.st_dev, found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size)
+
+
+def readable(path: Path) -> File:
+    """Return which file stands at a path once it can be read; an older format is migrated.
+
+    Raises:
+        UserError: There is no file, it is damaged, or a newer program wrote it.
+    """
+    file_at(path)
+    found = schema.check(path)
+    if found == 0:
+        raise UserError(f"{path} is empty; no audit wrote it.")
+    if found < schema.FORMAT:
+        prepare(path)
+    return file_at(path)
+
+
 def prepare(path: Path) -> None:
     """Create or migrate a file so that it can be written."""
     try:
@@ -30,7 +80,7 @@ def prepare(path: Path) -> None:
             schema.migrate(path)
     except (sqlite3.Error, OSError) as error:
         if isinstance(error, sqlite3.Error):
-            raise UserError(schema.describe(path, error)) from error
+            raise UserError(describe(path, error)) from error
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error
 
 
@@ -40,7 +90,7 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         return schema.write_connection(path)
     except sqlite3.Error as error:
-        raise UserError(schema.describe(path, error)) from error
+        raise UserError(describe(path, error)) from error
 
 
 @contextmanager
@@ -57,15 +107,14 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
                 connection.execute("ROLLBACK")
             raise
     except sqlite3.Error as error:
-        raise UserError(schema.describe(path, error)) from error
+        raise UserError(describe(path, error)) from error
 
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[sqlite3.Connection]:
     """Open an existing file for one short transaction."""
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no database at {path}.")
+    file_at(path)
     connection = connect(path)
     try:
         with transaction(connection, path):
@@ -77,10 +126,12 @@ def writing(path: str | Path) -> Iterator[sqlite3.Connection]:
 def put_away(connection: sqlite3.Connection) -> None:
     """Close a writer so that a copy of the file alone holds everything.
 
-    SQLite empties the log beside a file (`-wal`) when the last connection closes, but a reader
-    that is still open, in this process or another, can't; so it is done before. PASSIVE waits for
-    nobody, and what it can't do loses nothing.
+    SQLite empties the log beside a file (`-wal`) when the last connection closes, but not while a
+    reader is still open, in this process or another; so it is done before. A log that stays would
+    be read as part of any file that is put in this one's place. Readers ask for moments only, so
+    it is worth waiting for them; what can't be done even then loses nothing.
     """
     with suppress(sqlite3.Error):
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

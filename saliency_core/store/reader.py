@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from saliency_core.errors import UserError
-from saliency_core.store import schema
-from saliency_core.store.connection import prepare
+from saliency_core.store.connection import readable
 from saliency_core.store.read.metrics import Quality
 from saliency_core.store.read.results import Results
 from saliency_core.store.read.words import Words
@@ -29,11 +27,5 @@ def open_store(path: str | Path) -> Store:
         UserError: There is no file, it is damaged, or a newer program wrote it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no database at {path}.")
-    found = schema.check(path)
-    if found == 0:
-        raise UserError(f"{path} is empty; no audit wrote it.")
-    if found < schema.FORMAT:
-        prepare(path)
+    readable(path)
     return Store(path)

@@ -7,20 +7,17 @@ none of it.
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saliency_core.errors import UserError
+from saliency_core.store.sqlite_files import BUSY_SECONDS, READING, describe, read_only, use_wal
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
 FORMAT = 5
 """Number of the last migration; a file with a higher one was written by a newer program."""
-
-BUSY_SECONDS = 120.0
-"""How long a writer waits for another one's transaction; batches take milliseconds."""
 
 PAGE_BYTES = 8192
 
@@ -405,7 +402,7 @@ def check(path: Path) -> int:
     if not path.exists() or path.stat().st_size == 0:
         return 0
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+        connection = sqlite3.connect(read_only(path), uri=True, timeout=30)
         try:
             names = _tables(connection)
             if not names:
@@ -415,7 +412,7 @@ def check(path: Path) -> int:
             found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
         finally:
             connection.close()
-    except sqlite3.DatabaseError as error:
+    except READING as error:
         raise UserError(describe(path, error)) from error
     if found is None:
         raise UserError(f"{path} holds no format number; it was not written to the end.")
@@ -427,42 +424,6 @@ def check(path: Path) -> int:
     return found[0]
 
 
-_WRITE_ERRORS = (
-    "SQLITE_IOERR_WRITE",
-    "SQLITE_IOERR_FSYNC",
-    "SQLITE_IOERR_TRUNCATE",
-    "SQLITE_IOERR_SHMSIZE",
-)
-"""What SQLite says where a quota or a limit of the size of files is reached."""
-
-
-def describe(path: Path, error: sqlite3.Error) -> str:
-    """Say in one sentence what an SQLite error means for the file."""
-    text = str(error)
-    if "not a database" in text:
-        return f"{path} is not an SQLite file ({text})."
-    if "locked" in text or "busy" in text:
-        return f"{path} is in use by another program for more than {BUSY_SECONDS:.0f} s."
-    if "full" in text or getattr(error, "sqlite_errorname", "") in _WRITE_ERRORS:
-        return (
-            f"The disk of {path} is full, or a limit is reached ({text}). What was stored is kept; "
-            "free some space and run the same command again."
-        )
-    if "malformed" in text or "disk I/O" in text:
-        return f"{path} is damaged or cut short ({text}); restore a copy or audit again."
-    if "readonly" in text or "unable to open" in text:
-        return f"{path} cannot be opened ({text}); check the path and its permissions."
-    return f"{path}: {text}."
-
-
-def read_connection(path: Path) -> sqlite3.Connection:
-    """Open a file read-only; one connection a thread."""
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
-    connection.execute("PRAGMA query_only = 1")
-    connection.execute("PRAGMA mmap_size = 8589934592")
-    return connection
-
-
 def write_connection(path: Path) -> sqlite3.Connection:
     """Open a migrated file for writing; transactions are taken explicitly."""
     connection = sqlite3.connect(
@@ -472,15 +433,3 @@ def write_connection(path: Path) -> sqlite3.Connection:
     use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
-
-
-def use_wal(connection: sqlite3.Connection) -> None:
-    """Let readers read while one writes; SQLite itself does not wait for the lock this takes."""
-    patience = time.monotonic() + BUSY_SECONDS
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > patience:
-                raise
-            time.sleep(0.02)

@@ -102,7 +102,7 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
     visit(page, f"{address}/suspects?suspect={SHORTCUT}&of=billing")
     page.get_by_role("radio", name="spurious").click()
     page.get_by_role("textbox", name="Note").fill("a polite word")
-    page.get_by_role("button", name="Keep").click()
+    page.get_by_role("button", name="Save").click()
     settle(page)
     verdicts = open_store(database).verdicts()
     kept = verdicts[["word", "class", "verdict", "note"]].values.tolist()

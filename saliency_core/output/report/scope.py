@@ -30,8 +30,7 @@ class View:
     @property
     def layer(self) -> int:
         """The layer that is read: the recommended one, else the last."""
-        recommended = self.facts["recommended"]
-        return self.facts["layers"] if recommended is None else recommended
+        return self.store.layer_to_read(run=self.run)
 
     @property
     def labels(self) -> list[str]:

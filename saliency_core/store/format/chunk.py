@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from saliency_core.errors import UserError
 from saliency_core.records import AuditedExample
 
 _CODES = {
@@ -22,6 +23,14 @@ _CODES = {
 }
 _CODE_OF = {dtype: code for code, dtype in _CODES.items()}
 _INTEGERS = [np.dtype(name) for name in ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<i8")]
+
+
+class Damaged(UserError):
+    """What a block of the file holds can't be what was written there."""
+
+    def __init__(self) -> None:
+        """Say so; who knows the file names it."""
+        super().__init__("The file is damaged; restore a copy or audit again.")
 
 
 def pack(array: np.ndarray, *, compress: bool = True) -> bytes:
@@ -43,11 +52,18 @@ def pack(array: np.ndarray, *, compress: bool = True) -> bytes:
 
 
 def unpack(blob: bytes) -> np.ndarray:
-    """Return the flat array of `pack`."""
-    dtype = _CODES[blob[0]]
-    if blob[1]:
-        return np.frombuffer(zlib.decompress(memoryview(blob)[2:]), dtype)
-    return np.frombuffer(blob, dtype, offset=2)
+    """Return the flat array of `pack`.
+
+    Raises:
+        Damaged: the blob is none.
+    """
+    try:
+        dtype = _CODES[blob[0]]
+        if blob[1]:
+            return np.frombuffer(zlib.decompress(memoryview(blob)[2:]), dtype)
+        return np.frombuffer(blob, dtype, offset=2)
+    except (LookupError, ValueError, zlib.error) as error:
+        raise Damaged from error
 
 
 def unpack_bits(blob: bytes, count: int) -> np.ndarray:
@@ -447,5 +463,8 @@ def layout_columns(row: dict[str, bytes], layers: int) -> dict[str, np.ndarray]:
 def posting_words(row: dict[str, bytes], total: int) -> np.ndarray:
     """Return (word,) the word ids in the order of the text from a `postings` row."""
     ids = np.zeros(total, np.int32)
-    ids[unpack(row["occurrences"])] = np.repeat(unpack(row["words"]), unpack(row["counts"]))
+    try:
+        ids[unpack(row["occurrences"])] = np.repeat(unpack(row["words"]), unpack(row["counts"]))
+    except (IndexError, ValueError) as error:
+        raise Damaged from error
     return ids

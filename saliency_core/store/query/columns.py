@@ -10,7 +10,7 @@ import numpy as np
 from saliency_core.store.format import chunk as columnar
 
 if TYPE_CHECKING:
-    from saliency_core.store.read.handle import Handle
+    from saliency_core.store.read.handle import Handle, State
 
 
 MASKS = 32
@@ -18,14 +18,14 @@ MASKS = 32
 
 
 class Filters:
-    """Filter columns of one run at one version of the file, read when first asked for.
+    """Filter columns of one run at one state of the file, read when first asked for.
 
     1 000 000 examples take about 30 MB.
     """
 
-    def __init__(self, store: Handle, run: int, version: int) -> None:
+    def __init__(self, store: Handle, run: int, state: State) -> None:
         """Read which examples the run has."""
-        self.store, self.run, self.version = store, run, version
+        self.store, self.run, self.state = store, run, state
         self._columns: dict[str, np.ndarray] = {}
         self._masks: dict[Hashable, np.ndarray] = {}
         rows = store._rows(

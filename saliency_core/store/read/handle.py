@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.store import schema
+from saliency_core.store.connection import File, file_at, readable
+from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io
 from saliency_core.store.query.columns import Filters
+from saliency_core.store.sqlite_files import READING, describe, is_sound, read_connection
 
 if TYPE_CHECKING:
     from saliency_core.store.read.token_directions import TokenDirections
+
+
+State = tuple[File, int]
 
 
 def consistent(method: Callable) -> Callable:
@@ -33,7 +38,10 @@ def consistent(method: Callable) -> Callable:
 
 
 class Handle:
-    """One file, read-only. Every method takes `run`; None is the newest."""
+    """What stands at a path, read-only. Every method takes `run`; None is the newest.
+
+    A file that another one took the place of is noticed at the next question, and read anew.
+    """
 
     def __init__(self, path: str | Path) -> None:
         """Use `open_store`, which checks the file first."""
@@ -41,16 +49,34 @@ class Handle:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._indexes: dict[int, Filters] = {}
-        self._known_spans: dict[tuple[int, int, int], dict[str, np.ndarray]] = {}
-        self._words: tuple[tuple[int, int], list[str]] | None = None
-        self._directions: tuple[tuple[int, int], TokenDirections | None] | None = None
+        self._known_spans: dict[tuple[int, int, State], dict[str, np.ndarray]] = {}
+        self._words: tuple[tuple[File, int, int], np.ndarray] | None = None
+        self._directions: tuple[tuple[int, State], TokenDirections | None] | None = None
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """Return this thread's connection."""
-        if not hasattr(self._local, "connection"):
-            self._local.connection = schema.read_connection(self.path)
-        return self._local.connection
+        """Return this thread's connection to the file that stands at the path now.
+
+        Inside of `steady` that is the file that stood there when it began.
+        """
+        local = self._local
+        if hasattr(local, "connection"):
+            if local.connection.in_transaction or local.file == file_at(self.path):
+                return local.connection
+            del local.connection
+            # Once more, and for any thread: what came may be no database, or an older one.
+            readable(self.path)
+        local.file = file_at(self.path)
+        try:
+            local.connection = read_connection(self.path)
+        except sqlite3.Error as error:
+            raise UserError(describe(self.path, error)) from error
+        return local.connection
+
+    def file(self) -> File:
+        """Return which file is read; another one that takes its place is told by it."""
+        assert self.connection is not None
+        return self._local.file
 
     @contextmanager
     def steady(self) -> Iterator[None]:
@@ -65,8 +91,13 @@ class Handle:
         connection.execute("BEGIN")
         try:
             yield
-        except sqlite3.DatabaseError as error:
-            raise UserError(schema.describe(self.path, error)) from error
+        except (*READING, columnar.Damaged) as error:
+            raise UserError(describe(self.path, error)) from error
+        except (LookupError, TypeError, ValueError) as error:
+            # Rows or blocks that do not fit each other: a fault of ours unless it is the file's.
+            if isinstance(error, UserError) or is_sound(connection):
+                raise
+            raise UserError(describe(self.path, error)) from error
         finally:
             connection.rollback()
 
@@ -74,8 +105,13 @@ class Handle:
         """Run a query to its end: an open cursor would block checkpoints."""
         try:
             return self.connection.execute(sql, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            raise UserError(schema.describe(self.path, error)) from error
+        except READING as error:
+            raise UserError(describe(self.path, error)) from error
+
+    def state(self) -> State:
+        """Return what everything that is remembered of the file is kept by: file and version."""
+        version = self.version()
+        return self._local.file, version
 
     def version(self) -> int:
         """Return a number that every writing transaction raises."""
@@ -93,18 +129,18 @@ class Handle:
         return int(run)
 
     def _index(self, run: int) -> Filters:
-        version = self.version()
+        state = self.state()
         with self._lock:
             found = self._indexes.get(run)
-        if found is None or found.version != version:
-            found = Filters(self, run, version)
+        if found is None or found.state != state:
+            found = Filters(self, run, state)
             with self._lock:
                 self._indexes[run] = found
         return found
 
-    def _spans(self, run: int, chunk: int, version: int) -> dict[str, np.ndarray]:
+    def _spans(self, run: int, chunk: int, state: State) -> dict[str, np.ndarray]:
         """Return where the words of a chunk are, remembered for a few dozen chunks."""
-        key = (run, chunk, version)
+        key = (run, chunk, state)
         with self._lock:
             found = self._known_spans.get(key)
         if found is None:

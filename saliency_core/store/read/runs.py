@@ -137,6 +137,17 @@ class Runs(Handle):
             frame["next_decodability"] = following
         return frame.astype({name: float for name in frame.columns[1:]})
 
+    def layer_to_read(self, layer: int | None = None, run: int | None = None) -> int:
+        """Return the layer that was asked for, else the recommended one, else the last.
+
+        A run that has not finished, or in which there was nothing to compare, recommends none.
+
+        Raises:
+            UserError: the run has no such layer.
+        """
+        run = self._run(run)
+        return self._default_layer(run) if layer is None else self._layer(run, layer)
+
     def _default_layer(self, run: int) -> int:
         facts = self.run(run)
         return facts["layers"] if facts["recommended"] is None else facts["recommended"]

@@ -89,7 +89,7 @@ def token_directions(store: Store, run: int | None = None) -> TokenDirections | 
     """
     with store.steady():
         run = store._run(run)
-        key, known = (run, store.version()), store._directions
+        key, known = (run, store.state()), store._directions
         if known is None or known[0] != key:
             known = store._directions = (key, _read(store, run))
     return known[1]

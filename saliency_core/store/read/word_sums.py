@@ -61,7 +61,7 @@ class Sums:
     def __init__(self, classes: int, words: int) -> None:
         """Make room for classes 0 to `classes` - 1 and none."""
         self.words = max(words, 1)
-        rows = (classes + 1) * self.words
+        self.rows_of_table = rows = (classes + 1) * self.words
         self.table = np.zeros((rows, VALUES)) if rows <= DENSE_ROWS else None
         self.keys: list[np.ndarray] = []
         self.values: list[np.ndarray] = []
@@ -72,6 +72,9 @@ class Sums:
         from saliency_core.store.read.word_sums_kernel import SINGLE, add_chunk
 
         key = (chunk.classes.astype(np.int64) + 1) * self.words + chunk.words
+        # The compiled code looks at no bounds.
+        if len(wanted) != len(chunk.n_words) or not _within(key, self.rows_of_table):
+            raise columnar.Damaged
         wide = chunk.occurrences.itemsize > 2
         columns = (
             chunk.counts.astype(np.uint32),
@@ -159,13 +162,39 @@ def load_word_chunk(connection: sqlite3.Connection, run: int, number: int, layer
     ).fetchone()
     words, classes, groups, counts, occurrences, n_words = map(columnar.unpack, row[:-1])
     scores = np.frombuffer(data, np.float16)
-    return WordChunk(
-        words,
-        np.repeat(classes, groups),
-        counts,
-        occurrences,
-        scores,
-        columnar.unpack_bits(row[-1], len(scores)),
-        n_words,
-        columnar.unpack_bits(top3, len(occurrences)),
+    first, top3 = (
+        columnar.unpack_bits(blob, count)
+        for blob, count in ((row[-1], len(scores)), (top3, len(occurrences)))
     )
+    if len(classes) != len(groups) or groups.sum(dtype=np.int64) != len(words):
+        raise columnar.Damaged
+    chunk = WordChunk(
+        words, np.repeat(classes, groups), counts, occurrences, scores, first, n_words, top3
+    )
+    _check(chunk)
+    return chunk
+
+
+def _check(chunk: WordChunk) -> None:
+    """Refuse a chunk whose parts do not fit each other: compiled code looks at no bounds.
+
+    Raises:
+        Damaged: they do not.
+    """
+    words = len(chunk.occurrences)
+    fits = (
+        len(chunk.counts) == len(chunk.words)
+        and chunk.counts.sum(dtype=np.int64) == words
+        and chunk.n_words.sum(dtype=np.int64) == words
+        and np.count_nonzero(chunk.first) == words
+        and (not len(chunk.first) or bool(chunk.first[0]))
+        and all(_within(column, np.inf) for column in (chunk.counts, chunk.n_words))
+        and _within(chunk.occurrences, words)
+    )
+    if not fits:
+        raise columnar.Damaged
+
+
+def _within(values: np.ndarray, end: float) -> bool:
+    """Return whether all values are places below an end."""
+    return not len(values) or bool(values.min() >= 0 and values.max() < end)

@@ -16,7 +16,7 @@ from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk_io import row_of
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.read.examples import Examples
-from saliency_core.store.read.handle import consistent
+from saliency_core.store.read.handle import State, consistent
 from saliency_core.store.read.word_sums import Sums, WordSums, load_word_chunk
 from saliency_core.words import word_name
 
@@ -54,18 +54,21 @@ class _Changed(Exception):
 class Words(Examples):
     """The part of `Store` that reads words."""
 
+    @consistent
     def vocabulary(self) -> np.ndarray:
         """Return (word id,) str: the lower-cased words of the file."""
+        file = self.file()
         top = self._rows("SELECT coalesce(max(word_id), -1) FROM vocabulary")[0][0]
         # Ids only rise, but those of a pruned run may be given to other words.
         pruned = self._rows("SELECT value FROM meta WHERE key = 'pruned'")
-        state = (top, pruned[0][0] if pruned else 0)
-        if self._words is None or self._words[0] != state:
+        state = (file, top, pruned[0][0] if pruned else 0)
+        known = self._words
+        if known is None or known[0] != state:
             words = np.full(top + 1, "", object)
             for word_id, word in self._rows("SELECT word_id, word FROM vocabulary"):
                 words[word_id] = word
-            self._words = (state, words)
-        return self._words[1]
+            known = self._words = (state, words)
+        return known[1]
 
     @consistent
     def words_of(self, ids: np.ndarray) -> np.ndarray:
@@ -108,13 +111,13 @@ class Words(Examples):
                 continue
             number, slot = index.place(int(place))
             if number not in loaded:
-                loaded[number] = self._word_layer(run, number, layer, index.version)
+                loaded[number] = self._word_layer(run, number, layer, index.state)
             result.append(_words_at(*loaded[number], slot, texts[int(position)]))
         return result
 
-    def _word_layer(self, run: int, number: int, layer: int, version: int) -> tuple:
+    def _word_layer(self, run: int, number: int, layer: int, state: State) -> tuple:
         """Return the spans of a chunk, where its examples' words begin, and the words' scores."""
-        spans = self._spans(run, number, version)
+        spans = self._spans(run, number, state)
         data = self._rows(
             "SELECT data FROM scores WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
             (run, layer, number),
@@ -144,7 +147,7 @@ class Words(Examples):
     def _occurrences(
         self, index: Filters, number: int, layer: int, slots: np.ndarray
     ) -> tuple[np.ndarray, ...]:
-        spans, starts, scores = self._word_layer(index.run, number, layer, index.version)
+        spans, starts, scores = self._word_layer(index.run, number, layer, index.state)
         counts = spans["n_words"][slots]
         postings = row_of(self.connection, "postings", index.run, number)
         words = columnar.posting_words(postings, len(scores))
@@ -188,7 +191,7 @@ class Words(Examples):
         def part(shared: list[tuple[int, np.ndarray]]) -> Sums:
             sums = Sums(classes, words)
             with self.steady():
-                if self.version() != index.version:
+                if self.state() != index.state:
                     raise _Changed
                 for number, here in shared:
                     sums.add(load_word_chunk(self.connection, run, number, layer), here)

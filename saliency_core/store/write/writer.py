@@ -485,6 +485,15 @@ class StoreWriter:
 
     # Finishing
 
+    def failed_among(self, run: int, positions: list[int]) -> set[int]:
+        """Return those of some examples that failed."""
+        rows = self.connection.execute(
+            "SELECT position FROM examples WHERE run = ? AND failure IS NOT NULL"
+            " AND position IN (SELECT value FROM json_each(?))",
+            (run, json.dumps(positions)),
+        )
+        return {position for (position,) in rows}
+
     def count_failed(self, run: int) -> int:
         """Return the number of examples without scores."""
         return self.connection.execute(

@@ -1,0 +1,89 @@
+"""What somebody types in a real browser is what the file holds, every time."""
+
+import re
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from playwright.sync_api import expect
+
+from saliency_core.store import open_store, open_writer
+from tests.browser.driver import CHROMIUM, chromium, new_page, served, settle, visit
+from tests.store_made_up import example, write_all
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    path = tmp_path_factory.mktemp("keeping") / "made-up.sqlite"
+    with open_writer(path) as writer:
+        write_all(writer, [example(number) for number in range(30)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(database):
+    with served(database) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser, address):
+    page = new_page(browser, address)
+    yield page
+    assert not page.refused and page.get_by_test_id("stException").count() == 0
+
+
+def save(page, note: str, label: str) -> None:
+    page.get_by_role("textbox", name="Your note").fill(note)
+    box = page.get_by_role("combobox", name="Correct label")
+    box.fill(label)
+    page.get_by_role("option", name=label, exact=True).click()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text(f'Saved: "{note}"')).to_be_visible()
+    settle(page)
+
+
+def test_every_save_of_a_note_and_a_label_holds(browser, page, address, database):
+    id = open_store(database).examples("wrong", limit=1)["id"].iloc[0]
+    visit(page, f"{address}/example?id={id}")
+    other = new_page(browser, address)
+    visit(other, f"{address}/example?id={id}")
+    for note, label in (
+        ("first", "negative"),
+        ("second, corrected", "positive"),
+        ("3", "negative"),
+    ):
+        save(page, note, label)
+        assert open_store(database).note(id) == {"note": note, "proposed_label": label}
+        assert page.get_by_role("textbox", name="Your note").input_value() == note
+    save(other, "of a tab that was open before", "not sure")
+    assert open_store(database).note(id)["note"] == "of a tab that was open before"
+    expect(other.get_by_text('meanwhile: "3"')).to_be_visible()
+
+
+def test_a_link_to_a_run_that_is_not_there_says_so_and_leads_on(page, address):
+    visit(page, f"{address}/errors?run=77&where=wrong")
+    alert = page.get_by_test_id("stAlert")
+    expect(alert).to_have_text("This link names run 77; this file has run 1.")
+    assert page.get_by_test_id("stBidiComponentIsolated").count() == 0
+    page.get_by_role("button", name="Show run 1").click()
+    page.wait_for_url(re.compile("run=1"))
+    settle(page)
+    assert page.locator(".row").count() and not alert.count()
+    page.locator(".row .about").first.click()
+    page.wait_for_url(re.compile("/example\\?"))
+    settle(page)
+    assert parse_qs(urlparse(page.url).query)["run"] == ["1"]
+    page.go_back()
+    page.wait_for_url(re.compile("/errors"))
+    expect(page.locator(".row").first).to_be_visible()
