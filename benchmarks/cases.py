@@ -11,7 +11,9 @@ import numpy as np
 
 from saliency_core.data.dataset import load_examples
 from saliency_core.evaluation.faithfulness import rationale_tokens
-from saliency_core.model.classifier import Classifier, Encoding, load_classifier
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding
+from saliency_core.model.loading import load_classifier
 
 SHARED = Path(__file__).parents[2] / "shared"
 LM_HEAD = SHARED / "models" / "minilm-mlm"

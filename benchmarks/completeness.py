@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.cases import LM_HEAD, SHARED
 from saliency_core.data.dataset import load_examples
-from saliency_core.model.classifier import load_classifier
+from saliency_core.model.loading import load_classifier
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.saliency.references import layout_batches
 

@@ -28,7 +28,8 @@ from saliency_core.evaluation.faithfulness import (
     mean_interval,
 )
 from saliency_core.evaluation.other_methods import BASELINES, baseline_maps
-from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding
 from saliency_core.saliency.attributor import Attributor
 
 OURS = {"saliency, 4 steps": 4, "saliency, 1 step": 1}

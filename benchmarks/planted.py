@@ -31,7 +31,7 @@ from saliency_core.data.dataset import load_examples
 from saliency_core.demo import build
 from saliency_core.demo.messages import HARD_CHANNEL, LABELS, SHORTCUT, Message, audited_messages
 from saliency_core.model.audited import answers, classifier_of
-from saliency_core.model.classifier import token_batches
+from saliency_core.model.encoding import token_batches
 from saliency_core.pipeline.run_audit import AuditOptions, audit
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.shortcuts.ablation_effects import with_effects

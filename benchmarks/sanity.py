@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,7 +26,8 @@ from torch import nn
 from benchmarks.cases import CASES, SEED, SHARED, classifier_of, sample
 from saliency_core.data.dataset import load_examples
 from saliency_core.evaluation.faithfulness import mean_interval
-from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding
 from saliency_core.saliency.attributor import Attributor
 
 LAYERS = (0, 3, 5)
@@ -147,10 +149,10 @@ def fresh_classifier(seed: int) -> Classifier:
 
     classifier = classifier_of(CASES["sst2"])
     torch.manual_seed(seed)
-    classifier.model = AutoModelForSequenceClassification.from_pretrained(
+    model = AutoModelForSequenceClassification.from_pretrained(
         str(SHARED / "models" / "minilm-mlm"), num_labels=2, dtype=torch.float32
     )
-    return classifier
+    return replace(classifier, model=model)
 
 
 def train(

@@ -37,7 +37,8 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
-from saliency_core.model.classifier import Classifier, Encoding, token_batches
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding, token_batches
 from saliency_core.pipeline.run_audit import Audit, AuditOptions, encode_examples, plan_batches
 from saliency_core.saliency.attributor import Attributor
 

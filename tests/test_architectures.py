@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_models import KINDS, TEXTS, save_tiny
 
-from saliency_core.model.classifier import load_classifier
+from saliency_core.model.loading import load_classifier
 from saliency_core.records import Example
 from saliency_core.saliency.attributor import Attributor, Reach
 

@@ -12,7 +12,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from saliency_core.model.classifier import load_classifier
+from saliency_core.model.loading import load_classifier
 from saliency_core.records import Example
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.words import word_scores

@@ -16,7 +16,7 @@ from test_attribution import save_tiny_bert
 from test_audit import write_csv
 
 from saliency_core.cli import main
-from saliency_core.model.classifier import load_classifier
+from saliency_core.model.loading import load_classifier
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 from captum.attr import IntegratedGradients, LayerConductance, LayerGradientXActivation
 from tiny_models import TEXTS, save_tiny
 
-from saliency_core.model.classifier import load_classifier
+from saliency_core.model.loading import load_classifier
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.saliency.references import Pairing
 

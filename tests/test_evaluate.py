@@ -22,7 +22,7 @@ from saliency_core.evaluation.other_methods import (
     _linear_model,
     baseline_maps,
 )
-from saliency_core.model.classifier import load_classifier
+from saliency_core.model.loading import load_classifier
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.store import open_store

@@ -16,7 +16,7 @@ from saliency_core.evaluation.faithfulness import (
     top_positions,
     without,
 )
-from saliency_core.model.classifier import Encoding
+from saliency_core.model.encoding import Encoding
 
 BLANK, START, END = 0, 101, 102
 

@@ -271,7 +271,7 @@ def model(tmp_path_factory):
 
 def test_an_audit_with_what_was_offered_is_right(model, tmp_path):
     """Labels with a comma, in another order than the model's, and one that is none."""
-    from saliency_core.model.classifier import load_classifier
+    from saliency_core.model.loading import load_classifier
 
     texts = [f"the film {'was ' * (n % 5)}{w} {v}" for n, (w, v) in enumerate(zip(
         "good bad plot actor dull".split() * 12, "a scene very nice the unhappy".split() * 10,

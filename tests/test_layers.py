@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import TEXTS, save_tiny
 
-from saliency_core.model.classifier import load_classifier
+from saliency_core.model.loading import load_classifier
 from saliency_core.pipeline.layer_summary import (
     LayerCoherence,
     decodability,

@@ -13,7 +13,7 @@ from test_audit import options, write_csv
 
 from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.errors import UserError
-from saliency_core.model.classifier import load_classifier
+from saliency_core.model.loading import load_classifier
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.coherence import explanations as in_token_space
 from saliency_core.saliency.coherence import token_directions as all_directions

@@ -10,7 +10,7 @@ from hand_written_bert import HandWrittenBert
 from tiny_models import TEXTS, save_tiny
 from torch import nn
 
-from saliency_core.model.classifier import load_classifier
+from saliency_core.model.loading import load_classifier
 from saliency_core.records import Example
 from saliency_core.saliency.attributor import Attributor, Reach
 from saliency_core.saliency.references import Pairing, pair_up

@@ -8,7 +8,7 @@ import torch
 from tiny_models import TEXTS, save_tiny
 
 from saliency_core.errors import UserError
-from saliency_core.model.classifier import load_classifier
+from saliency_core.model.loading import load_classifier
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.records import Example
 from saliency_core.saliency.attributor import Attributor

@@ -36,7 +36,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    from saliency_core.model.classifier import load_classifier
+    from saliency_core.model.loading import load_classifier
 
     model, head = save_tiny("bert", tmp_path_factory.mktemp("tiny"))
     return load_classifier(model, lm_head=head)

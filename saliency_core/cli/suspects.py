@@ -448,7 +448,7 @@ def run_checks(
     as_json: AsJson = False,
 ) -> None:
     """Run the checks on a model; exit status 1 where a word fails more than is allowed."""
-    from saliency_core.model.classifier import load_classifier
+    from saliency_core.model.loading import load_classifier
     from saliency_core.shortcuts.invariance_checks import run_checks as check
 
     found = check(load_classifier(model), file)

@@ -24,7 +24,8 @@ from saliency_core.evaluation.faithfulness import (
 )
 from saliency_core.evaluation.other_methods import BASELINES, available_baselines, baseline_maps
 from saliency_core.model.audited import classifier_of
-from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding
 from saliency_core.pipeline.layer_summary import recommend, summaries_of, with_values
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.store import Store

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding
 
 TOKEN_SHARES = (0.1, 0.2, 0.3)
 """Shares of the non-special tokens that are masked or kept."""

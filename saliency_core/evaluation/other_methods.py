@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from saliency_core.errors import UserError
-from saliency_core.model.classifier import Classifier, Encoding, token_batches
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding, token_batches
 
 PATH_STEPS = 20
 """Points of integrated gradients."""

@@ -36,7 +36,7 @@ def classifier_of(store: Store, run: int | None = None, model: str | None = None
     Raises:
         UserError: it is no longer where the run says, or its weights have changed.
     """
-    from saliency_core.model.classifier import load_classifier
+    from saliency_core.model.loading import load_classifier
 
     facts = store.run(run)
     name = model or facts["model"]["name"]

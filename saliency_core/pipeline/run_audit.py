@@ -239,7 +239,7 @@ def _kept_columns(options: AuditOptions) -> list[str] | None:
 
 def open_classifier(model: str, options: AuditOptions) -> Any:
     """Load a model as the options say."""
-    from saliency_core.model.classifier import load_classifier
+    from saliency_core.model.loading import load_classifier
 
     return load_classifier(
         model,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from saliency_core.errors import UserError
-from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding
 from saliency_core.records import AuditedExample, Example
 from saliency_core.saliency.decoding import (
     carrying_positions,

@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from saliency_core.model.classifier import Classifier, Encoding, token_batches
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding, token_batches
 from saliency_core.saliency.references import changed_embeddings
 
 WORDS = 12

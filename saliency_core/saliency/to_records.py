@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding
 from saliency_core.records import AuditedExample, Example, Saliency
 from saliency_core.saliency.maps import ExampleMaps
 from saliency_core.words import words_of

@@ -1,0 +1,119 @@
+"""The pretrained language-model head that decodes hidden states, loaded or tied."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+FINAL_NORMS = ("norm", "final_layernorm", "ln_f", "final_layer_norm", "final_norm")
+"""Names under which a base model keeps the norm of its last state; searched in this order."""
+
+
+class LanguageModelHead:
+    """The pretrained head f_lm(h)[v] = features(h) . embeddings[v] + bias[v]."""
+
+    def __init__(self, model: nn.Module, causal: bool, name: str, fallback: bool = False) -> None:
+        """Keep a language model whose head decodes states; its blocks are never run."""
+        self.model = model
+        self.causal = causal
+        self.name = name
+        self.fallback = fallback
+        output = model.get_output_embeddings() if not fallback else model.get_input_embeddings()
+        self.output = output
+        self.embeddings: Tensor = output.weight.detach()
+        bias = getattr(output, "bias", None)
+        self.bias: Tensor | None = bias.detach() if bias is not None else None
+        # The states of an encoder-decoder are its encoder's, which no final norm of ours follows.
+        self.final_norm = None if model.config.is_encoder_decoder else final_norm(model.base_model)
+
+    def features(self, states: Tensor, normed: bool) -> Tensor:
+        """Return what the head multiplies with its output embeddings.
+
+        Args:
+            states: (batch, token, hidden) hidden states of one layer.
+            normed: the states already went through the model's final norm.
+
+        Returns:
+            (batch, token, embedding).
+        """
+        if self.final_norm is not None and not normed:
+            states = self.final_norm(states)
+        if self.fallback:
+            return states
+        return _before_output(self.model, self.output, states)
+
+    def digest(self) -> str:
+        """Return a digest of everything of the head that changes a score."""
+        norm = [] if self.final_norm is None else list(self.final_norm.named_parameters())
+        if self.fallback:
+            return digest_of([*norm, ("embeddings", self.embeddings)])
+        base = {id(parameter) for parameter in self.model.base_model.parameters()}
+        own = [
+            (name, parameter.detach())
+            for name, parameter in self.model.named_parameters()
+            if id(parameter) not in base
+        ]
+        return digest_of([*own, *norm, ("output", self.embeddings)])
+
+
+class _Reached(Exception):
+    """Carries the input of the output embeddings out of a head."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features
+
+
+def _before_output(model: nn.Module, output: nn.Module, states: Tensor) -> Tensor:
+    """Run a language model's head on given states and stop before the vocabulary product.
+
+    The base model is replaced for the moment by one that returns the states: whatever the head
+    is called and made of in this architecture, it then runs as its authors wrote it.
+    """
+
+    def stop(module: nn.Module, arguments: tuple) -> None:
+        raise _Reached(arguments[0])
+
+    hook = output.register_forward_pre_hook(stop)
+    base = model.base_model
+    # Some causal models call the decoder inside their base model and not the base model itself.
+    bodies = [body for body in (base, getattr(base, "decoder", None)) if body is not None]
+    forwards = [body.forward for body in bodies]
+    try:
+        for body in bodies:
+            body.forward = lambda *arguments, **options: (
+                transformers.modeling_outputs.BaseModelOutput(last_hidden_state=states)
+            )
+        ids = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
+        model(input_ids=ids)
+    except _Reached as reached:
+        return reached.features
+    finally:
+        for body, forward in zip(bodies, forwards, strict=True):
+            body.forward = forward
+        hook.remove()
+    raise AssertionError("the head never reached its output embeddings")
+
+
+def final_norm(base: nn.Module) -> nn.Module | None:
+    """Return the norm of a base model's last state, where it has one."""
+    for holder in (base, getattr(base, "decoder", None)):
+        for name in FINAL_NORMS:
+            norm = getattr(holder, name, None)
+            if isinstance(norm, nn.Module):
+                return norm
+    return None
+
+
+def digest_of(tensors: Sequence[tuple[str, Tensor]]) -> str:
+    """Return a SHA-256 over names, types, shapes and bytes."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().view(-1)
+        total.update(flat.view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
