@@ -10,6 +10,7 @@ import streamlit as st
 from app_components import session as context
 from app_components.background_command import Background
 from saliency_core.paths import default_database
+from saliency_core.records import MEAN_EMBEDDING
 from saliency_core.server import commands as jobs
 from saliency_core.shortcuts.invariance_checks import PER_WORD, write_checks
 from saliency_core.store import open_store
@@ -77,7 +78,8 @@ def _mend(store, run: int, facts: dict, words: list[str]) -> None:
                 output = folder / "exports" / f"{name}-{way}.jsonl"
                 options = {"how": way, "output": str(output.resolve())}
                 options |= {"train-text-column": text.strip(), "train-label-column": label.strip()}
-                options |= {"mask": facts["model"]["blank_token"]}
+                if facts["model"]["reference"] != MEAN_EMBEDDING:
+                    options |= {"mask": facts["model"]["reference"]}
                 named = [f"--{key}={value}" for key, value in options.items() if value]
                 background.start(*named, *(f"--word={word}" for word in words), "--", source)
             st.warning("Upload a file or name one, and choose how.")

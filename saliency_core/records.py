@@ -14,6 +14,9 @@ import numpy as np
 METHOD_VERSION = 4
 """Bumped whenever a stored number would come out differently; part of the content key."""
 
+MEAN_EMBEDDING = "mean embedding"
+"""What stands for the reference token where no token of the vocabulary can."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -66,11 +69,20 @@ class ModelInfo:
     """Name or folder of the language-model head, or `tied input embeddings`."""
     lm_head_is_fallback: bool
     causal: bool
-    blank_token: str
-    """Token of the blank input: mask, else unknown, else pad, else end token."""
+    reference: str
+    """Token of the reference input, or `MEAN_EMBEDDING` (METHOD section 1)."""
     model_digest: str
+    """Of the weights."""
     tokenizer_digest: str
     lm_head_digest: str
+    config_digest: str = ""
+    """Of the settings under which the weights compute; empty in a file of an earlier version."""
+
+
+def model_facts(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a stored `ModelInfo` under today's names."""
+    renamed = {"blank_token": "reference"}
+    return {renamed.get(name, name): value for name, value in stored.items()}
 
 
 @dataclass(frozen=True)

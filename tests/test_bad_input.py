@@ -175,7 +175,8 @@ MODELS = {
     "./nowhere": "There is no folder './nowhere'; give a model folder or a hub name.",
     "lm": "lm has no weights for",
     "no-weights": "Can't load the ",
-    "no-tokenizer": "Can't load the ",
+    "no-tokenizer": "no-tokenizer has no tokenizer files (tokenizer.json, or a vocabulary such as "
+    "vocab.txt); copy them from",
 }
 
 

@@ -77,6 +77,9 @@ def audit(
     lm_head: Annotated[
         str | None, typer.Option(help="Folder or hub name of the pretrained language model.")
     ] = None,
+    model_revision: Annotated[
+        str | None, typer.Option(help="Revision of the model on the hub.")
+    ] = None,
     target: Annotated[str, typer.Option(help="predicted, gold or class:NAME.")] = "predicted",
     rule: Annotated[
         Rule, typer.Option(help="Exact at every layer in one pass, or gradients along a path.")
@@ -136,6 +139,7 @@ def audit(
         label_map=parse_label_map(label_map),
         trust_labels=trust_labels,
         lm_head=lm_head,
+        model_revision=model_revision,
         target=target,
         rule=rule.value,
         steps=steps,

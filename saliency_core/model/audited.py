@@ -48,12 +48,21 @@ def classifier_of(store: Store, run: int | None = None, model: str | None = None
     if head is not None and not Path(head).is_dir():
         beside = Path(name).parent / Path(head).name
         head = str(beside) if beside.is_dir() else head
-    classifier = load_classifier(name, lm_head=head)
+    revision = None if model else facts["model"]["revision"]
+    classifier = load_classifier(name, lm_head=head, revision=revision)
     if classifier.info.model_digest != facts["model"]["model_digest"]:
         raise UserError(
             f"The weights at {name} are not those that run {facts['run']} audited "
             f"({facts['model']['name']}). Name the right folder (--model), or audit this model "
             "first."
+        )
+    # A file of an earlier version knows nothing of the settings.
+    settings = facts["model"].get("config_digest")
+    if settings and classifier.info.config_digest != settings:
+        raise UserError(
+            f"The settings of {name} (config.json) are not those that run {facts['run']} audited; "
+            "under others the same weights answer otherwise. Put them back, or audit this model "
+            "again."
         )
     if classifier.info.lm_head_digest != facts["model"]["lm_head_digest"]:
         raise UserError(

@@ -14,10 +14,13 @@ from saliency_core.model.encoding import Encoding, encode, encode_windows, token
 from saliency_core.model.lm_head import LanguageModelHead
 from saliency_core.records import ModelInfo
 
+VOCABULARY_PIECE = 8192
+"""Tokens of the vocabulary embedded at once."""
+
 
 @dataclass(frozen=True)
 class Classifier:
-    """A sequence classifier ready to be audited."""
+    """A sequence classifier ready to be audited; immutable once it is built."""
 
     model: nn.Module
     tokenizer: Any
@@ -26,10 +29,20 @@ class Classifier:
     max_length: int
     device: torch.device
     dtype: str
+    reference_token_id: int | None
+    """Token of the reference input; None: the mean embedding of the vocabulary."""
     blank_token_id: int
+    """Token that hides another where a method can put only a token in its place."""
     pad_token_id: int
+    """Token that stands where a batch is padded."""
     padding_side: str
-    takes_type_ids: bool
+    inputs: frozenset[str]
+    """What the model's forward gets: input_ids and of attention_mask, token_type_ids and
+    position_ids those that it takes."""
+    width_multiple: int = 1
+    """What the width of a batch must be a multiple of, so that the model pads nothing inside."""
+    states_are_views: bool = False
+    """The hidden states that the model returns are views of those that its answer depends on."""
     normed_last: bool = False
 
     @property
@@ -41,10 +54,6 @@ class Classifier:
             for module in self.model.modules()
             if isinstance(module, nn.Embedding) and module.weight is weight
         ]
-
-    def reference_embedding(self, module: nn.Module) -> Tensor:
-        """Return (embedding,) what an embedding module gives for the reference token."""
-        return module.forward(torch.tensor([[self.blank_token_id]], device=self.device))[0, 0]
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -77,6 +86,7 @@ class Classifier:
     def collate(self, encodings: Sequence[Encoding]) -> dict[str, Tensor]:
         """Return the padded model inputs."""
         width = max(len(encoding.input_ids) for encoding in encodings)
+        width = -(-width // self.width_multiple) * self.width_multiple
         ids = np.full((len(encodings), width), self.pad_token_id, np.int64)
         mask = np.zeros_like(ids)
         types = np.zeros_like(ids)
@@ -87,13 +97,36 @@ class Classifier:
             mask[row, real] = 1
             if encoding.type_ids is not None:
                 types[row, real] = encoding.type_ids
-        batch = {"input_ids": ids, "attention_mask": mask}
-        if self.takes_type_ids:
-            batch["token_type_ids"] = types
-        return {name: torch.from_numpy(array).to(self.device) for name, array in batch.items()}
+        batch = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "token_type_ids": types,
+            "position_ids": np.maximum(mask.cumsum(1) - 1, 0),
+        }
+        return {
+            name: torch.from_numpy(array).to(self.device)
+            for name, array in batch.items()
+            if name in self.inputs
+        }
+
+    @torch.no_grad()
+    def reference_embedding(self, module: nn.Module) -> Tensor:
+        """Return (embedding,) what an input-embedding module gives for the reference.
+
+        The module's own `forward` gives it, so that what scales or adds in there takes part.
+        """
+        if self.reference_token_id is not None:
+            return module.forward(torch.tensor([[self.reference_token_id]], device=self.device))[
+                0, 0
+            ]
+        ids = torch.arange(len(self.tokenizer), device=self.device)
+        total = sum(
+            module.forward(piece[None])[0].double().sum(0) for piece in ids.split(VOCABULARY_PIECE)
+        )
+        return (total / len(ids)).to(module.weight.dtype)
 
     def blank(self, encoding: Encoding) -> Encoding:
-        """Return the blank input of the same layout (METHOD section 1)."""
+        """Return the reference input of the same layout as tokens (METHOD section 1)."""
         ids = tuple(
             token if special else self.blank_token_id
             for token, special in zip(encoding.input_ids, encoding.special, strict=True)
@@ -108,27 +141,58 @@ class Classifier:
         An encoder-decoder reads a text twice. Its layers are the encoder's; the embedding output
         of its decoder stands as one more state behind them, because only both together are all
         that a text tells the model.
+
+        Some models take only texts together that hold the same number of end tokens: where no
+        gradient is asked for, halves of a batch that is refused are tried.
         """
+        try:
+            return self._forward(batch)
+        except (RuntimeError, ValueError, IndexError):
+            rows = len(batch["input_ids"])
+            if torch.is_grad_enabled() or rows == 1:
+                raise
+        parts = [
+            self.forward({name: value[part] for name, value in batch.items()})
+            for part in (slice(rows // 2), slice(rows // 2, None))
+        ]
+        states = tuple(torch.cat(states) for states in zip(*(s for s, _ in parts), strict=True))
+        return states, torch.cat([logits for _, logits in parts])
+
+    def _forward(self, batch: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         output = self.model(**batch, output_hidden_states=True)
         if self.is_encoder_decoder:
             states = (*output.encoder_hidden_states, output.decoder_hidden_states[0])
         else:
             states = tuple(output.hidden_states)
+        if self.states_are_views:
+            states = tuple(_viewed(state) for state in states)
         return states, output.logits
 
     def logits(self, encodings: Sequence[Encoding], batch_tokens: int | None = None) -> np.ndarray:
-        """Return the (example, class) float32 logits, without gradient, length-sorted batches."""
+        """Return the (example, class) float32 logits, without gradient, length-sorted batches.
+
+        A text without any token, which some tokenizers make of an empty one, says nothing: zeros.
+        A text that the model refuses even alone gets NaN.
+        """
         read = [row for row, encoding in enumerate(encodings) if encoding.input_ids]
         order = sorted(read, key=lambda row: len(encodings[row].input_ids))
         budget = batch_tokens or 4 * self.default_batch_tokens
-        # A text without any token, which some tokenizers make of an empty one, says nothing.
         result = np.zeros((len(encodings), len(self.info.label_names)), np.float32)
         with torch.inference_mode():
             for rows in token_batches([len(encodings[row].input_ids) for row in order], budget):
                 chosen = [order[row] for row in rows]
-                batch = self.collate([encodings[row] for row in chosen])
-                result[chosen] = self.model(**batch).logits.float().cpu().numpy()
+                result[chosen] = self._logits([encodings[row] for row in chosen])
         return result
+
+    def _logits(self, encodings: list[Encoding]) -> np.ndarray:
+        """Return the logits of one batch; where the model refuses it, halves are tried."""
+        try:
+            return self.model(**self.collate(encodings)).logits.float().cpu().numpy()
+        except (RuntimeError, ValueError, IndexError):
+            if len(encodings) == 1:
+                return np.full((1, len(self.info.label_names)), np.nan, np.float32)
+        half = len(encodings) // 2
+        return np.concatenate([self._logits(encodings[:half]), self._logits(encodings[half:])])
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return softmax, sigmoid (multi-label) or the output itself (regression)."""
@@ -138,3 +202,9 @@ class Classifier:
             return 1 / (1 + np.exp(-logits))
         shifted = np.exp(logits - logits.max(-1, keepdims=True))
         return shifted / shifted.sum(-1, keepdims=True)
+
+
+def _viewed(state: Tensor) -> Tensor:
+    """Return the tensor that a state is a view of, whole and in the same shape, else the state."""
+    base = state._base
+    return base if base is not None and base.shape == state.shape else state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,20 +53,40 @@ def encode(
 def _encode(
     tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int
 ) -> list[Encoding]:
-    """Tokenize a few texts."""
-    encoded = tokenizer(
-        list(texts),
-        list(pairs) if pairs is not None else None,
-        truncation="longest_first" if pairs is not None else True,
-        max_length=max_length,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-    )
+    """Tokenize a few texts; one that the tokenizer refuses has no tokens."""
+    try:
+        encoded = tokenizer(
+            list(texts),
+            list(pairs) if pairs is not None else None,
+            truncation="longest_first" if pairs is not None else True,
+            max_length=max_length,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+    except Exception:  # What the tokenizers library raises has no class of its own.
+        if len(texts) == 1:
+            return [_without_tokens(texts[0], pairs[0] if pairs is not None else None)]
+        return [
+            _encode(tokenizer, [text], None if pairs is None else [pairs[row]], max_length)[0]
+            for row, text in enumerate(texts)
+        ]
     rows = pairs or [None] * len(texts)
     return [
         _encoding(encoded, row, text, pair)
         for row, (text, pair) in enumerate(zip(texts, rows, strict=True))
     ]
+
+
+def _without_tokens(text: str, pair: str | None) -> Encoding:
+    return Encoding(
+        input_ids=(),
+        special=np.zeros(0, bool),
+        spans=np.zeros((0, 2), np.int32),
+        sides=np.zeros(0, np.int8),
+        type_ids=None,
+        chars_seen=0,
+        chars_total=len(text) + len(pair or ""),
+    )
 
 
 def encode_windows(
@@ -79,44 +99,48 @@ def encode_windows(
     whole = encode(tokenizer, texts, pairs, max_length)
     if pairs is not None:
         return whole
-    long = [row for row, found in enumerate(whole) if found.chars_seen < found.chars_total]
-    for row in long:
-        whole[row] = _windows(tokenizer, texts[row], max_length)
+    for row, found in enumerate(whole):
+        if found.input_ids and found.chars_seen < found.chars_total:
+            whole[row] = _windows(tokenizer, texts[row], max_length)
     return whole
 
 
 def _windows(tokenizer: Any, text: str, max_length: int) -> Encoding:
-    """Return the encoding of a long text: all its tokens, and the windows over them."""
-    content = max_length - tokenizer.num_special_tokens_to_add()
-    overlap = int(content * WINDOW_OVERLAP)
+    """Return the encoding of a long text: all its tokens, and the windows over them.
+
+    The special tokens around the text stand around every window, whichever end of a long text
+    the tokenizer itself would cut off.
+    """
     encoded = tokenizer(
-        text,
-        truncation=True,
-        max_length=max_length,
-        stride=overlap,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
+        [text], return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False
     )
-    count = len(encoded["input_ids"])
-    windows = [_encoding(encoded, row, text, None) for row in range(count)]
-    starts = tuple(row * (content - overlap) for row in range(count))
-    fresh = [
-        np.flatnonzero(~window.special)[overlap if row else 0 :]
-        for row, window in enumerate(windows)
-    ]
-    ids = [np.array(w.input_ids)[own] for w, own in zip(windows, fresh, strict=True)]
-    spans = np.concatenate([w.spans[own] for w, own in zip(windows, fresh, strict=True)])
-    return Encoding(
-        input_ids=tuple(np.concatenate(ids).tolist()),
-        special=np.zeros(len(spans), bool),
-        spans=spans,
-        sides=np.zeros(len(spans), np.int8),
+    whole = _encoding(encoded, 0, text, None)
+    own = np.flatnonzero([side is not None for side in encoded.sequence_ids(0)])
+    before, after = np.arange(own[0]), np.arange(own[-1] + 1, len(whole.input_ids))
+    content = max(1, max_length - len(before) - len(after))
+    step = content - int(content * WINDOW_OVERLAP)
+    starts = range(0, max(len(own) - content + step, 1), step)
+    return replace(
+        _tokens_at(whole, own),
         type_ids=None,
-        chars_seen=len(text),
-        chars_total=len(text),
-        windows=tuple(windows),
-        window_starts=starts,
+        windows=tuple(
+            _tokens_at(whole, np.concatenate([before, own[start : start + content], after]))
+            for start in starts
+        ),
+        window_starts=tuple(starts),
+    )
+
+
+def _tokens_at(whole: Encoding, at: np.ndarray) -> Encoding:
+    """Return the encoding of some of the tokens."""
+    ids, types = np.array(whole.input_ids), whole.type_ids
+    return replace(
+        whole,
+        input_ids=tuple(ids[at].tolist()),
+        special=whole.special[at],
+        spans=whole.spans[at],
+        sides=whole.sides[at],
+        type_ids=None if types is None else tuple(np.array(types)[at].tolist()),
     )
 
 
@@ -134,21 +158,33 @@ def _encoding(encoded: Any, row: int, text: str, pair: str | None) -> Encoding:
         spans=spans,
         sides=np.maximum(sides, 0).astype(np.int8),
         type_ids=tuple(type_ids[row]) if type_ids is not None else None,
-        chars_seen=_chars_seen(text, pair, spans, sides),
+        chars_seen=sum(
+            _chars_seen(content, side, spans[sides == side], encoded.encodings[row].overflowing)
+            for side, content in enumerate((text, pair))
+            if content is not None
+        ),
         chars_total=len(text) + len(pair or ""),
     )
 
 
-def _chars_seen(text: str, pair: str | None, spans: np.ndarray, sides: np.ndarray) -> int:
-    """Return the characters the model read; white space at the end of a text counts as read."""
-    seen = 0
-    for side, content in enumerate((text, pair)):
-        if content is None:
-            continue
-        own = spans[sides == side]
-        end = int(own[:, 1].max()) if len(own) else 0
-        seen += len(content) if not content[end:].strip() else end
-    return seen
+def _chars_seen(content: str, side: int, spans: np.ndarray, overflowing: Sequence[Any]) -> int:
+    """Return the characters of one side that the model read, whichever end was cut off.
+
+    Args:
+        content: the text or the pair.
+        side: 0 the text, 1 the pair.
+        spans: (token, 2) characters of the tokens that were kept.
+        overflowing: the tokenizer's encodings of what was cut off; a text is cut only where one
+            of its tokens was, and not where that is only white space.
+    """
+    start, end = (int(spans[:, 0].min()), int(spans[:, 1].max())) if len(spans) else (0, 0)
+    cut = any(
+        content[first:last].strip()
+        for piece in overflowing
+        for (first, last), its_side in zip(piece.offsets, piece.sequence_ids, strict=True)
+        if its_side == side and not start <= first < last <= end
+    )
+    return end - start if cut else len(content)
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:

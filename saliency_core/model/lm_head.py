@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+from saliency_core.errors import UserError
+from saliency_core.model.checkpoint import from_hub, has_tokenizer_files, refuse_missing
 
 FINAL_NORMS = ("norm", "final_layernorm", "ln_f", "final_layer_norm", "final_norm")
 """Names under which a base model keeps the norm of its last state; searched in this order."""
@@ -117,3 +122,70 @@ def digest_of(tensors: Sequence[tuple[str, Tensor]]) -> str:
         flat = tensor.detach().cpu().contiguous().view(-1)
         total.update(flat.view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
+
+
+def load_head(
+    name: str,
+    lm_head: str | None,
+    model: nn.Module,
+    tokenizer: Any,
+    dtype: torch.dtype,
+    trust_remote_code: bool,
+) -> LanguageModelHead:
+    """Return the head asked for, else the base checkpoint's, else the tied input embeddings."""
+    if lm_head is None:
+        return LanguageModelHead(model, is_causal(model.config), "tied input embeddings", True)
+    causal = is_causal(model.config)
+    factory = AutoModelForCausalLM if causal else AutoModelForMaskedLM
+    language_model, loading = from_hub(
+        factory,
+        lm_head,
+        "language-model head",
+        dtype=dtype,
+        output_loading_info=True,
+        trust_remote_code=trust_remote_code,
+    )
+    refuse_missing(
+        lm_head,
+        loading,
+        "the language-model head",
+        "Name the pretrained model that the classifier was fine-tuned from with --lm-head",
+    )
+    language_model = language_model.to(model.device).eval().requires_grad_(False)
+    head = LanguageModelHead(language_model, causal, lm_head)
+    _check_head(head, lm_head, name, model, tokenizer)
+    return head
+
+
+def _check_head(
+    head: LanguageModelHead, lm_head: str, name: str, model: nn.Module, tokenizer: Any
+) -> None:
+    hidden = model.config.get_text_config().hidden_size
+    own = head.model.config.get_text_config().hidden_size
+    if own != hidden:
+        raise UserError(
+            f"The language-model head {lm_head} reads states of size {own}, {name} has {hidden}."
+        )
+    if len(head.embeddings) < len(tokenizer):
+        raise UserError(
+            f"The vocabulary of {lm_head} ({len(head.embeddings)} tokens) is not that of {name} "
+            f"({len(tokenizer)} tokens); give the language model it was fine-tuned from."
+        )
+    try:
+        other = AutoTokenizer.from_pretrained(lm_head)
+    except Exception:  # Whatever is wrong there, the classifier's own tokenizer is the one used.
+        return
+    # A head folder without tokenizer is checked by its size alone.
+    if has_tokenizer_files(lm_head, other) and other.get_vocab() != tokenizer.get_vocab():
+        raise UserError(
+            f"The vocabulary of {lm_head} differs from that of {name}; "
+            "give the language model it was fine-tuned from."
+        )
+
+
+def is_causal(config: Any) -> bool:
+    """Return whether transformers knows this configuration as a causal model only."""
+    kind = type(config)
+    return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and (
+        kind not in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    )

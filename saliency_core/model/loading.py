@@ -1,9 +1,10 @@
-"""Name or folder -> classifier, tokenizer and language-model head; the one user of transformers."""
+"""Name or folder -> classifier, tokenizer and language-model head."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,41 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-)
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from saliency_core.errors import UserError
+from saliency_core.model.checkpoint import (
+    from_hub,
+    has_tokenizer_files,
+    refuse_adapter,
+    refuse_missing,
+    refuse_not_finite,
+)
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.lm_head import LanguageModelHead, digest_of, final_norm
-from saliency_core.records import ModelInfo
-
-# The command line shows one progress bar, that of the audit.
-transformers.utils.logging.disable_progress_bar()
+from saliency_core.model.fitting import dummy_texts, fit, position_limit
+from saliency_core.model.lm_head import digest_of, load_head
+from saliency_core.model.proof import input_names, prove
+from saliency_core.records import MEAN_EMBEDDING, ModelInfo
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-UNBOUNDED = 100_000
-"""A tokenizer's model_max_length above this means that it names none."""
-DEFAULT_MAX_LENGTH = 512
+UNBOUNDED = 10**9
+"""A tokenizer's model_max_length from here on means that it names none."""
+REFERENCE_NORM = 0.1
+"""Part of the vocabulary's median norm that the embedding of a reference token has at least."""
+NAMES_AND_PLACES = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "id2label",
+    "label2id",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+}
+"""Settings of a configuration that change no logit, or that are kept beside it."""
 
 
 def load_classifier(
@@ -43,16 +59,16 @@ def load_classifier(
     max_length: int | None = None,
     trust_remote_code: bool = False,
 ) -> Classifier:
-    """Load a sequence classifier with its tokenizer and language-model head, and check them.
+    """Load a sequence classifier with its tokenizer and language-model head, and prove it.
 
     Args:
         name: folder or hub name.
-        lm_head: folder or hub name of the pretrained language model; the checkpoint's own head
-            where it has one, else the tied input embeddings.
-        revision: revision on the hub.
+        lm_head: folder or hub name of the pretrained language model; without, the tied input
+            embeddings.
+        revision: revision of the model on the hub.
         dtype: `float32`, `bfloat16` or `auto` (bfloat16 on a GPU, float32 on a CPU).
         device: `auto` or a torch device.
-        max_length: tokens a text may have; default the model's own limit.
+        max_length: tokens a text may have; default what the model and its tokenizer take.
         trust_remote_code: run code that the checkpoint ships.
 
     Raises:
@@ -61,66 +77,94 @@ def load_classifier(
     where = _device(device)
     kind = _dtype(dtype, where)
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
-    config = _from_hub(AutoConfig, name, "configuration", **common)
-    model, loading = _from_hub(
-        AutoModelForSequenceClassification,
-        name,
-        "sequence classifier",
-        config=config,
-        dtype=DTYPES[kind],
-        output_loading_info=True,
-        **common,
-    )
-    _refuse_missing(name, loading, "a classification head", "It is not a fine-tuned classifier")
-    tokenizer = _from_hub(AutoTokenizer, name, "tokenizer", **common)
-    if not tokenizer.is_fast:
-        raise UserError(
-            f"The tokenizer of {name} has no fast version, so words can't be placed on the text."
-        )
-    model = model.to(where).eval().requires_grad_(False)
-    model.config.use_cache = False
-    _check_vocabulary(name, model, tokenizer)
-    head = _load_head(name, lm_head, model, tokenizer, where, kind, trust_remote_code)
-    blank_id = _blank_token_id(tokenizer)
+    refuse_adapter(name)
+    config = from_hub(AutoConfig, name, "configuration", **common)
+    labels = _label_names(name, config)
+    config_digest = _config_digest(config)
+    model = _load_model(name, config, kind, common).to(where).eval().requires_grad_(False)
+    refuse_not_finite(name, model)
+    tokenizer = _load_tokenizer(name, common)
+    words = _word_embeddings(name, model, tokenizer)
+    head = load_head(name, lm_head, model, tokenizer, DTYPES[kind], trust_remote_code)
+    reference = _reference_token_id(tokenizer, words)
+    limit = _tokenizer_limit(tokenizer) or UNBOUNDED
     classifier = Classifier(
         model=model,
         tokenizer=tokenizer,
         head=head,
-        info=_info(name, revision, model, tokenizer, head, blank_id),
-        max_length=_max_length(max_length, model.config, tokenizer, name),
+        info=ModelInfo(
+            name=_lasting(name),
+            revision=revision,
+            architecture=type(model).__name__,
+            label_names=labels,
+            task=_task(config),
+            layers=0,
+            lm_head=_lasting(head.name),
+            lm_head_is_fallback=head.fallback,
+            causal=head.causal,
+            reference=MEAN_EMBEDDING
+            if reference is None
+            else tokenizer.convert_ids_to_tokens(reference),
+            model_digest=digest_of(list(model.state_dict().items())),
+            tokenizer_digest=_tokenizer_digest(tokenizer),
+            lm_head_digest=head.digest(),
+            config_digest=config_digest,
+        ),
+        max_length=limit,
         device=where,
         dtype=kind,
-        blank_token_id=blank_id,
-        pad_token_id=_pad_token_id(model.config, tokenizer, blank_id),
+        reference_token_id=reference,
+        blank_token_id=_first_token(tokenizer) if reference is None else reference,
+        pad_token_id=_pad_token_id(config, tokenizer, words),
         padding_side="right",
-        takes_type_ids=_takes_type_ids(model),
+        inputs=_inputs(model, tokenizer),
     )
-    classifier = replace(classifier, normed_last=_check_on_dummy(classifier))
-    return replace(classifier, padding_side=_padding_side(classifier))
-
-
-def _from_hub(factory: Any, name: str, what: str, **options: Any) -> Any:
-    """Call from_pretrained; what a user can cause becomes one sentence."""
-    if _looks_like_path(name) and not Path(name).exists():
-        raise UserError(f"There is no folder {name!r}; give a model folder or a hub name.")
-    try:
-        return factory.from_pretrained(name, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"Can't load the {what} of {name!r}: {reason}") from error
-
-
-def _looks_like_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1
-
-
-def _refuse_missing(name: str, loading: dict, what: str, why: str) -> None:
-    missing = sorted(loading["missing_keys"])
-    if missing:
+    classifier = fit(classifier)
+    limit = min(limit, position_limit(classifier) or _config_limit(model.config) or limit)
+    if max_length is not None and max_length > limit:
         raise UserError(
-            f"{name} has no weights for {what}: {', '.join(missing[:4])}"
-            f"{' ...' if len(missing) > 4 else ''} would be random. {why}."
+            f"--max-length {max_length} is more than {name} can take, which is {limit}."
         )
+    prove(classifier, dummy_texts(classifier))
+    return replace(classifier, max_length=max_length or limit)
+
+
+def _load_model(name: str, config: Any, dtype: str, common: dict[str, Any]) -> nn.Module:
+    """Load the weights, all of which the checkpoint must hold, in the configuration's shapes."""
+    model, loading = from_hub(
+        AutoModelForSequenceClassification,
+        name,
+        "sequence classifier",
+        config=config,
+        dtype=DTYPES[dtype],
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # Refused below, in one sentence.
+        **common,
+    )
+    refuse_missing(name, loading, "a classification head", "It is not a fine-tuned classifier")
+    return model
+
+
+def _load_tokenizer(name: str, common: dict[str, Any]) -> Any:
+    """Load the fast tokenizer of a checkpoint, which must bring a vocabulary of its own."""
+    missing = UserError(
+        f"{name} has no tokenizer files (tokenizer.json, or a vocabulary such as vocab.txt); copy "
+        "them from the model that it was fine-tuned from."
+    )
+    try:
+        tokenizer = from_hub(AutoTokenizer, name, "tokenizer", **common)
+    except UserError:
+        if Path(name).is_dir() and not has_tokenizer_files(name, None):
+            raise missing from None
+        raise
+    # Without files transformers makes a tokenizer of special tokens alone, and says nothing.
+    if not has_tokenizer_files(name, tokenizer, common["revision"]):
+        raise missing
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"The tokenizer of {name} has no fast version, so words can't be placed on the text."
+        )
+    return tokenizer
 
 
 def _device(device: str) -> torch.device:
@@ -140,134 +184,104 @@ def _dtype(dtype: str, device: torch.device) -> str:
     return dtype
 
 
-def _max_length(wanted: int | None, config: Any, tokenizer: Any, name: str) -> int:
-    """Return the tokens a text may have: what is asked for, within what the model can take."""
-    limits = [tokenizer.model_max_length]
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions:
-        # RoBERTa-like models start counting positions after the padding index.
-        offset = config.pad_token_id + 1 if _offsets_positions(config) else 0
-        limits.append(positions - offset)
-    limit = min((int(value) for value in limits if 0 < value < UNBOUNDED), default=UNBOUNDED)
-    if wanted is not None and wanted > limit:
-        raise UserError(f"--max-length {wanted} is more than {name} can take, which is {limit}.")
-    return wanted or min(limit, DEFAULT_MAX_LENGTH)
-
-
-def _offsets_positions(config: Any) -> bool:
-    return (
-        config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet")
-        and config.pad_token_id is not None
-    )
-
-
-def _blank_token_id(tokenizer: Any) -> int:
-    for name in ("mask", "unk", "pad", "eos"):
-        token = getattr(tokenizer, f"{name}_token_id", None)
-        if token is not None:
-            return int(token)
-    raise UserError("The tokenizer has no mask, unknown, pad or end token to blank a text with.")
-
-
-def _check_vocabulary(name: str, model: nn.Module, tokenizer: Any) -> None:
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
+def _word_embeddings(name: str, model: nn.Module, tokenizer: Any) -> Tensor:
+    """Return (vocab, embedding) the input embeddings, which the tokenizer's tokens must fit."""
+    try:
+        words = model.get_input_embeddings().weight
+    except (AttributeError, NotImplementedError) as error:
         raise UserError(
-            f"The tokenizer of {name} knows {len(tokenizer)} tokens, its model {rows}; "
+            f"{name} ({type(model).__name__}) has no table of input embeddings, one row per token; "
+            "such a model has no word scores."
+        ) from error
+    if len(tokenizer) > len(words):
+        raise UserError(
+            f"The tokenizer of {name} knows {len(tokenizer)} tokens, its model {len(words)}; "
             "they don't belong together."
         )
+    return words
 
 
-def _pad_token_id(config: Any, tokenizer: Any, blank_id: int) -> int:
+def _tokenizer_limit(tokenizer: Any) -> int | None:
+    """Return the tokens a text may have by the tokenizer's settings."""
+    named = tokenizer.model_max_length
+    return int(named) if named and 0 < named < UNBOUNDED else None
+
+
+def _config_limit(config: Any) -> int | None:
+    """Return the tokens a text may have by the configuration."""
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(positions) if positions and positions > 0 else None
+
+
+def _special_tokens(tokenizer: Any) -> Iterator[int]:
+    """Yield the tokens that say nothing: mask, unknown, end and padding token."""
+    for name in ("mask", "unk", "eos", "pad"):
+        token = getattr(tokenizer, f"{name}_token_id", None)
+        if token is not None:
+            yield int(token)
+
+
+def _reference_token_id(tokenizer: Any, words: Tensor) -> int | None:
+    """Return the token of the reference input, None for the vocabulary's mean (METHOD section 1).
+
+    A token that was never trained has an embedding of almost nothing, at which norms inside the
+    model explode.
+    """
+    norms = torch.cat([piece.float().norm(dim=1) for piece in words[: len(tokenizer)].split(8192)])
+    least = REFERENCE_NORM * float(norms.median())
+    return next((token for token in _special_tokens(tokenizer) if norms[token] >= least), None)
+
+
+def _first_token(tokenizer: Any) -> int:
+    return next(_special_tokens(tokenizer), 0)
+
+
+def _pad_token_id(config: Any, tokenizer: Any, words: Tensor) -> int:
     """Return the id to pad with: the model's own, which decoder-only classifiers look for."""
-    choices = (config.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id, blank_id)
-    chosen = next(int(token) for token in choices if token is not None and token >= 0)
-    if config.pad_token_id != chosen:
-        # Without one a decoder-only classifier refuses a batch of two.
-        config.pad_token_id = chosen
-    return chosen
-
-
-def _takes_type_ids(model: nn.Module) -> bool:
-    """Return whether the model tells the sides of a pair apart by token type."""
-    accepted = "token_type_ids" in inspect.signature(model.forward).parameters
-    # GPT-2 has no embeddings of types: it would add those of the words with these ids instead.
-    return accepted and getattr(model.config, "type_vocab_size", 0) > 1
-
-
-def _load_head(
-    name: str,
-    lm_head: str | None,
-    model: nn.Module,
-    tokenizer: Any,
-    device: torch.device,
-    dtype: str,
-    trust_remote_code: bool,
-) -> LanguageModelHead:
-    """Return the head asked for, else the base checkpoint's, else the tied input embeddings."""
-    if lm_head is None:
-        return LanguageModelHead(model, _is_causal(model.config), "tied input embeddings", True)
-    causal = _is_causal(model.config)
-    factory = AutoModelForCausalLM if causal else AutoModelForMaskedLM
-    language_model, loading = _from_hub(
-        factory,
-        lm_head,
-        "language-model head",
-        dtype=DTYPES[dtype],
-        output_loading_info=True,
-        trust_remote_code=trust_remote_code,
+    choices = (
+        config.get_text_config().pad_token_id,
+        config.pad_token_id,
+        tokenizer.pad_token_id,
+        tokenizer.eos_token_id,
+        0,
     )
-    _refuse_missing(
-        lm_head,
-        loading,
-        "the language-model head",
-        "Name the pretrained model that the classifier was fine-tuned from with --lm-head",
-    )
-    language_model = language_model.to(device).eval().requires_grad_(False)
-    head = LanguageModelHead(language_model, causal, lm_head)
-    _check_head(head, lm_head, name, model, tokenizer)
-    return head
+    return next(token for token in choices if isinstance(token, int) and 0 <= token < len(words))
 
 
-def _check_head(
-    head: LanguageModelHead, lm_head: str, name: str, model: nn.Module, tokenizer: Any
-) -> None:
-    hidden = model.config.hidden_size
-    own = head.model.config.hidden_size
-    if own != hidden:
-        raise UserError(
-            f"The language-model head {lm_head} reads states of size {own}, {name} has {hidden}."
-        )
-    if len(head.embeddings) < len(tokenizer):
-        raise UserError(
-            f"The vocabulary of {lm_head} ({len(head.embeddings)} tokens) is not that of {name} "
-            f"({len(tokenizer)} tokens); give the language model it was fine-tuned from."
-        )
-    try:
-        other = AutoTokenizer.from_pretrained(lm_head)
-    except (OSError, ValueError):
-        return  # A head folder without tokenizer is checked by its size alone.
-    if other.get_vocab() != tokenizer.get_vocab():
-        raise UserError(
-            f"The vocabulary of {lm_head} differs from that of {name}; "
-            "give the language model it was fine-tuned from."
-        )
-
-
-def _is_causal(config: Any) -> bool:
-    """Return whether transformers knows this configuration as a causal model only."""
-    kind = type(config)
-    return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and (
-        kind not in transformers.MODEL_FOR_MASKED_LM_MAPPING
-    )
+def _inputs(model: nn.Module, tokenizer: Any) -> frozenset[str]:
+    """Return what the model is given, as transformers itself would: positions it counts itself."""
+    given = {"input_ids", "attention_mask", *tokenizer.model_input_names} - {"position_ids"}
+    return input_names(model) & given
 
 
 def _task(config: Any) -> str:
-    if config.num_labels == 1 or config.problem_type == "regression":
+    if config.problem_type == "regression" or (
+        config.num_labels == 1 and config.problem_type is None
+    ):
         return "regression"
-    if config.problem_type == "multi_label_classification":
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
         return "multi-label"
     return "single-label"
+
+
+def _label_names(name: str, config: Any) -> tuple[str, ...]:
+    """Return the names of the classes in the order of the logits, each of which has its own."""
+    names: dict[str, int] = {}
+    for index in range(config.num_labels):
+        label = str(config.id2label.get(index) or "").strip()
+        if not label:
+            numbers = ", ".join(str(key) for key in sorted(config.id2label))
+            raise UserError(
+                f"The config.json of {name} names no class {index}: its id2label names "
+                f"{numbers}. Number the classes from 0 there, a name each."
+            )
+        if label in names:
+            raise UserError(
+                f"The config.json of {name} names classes {names[label]} and {index} both "
+                f"{label!r}; give each class a name of its own in id2label."
+            )
+        names[label] = index
+    return tuple(names)
 
 
 def _lasting(name: str) -> str:
@@ -275,111 +289,32 @@ def _lasting(name: str) -> str:
     return str(Path(name).absolute()) if Path(name).is_dir() else name
 
 
-def _info(
-    name: str,
-    revision: str | None,
-    model: nn.Module,
-    tokenizer: Any,
-    head: LanguageModelHead,
-    blank_id: int,
-) -> ModelInfo:
-    config = model.config
-    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-    return ModelInfo(
-        name=_lasting(name),
-        revision=revision,
-        architecture=type(model).__name__,
-        label_names=labels,
-        task=_task(config),
-        layers=config.num_hidden_layers,
-        lm_head=_lasting(head.name),
-        lm_head_is_fallback=head.fallback,
-        causal=head.causal,
-        blank_token=tokenizer.convert_ids_to_tokens(blank_id),
-        model_digest=digest_of(list(model.state_dict().items())),
-        tokenizer_digest=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-        lm_head_digest=head.digest(),
-    )
+def _config_digest(config: Any) -> str:
+    """Return a digest of every setting under which the same weights give other logits."""
+    settings = config.to_dict()
+    # Older checkpoints keep settings of text generation here; a class that has one for itself
+    # computes with it.
+    generation = set(transformers.GenerationConfig().to_dict()) - set(type(config)().to_dict())
+    return _json_digest(_without(settings, NAMES_AND_PLACES | generation))
 
 
-def _check_on_dummy(classifier: Classifier) -> bool:
-    """Run one tiny text through everything an audit needs; refuse with the reason, not mid-run.
-
-    Returns:
-        Whether the last state already went through the final norm.
-    """
-    name = classifier.info.name
-    batch = classifier.collate(classifier.encode(["a test"]))
-    reached = []
-    normed = []
-    hooks = [
-        module.register_forward_hook(
-            lambda module, arguments, output: reached.append(1) or output.requires_grad_(True)
-        )
-        for module in classifier.embeddings
-    ]
-    norm = classifier.head.final_norm and final_norm(classifier.model.base_model)
-    if norm is not None:
-        hooks.append(norm.register_forward_hook(lambda *call: normed.append(call[2].detach())))
-    try:
-        with torch.enable_grad():
-            hidden, logits = classifier.forward(batch)
-    except (AttributeError, TypeError) as error:
-        raise UserError(f"{name} returns no hidden states or logits: {error}.") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not reached or not all(state.requires_grad for state in hidden):
-        raise UserError(f"{name}: its hidden states don't depend on its input embeddings.")
-    _check_shapes(classifier, batch, hidden, logits)
-    return bool(normed) and torch.equal(normed[-1], hidden[classifier.info.layers])
+def _without(settings: Any, names: set[str]) -> Any:
+    if isinstance(settings, dict):
+        return {key: _without(value, names) for key, value in settings.items() if key not in names}
+    return settings
 
 
-def _check_shapes(
-    classifier: Classifier, batch: dict[str, Tensor], hidden: tuple[Tensor, ...], logits: Tensor
-) -> None:
-    name = classifier.info.name
-    layers = classifier.info.layers
-    if len(hidden) != layers + 1 + classifier.is_encoder_decoder:
-        raise UserError(f"{name} returns {len(hidden)} hidden states for {layers} layers.")
-    for layer, state in enumerate(hidden):
-        if state.shape[:2] != batch["input_ids"].shape:
-            raise UserError(
-                f"{name}: the states of layer {layer} are of shape {tuple(state.shape)}, not one "
-                f"a token of {tuple(batch['input_ids'].shape)}; such a model has no word scores."
-            )
-    if logits.shape[1:] != (len(classifier.info.label_names),):
-        raise UserError(
-            f"{name} returns logits of shape {tuple(logits.shape)} for "
-            f"{len(classifier.info.label_names)} labels."
-        )
-    features = classifier.head.features(hidden[0].detach(), normed=False)
-    if features.shape[-1] != classifier.head.embeddings.shape[1]:
-        raise UserError(
-            f"The language-model head ({classifier.head.name}) gives features of size "
-            f"{features.shape[-1]}, its embeddings have {classifier.head.embeddings.shape[1]}; "
-            "name the pretrained model that the classifier was fine-tuned from with --lm-head."
-        )
+def _tokenizer_digest(tokenizer: Any) -> str:
+    """Return a digest of the tokenizer and of the settings with which it is called."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    settings = {
+        name: getattr(tokenizer, name, None)
+        for name in ("truncation_side", "model_input_names", "special_tokens_map")
+    }
+    # Every call sets these two anew.
+    return _json_digest([_without(backend, {"truncation", "padding"}), settings])
 
 
-def _padding_side(classifier: Classifier) -> str:
-    """Return the side on which padding changes no logit of a short text beside a long one."""
-    short, long = classifier.encode(["a test", "a test of a longer text, which makes it padded"])
-    logits = {}
-    with torch.inference_mode():
-        _, alone = classifier.forward(classifier.collate([short]))
-        for side in ("right", "left"):
-            padded = replace(classifier, padding_side=side)
-            _, together = padded.forward(padded.collate([short, long]))
-            if torch.allclose(alone[0], together[0], rtol=0, atol=_tolerance(alone)):
-                return side
-            logits[side] = float((alone[0] - together[0]).abs().max())
-    raise UserError(
-        f"{classifier.info.name}: padding changes its logits (by {logits['right']:.2g} on the "
-        f"right, {logits['left']:.2g} on the left), so texts can't be audited in batches."
-    )
-
-
-def _tolerance(logits: Tensor) -> float:
-    """Return the rounding that another batch shape may cause."""
-    return (0.1 if logits.dtype == torch.bfloat16 else 1e-3) * max(1.0, float(logits.abs().max()))
+def _json_digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -81,6 +81,8 @@ class AuditOptions:
     label_map: dict[str, str] = field(default_factory=dict)
     trust_labels: bool = False
     lm_head: str | None = None
+    model_revision: str | None = None
+    """Revision of the model on the hub; `revision` is the dataset's."""
     target: str = "predicted"
     rule: str = "secant"
     """`secant`, exact at every layer in one pass, or `path`."""
@@ -244,6 +246,7 @@ def open_classifier(model: str, options: AuditOptions) -> Any:
     return load_classifier(
         model,
         lm_head=options.lm_head,
+        revision=options.model_revision,
         dtype=options.dtype,
         device=options.device,
         max_length=options.max_length,
@@ -283,6 +286,7 @@ class Audit:
         self.dataset = read_examples(dataset, options)
         self.survey = _survey(self.dataset, options.seed)
         self.classifier = open_classifier(model, options)
+        self.proof_warnings = self._prove()
         self.label_index = self._map_labels()
         if options.predictions_from is not None:
             check_column(
@@ -308,6 +312,15 @@ class Audit:
         self.done = 0
         self.left_out: list[str] = []
         """What could not be computed on a sample of the texts, in sentences."""
+
+    def _prove(self) -> list[str]:
+        """Prove on texts of the dataset that the model answers as transformers' own would."""
+        from saliency_core.model.proof import prove
+
+        sample = [example for example in self.survey.sample if example.text.strip()]
+        if not sample:
+            return []
+        return prove(self.classifier, [example.text for example in sample], _pairs(sample))
 
     def _map_labels(self) -> dict[str, int]:
         """Return dataset label -> index among the model's labels, checked for order on a sample."""
@@ -336,7 +349,8 @@ class Audit:
             [example.text for example in sample], _pairs(sample), self.classifier.max_length
         )
         logits = self.classifier.logits(encodings)  # (example, class)
-        return [example.label for example in sample], logits.argmax(axis=1)
+        answered = np.flatnonzero(np.isfinite(logits).all(axis=1))
+        return [sample[row].label for row in answered], logits[answered].argmax(axis=1)
 
     def _guard_label_order(self, index: dict[str, int]) -> None:
         """Stop before any score where another order of the labels fits a sample clearly better."""
@@ -501,7 +515,10 @@ class Audit:
         encodings = self.classifier.encode(
             [example.text for example in sample], _pairs(sample), self.classifier.max_length
         )
-        predicted = self.classifier.logits(encodings).argmax(axis=1)
+        logits = self.classifier.logits(encodings)
+        # A text that the model refuses is a failed row, not part of what sums up the others.
+        answered = np.flatnonzero(np.isfinite(logits).all(axis=1))
+        encodings, predicted = [encodings[row] for row in answered], logits[answered].argmax(axis=1)
         seed = self.options.seed
         coherence = LayerCoherence(self.classifier, len(self.classifier.info.label_names), seed)
         for _, classes, tokens in writer.explanations(run):
@@ -615,7 +632,7 @@ class Audit:
     def _warnings(self) -> list[str]:
         """Say what a reader of the numbers must know."""
         info = self.classifier.info
-        found = []
+        found = list(self.proof_warnings)
         if info.lm_head_is_fallback:
             found.append(
                 "No language-model head was given: features are decoded through the tied input "

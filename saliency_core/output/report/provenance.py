@@ -119,7 +119,7 @@ def limits_section(view: View) -> Section:
         "Means of few examples are uncertain; read the intervals. Of many words compared, some "
         "stand out by chance.",
         "Scores depend on the blanked-out text that each text is compared with; here its words "
-        f"are replaced by {view.facts['model']['blank_token']}.",
+        f"are replaced by {view.facts['model']['reference']}.",
         "Labels may be wrong too, most of all among the answers the model was surest of.",
         "Numbers are of these examples; another dataset may behave otherwise.",
     ]

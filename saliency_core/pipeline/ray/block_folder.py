@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from saliency_core.errors import UserError
 from saliency_core.pipeline.ray.wire import RESULTS
-from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSettings
+from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSettings, model_facts
 from saliency_core.store.format.keys import run_key
 
 RUN = "run.json"
@@ -87,7 +87,7 @@ class BlockFolder:
             folder = cls(
                 path,
                 DatasetInfo(**facts["dataset"]),
-                ModelInfo(**facts["model"]),
+                ModelInfo(**model_facts(facts["model"])),
                 RunSettings(**facts["settings"]),
             )
         except (LookupError, TypeError) as error:

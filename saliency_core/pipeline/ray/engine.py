@@ -174,7 +174,8 @@ class Worker:
 
 def _difference(model: str, found: ModelInfo, expected: ModelInfo) -> str | None:
     """Say in what the model of a worker is not that of the audit."""
-    for name in ("model_digest", "tokenizer_digest", "lm_head_digest", "task", "blank_token"):
+    digests = ("model_digest", "config_digest", "tokenizer_digest", "lm_head_digest")
+    for name in (*digests, "task", "reference"):
         if getattr(found, name) != getattr(expected, name):
             return (
                 f"{model} on worker {os.uname().nodename} is another model than here: {name} is "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
+from saliency_core.records import model_facts
 from saliency_core.store import schema
 from saliency_core.store.read.handle import Handle, consistent
 
@@ -81,7 +82,7 @@ class Runs(Handle):
         run = self._run(run)
         cursor = self.connection.execute("SELECT * FROM runs WHERE run = ?", (run,))
         row = dict(zip([c[0] for c in cursor.description], cursor.fetchone(), strict=True))
-        model = json.loads(row["model_info"])
+        model = model_facts(json.loads(row["model_info"]))
         return {
             "run": run,
             "model": model,
