@@ -106,7 +106,8 @@ class Classifier:
         return {
             name: torch.from_numpy(array).to(self.device)
             for name, array in batch.items()
-            if name in self.inputs
+            # What masks a text is asked for also where a model takes no mask.
+            if name in self.inputs or name == "attention_mask"
         }
 
     @torch.no_grad()
@@ -159,7 +160,7 @@ class Classifier:
         return states, torch.cat([logits for _, logits in parts])
 
     def _forward(self, batch: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-        output = self.model(**batch, output_hidden_states=True)
+        output = self.model(**self._taken(batch), output_hidden_states=True)
         if self.is_encoder_decoder:
             states = (*output.encoder_hidden_states, output.decoder_hidden_states[0])
         else:
@@ -167,6 +168,9 @@ class Classifier:
         if self.states_are_views:
             states = tuple(_viewed(state) for state in states)
         return states, output.logits
+
+    def _taken(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value for name, value in batch.items() if name in self.inputs}
 
     def logits(self, encodings: Sequence[Encoding], batch_tokens: int | None = None) -> np.ndarray:
         """Return the (example, class) float32 logits, without gradient, length-sorted batches.
@@ -187,7 +191,7 @@ class Classifier:
     def _logits(self, encodings: list[Encoding]) -> np.ndarray:
         """Return the logits of one batch; where the model refuses it, halves are tried."""
         try:
-            return self.model(**self.collate(encodings)).logits.float().cpu().numpy()
+            return self.model(**self._taken(self.collate(encodings))).logits.float().cpu().numpy()
         except (RuntimeError, ValueError, IndexError):
             if len(encodings) == 1:
                 return np.full((1, len(self.info.label_names)), np.nan, np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -185,6 +185,24 @@ def _chars_seen(content: str, side: int, spans: np.ndarray, overflowing: Sequenc
         if its_side == side and not start <= first < last <= end
     )
     return end - start if cut else len(content)
+
+
+def run_in_halves(rows: list[int], run: Callable[[list[int]], None]) -> None:
+    """Run rows as one batch; where the model refuses it, its halves.
+
+    Some models take only texts together that hold the same number of end tokens.
+
+    Raises:
+        RuntimeError, ValueError, IndexError: what a row raises that is refused alone.
+    """
+    try:
+        run(rows)
+    except (RuntimeError, ValueError, IndexError):
+        if len(rows) == 1:
+            raise
+        half = len(rows) // 2
+        run_in_halves(rows[:half], run)
+        run_in_halves(rows[half:], run)
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:

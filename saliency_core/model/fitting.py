@@ -234,13 +234,9 @@ def position_limit(classifier: Classifier) -> int | None:
     lengths, tables = [], []
     for text in dummy_texts(classifier):
         batch = classifier.collate(classifier.encode([text]))
-        lengths.append(
-            int(batch["attention_mask"].sum())
-            if "attention_mask" in batch
-            else batch["input_ids"].shape[1]
-        )
+        lengths.append(int(batch["attention_mask"].sum()))
         with torch.inference_mode(), _Lookups() as lookups:
-            classifier.model(**batch)
+            classifier.forward(batch)
         tables.append(
             {
                 table: (rows, largest)

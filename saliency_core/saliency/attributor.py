@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saliency_core.errors import UserError
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.encoding import Encoding
+from saliency_core.model.encoding import Encoding, run_in_halves
 from saliency_core.records import AuditedExample, Example
 from saliency_core.saliency.decoding import (
     carrying_positions,
@@ -267,9 +267,8 @@ class Attributor:
         names = ("saliency", "local", "pooled", "norm") if self.variants else ("saliency",)
         layers = self.classifier.info.layers + 1
         maps = {name: [[np.empty(0)] * len(encodings) for _ in range(layers)] for name in names}
-        for rows in layout_batches(
-            range(len(encodings)), encodings, self.classifier.pad_token_id, batch_tokens
-        ):
+
+        def fill(rows: list[int]) -> None:
             found = self.maps([encodings[row] for row in rows], [None] * len(rows))
             own = found.own.cpu().numpy()
             for name in names:
@@ -277,6 +276,11 @@ class Attributor:
                 for place, row in enumerate(rows):
                     for layer in range(layers):
                         maps[name][layer][row] = scores[layer, place, own[place]]
+
+        for rows in layout_batches(
+            range(len(encodings)), encodings, self.classifier.pad_token_id, batch_tokens
+        ):
+            run_in_halves(list(rows), fill)
         return maps
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.encoding import Encoding, token_batches
+from saliency_core.model.encoding import Encoding, run_in_halves, token_batches
 from saliency_core.saliency.references import changed_embeddings
 
 WORDS = 12
@@ -39,13 +39,16 @@ def read_features(
     predicted = np.zeros(len(encodings), np.int64)
     order = sorted(range(len(encodings)), key=lambda row: len(encodings[row].input_ids))
     lengths = [len(encodings[row].input_ids) for row in order]
-    for places in token_batches(lengths, classifier.default_batch_tokens):
-        rows = [order[place] for place in places]
+
+    def read(rows: list[int]) -> None:
         found, answer = _batch_features(
             classifier, classifier.collate([encodings[r] for r in rows])
         )
         features[:, rows] = found.float().cpu().numpy()
         predicted[rows] = answer.cpu().numpy()
+
+    for places in token_batches(lengths, classifier.default_batch_tokens):
+        run_in_halves([order[place] for place in places], read)
     return features, predicted
 
 

@@ -220,7 +220,8 @@ def changed_embeddings(
 
     def replace(module: nn.Module, arguments: tuple, output: Tensor) -> Tensor:
         found = change(module, arguments[0], output.detach())
-        return found.detach().requires_grad_(torch.is_grad_enabled())
+        # A copy: some models scale their embeddings in place, which no leaf allows.
+        return found.detach().requires_grad_(torch.is_grad_enabled()).clone()
 
     hooks = [module.register_forward_hook(replace) for module in modules]
     try:
