@@ -107,7 +107,7 @@ def _safetensors_fault(file: Path) -> str | None:
     size = file.stat().st_size
     with file.open("rb") as opened:
         prefix = opened.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size + 1
         if length > min(size, LONGEST_HEADER):
             return "is cut short or no safetensors file; copy it again."
         try:

@@ -76,7 +76,7 @@ def _never_padding(classifier: Classifier) -> Classifier:
     """
     config = classifier.model.config
     for part in (config, config.get_text_config()):
-        if not is_token(part.pad_token_id, classifier):
+        if hasattr(part, "pad_token_id") and not is_token(part.pad_token_id, classifier):
             part.pad_token_id = -1
     return classifier
 

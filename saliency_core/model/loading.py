@@ -239,8 +239,8 @@ def _first_token(tokenizer: Any) -> int:
 def _pad_token_id(config: Any, tokenizer: Any, words: Tensor) -> int:
     """Return the id to pad with: the model's own, which decoder-only classifiers look for."""
     choices = (
-        config.get_text_config().pad_token_id,
-        config.pad_token_id,
+        getattr(config.get_text_config(), "pad_token_id", None),
+        getattr(config, "pad_token_id", None),
         tokenizer.pad_token_id,
         tokenizer.eos_token_id,
         0,
@@ -255,12 +255,10 @@ def _inputs(model: nn.Module, tokenizer: Any) -> frozenset[str]:
 
 
 def _task(config: Any) -> str:
-    if config.problem_type == "regression" or (
-        config.num_labels == 1 and config.problem_type is None
-    ):
-        return "regression"
-    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+    if config.problem_type == "multi_label_classification":
         return "multi-label"
+    if config.num_labels == 1 or config.problem_type == "regression":
+        return "regression"
     return "single-label"
 
 
