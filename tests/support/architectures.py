@@ -52,8 +52,46 @@ SMALL = {
     r"patch_size$": 8,
 }
 """Pattern of a configuration's field -> its tiny value."""
-OWN: dict[str, dict[str, Any]] = {}
-"""What an architecture needs besides, by its name in the mapping."""
+ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
+GROUPS = {"n_group": 1, "topk_group": 1, "num_experts_per_tok": 2}
+HYBRID = {
+    "num_hidden_layers": 4,
+    "layers_block_type": ["linear_attention", "hybrid"] * 2,
+    "attention_head_dim": 32,
+}
+OWN: dict[str, dict[str, Any]] = {
+    "cohere_compass_text": {"rope_parameters": {"full_attention": ROPE}},
+    "deberta": {"pooler_hidden_size": 32},
+    "deberta-v2": {"pooler_hidden_size": 32},
+    "deepseek_v2": GROUPS,
+    "esm": {"mask_token_id": 4},
+    "hunyuan_v1_dense": {"head_dim": 16},
+    "hunyuan_v1_moe": {"head_dim": 16},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "layoutlmv3": {"coordinate_size": 6, "shape_size": 4},
+    "lilt": {"hidden_size": 48},
+    "ministral": {"head_dim": 16},
+    "mistral4": {"head_dim": 32},
+    "modernbert": {"rope_parameters": None},
+    "modernbert-decoder": {"rope_parameters": None},
+    "nemotron": {"num_key_value_heads": 2},
+    "reformer": {
+        "axial_pos_embds_dim": [16, 16],
+        "axial_pos_shape": [12, 11],
+        "attn_layers": ["local", "lsh"],
+        "local_attn_chunk_length": 16,
+        "lsh_attn_chunk_length": 16,
+        "num_buckets": 4,
+        "is_decoder": False,
+    },
+    "xlnet": {"d_head": 16},
+    "xmod": {"default_language": "en_XX"},
+    "zamba": HYBRID,
+    "zamba2": HYBRID
+    | {"n_mamba_heads": 4, "mamba_headdim": 16, "attention_hidden_size": 64}
+    | {"hybrid_layer_ids": [1, 3]},
+}
+"""What an architecture needs besides, by the name of its configuration; None: its default."""
 
 
 def names() -> list[str]:
@@ -67,12 +105,14 @@ def small_value(field: str, value: Any, vocabulary: int) -> Any:
     """Return the tiny value of a field of a configuration."""
     if isinstance(value, list) and len(value) > LAYERS and "layer" in field:
         return _cut(value)
+    if field == "vocab_size":
+        return vocabulary
     if isinstance(value, bool) or not isinstance(value, (int, list)):
         return value
     for pattern, small in SMALL.items():
         if re.match(pattern, field):
             if small is None:
-                return vocabulary if field == "vocab_size" or value > 2 * vocabulary else value
+                return vocabulary if value > 2 * vocabulary else value
             if isinstance(value, list):
                 return [small] * len(value)
             return min(value, small) if value > 0 else value
@@ -94,13 +134,14 @@ def shrink(config: Any, vocabulary: int) -> dict[str, Any]:
         settings.pop(name, None)
     nested = {name for name in config.sub_configs if getattr(config, name, None) is not None}
     own = OWN.get(config.model_type, {})
+    left_out = {field for field, value in own.items() if value is None}
     result = {}
     for field, value in settings.items():
         if field in nested:
             result[field] = shrink(getattr(config, field), vocabulary)
         else:
             result[field] = small_value(field, value, vocabulary)
-    return result | own
+    return {field: value for field, value in (result | own).items() if field not in left_out}
 
 
 def build(name: str, folder: Path) -> None:
@@ -120,13 +161,14 @@ def build(name: str, folder: Path) -> None:
     )
     tokenizer = tiny_models.tokenizer_of(made)
     ids = {
-        role: getattr(tokenizer, role)
-        for role in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+        f"{role}_token_id": token
+        for role in ("pad", "bos", "eos", "cls", "sep")
+        if (token := getattr(tokenizer, f"{role}_token_id")) is not None
     }
     settings = shrink(default, len(tokenizer))
     fields = set(settings)
     for part in [settings, *(v for v in settings.values() if isinstance(v, dict))]:
-        part.update({role: token for role, token in ids.items() if role in part or role in fields})
+        part.update({role: token for role, token in ids.items() if role in fields | set(part)})
     if default.is_encoder_decoder:
         settings |= {"decoder_start_token_id": tokenizer.pad_token_id}
     config = kind(**settings, num_labels=3)
