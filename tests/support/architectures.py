@@ -238,7 +238,7 @@ def audited(folder: Path, place: Path) -> tuple[str, str]:
 
 def completeness(store: Any, run: int) -> str:
     """Return how much of the difference the layers' scores reach, the worst layer."""
-    layers = store.layers(run=run)["explained"].to_numpy(float)
+    layers = store.layers(run=run)["completeness"].to_numpy(float)
     worst = abs(layers - 1).argmax()
     return f"{len(layers)} states, reach {layers[worst]:.3f} at the worst (layer {worst})"
 
