@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from saliency_core.errors import UserError
 from saliency_core.model.encoding import Encoding, encode, encode_windows, token_batches
 from saliency_core.model.lm_head import LanguageModelHead
 from saliency_core.records import ModelInfo
@@ -162,6 +163,11 @@ class Classifier:
     def _forward(self, batch: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         output = self.model(**self._taken(batch), output_hidden_states=True)
         if self.is_encoder_decoder:
+            if getattr(output, "encoder_hidden_states", None) is None:
+                raise UserError(
+                    f"{self.info.name} returns no hidden states of its encoder, so its layers can't "
+                    "be explained."
+                )
             states = (*output.encoder_hidden_states, output.decoder_hidden_states[0])
         else:
             states = tuple(output.hidden_states)

@@ -158,33 +158,44 @@ def _encoding(encoded: Any, row: int, text: str, pair: str | None) -> Encoding:
         spans=spans,
         sides=np.maximum(sides, 0).astype(np.int8),
         type_ids=tuple(type_ids[row]) if type_ids is not None else None,
-        chars_seen=sum(
-            _chars_seen(content, side, spans[sides == side], encoded.encodings[row].overflowing)
-            for side, content in enumerate((text, pair))
-            if content is not None
-        ),
+        chars_seen=_chars_seen(text, pair, spans, sides, encoded.encodings[row].overflowing),
         chars_total=len(text) + len(pair or ""),
     )
 
 
-def _chars_seen(content: str, side: int, spans: np.ndarray, overflowing: Sequence[Any]) -> int:
-    """Return the characters of one side that the model read, whichever end was cut off.
+def _chars_seen(
+    text: str, pair: str | None, spans: np.ndarray, sides: np.ndarray, overflowing: Sequence[Any]
+) -> int:
+    """Return the characters the model read: all of them only if no token was left out.
+
+    A tokenizer may drop marks and white space at the ends of a text; nothing was cut there.
+    Tokens of white space, or of some bytes of a character, may be cut.
 
     Args:
-        content: the text or the pair.
-        side: 0 the text, 1 the pair.
+        text: the first text.
+        pair: the second text.
         spans: (token, 2) characters of the tokens that were kept.
-        overflowing: the tokenizer's encodings of what was cut off; a text is cut only where one
-            of its tokens was, and not where that is only white space.
+        sides: (token,) 0 the text, 1 the pair, -1 neither.
+        overflowing: the tokenizer's encodings of what was cut off, at whichever end.
     """
-    start, end = (int(spans[:, 0].min()), int(spans[:, 1].max())) if len(spans) else (0, 0)
-    cut = any(
-        content[first:last].strip()
-        for piece in overflowing
-        for (first, last), its_side in zip(piece.offsets, piece.sequence_ids, strict=True)
-        if its_side == side and not start <= first < last <= end
-    )
-    return end - start if cut else len(content)
+    total = len(text) + len(pair or "")
+    if not overflowing:
+        return total
+    seen = 0
+    for side, content in enumerate((text, pair)):
+        own = spans[sides == side]
+        if content is None or not len(own):
+            continue
+        start, end = int(own[:, 0].min()), int(own[:, 1].max())
+        cut = [
+            span
+            for piece in overflowing
+            for span, its_side in zip(piece.offsets, piece.sequence_ids, strict=True)
+            if its_side == side
+        ]
+        seen += end if any(last > end for _, last in cut) else len(content)
+        seen -= start if any(first < start for first, _ in cut) else 0
+    return min(seen, total - 1)
 
 
 def run_in_halves(rows: list[int], run: Callable[[list[int]], None]) -> None:
