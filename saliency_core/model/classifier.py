@@ -165,8 +165,8 @@ class Classifier:
         if self.is_encoder_decoder:
             if getattr(output, "encoder_hidden_states", None) is None:
                 raise UserError(
-                    f"{self.info.name} returns no hidden states of its encoder, so its layers can't "
-                    "be explained."
+                    f"{self.info.name} returns no hidden states of its encoder, so its layers "
+                    "can't be explained."
                 )
             states = (*output.encoder_hidden_states, output.decoder_hidden_states[0])
         else:
