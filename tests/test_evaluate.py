@@ -17,10 +17,10 @@ from saliency_core.evaluation import evaluate as evaluation
 from saliency_core.evaluation.evaluate import VARIANTS, EvaluationOptions, evaluate, spans_of
 from saliency_core.evaluation.faithfulness import Cost, average_precision, faithfulness
 from saliency_core.evaluation.other_methods import (
-    BASELINES,
+    OTHER_METHODS,
     _attention_weights,
     _linear_model,
-    baseline_maps,
+    other_method_maps,
 )
 from saliency_core.model.classifier import load_classifier
 from saliency_core.pipeline.run_audit import audit
@@ -89,9 +89,9 @@ def test_it_chooses_the_layer_and_fills_the_layer_table(database):
     layers = store.layers()
     own = [row for row in found["metrics"] if row["method"] == "saliency"]
     assert layers["comprehensiveness"].tolist() == [row["comprehensiveness"] for row in own]
-    above = layers[layers["coherence"] > layers["zero_line"].fillna(0)]
+    above = layers[layers["coherence"] > layers["uniform_baseline"].fillna(0)]
     among = layers if above.empty else above
-    best = among.loc[among["comprehensiveness"].idxmax(), "layer"]
+    best = among.loc[among["choice"].idxmax(), "layer"]
     assert store.run()["recommended"] == found["recommended"] == best
 
 
@@ -121,10 +121,10 @@ def test_deleting_leaves_the_layer_table_alone(database):
 
 
 def test_other_methods_stand_beside_ours_on_the_same_examples(database):
-    found = command("--db", database, "--baselines")
+    found = command("--db", database, "--other-methods")
     assert not found["skipped"]
     others = {row["method"]: row for row in found["metrics"] if row["layer"] is None}
-    assert list(others) == list(BASELINES)
+    assert list(others) == list(OTHER_METHODS)
     assert {row["examples"] for row in found["metrics"]} == {5}
     assert (others["LIME"]["forwards"], others["LIME"]["backwards"]) == (100, 0)
     assert others["integrated gradients, mask"]["forwards"] == 20
@@ -134,10 +134,10 @@ def test_other_methods_stand_beside_ours_on_the_same_examples(database):
 
 def test_without_captum_the_rest_runs_and_the_rest_is_named(database, monkeypatch):
     monkeypatch.setattr("saliency_core.evaluation.other_methods.find_spec", lambda name: None)
-    found = command("--db", database, "--baselines", "--examples", 2)
+    found = command("--db", database, "--other-methods", "--examples", 2)
     assert "LIME" in found["skipped"]
     methods = {row["method"] for row in found["metrics"]} - set(VARIANTS)
-    assert methods == set(BASELINES) - set(found["skipped"])
+    assert methods == set(OTHER_METHODS) - set(found["skipped"])
 
 
 def test_the_layers_page_shows_what_was_evaluated(database, monkeypatch):
@@ -176,7 +176,8 @@ def test_cost_counts_texts_and_not_batches(classifier):
 def of(classifier, method, texts=TEXTS):
     encodings = classifier.encode(texts)
     predicted = classifier.logits(encodings).argmax(1)
-    return baseline_maps(classifier, encodings, method, predicted=predicted), encodings, predicted
+    maps = other_method_maps(classifier, encodings, method, predicted=predicted)
+    return maps, encodings, predicted
 
 
 def probability(classifier, encodings, label):
@@ -240,7 +241,7 @@ def test_attention_methods_equal_their_formulas(classifier):
     assert (relevance[0] >= 0).all() and relevance[0].any()
 
 
-@pytest.mark.parametrize("method", [name for name in BASELINES if name != "random"])
+@pytest.mark.parametrize("method", [name for name in OTHER_METHODS if name != "random"])
 def test_neighbours_change_no_map(classifier, method):
     together, _, _ = of(classifier, method, TEXTS[:2])
     if method in ("LIME", "KernelSHAP"):
