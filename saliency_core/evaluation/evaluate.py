@@ -277,7 +277,7 @@ class _Scores:
                 )
             self._score({key: maps[key[0]][key[1]] for key in keys}, part)
         # A reference runs once, however many examples have its layout.
-        cost.forwards -= len(attributor.blanks)
+        cost.forwards -= len(getattr(attributor, "blanks", ()))
         self.costs |= dict.fromkeys(VARIANTS, self._cost(cost))
         for part in self._pieces("layers, mosaics", progress, self.mosaics.encodings):
             maps = attributor.layer_maps(
