@@ -120,12 +120,11 @@ def compute(
     if not described.exists():
         own = decodability(classifier, choice.encodings, SEED).own
         write(described, {"decodability": own.tolist()})
-    joined = {
-        "choice mosaics": mosaics_of(classifier, choice.texts, CHOICE_EXAMPLES),
-        "mosaics": mosaics_of(classifier, scored.texts, mosaics),
-    }
+    texts = {"choice mosaics": (choice.texts, CHOICE_EXAMPLES), "mosaics": (scored.texts, mosaics)}
+    kinds = {piece.kind for piece in missing}
+    joined = {kind: mosaics_of(classifier, *texts[kind]) for kind in texts if kind in kinds}
     for kind, made in joined.items():
-        print(f"{case}, {kind}: {len(made.kept)}; discarded {made.discarded or 'none'}", flush=True)
+        print(f"{case}, {kind}: {made.facts()}", flush=True)
     for piece in missing:
         path = piece.path(folder, case)
         if path.exists():

@@ -257,13 +257,18 @@ def _cells(results: Results, method: str, layer: int) -> list[str]:
         str(int((~np.isnan(own.mosaic[layer])).sum())),
         with_interval(mean_interval(own.mosaic[layer])),
         _difference(results, "mosaic", own.mosaic[layer]),
-        f"{mean_interval(own.mosaic_auc[layer])[0]:.3f}",
+        _mean(own.mosaic_auc[layer]),
         _difference(results, "mosaic_auc", own.mosaic_auc[layer]),
-        f"{mean_interval(own.mosaic_top[layer])[0]:.3f}",
-        with_interval(mean_interval(plausibility)) if len(plausibility) else "",
+        _mean(own.mosaic_top[layer]),
+        with_interval(mean_interval(plausibility)),
         _difference(results, "plausibility", plausibility),
         f"{own.seconds:.3f}",
     ]
+
+
+def _mean(values: np.ndarray) -> str:
+    mean = mean_interval(values)[0]
+    return "" if np.isnan(mean) else f"{mean:.3f}"
 
 
 def _difference(results: Results, metric: str, own: np.ndarray) -> str:
@@ -290,9 +295,8 @@ def print_layers(results: Results, method: str, found: Measured) -> None:
         both = choice.most_readable == choice.recommended
         chosen[choice.most_readable] = "recommended, most readable" if both else "most readable"
     measures = found.tests().means()
-    measures["plausibility"] = (
-        mean_known(found.plausibility) if found.plausibility.size else np.full(found.layers, np.nan)
-    )
+    if found.plausibility.size:
+        measures["plausibility"] = mean_known(found.plausibility)
     measures["coherence"] = found.coherences(space())
     measures["decodability"] = results.decodability
     names = list(measures)
@@ -360,10 +364,12 @@ def draw_charts(found: Mapping[str, Results], folder: Path) -> None:
 
 
 def with_interval(ends: tuple[float, float, float]) -> str:
-    return "{:.3f} ({:.3f} to {:.3f})".format(*ends)
+    return "" if np.isnan(ends[0]) else "{:.3f} ({:.3f} to {:.3f})".format(*ends)
 
 
 def signed(ends: tuple[float, float, float]) -> str:
     """Return a paired difference; a star where its interval leaves zero out."""
     mean, low, high = ends
+    if np.isnan(mean):
+        return ""
     return f"{mean:+.3f} ± {(high - low) / 2:.3f}{'*' if low > 0 or high < 0 else ''}"

@@ -169,16 +169,18 @@ def summarise_run(
         bypassed: layers that information flows around; never recommended.
     """
     survey = [example for example in survey if example.text.strip()]
-    count = min(EVALUATION_SAMPLE, len(survey))
-    encodings = encode(classifier, random.Random(seed).sample(survey, count))
+    sample = random.Random(seed).sample(survey, min(EVALUATION_SAMPLE, len(survey)))
+    encodings = encode(classifier, sample)
+    # What is read anyway makes the baseline less noisy.
+    read = encodings if attributor is None else encode(classifier, survey)
+    logits = classifier.logits(read)
     coherence = LayerCoherence(classifier, len(classifier.info.label_names), seed)
     for _, classes, tokens in writer.explanations(run):
         coherence.add(classes, tokens)
     decoded = decodability(classifier, encodings, seed)
-    predicted = classifier.logits(encodings).argmax(axis=1)
     layers = with_values(
         coherence.summaries(),
-        uniform_baseline=[coherence.uniform_baseline(encodings, predicted)] * coherence.layers,
+        uniform_baseline=[coherence.uniform_baseline(read, logits.argmax(1))] * coherence.layers,
         decodability=decoded.own,
         completeness=median_completeness(writer.explained(run, COMPLETENESS_SAMPLE)),
     )
@@ -192,7 +194,7 @@ def summarise_run(
         choice = choose_layer(layers, None, bypassed)
     else:
         progress("evaluating layers", 0, len(readable))
-        mosaics = survey_mosaics(classifier, survey, seed)
+        mosaics = survey_mosaics(classifier, survey, logits, seed)
         tests = layer_tests(classifier, attributor, readable, mosaics, batch_tokens)
         progress("evaluating layers", len(readable), len(readable))
         layers, choice = choose_by_tests(layers, tests, bypassed=bypassed, seed=seed)
@@ -220,9 +222,18 @@ def encode(classifier: Classifier, examples: Sequence[Example]) -> list[Encoding
     return classifier.encode([example.text for example in examples], pairs)
 
 
-def survey_mosaics(classifier: Classifier, survey: Sequence[Example], seed: int) -> Mosaics:
-    """Return the mosaics of a sample of examples, at most as many as an audit evaluates."""
-    probabilities = classifier.probabilities(classifier.logits(encode(classifier, survey)))
+def survey_mosaics(
+    classifier: Classifier, survey: Sequence[Example], logits: np.ndarray, seed: int
+) -> Mosaics:
+    """Return the mosaics of a sample of examples, at most as many as an audit evaluates.
+
+    Args:
+        classifier: the model.
+        survey: the examples.
+        logits: (example, class).
+        seed: of the draw.
+    """
+    probabilities = classifier.probabilities(logits)
     return make_mosaics(
         classifier,
         [example.text for example in survey],
