@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import random
 from dataclasses import dataclass
@@ -11,11 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from saliency_core.data.dataset import load_examples
-from saliency_core.errors import UserError
 from saliency_core.evaluation.faithfulness import rationale_tokens
 from saliency_core.evaluation.mosaics import Mosaics, make_mosaics
 from saliency_core.model.classifier import Classifier, Encoding, load_classifier
-from saliency_core.saliency.attributor import Attributor
 from saliency_core.saliency.coherence import token_directions
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -98,19 +95,6 @@ def mosaics_of(classifier: Classifier, texts: list[str], count: int) -> Mosaics:
         seed=SEED,
         max_length=min(2 * classifier.max_length, MAX_POSITIONS),
     )
-
-
-def attributor_of(classifier: Classifier, rule: str, steps: int = 4) -> Attributor:
-    """Return what explains by a rule.
-
-    Raises:
-        UserError: the program does not know the rule.
-    """
-    if "rule" in inspect.signature(Attributor).parameters:
-        return Attributor(classifier, rule=rule, steps=steps)
-    if rule != "path":
-        raise UserError(f"This version of the program has no rule {rule!r}; it has path.")
-    return Attributor(classifier, steps=steps)
 
 
 def directions() -> np.ndarray:

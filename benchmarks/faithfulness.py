@@ -27,7 +27,6 @@ from benchmarks.cases import (
     CHOICE_EXAMPLES,
     SEED,
     Sample,
-    attributor_of,
     classifier_of,
     mosaics_of,
     sample,
@@ -39,6 +38,7 @@ from saliency_core.evaluation.faithfulness import Cost, average_precision, faith
 from saliency_core.evaluation.mosaics import Mosaics, score_mosaics
 from saliency_core.evaluation.other_methods import OTHER_METHODS, other_method_maps
 from saliency_core.model.classifier import Classifier, Encoding
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.saliency.decodability import decodability
 
 OURS: dict[str, tuple[str, int]] = {
@@ -155,17 +155,16 @@ def pieces(method: str, examples: int, mosaics: int) -> Iterator[Piece]:
 
 def maps_of(
     classifier: Classifier, encodings: list[Encoding], method: str, predicted: np.ndarray
-) -> tuple[list[list[np.ndarray]], int]:
-    """Return (layer, example) maps, one layer where there are none, and passes to leave out."""
+) -> list[list[np.ndarray]]:
+    """Return (layer, example) maps, one layer where a method has none."""
     budget = classifier.default_batch_tokens
     if method in OURS:
-        attributor = attributor_of(classifier, *OURS[method])
-        maps = attributor.layer_maps(encodings, budget)["saliency"]
-        # A cached reference runs once a layout: no part of an example's cost.
-        return maps, len(getattr(attributor, "blanks", ()))
+        rule, steps = OURS[method]
+        attributor = Attributor(classifier, rule=rule, steps=steps)
+        return attributor.layer_maps(encodings, budget)["saliency"]
     if method in PAPER:
-        return paper_maps(classifier, encodings, method, budget), 0
-    return [other_method_maps(classifier, encodings, method, predicted=predicted, seed=SEED)], 0
+        return paper_maps(classifier, encodings, method, budget)
+    return [other_method_maps(classifier, encodings, method, predicted=predicted, seed=SEED)]
 
 
 def measure(classifier: Classifier, part: Sample, method: str) -> dict:
@@ -173,8 +172,7 @@ def measure(classifier: Classifier, part: Sample, method: str) -> dict:
     predicted = classifier.logits(part.encodings, classifier.default_batch_tokens).argmax(1)
     cost = Cost()
     with cost.counting(classifier):
-        maps, apart = maps_of(classifier, part.encodings, method, predicted)
-    cost.forwards -= apart
+        maps = maps_of(classifier, part.encodings, method, predicted)
     found = faithfulness(classifier, part.encodings, maps)
     return {
         "comprehensiveness": [row.comprehensiveness.tolist() for row in found],
@@ -194,7 +192,7 @@ def measure_mosaics(classifier: Classifier, made: Mosaics, piece: Piece) -> dict
     if not kept:
         return {"mosaic": [], "mosaic_auc": [], "mosaic_top": [], "chance": []}
     encodings = made.encodings[rows]
-    maps, _ = maps_of(classifier, encodings, piece.method, made.predicted[rows])
+    maps = maps_of(classifier, encodings, piece.method, made.predicted[rows])
     found = [score_mosaics(kept, own) for own in maps]
     return {
         "mosaic": [own.share.tolist() for own in found],

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saliency_core.model.classifier import Classifier, Encoding, token_batches
 from saliency_core.saliency.decoding import column_offsets, decode, decoding_weights
-from saliency_core.saliency.path import embeddings_on_path
+from saliency_core.saliency.references import changed_embeddings
 
 TAU = 10
 METHODS: dict[str, tuple[bool, int | None]] = {
@@ -54,7 +54,7 @@ def _batch(
     own = torch.zeros_like(mask)
     for row, encoding in enumerate(encodings):
         own[row, mask[row]] = torch.from_numpy(~encoding.special)
-    with embeddings_on_path(classifier.embeddings, lambda ids: ids, [1.0]):
+    with changed_embeddings(classifier.embeddings, lambda module, ids, found: found):
         states, logits = classifier.forward(batch)
         score = logits.gather(1, logits.argmax(1, keepdim=True)).sum()
         gradients = torch.autograd.grad(score, states)

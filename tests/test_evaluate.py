@@ -81,6 +81,7 @@ def test_every_variant_at_every_layer_equals_the_definition(database, classifier
             for scores, encoding in zip(own, encodings, strict=True)
         ]
         assert row["plausibility"] == pytest.approx(np.mean(precisions))
+        # Each text has a layout of its own: a row for it and one for its reference.
         assert (row["forwards"], row["backwards"]) == (2, 2)
 
 

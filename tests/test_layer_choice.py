@@ -235,7 +235,7 @@ def test_the_advice_says_what_narrowed_the_choice():
     assert "Layer 0 scores higher" in advice(layers, 1, mosaics=MOSAICS).text()
     below = [layer(n, 0.05, comprehensiveness=0.5, mosaic=0.9, choice=1.0) for n in range(2)]
     assert "rules none out" in advice(below, 0, mosaics=MOSAICS).text()
-    around = advice(layers, 1, mosaics=MOSAICS, bypassed=[0]).text()
+    around = advice(layers, 1, mosaics=MOSAICS, bypassed={"0": 0.4}).text()
     assert "Layer 0 is left out: information flows around it." in around
     assert "scores higher" not in around
 

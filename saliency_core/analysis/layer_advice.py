@@ -103,15 +103,18 @@ def _readable(facts: Mapping[str, Any], rows: pd.DataFrame) -> str:
     coherence = rows.loc[layer, "coherence"]
     if layer == facts["recommended"]:
         return f"It is also the most readable one (coherence {coherence:.2f})."
-    part = rows.loc[layer, "choice"] / rows["choice"].max()
-    return (
+    sentence = (
         f"Layer {layer} is the most readable: its words agree best where the prediction agrees "
-        f"(coherence {coherence:.2f}), and its test score is {part:.0%} of the best."
+        f"(coherence {coherence:.2f})"
     )
+    best = rows["choice"].max()
+    if not best > 0:
+        return f"{sentence}."
+    return f"{sentence}, and its test score is {rows.loc[layer, 'choice'] / best:.0%} of the best."
 
 
 def _notes(facts: Mapping[str, Any], rows: pd.DataFrame) -> Iterable[str]:
-    bypassed = facts["extra"].get("bypassed", [])
+    bypassed = [int(layer) for layer in facts["extra"].get("bypassed", {})]
     if bypassed:
         verb = "is" if len(bypassed) == 1 else "are"
         around = "it" if len(bypassed) == 1 else "them"

@@ -137,7 +137,7 @@ def evaluate(
         mosaics = _mosaics(store, run, classifier, settings["mosaics"], options.seed)
         scores = _Scores(classifier, encodings, mosaics, spans, options)
         if "saliency" in missing:
-            scores.add_own(facts["settings"]["steps"], progress)
+            scores.add_own(facts["settings"], progress)
         for name in missing:
             if name not in VARIANTS:
                 scores.add_other(name, progress)
@@ -264,9 +264,11 @@ class _Scores:
         self.values: dict[tuple[str, int | None], dict[str, list[np.ndarray]]] = {}
         self.costs: dict[str, dict[str, float]] = {}
 
-    def add_own(self, steps: int, progress: Progress) -> None:
-        """Score the variants at every layer."""
-        attributor = Attributor(self.classifier, steps=steps, variants=True)
+    def add_own(self, settings: dict[str, Any], progress: Progress) -> None:
+        """Score the variants at every layer, by the rule of the run."""
+        attributor = Attributor(
+            self.classifier, rule=settings["rule"], steps=settings["steps"], variants=True
+        )
         layers = range(self.classifier.info.layers + 1)
         keys = [(name, layer) for name in VARIANTS for layer in layers]
         cost = Cost()
@@ -276,8 +278,6 @@ class _Scores:
                     self.encodings[part], self.classifier.default_batch_tokens
                 )
             self._score({key: maps[key[0]][key[1]] for key in keys}, part)
-        # A reference runs once, however many examples have its layout.
-        cost.forwards -= len(getattr(attributor, "blanks", ()))
         self.costs |= dict.fromkeys(VARIANTS, self._cost(cost))
         for part in self._pieces("layers, mosaics", progress, self.mosaics.encodings):
             maps = attributor.layer_maps(
@@ -394,7 +394,7 @@ def _recommend(store: Store, run: int, scores: _Scores) -> None:
     summaries, facts = summaries_of(store.layers(run=run)), store.run(run)
     layers, seed = [row.layer for row in summaries], scores.options.seed
     tests = scores.layer_tests("saliency", layers)
-    bypassed = facts["extra"].get("bypassed", [])
+    bypassed = {int(layer) for layer in facts["extra"].get("bypassed", {})}
     summaries, choice = choose_by_tests(summaries, tests, bypassed=bypassed, seed=seed)
     set_layer_choice(
         store.path,

@@ -6,7 +6,7 @@ A seeded sample of its examples, and mosaics made of them, choose that layer.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +151,7 @@ def summarise_run(
     seconds: float,
     warnings: Sequence[str],
     progress: Progress,
-    bypassed: Collection[int] = (),
+    bypassed: Mapping[int, float],
 ) -> None:
     """Summarise the layers of a run, choose the ones to read, and mark the run as finished.
 
@@ -166,7 +166,8 @@ def summarise_run(
         seconds: what the audit took.
         warnings: what a reader of the numbers must know.
         progress: called with (stage, done, total).
-        bypassed: layers that information flows around; never recommended.
+        bypassed: layers that information flows around, and the part that they carry; never
+            recommended.
     """
     survey = [example for example in survey if example.text.strip()]
     sample = random.Random(seed).sample(survey, min(EVALUATION_SAMPLE, len(survey)))
@@ -182,9 +183,11 @@ def summarise_run(
         coherence.summaries(),
         uniform_baseline=[coherence.uniform_baseline(read, logits.argmax(1))] * coherence.layers,
         decodability=decoded.own,
-        completeness=median_completeness(writer.explained(run, COMPLETENESS_SAMPLE)),
+        completeness=median_completeness(writer.completeness(run, COMPLETENESS_SAMPLE)),
     )
-    extra: dict[str, Any] = {"bypassed": sorted(bypassed)} if bypassed else {}
+    extra: dict[str, Any] = {"incomplete": writer.count_incomplete(run)}
+    if bypassed:
+        extra["bypassed"] = {str(layer): part for layer, part in bypassed.items()}
     if decoded.following is not None:
         extra["next_decodability"] = [
             None if np.isnan(value) else float(value) for value in decoded.following
