@@ -11,8 +11,6 @@ GREEN = "#4b9b7a"
 INTERVALS = {"coherence": ("low", "high"), "choice": ("choice_low", "choice_high")}
 """Columns of the 95 % interval of a measure."""
 HEIGHT = 240
-NAMES_WIDTH = 90
-"""Pixels that the longest name of a method takes beside its point, at the right end."""
 
 
 def by_layer(
