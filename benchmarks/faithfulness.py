@@ -153,14 +153,24 @@ def pieces(method: str, examples: int, mosaics: int) -> Iterator[Piece]:
             yield Piece(method, kind, start, min(start + PIECE, count), examples)
 
 
+def attributor_of(classifier: Classifier, method: str) -> Attributor | None:
+    """Return what computes a method of ours, None for another one."""
+    if method not in OURS:
+        return None
+    rule, steps = OURS[method]
+    return Attributor(classifier, rule=rule, steps=steps)
+
+
 def maps_of(
-    classifier: Classifier, encodings: list[Encoding], method: str, predicted: np.ndarray
+    classifier: Classifier,
+    encodings: list[Encoding],
+    method: str,
+    predicted: np.ndarray,
+    attributor: Attributor | None,
 ) -> list[list[np.ndarray]]:
     """Return (layer, example) maps, one layer where a method has none."""
     budget = classifier.default_batch_tokens
     if method in OURS:
-        rule, steps = OURS[method]
-        attributor = Attributor(classifier, rule=rule, steps=steps)
         return attributor.layer_maps(encodings, budget)["saliency"]
     if method in PAPER:
         return paper_maps(classifier, encodings, method, budget)
@@ -170,9 +180,11 @@ def maps_of(
 def measure(classifier: Classifier, part: Sample, method: str) -> dict:
     """Return the numbers of every example by one method, for every layer that it has."""
     predicted = classifier.logits(part.encodings, classifier.default_batch_tokens).argmax(1)
+    # It tries its rule on dummy texts: once a model, no part of an example's cost.
+    attributor = attributor_of(classifier, method)
     cost = Cost()
     with cost.counting(classifier):
-        maps = maps_of(classifier, part.encodings, method, predicted)
+        maps = maps_of(classifier, part.encodings, method, predicted, attributor)
     found = faithfulness(classifier, part.encodings, maps)
     return {
         "comprehensiveness": [row.comprehensiveness.tolist() for row in found],
@@ -192,7 +204,8 @@ def measure_mosaics(classifier: Classifier, made: Mosaics, piece: Piece) -> dict
     if not kept:
         return {"mosaic": [], "mosaic_auc": [], "mosaic_top": [], "chance": []}
     encodings = made.encodings[rows]
-    maps = maps_of(classifier, encodings, piece.method, made.predicted[rows])
+    attributor = attributor_of(classifier, piece.method)
+    maps = maps_of(classifier, encodings, piece.method, made.predicted[rows], attributor)
     found = [score_mosaics(kept, own) for own in maps]
     return {
         "mosaic": [own.share.tolist() for own in found],
