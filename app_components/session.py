@@ -403,6 +403,12 @@ def recommended_layer(facts: dict) -> int:
     return facts["recommended"]
 
 
+def reading_layer(facts: dict) -> int:
+    """Return the layer that was chosen for all pages, else the recommended one."""
+    chosen = st.session_state.get("layer")
+    return chosen if chosen in range(facts["layers"] + 1) else recommended_layer(facts)
+
+
 def layer_slider(facts: dict, key: str) -> int:
     """Let the user choose a layer, starting at the recommended one; it is in the URL."""
     recommended = recommended_layer(facts)

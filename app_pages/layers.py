@@ -10,23 +10,44 @@ from saliency_core.analysis.group_coherence import (
     coherence_of_classes,
     coherence_of_slices,
 )
+from saliency_core.analysis.layer_advice import layer_advice
 from saliency_core.analysis.layer_agreement import SAMPLE, layer_agreement
+from saliency_core.analysis.method_costs import methods_by_passes
+from saliency_core.output.charts import layers as layer_charts
 from saliency_core.output.charts import overview as charts
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
 
 MEASURES = {
-    "coherence": "Do its words mean alike when the decision is alike, and differ when it differs? "
-    "The dashed line is pointing at every word.",
-    "decodability": "Do its features still name their own token? Mean probability.",
-    "comprehensiveness": "How far does masking its top words move the answer? Higher is better.",
-    "sufficiency": "How far does keeping only its top words move it? Lower is better.",
+    "choice": "Mean of the two tests beside it, each relative to its best layer. Higher is better.",
+    "comprehensiveness": "How far does masking its top words change the prediction? Higher is "
+    "better.",
+    "mosaic": "Of two texts joined, how much of its evidence lies in the one that was predicted? "
+    "Higher is better; the dashed line is chance.",
+    "coherence": "Do its words mean alike when the prediction is alike, and differ when it "
+    "differs? Higher is better; the dashed line is pointing at every word.",
+    "sufficiency": "How far does keeping only its top words change the prediction? Lower is "
+    "better.",
+    "decodability": "Do its states still name their own token? Mean probability.",
+}
+TITLES = {"choice": "Choice score", "mosaic": "Mosaics"}
+FURTHER = {
+    "low": "Lower end of the coherence's interval.",
+    "high": "Upper end of the coherence's interval.",
+    "uniform_baseline": "Coherence of pointing at every word.",
+    "completeness": "Median part of the change from the text blanked out that the scores add up "
+    "to; 1 is all of it.",
+    "mosaic_auc": "Mosaics: how often a token of the right text scores above one of the other.",
+    "mosaic_top": "Mosaics: how often the top word lies in the right text.",
+    "choice_low": "Lower end of the choice score's interval.",
+    "choice_high": "Upper end of the choice score's interval.",
 }
 EVALUATED = {
     "method": "How the map was made: decoded saliency and its variants, or another method.",
     "layer": "Of the map; methods that see only the whole model have none.",
-    "comprehensiveness": MEASURES["comprehensiveness"],
-    "sufficiency": MEASURES["sufficiency"],
+    **{name: MEASURES[name] for name in ("comprehensiveness", "sufficiency", "mosaic")},
+    "mosaic_auc": FURTHER["mosaic_auc"],
+    "mosaic_top": FURTHER["mosaic_top"],
     "examples": "Examples of the sample.",
     "forwards": "Forward passes that one example needs.",
     "backwards": "Backward passes that one example needs.",
@@ -39,77 +60,117 @@ layers = context.ask(Store.layers, store, run=run)
 if layers.empty:
     st.info("The layers are summarised when the audit has finished. Start it again to go on.")
     st.stop()
-recommended, equals = facts["recommended"], facts["equals"]
+recommended, most_readable = facts["recommended"], facts["most_readable"]
+levels = {
+    "coherence": layers["uniform_baseline"].dropna().max(),
+    "mosaic": (facts["extra"].get("mosaics") or {}).get("chance"),
+}
 
 
-def why_recommended():
-    evaluated = layers["comprehensiveness"].notna().any()
-    reason = "the highest comprehensiveness" if evaluated else "the highest coherence"
-    sentence = f"Read layer **{recommended}** first: it has {reason}"
-    sentence += " of the layers more coherent than pointing at every word." if evaluated else "."
-    if equals:
-        names = ", ".join(map(str, equals))
-        sentence += f" Within the intervals, {'layer' if len(equals) == 1 else 'layers'} {names} "
-        sentence += f"{'does' if len(equals) == 1 else 'do'} as well."
-    st.markdown(sentence)
-    if layers["coherence"].isna().all():
-        st.info("Only one class was predicted, so coherence is undefined.")
+def advice():
+    """Say which layer to read and why, and let the user choose one for all pages."""
+    found = layer_advice(facts, layers)
+    st.markdown(f"**{found.use}** {found.why} {found.tied}")
+    if found.readable:
+        st.markdown(found.readable)
+    for note in found.notes:
+        st.caption(note)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        context.layer_slider(facts, "layer")
+        offered = {"recommended": recommended, "most readable": most_readable}
+        for name, layer in offered.items():
+            if layer is not None:
+                st.button(
+                    f"Use the {name} layer ({layer})",
+                    key=f"use-{name}",
+                    on_click=st.session_state.update,
+                    args=({"layer": layer},),
+                )
+    st.caption("The layer chosen here is shown on all pages.")
 
 
 def measures():
-    """Draw what is known of every layer."""
+    """Draw what is known of every layer, what chooses one first."""
     known = [name for name in MEASURES if layers[name].notna().any()]
-    columns = st.columns(2)
-    for place, name in enumerate(known):
-        with columns[place % 2]:
-            st.subheader(name.capitalize(), help=MEASURES[name])
-            context.figure(
-                partial(charts.by_layer, layers, name, name.capitalize(), recommended),
-                f"{name} by layer",
-                layers[["layer", name]],
-                name,
-            )
-    st.caption("Whiskers are 95 % bootstrap intervals; orange is the recommended layer.")
+    for names in (known[:3], known[3:]):
+        for column, name in zip(st.columns(3), names, strict=False):
+            with column:
+                measure(name)
+    st.caption(
+        "Orange is the recommended layer, green the most readable one where it is another. "
+        "Whiskers are 95 % bootstrap intervals."
+    )
     table = layers.dropna(axis="columns", how="all")
     st.dataframe(
         table,
         hide_index=True,
         alt="Every measure of every layer",
         column_config={
-            "low": st.column_config.NumberColumn(help="Lower end of the coherence's interval."),
-            "high": st.column_config.NumberColumn(help="Upper end of the coherence's interval."),
-            "zero_line": st.column_config.NumberColumn(help="Coherence of pointing at every word."),
-            "completeness": st.column_config.NumberColumn(
-                help="Median part of the change from a blank text that the scores account for."
-            ),
-            **{
-                name: st.column_config.NumberColumn(help=meaning, format="%.4f")
-                for name, meaning in MEASURES.items()
-            },
+            name: st.column_config.NumberColumn(help=meaning, format="%.3f")
+            for name, meaning in (MEASURES | FURTHER).items()
         },
     )
     context.download(table, "layers")
 
 
-def faithfulness():
+def measure(name: str):
+    """Draw one measure by layer."""
+    title = TITLES.get(name, name.capitalize())
+    level = levels.get(name)
+    st.subheader(title, help=MEASURES[name])
+    context.figure(
+        partial(
+            layer_charts.by_layer,
+            layers,
+            name,
+            title,
+            recommended,
+            most_readable,
+            level if pd.notna(level) else None,
+        ),
+        f"{title} by layer",
+        layers[["layer", name]],
+        name,
+    )
+
+
+def methods():
     """Show what `evaluate` measured: variants of the map, and other methods where compared."""
     table = context.ask(Store.evaluations, store, run=run)
     st.subheader(
-        "How faithful are the maps?",
-        help="On a seeded sample: how far masking a map's top words moves the answer "
-        "(comprehensiveness, higher is better), and how far keeping only them moves it "
-        "(sufficiency, lower is better), with 95 % intervals. Passes are those of one example.",
+        "How good are the maps?",
+        help="On a seeded sample: how far masking a map's top words changes the prediction "
+        "(comprehensiveness, higher is better), how far keeping only them changes it "
+        "(sufficiency, lower is better), and how much of the evidence lies in the right one of "
+        "two joined texts (mosaic, higher is better), with 95 % intervals. Passes are those of "
+        "one example.",
     )
+    compared, random = methods_by_passes(table, facts)
+    if compared.empty:
+        st.caption(
+            "`python -m saliency_core evaluate --other-methods` compares with other methods."
+        )
+    else:
+        context.figure(
+            partial(layer_charts.by_passes, compared, random),
+            "Comprehensiveness of every method against the passes it needs",
+            compared,
+            "methods-by-passes",
+        )
+        st.caption(
+            "Further up is more faithful, further left is cheaper. Orange is the saliency that "
+            "these pages show; the dashed line is a random map. Whiskers are 95 % intervals."
+        )
     if table.empty:
-        st.caption("`python -m saliency_core evaluate --baselines` compares with other methods.")
         return
     table = table.sort_values("comprehensiveness", ascending=False).dropna(
         axis="columns", how="all"
     )
+    table = table.drop(columns="mosaics_made", errors="ignore")
     st.dataframe(
         table,
         hide_index=True,
-        alt="Faithfulness of every method and layer",
+        alt="Every measure of every method and layer",
         column_config={
             name: st.column_config.Column(help=meaning) for name, meaning in EVALUATED.items()
         },
@@ -221,9 +282,9 @@ def side_by_side(where: str):
     )
 
 
-why_recommended()
+advice()
 measures()
-faithfulness()
+methods()
 where = context.slice_input()
 total = context.counted(store, run, where)
 if not total:

@@ -5,6 +5,8 @@ import streamlit as st
 from app_components import session as context
 from saliency_core.analysis.calibration import calibration
 from saliency_core.analysis.highlights import findings
+from saliency_core.analysis.layer_advice import layer_advice
+from saliency_core.output.charts import layers as layer_charts
 from saliency_core.output.charts import overview as charts
 from saliency_core.store import Store
 from saliency_core.store.connection import day
@@ -146,27 +148,32 @@ def calibrated():
     )
 
 
-def coherence():
+def which_layer():
     st.subheader(
-        "Coherence by layer",
-        help="Do the words a layer points at mean alike when the decision is alike? 0 is no better "
-        "than chance; whiskers are 95 % intervals.",
+        "Which layer to read",
+        help="The choice score is the mean of two tests, each relative to its best layer: does "
+        "hiding the layer's top words change the prediction, and do its words lie in the right "
+        "one of two joined texts? Whiskers are 95 % intervals.",
     )
     layers = context.ask(Store.layers, store, run=run)
     if layers.empty:
         st.info("The layers are summarised when the audit has finished.")
         return
-    if layers["coherence"].isna().all():
-        st.info("Only one class was predicted, so coherence is undefined.")
-        return
-    context.figure(
-        partial(charts.by_layer, layers, "coherence", "Coherence", facts["recommended"]),
-        "Semantic coherence by layer with 95 % interval",
-        layers,
-        "coherence",
-    )
-    if facts["recommended"] is not None:
-        st.caption(f"Recommended layer: {facts['recommended']} (orange).")
+    shown = {"choice": "Choice score", "comprehensiveness": "Comprehensiveness"}
+    shown["coherence"] = "Coherence"
+    known = [name for name in shown if layers[name].notna().any()]
+    advice = layer_advice(facts, layers)
+    if known:
+        chart = partial(
+            layer_charts.by_layer,
+            layers,
+            known[0],
+            shown[known[0]],
+            facts["recommended"],
+            facts["most_readable"],
+        )
+        context.figure(chart, f"{shown[known[0]]} by layer", layers, "layers")
+    st.caption(f"**{advice.use}** {advice.why} {advice.tied}")
 
 
 def classes():
@@ -218,11 +225,11 @@ if judged:
     with right:
         classes()
     parts = st.columns(3)
-    for part, draw in zip(parts, (confidences, calibrated, coherence), strict=True):
+    for part, draw in zip(parts, (confidences, calibrated, which_layer), strict=True):
         with part:
             draw()
 else:
     st.info("Right and wrong are unknown for this run; the other pages show all examples.")
-    coherence()
+    which_layer()
 with looks.container():
     first_looks()

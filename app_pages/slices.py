@@ -25,13 +25,13 @@ METRICS = {
     "high": st.column_config.NumberColumn("to", format="percent", help="Wilson's interval."),
     "coherence": st.column_config.NumberColumn(
         format="%.3f",
-        help="Mean over the texts at the recommended layer: do their words mean what the words of "
+        help="Mean over the texts at the layer that is read: do their words mean what the words of "
         "the same decision mean elsewhere?",
     ),
 }
 
 store, run, facts = context.opened()
-layer = context.recommended_layer(facts)
+layer = context.reading_layer(facts)
 background = Background(store, run, "slices", "discover")
 
 
@@ -232,7 +232,7 @@ def side_numbers(side: dict, where: str):
         "Coherence",
         coherence,
         border=True,
-        help="Mean over its texts at the recommended layer.",
+        help="Mean over its texts at the layer that is read.",
     )
 
 

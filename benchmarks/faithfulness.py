@@ -1,10 +1,12 @@
-"""Faithfulness of ours and of every other method on the same examples (METHOD section 7).
+"""Ours and every other method by all yardsticks on the same examples (METHOD section 7).
 
-    python -m benchmarks.faithfulness --output /tmp/faithfulness
+    python -m benchmarks.faithfulness --output cache/faithfulness
 
-prints a table a case. Each piece of work (a case, a method, 50 examples) is a small file in the
-folder: the same command goes on where it was stopped, and several can work side by side. `--only
-agnews --methods "LIME;KernelSHAP" --minutes 9` does a part; `--table` only prints what is there.
+prints tables of every case. Each piece of work (a case, a method, 50 examples or mosaics) is a
+small file in the folder with a value for every example: the same command goes on where it was
+stopped, several can work side by side, and a new method leaves the others alone. `--only agnews
+--methods "LIME;KernelSHAP" --minutes 9` does a part; `--table` only prints what is there;
+`--charts FOLDER` also draws comprehensiveness against passes.
 """
 
 from __future__ import annotations
@@ -14,97 +16,176 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.cases import CASES, SEED, Sample, classifier_of, sample
-from saliency_core.evaluation.faithfulness import (
-    Cost,
-    average_precision,
-    faithfulness,
-    mean_interval,
+from benchmarks.cases import (
+    CASES,
+    CHOICE_EXAMPLES,
+    SEED,
+    Sample,
+    classifier_of,
+    mosaics_of,
+    sample,
 )
-from saliency_core.evaluation.other_methods import BASELINES, baseline_maps
+from benchmarks.paper_regime import METHODS as PAPER
+from benchmarks.paper_regime import paper_maps
+from saliency_core.errors import UserError
+from saliency_core.evaluation.faithfulness import Cost, average_precision, faithfulness
+from saliency_core.evaluation.mosaics import Mosaics, score_mosaics
+from saliency_core.evaluation.other_methods import OTHER_METHODS, other_method_maps
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
 from saliency_core.saliency.attributor import Attributor
+from saliency_core.saliency.decodability import decodability
 
-OURS = {"saliency, 4 steps": 4, "saliency, 1 step": 1}
+OURS: dict[str, tuple[str, int]] = {
+    "secant": ("secant", 1),
+    "path, 4 steps": ("path", 4),
+    "path, 1 step": ("path", 1),
+}
+"""Name -> rule, steps."""
+LAYERED = (*OURS, *PAPER)
+"""Methods with a map for every layer."""
+ALL = (*LAYERED, *OTHER_METHODS)
 PIECE = 50
-CHOICE = "choice"
+FOLDER = Path("cache/faithfulness")
+DESCRIPTION = "layers.json"
+"""What is known of a case's layers whatever the method."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A method on some examples or mosaics of a case."""
+
+    method: str
+    kind: str
+    """`choice`, `examples`, `choice mosaics` or `mosaics`."""
+    start: int
+    stop: int
+    of: int
+    """Mosaics depend on the examples that they are made of."""
+
+    def path(self, folder: Path, case: str) -> Path:
+        """Return the file of the piece."""
+        made = f" of {self.of}" if self.kind == "mosaics" else ""
+        return folder / case / f"{self.method} {self.kind}{made} {self.start}-{self.stop}.json"
 
 
 def main() -> None:
+    from benchmarks.faithfulness_tables import Results, draw_charts, print_case, print_ranks
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--mosaics", type=int, default=200)
     parser.add_argument("--only", help="cases, comma separated")
     parser.add_argument("--methods", help="methods, separated by semicolons")
     parser.add_argument("--minutes", type=float, help="stop after the piece at this time")
     parser.add_argument("--table", action="store_true", help="compute nothing")
+    parser.add_argument("--charts", type=Path, help="folder of the charts")
     options = parser.parse_args()
-    if options.examples % PIECE:
-        parser.error(f"--examples must be a multiple of {PIECE}")
     cases = options.only.split(",") if options.only else list(CASES)
+    methods = options.methods.split(";") if options.methods else list(ALL)
+    if unknown := [name for name in methods if name not in ALL]:
+        parser.error(f"no method {unknown[0]!r}; there are {'; '.join(ALL)}")
     if not options.table:
-        methods = options.methods.split(";") if options.methods else [*OURS, *BASELINES]
         end = time.monotonic() + 60 * (options.minutes or 1e6)
         for case in cases:
-            compute(case, methods, options.examples, options.output, end)
-    for case in cases:
-        print_table(case, options.output)
+            compute(case, methods, options.examples, options.mosaics, options.output, end)
+    found = {
+        case: Results(case, options.output, options.examples, options.mosaics) for case in cases
+    }
+    for results in found.values():
+        print_case(results)
+    print_ranks(found)
+    if options.charts is not None:
+        draw_charts(found, options.charts)
 
 
-def compute(case: str, methods: list[str], count: int, folder: Path, end: float) -> None:
+def compute(
+    case: str, methods: list[str], examples: int, mosaics: int, folder: Path, end: float
+) -> None:
     """Compute the missing pieces of a case until the time is over."""
-    missing = list(pieces(case, methods, count, folder))
-    if not missing:
+    wanted = [piece for method in methods for piece in pieces(method, examples, mosaics)]
+    missing = [piece for piece in wanted if not piece.path(folder, case).exists()]
+    described = folder / case / DESCRIPTION
+    if described.exists() and not missing:
         return
     torch.set_num_threads(1)
     classifier = classifier_of(CASES[case])
-    choice, scored = sample(CASES[case], classifier, count)
-    for method, number, path in missing:
+    choice, scored = sample(CASES[case], classifier, examples)
+    if not described.exists():
+        own = decodability(classifier, choice.encodings, SEED).own
+        write(described, {"decodability": own.tolist()})
+    texts = {"choice mosaics": (choice.texts, CHOICE_EXAMPLES), "mosaics": (scored.texts, mosaics)}
+    kinds = {piece.kind for piece in missing}
+    joined = {kind: mosaics_of(classifier, *texts[kind]) for kind in texts if kind in kinds}
+    for kind, made in joined.items():
+        print(f"{case}, {kind}: {made.facts()}", flush=True)
+    for piece in missing:
+        path = piece.path(folder, case)
         if path.exists():
             continue
-        part = choice if number == CHOICE else piece_of(scored, number)
-        write(path, measure(classifier, part, method))
+        try:
+            if piece.kind in joined:
+                value = measure_mosaics(classifier, joined[piece.kind], piece)
+            else:
+                part = choice if piece.kind == "choice" else scored
+                value = measure(classifier, part.part(piece.start, piece.stop), piece.method)
+        except UserError as error:
+            print(f"{case}, {piece.method}: {error}")
+            continue
+        write(path, value)
         if time.monotonic() > end:
             return
 
 
-def pieces(
-    case: str, methods: list[str], count: int, folder: Path
-) -> Iterator[tuple[str, int | str, Path]]:
-    """Yield (method, number, file) of every missing piece of a case."""
-    for method in methods:
-        numbers = list(range(-(-count // PIECE)))
-        for number in [CHOICE, *numbers] if method in OURS else numbers:
-            path = folder / case / f"{method} {number}.json"
-            if not path.exists():
-                yield method, number, path
+def pieces(method: str, examples: int, mosaics: int) -> Iterator[Piece]:
+    """Yield all pieces of a method; those that choose its layers first."""
+    if method in LAYERED:
+        yield Piece(method, "choice", 0, CHOICE_EXAMPLES, CHOICE_EXAMPLES)
+        yield Piece(method, "choice mosaics", 0, CHOICE_EXAMPLES, CHOICE_EXAMPLES)
+    for kind, count in (("examples", examples), ("mosaics", mosaics)):
+        for start in range(0, count, PIECE):
+            yield Piece(method, kind, start, min(start + PIECE, count), examples)
 
 
-def piece_of(examples: Sample, number: int) -> Sample:
-    part = slice(number * PIECE, (number + 1) * PIECE)
-    return Sample(examples.encodings[part], examples.rationales[part])
+def attributor_of(classifier: Classifier, method: str) -> Attributor | None:
+    """Return what computes a method of ours, None for another one."""
+    if method not in OURS:
+        return None
+    rule, steps = OURS[method]
+    return Attributor(classifier, rule=rule, steps=steps)
+
+
+def maps_of(
+    classifier: Classifier,
+    encodings: list[Encoding],
+    method: str,
+    predicted: np.ndarray,
+    attributor: Attributor | None,
+) -> list[list[np.ndarray]]:
+    """Return (layer, example) maps, one layer where a method has none."""
+    budget = classifier.default_batch_tokens
+    if method in OURS:
+        return attributor.layer_maps(encodings, budget)["saliency"]
+    if method in PAPER:
+        return paper_maps(classifier, encodings, method, budget)
+    return [other_method_maps(classifier, encodings, method, predicted=predicted, seed=SEED)]
 
 
 def measure(classifier: Classifier, part: Sample, method: str) -> dict:
-    """Return the numbers of every example by one method; of ours, for every layer."""
+    """Return the numbers of every example by one method, for every layer that it has."""
     predicted = classifier.logits(part.encodings, classifier.default_batch_tokens).argmax(1)
+    # It tries its rule on dummy texts: once a model, no part of an example's cost.
+    attributor = attributor_of(classifier, method)
     cost = Cost()
     with cost.counting(classifier):
-        if method in OURS:
-            attributor = Attributor(classifier, steps=OURS[method])
-            budget = classifier.default_batch_tokens
-            maps = attributor.layer_maps(part.encodings, budget)["saliency"]
-        else:
-            maps = [
-                baseline_maps(classifier, part.encodings, method, predicted=predicted, seed=SEED)
-            ]
+        maps = maps_of(classifier, part.encodings, method, predicted, attributor)
     found = faithfulness(classifier, part.encodings, maps)
     return {
         "comprehensiveness": [row.comprehensiveness.tolist() for row in found],
@@ -114,6 +195,24 @@ def measure(classifier: Classifier, part: Sample, method: str) -> dict:
         "predicted": predicted.tolist(),
         "tokens": [own_ids(encoding) for encoding in part.encodings],
         "maps": [[np.round(scores.astype(float), 5).tolist() for scores in own] for own in maps],
+    }
+
+
+def measure_mosaics(classifier: Classifier, made: Mosaics, piece: Piece) -> dict:
+    """Return the numbers of some mosaics by one method, for every layer that it has."""
+    rows = slice(piece.start, piece.stop)
+    kept = made.kept[rows]
+    if not kept:
+        return {"mosaic": [], "mosaic_auc": [], "mosaic_top": [], "chance": []}
+    encodings = made.encodings[rows]
+    attributor = attributor_of(classifier, piece.method)
+    maps = maps_of(classifier, encodings, piece.method, made.predicted[rows], attributor)
+    found = [score_mosaics(kept, own) for own in maps]
+    return {
+        "mosaic": [own.share.tolist() for own in found],
+        "mosaic_auc": [own.auc.tolist() for own in found],
+        "mosaic_top": [own.top.tolist() for own in found],
+        "chance": made.chance[rows].tolist(),
     }
 
 
@@ -132,82 +231,6 @@ def write(path: Path, value: dict) -> None:
     beside = path.with_suffix(f".{os.getpid()}")
     beside.write_text(json.dumps(value), encoding="utf-8")
     beside.replace(path)
-
-
-def read(case: str, method: str, folder: Path, number: int | str = "[0-9]*") -> list[dict]:
-    """Return the pieces of a method that are there, in order."""
-    found = (folder / case).glob(f"{method} {number}.json")
-    files = sorted(found, key=lambda path: (len(path.name), path.name))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
-
-
-def joined(parts: list[dict], metric: str) -> np.ndarray:
-    """Return (map, example) values of all pieces."""
-    return np.concatenate([np.array(part[metric], float) for part in parts], axis=1)
-
-
-def recommended(case: str, method: str, folder: Path) -> int:
-    """Return the layer that an audit recommends: by a sample of its size, never scored here."""
-    return int(joined(read(case, method, folder, CHOICE), "comprehensiveness").mean(1).argmax())
-
-
-def print_table(case: str, folder: Path) -> None:
-    """Print the table of a case in Markdown: every method against ours on the same examples."""
-    ours = {}
-    for method in OURS:
-        parts = read(case, method, folder)
-        if parts and read(case, method, folder, CHOICE):
-            layer = recommended(case, method, folder)
-            ours[method] = joined(parts, "comprehensiveness")[layer]
-    print(
-        f"\n{case}:\n\n| method | forward + backward | n | comprehensiveness | sufficiency | "
-        f"plausibility | {' | '.join(f'{name} minus it' for name in ours)} | seconds |\n"
-        f"|{'---|' * (7 + len(ours))}"
-    )
-    for method in [*OURS, *BASELINES]:
-        parts = read(case, method, folder)
-        if not parts or (method in OURS and method not in ours):
-            continue
-        layer = recommended(case, method, folder) if method in OURS else 0
-        print(row(method, layer, parts, ours))
-
-
-def row(method: str, layer: int, parts: list[dict], ours: dict[str, np.ndarray]) -> str:
-    """Return the row of a method; of ours, at one layer."""
-    own = joined(parts, "comprehensiveness")[layer]
-    count = len(own)
-    # A blank runs once a length, however many examples have it: no part of an example's cost.
-    cost = (
-        [OURS[method]] * 2
-        if method in OURS
-        else [sum(part[name] for part in parts) / count for name in ("forwards", "backwards")]
-    )
-    differences = [""] * len(ours)
-    for place, scores in enumerate(ours.values()):
-        common = min(count, len(scores))
-        differences[place] = signed(mean_interval(scores[:common] - own[:common]))
-    plausibility = joined(parts, "plausibility")[layer]
-    cells = [
-        f"{method}, layer {layer}" if method in OURS else method,
-        f"{cost[0]:.0f} + {cost[1]:.0f}",
-        str(count),
-        with_interval(mean_interval(own)),
-        f"{joined(parts, 'sufficiency')[layer].mean():.3f}",
-        with_interval(mean_interval(plausibility)) if len(plausibility) else "",
-        *differences,
-        f"{sum(part['seconds'] for part in parts) / count * 100:.1f}",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def with_interval(ends: tuple[float, float, float]) -> str:
-    return "{:.3f} ({:.3f} to {:.3f})".format(*ends)
-
-
-def signed(ends: tuple[float, float, float]) -> str:
-    """Return a paired difference; a star where its interval leaves zero out."""
-    mean, low, high = ends
-    return f"{mean:+.3f} ± {(high - low) / 2:.3f}{'*' if low > 0 or high < 0 else ''}"
 
 
 if __name__ == "__main__":

@@ -1,54 +1,49 @@
-"""Does coherence pick the right layer (METHOD section 4)?
+"""Which rule picks the layer to read (METHOD section 4)?
 
-    python -m benchmarks.layer_choice --output /tmp/faithfulness
+    python -m benchmarks.layer_choice --output cache/faithfulness
 
-reads the maps that `python -m benchmarks.faithfulness --output /tmp/faithfulness --methods
-"saliency, 4 steps;saliency, 1 step"` left there and prints, for every case and number of steps,
-comprehensiveness and coherence by layer, their rank correlation, and how near the picked layer
-comes to the best one. Intervals are over samples: halves of the examples drawn with 40 seeds.
+reads what `python -m benchmarks.faithfulness --methods "secant;path, 4 steps"` left there. A rule
+picks a layer on one half of the examples and mosaics; the pick is scored on the other half, as
+the part of the best layer's comprehensiveness and mosaic share that it reaches. Over 40 halves.
+Rules that look at coherence alone need no evaluation; the others are METHOD's choice score, its
+two yardsticks one by one, and other ways of joining them.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
-from benchmarks.cases import CASES, CHOICE_EXAMPLES, LM_HEAD
-from benchmarks.faithfulness import OURS, joined, read, recommended
+from benchmarks.cases import CASES
+from benchmarks.faithfulness import FOLDER, LAYERED
+from benchmarks.faithfulness_tables import Measured, Results, coherence_of, space
+from saliency_core.evaluation.layer_choice import READABLE, mean_known, mean_ratio
 from saliency_core.saliency.attributor import top_tokens
-from saliency_core.saliency.coherence import CoherenceSums, explanations, token_directions
+from saliency_core.saliency.coherence import explanations
 from saliency_core.words import shares
 
-SEEDS = 40
+HALVES = 40
 Definition = Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], np.ndarray]
 """(directions, tokens of every example, scores of every example) -> (example, embedding)."""
 
 
-def top_three(
-    directions: np.ndarray, tokens: list[np.ndarray], maps: list[np.ndarray]
-) -> np.ndarray:
-    """METHOD's: the three most salient tokens alike."""
-    ids = [top_tokens(own[None], ids)[0] for ids, own in zip(tokens, maps, strict=True)]
-    return explanations(directions, np.array(ids))
+def top(count: int) -> Definition:
+    """Return the definition by the most salient tokens alike; METHOD's has three."""
+
+    def of(directions: np.ndarray, tokens: list[np.ndarray], maps: list[np.ndarray]) -> np.ndarray:
+        ids = [top_tokens(own[None], ids, count)[0] for ids, own in zip(tokens, maps, strict=True)]
+        return explanations(directions, np.array(ids))
+
+    return of
 
 
-def weighted_three(
-    directions: np.ndarray, tokens: list[np.ndarray], maps: list[np.ndarray]
-) -> np.ndarray:
-    """The three most salient tokens, each by its share."""
-    kept = []
-    for own in maps:
-        third = np.sort(own)[-3:][0]
-        kept.append(np.where(own >= third, own, 0))
-    return weighted(directions, tokens, kept)
-
-
-def weighted(
+def by_share(
     directions: np.ndarray, tokens: list[np.ndarray], maps: list[np.ndarray]
 ) -> np.ndarray:
     """All tokens, each by its share."""
@@ -57,138 +52,215 @@ def weighted(
     return np.divide(sums, length, out=np.zeros_like(sums), where=length > 0)
 
 
+def top_three_by_share(
+    directions: np.ndarray, tokens: list[np.ndarray], maps: list[np.ndarray]
+) -> np.ndarray:
+    """The three most salient tokens, each by its share."""
+    kept = [np.where(own >= np.sort(own)[-3:][0], own, 0) for own in maps]
+    return by_share(directions, tokens, kept)
+
+
 DEFINITIONS: dict[str, Definition] = {
-    "top three": top_three,
-    "top three by share": weighted_three,
-    "all by share": weighted,
+    "top one": top(1),
+    "top three": top(3),
+    "top five": top(5),
+    "top ten": top(10),
+    "top three by share": top_three_by_share,
+    "all by share": by_share,
 }
+METHODS_DEFINITION = "top three"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The maps of a case, and what they are worth."""
+class Half:
+    """What a rule sees of one half."""
 
-    tokens: list[np.ndarray]
-    predicted: np.ndarray
-    maps: list[list[np.ndarray]]
-    """(layer, example)."""
     comprehensiveness: np.ndarray
-    """(layer, example)."""
+    """(layer,)."""
+    above_chance: np.ndarray
+    """(layer,)."""
+    coherences: dict[str, np.ndarray]
+    """Definition -> (layer,)."""
+    baseline: float
+    decodability: np.ndarray
+    """(layer,) of the whole case."""
 
 
-def measured(case: str, method: str, folder: Path) -> Measured | None:
-    parts = read(case, method, folder)
-    if not parts:
-        return None
-    layers = range(len(parts[0]["maps"]))
-    return Measured(
-        tokens=[np.array(ids, np.int32) for part in parts for ids in part["tokens"]],
-        predicted=np.concatenate([part["predicted"] for part in parts]).astype(int),
-        maps=[[np.array(own) for part in parts for own in part["maps"][layer]] for layer in layers],
-        comprehensiveness=joined(parts, "comprehensiveness"),
+def choice_score(half: Half) -> np.ndarray:
+    return mean_ratio([half.comprehensiveness, half.above_chance])
+
+
+def gated(half: Half) -> np.ndarray:
+    """METHOD's: only layers more coherent than pointing at every word, if there are any."""
+    above = half.coherences[METHODS_DEFINITION] > half.baseline
+    return np.where(above if above.any() else True, choice_score(half), -1)
+
+
+def product(half: Half) -> np.ndarray:
+    return np.maximum(half.comprehensiveness, 0) * np.maximum(half.above_chance, 0)
+
+
+def mean_rank(half: Half) -> np.ndarray:
+    return rankdata(half.comprehensiveness) + rankdata(half.above_chance)
+
+
+def worse_ratio(half: Half) -> np.ndarray:
+    """The smaller of the two ratios."""
+    return np.minimum(mean_ratio([half.comprehensiveness]), mean_ratio([half.above_chance]))
+
+
+def most_readable(half: Half) -> np.ndarray:
+    scores = choice_score(half)
+    good = scores >= READABLE * scores.max()
+    return np.where(good, half.coherences[METHODS_DEFINITION], -np.inf)
+
+
+Rule = Callable[[Half], np.ndarray]
+"""Half -> (layer,) values; the highest is picked."""
+
+
+def rules() -> Iterator[tuple[str, Rule]]:
+    """Yield name and rule, those that need an evaluation first."""
+    yield "choice score, above the baseline (METHOD)", gated
+    yield "choice score", choice_score
+    yield "comprehensiveness", lambda half: half.comprehensiveness
+    yield "mosaics", lambda half: half.above_chance
+    yield "product", product
+    yield "mean rank", mean_rank
+    yield "worse ratio", worse_ratio
+    yield "most readable (METHOD)", most_readable
+    for name in DEFINITIONS:
+        yield f"coherence: {name}", lambda half, name=name: half.coherences[name]
+        yield f"coherence: {name}, last block left out", _without_last(name)
+        yield f"coherence × decodability: {name}", _times_decodability(name)
+    yield "always layer 0", lambda half: -np.arange(len(half.decodability))
+
+
+def _without_last(name: str) -> Rule:
+    return lambda half: np.append(half.coherences[name][:-1], -np.inf)
+
+
+def _times_decodability(name: str) -> Rule:
+    return lambda half: half.coherences[name] * half.decodability
+
+
+@dataclass(frozen=True)
+class Picks:
+    """What a rule picked in every half."""
+
+    layers: list[int]
+    comprehensiveness: np.ndarray
+    """(half,) part of the best layer's on the other half."""
+    mosaic: np.ndarray
+
+
+def picks(found: Measured, decodability: np.ndarray) -> dict[str, Picks]:
+    """Return what every rule picks on halves of a case, scored on the other halves."""
+    q = {
+        name: np.stack([definition(space(), found.tokens, own) for own in found.maps])
+        for name, definition in DEFINITIONS.items()
+    }
+    layers: dict[str, list[int]] = {name: [] for name, _ in rules()}
+    reached: dict[str, list[tuple[float, float]]] = {name: [] for name in layers}
+    for seed in range(HALVES):
+        draw = np.random.default_rng(seed)
+        examples = draw.permutation(len(found.predicted))
+        mosaics = draw.permutation(len(found.chance))
+        some, others = np.array_split(examples, 2)
+        some_mosaics, other_mosaics = np.array_split(mosaics, 2)
+        half = _half(found, q, decodability, some, some_mosaics)
+        masked = mean_known(found.comprehensiveness[:, others])
+        joined = _known(mean_known(found.mosaic[:, other_mosaics]))
+        for name, rule in rules():
+            values = np.nan_to_num(rule(half).astype(float), nan=-np.inf)
+            layer = int(values.argmax())
+            layers[name].append(layer)
+            reached[name].append((masked[layer] / masked.max(), joined[layer] / joined.max()))
+    return {name: Picks(layers[name], *np.array(reached[name]).reshape(-1, 2).T) for name in layers}
+
+
+def _half(
+    found: Measured,
+    q: dict[str, np.ndarray],
+    decodability: np.ndarray,
+    examples: np.ndarray,
+    mosaics: np.ndarray,
+) -> Half:
+    predicted = found.predicted[examples]
+    return Half(
+        comprehensiveness=mean_known(found.comprehensiveness[:, examples]),
+        above_chance=_known(mean_known(found.mosaic[:, mosaics] - found.chance[mosaics])),
+        coherences={
+            name: np.array([coherence_of(own[examples], predicted) for own in of_layers])
+            for name, of_layers in q.items()
+        },
+        baseline=found.uniform_baseline(space()),
+        decodability=decodability,
     )
 
 
-def coherence_of(q: np.ndarray, predicted: np.ndarray) -> float:
-    sums = CoherenceSums(int(predicted.max()) + 1, q.shape[1])
-    sums.add(q, predicted)
-    value = sums.coherence()
-    return float("nan") if value is None else value
-
-
-def picked(coherence: np.ndarray, last: bool) -> int:
-    """Return the most coherent layer, the last block taking part or not."""
-    return int(np.nanargmax(coherence if last else coherence[:-1]))
-
-
-def ratios(q: np.ndarray, found: Measured, last: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return (seed,) picked/best comprehensiveness and (seed,) rank correlation over halves.
-
-    Args:
-        q: (layer, example, embedding) explanations.
-        found: the case.
-        last: whether the last block takes part.
-    """
-    count = len(found.predicted)
-    near, correlation = [], []
-    for seed in range(SEEDS):
-        rows = np.random.default_rng(seed).choice(count, count // 2, replace=False)
-        means = found.comprehensiveness[:, rows].mean(1)
-        values = np.array([coherence_of(own[rows], found.predicted[rows]) for own in q])
-        near.append(means[picked(values, last)] / means.max())
-        correlation.append(spearmanr(values, means, nan_policy="omit").statistic)
-    return np.array(near), np.array(correlation)
+def _known(values: np.ndarray) -> np.ndarray:
+    """Return values with 0 where a layer has none."""
+    return np.nan_to_num(values, nan=0.0)
 
 
 def interval(values: np.ndarray) -> str:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return f"{values.mean():.2f} ({low:.2f} to {high:.2f})"
+    """Return mean and 95 % of the halves."""
+    if np.isnan(values).all():
+        return ""
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return f"{np.nanmean(values):.2f} ({low:.2f} to {high:.2f})"
 
 
-def layer_list(values: np.ndarray) -> str:
-    return " ".join(f"{value:.3f}".replace("0.", ".") for value in values)
-
-
-def directions() -> np.ndarray:
-    from transformers import AutoModelForMaskedLM
-
-    head = AutoModelForMaskedLM.from_pretrained(str(LM_HEAD))
-    return token_directions(head.get_output_embeddings().weight.detach().float().numpy())
+def counted(layers: list[int]) -> str:
+    """Return the picked layers, the most frequent first."""
+    return ", ".join(f"{layer} ({count})" for layer, count in Counter(layers).most_common(3))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, help="folder of the measurements")
-    folder = parser.parse_args().output
-    space = directions()
-    found = {
-        (case, method): whole
-        for case in CASES
-        for method in OURS
-        if (whole := measured(case, method, folder)) is not None
-    }
-    evaluated_table(found, folder)
-    for name, definition in DEFINITIONS.items():
-        coherence_table(name, definition, found, space)
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")
+    parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--mosaics", type=int, default=200)
+    options = parser.parse_args()
+    found = {}
+    for case in CASES:
+        results = Results(case, options.output, options.examples, options.mosaics)
+        for method in LAYERED:
+            if (whole := results.of(method)) is not None:
+                found[case, method] = picks(whole, results.decodability)
+    for (case, method), of_rules in found.items():
+        print_case(f"{case}, {method}", of_rules)
+    for method in LAYERED:
+        print_worst(method, {case: own for (case, name), own in found.items() if name == method})
 
 
-def evaluated_table(found: dict[tuple[str, str], Measured], folder: Path) -> None:
-    """Print what an audit recommends after evaluating its sample, against the best layer."""
+def print_case(title: str, of_rules: dict[str, Picks]) -> None:
+    """Print what every rule reaches on one case."""
     print(
-        f"\nThe layer that {CHOICE_EXAMPLES} other examples recommend, against the best one:\n\n"
-        "| case | map | n | comprehensiveness by layer | recommended | of the best |\n"
-        "|---|---|---|---|---|---|"
+        f"\n{title}:\n\n| rule | layers picked (halves) | of the best comprehensiveness | "
+        "of the best mosaic share |\n|---|---|---|---|"
     )
-    for (case, method), whole in found.items():
-        means = whole.comprehensiveness.mean(1)
-        layer = recommended(case, method, folder)
-        print(
-            f"| {case} | {method} | {len(whole.predicted)} | {layer_list(means)} | {layer} | "
-            f"{means[layer] / means.max():.2f} |"
-        )
+    for name, own in of_rules.items():
+        cells = [counted(own.layers), interval(own.comprehensiveness), interval(own.mosaic)]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
-def coherence_table(
-    name: str, definition: Definition, found: dict[tuple[str, str], Measured], space: np.ndarray
-) -> None:
-    """Print what coherence alone picks under one definition."""
+def print_worst(method: str, cases: dict[str, dict[str, Picks]]) -> None:
+    """Print the case on which each rule does worst: 0.95 on every one is what is wanted."""
+    if not cases:
+        return
     print(
-        f"\nCoherence alone, {name}:\n\n| case | map | coherence by layer | picked | of the best | "
-        "over samples | without the last block | rank correlation |\n"
-        "|---|---|---|---|---|---|---|---|"
+        f"\n{method}, the worst of {', '.join(cases)}:\n\n"
+        "| rule | comprehensiveness | on | mosaic share | on |\n|---|---|---|---|---|"
     )
-    for (case, method), whole in found.items():
-        q = np.stack([definition(space, whole.tokens, own) for own in whole.maps])
-        values = np.array([coherence_of(own, whole.predicted) for own in q])
-        means = whole.comprehensiveness.mean(1)
-        layer = picked(values, last=True)
-        near, correlation = ratios(q, whole, last=True)
-        without, _ = ratios(q, whole, last=False)
-        print(
-            f"| {case} | {method} | {layer_list(values)} | {layer} | "
-            f"{means[layer] / means.max():.2f} | {interval(near)} | {interval(without)} | "
-            f"{interval(correlation)} |"
-        )
+    for name, _ in rules():
+        cells = []
+        for metric in ("comprehensiveness", "mosaic"):
+            means = {case: np.mean(getattr(own[name], metric)) for case, own in cases.items()}
+            worst = min(means, key=lambda case: np.nan_to_num(means[case], nan=2.0))
+            cells += [f"{means[worst]:.2f}", worst]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -175,10 +175,19 @@ class LayerSummary:
     low: float | None
     high: float | None
     """95 % bootstrap interval."""
-    zero_line: float | None
+    uniform_baseline: float | None
     """Coherence of the uniform explanation."""
     decodability: float | None
     comprehensiveness: float | None = None
     sufficiency: float | None = None
     completeness: float | None = None
-    """Median over examples of the part of the change that the layer's scores add up to."""
+    """Median over examples of sum of the scores over change of the target."""
+    mosaic: float | None = None
+    """Mean share of positive score on the right one of two joined texts."""
+    mosaic_auc: float | None = None
+    mosaic_top: float | None = None
+    """How often the top word lies in the right text."""
+    choice: float | None = None
+    """Mean of comprehensiveness and mosaic share above chance, over the best layer's each."""
+    choice_low: float | None = None
+    choice_high: float | None = None

@@ -194,7 +194,7 @@ def test_reading_commands_print_the_documented_json(model, tmp_path):
 
     assert {"database", "version", "runs"} <= run("info").keys()
     layers = run("layers")
-    assert {"run", "layers", "recommended", "equals"} <= layers.keys()
+    assert {"run", "layers", "recommended", "most_readable", "tied"} <= layers.keys()
     assert [row["layer"] for row in layers["layers"]] == [0, 1, 2, 3]
     errors = run("errors", "--limit", "2")
     assert errors["total"] == open_store(database).count("wrong")

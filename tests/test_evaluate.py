@@ -9,6 +9,7 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 from tiny_models import TEXTS, save_tiny
+from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
 from saliency_core.cli import app
@@ -17,10 +18,10 @@ from saliency_core.evaluation import evaluate as evaluation
 from saliency_core.evaluation.evaluate import VARIANTS, EvaluationOptions, evaluate, spans_of
 from saliency_core.evaluation.faithfulness import Cost, average_precision, faithfulness
 from saliency_core.evaluation.other_methods import (
-    BASELINES,
+    OTHER_METHODS,
     _attention_weights,
     _linear_model,
-    baseline_maps,
+    other_method_maps,
 )
 from saliency_core.model.loading import load_classifier
 from saliency_core.pipeline.run_audit import audit
@@ -80,6 +81,7 @@ def test_every_variant_at_every_layer_equals_the_definition(database, classifier
             for scores, encoding in zip(own, encodings, strict=True)
         ]
         assert row["plausibility"] == pytest.approx(np.mean(precisions))
+        # Each text has a layout of its own: a row for it and one for its reference.
         assert (row["forwards"], row["backwards"]) == (2, 2)
 
 
@@ -89,9 +91,9 @@ def test_it_chooses_the_layer_and_fills_the_layer_table(database):
     layers = store.layers()
     own = [row for row in found["metrics"] if row["method"] == "saliency"]
     assert layers["comprehensiveness"].tolist() == [row["comprehensiveness"] for row in own]
-    above = layers[layers["coherence"] > layers["zero_line"].fillna(0)]
+    above = layers[layers["coherence"] > layers["uniform_baseline"].fillna(0)]
     among = layers if above.empty else above
-    best = among.loc[among["comprehensiveness"].idxmax(), "layer"]
+    best = among.loc[among["choice"].idxmax(), "layer"]
     assert store.run()["recommended"] == found["recommended"] == best
 
 
@@ -121,10 +123,10 @@ def test_deleting_leaves_the_layer_table_alone(database):
 
 
 def test_other_methods_stand_beside_ours_on_the_same_examples(database):
-    found = command("--db", database, "--baselines")
+    found = command("--db", database, "--other-methods")
     assert not found["skipped"]
     others = {row["method"]: row for row in found["metrics"] if row["layer"] is None}
-    assert list(others) == list(BASELINES)
+    assert list(others) == list(OTHER_METHODS)
     assert {row["examples"] for row in found["metrics"]} == {5}
     assert (others["LIME"]["forwards"], others["LIME"]["backwards"]) == (100, 0)
     assert others["integrated gradients, mask"]["forwards"] == 20
@@ -134,10 +136,10 @@ def test_other_methods_stand_beside_ours_on_the_same_examples(database):
 
 def test_without_captum_the_rest_runs_and_the_rest_is_named(database, monkeypatch):
     monkeypatch.setattr("saliency_core.evaluation.other_methods.find_spec", lambda name: None)
-    found = command("--db", database, "--baselines", "--examples", 2)
+    found = command("--db", database, "--other-methods", "--examples", 2)
     assert "LIME" in found["skipped"]
     methods = {row["method"] for row in found["metrics"]} - set(VARIANTS)
-    assert methods == set(BASELINES) - set(found["skipped"])
+    assert methods == set(OTHER_METHODS) - set(found["skipped"])
 
 
 def test_the_layers_page_shows_what_was_evaluated(database, monkeypatch):
@@ -176,7 +178,8 @@ def test_cost_counts_texts_and_not_batches(classifier):
 def of(classifier, method, texts=TEXTS):
     encodings = classifier.encode(texts)
     predicted = classifier.logits(encodings).argmax(1)
-    return baseline_maps(classifier, encodings, method, predicted=predicted), encodings, predicted
+    maps = other_method_maps(classifier, encodings, method, predicted=predicted)
+    return maps, encodings, predicted
 
 
 def probability(classifier, encodings, label):
@@ -240,7 +243,7 @@ def test_attention_methods_equal_their_formulas(classifier):
     assert (relevance[0] >= 0).all() and relevance[0].any()
 
 
-@pytest.mark.parametrize("method", [name for name in BASELINES if name != "random"])
+@pytest.mark.parametrize("method", [name for name in OTHER_METHODS if name != "random"])
 def test_neighbours_change_no_map(classifier, method):
     together, _, _ = of(classifier, method, TEXTS[:2])
     if method in ("LIME", "KernelSHAP"):
@@ -250,3 +253,101 @@ def test_neighbours_change_no_map(classifier, method):
         alone = [of(classifier, method, [text])[0][0] for text in TEXTS[:2]]
     for one, other in zip(alone, together, strict=False):
         assert np.allclose(one, other, atol=1e-5)
+
+
+# Mosaics
+
+
+@pytest.fixture
+def any_text_is_sure(monkeypatch):
+    """Let mosaics be made of the few unsure texts of a tiny model."""
+    for module in ("mosaics", "evaluate"):
+        monkeypatch.setattr(f"saliency_core.evaluation.{module}.CONFIDENT", 0.0)
+    monkeypatch.setattr("saliency_core.evaluation.mosaics.MINIMUM", 2)
+
+
+@pytest.fixture
+def texts():
+    words = "film plot actor scene good bad bright dull nice".split()
+    return [f"{a} {b} {c}" for a in words[:4] for b in words[4:] for c in ("was", "not")]
+
+
+@pytest.fixture
+def fair_models(models, classifier, texts, tmp_path):
+    """Return a model that predicts its classes about equally often, and its head."""
+    folder = str(tmp_path / "fair")
+    model = AutoModelForSequenceClassification.from_pretrained(models[0])
+    logits = classifier.logits(classifier.encode(texts))
+    with torch.no_grad():
+        model.classifier.bias -= torch.from_numpy(np.median(logits, axis=0))
+    model.save_pretrained(folder)
+    classifier.tokenizer.save_pretrained(folder)
+    return folder, models[1]
+
+
+def test_mosaics_are_scored_for_every_method_and_choose_with_masks(
+    tmp_path, fair_models, texts, any_text_is_sure
+):
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    database = tmp_path / "a.sqlite"
+    audit(fair_models[0], str(data), db=database, lm_head=fair_models[1], steps=1)
+    audited = json.loads(
+        CliRunner().invoke(app, ["layers", "--db", str(database), "--json"]).output
+    )
+    assert audited["mosaics"]["missing"] is None and audited["mosaics"]["mosaics"] > 2
+    for row in audited["layers"]:
+        # A layer whose scores are all negative says nothing of a mosaic.
+        assert row["mosaic"] is None or 0 <= row["mosaic"] <= 1
+        assert row["choice"]["low"] <= row["choice"]["score"] <= row["choice"]["high"]
+    assert audited["recommended"] not in audited["tied"]
+
+    monkey = ["evaluate", "--db", str(database), "--examples", "4", "--mosaics", "6", "--json"]
+    found = json.loads(CliRunner().invoke(app, [*monkey, "--other-methods"]).output)
+    assert found["mosaics"]["mosaics"] == 6
+    by_place = {(row["method"], row["layer"]): row for row in found["metrics"]}
+    assert all(row["mosaics"] == 6 for row in found["metrics"])
+    # A random map scores every token alike on average, and LIME is asked for the whole's class.
+    assert {"mosaic", "mosaic_low", "mosaic_auc_high", "mosaic_top"} <= by_place[
+        "LIME", None
+    ].keys()
+    assert by_place["random", None]["mosaic"] == pytest.approx(found["mosaics"]["chance"], abs=0.2)
+    layers = open_store(database).layers()
+    own = [by_place["saliency", layer] for layer in range(3)]
+    assert layers["mosaic"].notna().any()
+    np.testing.assert_allclose(layers["mosaic"], np.array([row["mosaic"] for row in own], float))
+    masked = np.maximum([row["comprehensiveness"] for row in own], 0)
+    assert (layers["choice"] <= 1).all() and layers["choice"].max() > 0.5
+    assert (layers["choice"] >= masked / max(masked.max(), 1e-12) / 2 - 1e-9).all()
+    # Read again from the file, and of deleted tokens none are made.
+    assert json.loads(CliRunner().invoke(app, [*monkey, "--other-methods"]).output) == found
+    deleted = json.loads(CliRunner().invoke(app, [*monkey, "--delete"]).output)
+    assert deleted["mosaics"]["mosaics"] == 0
+    assert deleted["metrics"][0]["mosaic"] is None
+
+
+def test_the_layers_page_offers_layers_for_all_pages_and_costs(
+    tmp_path, fair_models, texts, any_text_is_sure, monkeypatch
+):
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    database = tmp_path / "a.sqlite"
+    audit(fair_models[0], str(data), db=database, lm_head=fair_models[1], steps=1)
+    command("--db", database, "--examples", 2, "--mosaics", 2, "--other-methods")
+    run = open_store(database).run()
+    monkeypatch.setenv("SALIENCY_DB", str(database))
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    page = AppTest.from_file(DASHBOARD, default_timeout=30).run()
+    assert not page.exception
+    page.switch_page("app_pages/layers.py").run()
+    assert not page.exception
+    assert page.markdown[0].value.startswith(f"**Use layer {run['recommended']}.** Best on two")
+    assert any("further left is cheaper" in caption.value for caption in page.caption)
+    button = next(b for b in page.button if b.label.startswith("Use the most readable layer"))
+    button.click().run()
+    assert page.session_state["layer"] == run["most_readable"]
+    page.switch_page("app_pages/words.py").run()
+    assert not page.exception
+    slider = next(s for s in page.select_slider if s.label == "Layer")
+    assert slider.value == run["most_readable"]

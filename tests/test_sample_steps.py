@@ -28,7 +28,7 @@ def refuse(*given, **more):
 
 @pytest.mark.parametrize("what", ["_summarise", "faithfulness", "class_meanings", "decodability"])
 def test_a_failing_sample_step_leaves_a_finished_run(what, model, tmp_path, monkeypatch):
-    place = "saliency_core.pipeline.run_audit"
+    place = "saliency_core.pipeline.layer_summary"
     if what == "_summarise":
         from saliency_core.pipeline.run_audit import Audit
 
@@ -38,14 +38,12 @@ def test_a_failing_sample_step_leaves_a_finished_run(what, model, tmp_path, monk
             return refuse() if readable else real(self, run, writer, seconds, readable, evaluates)
 
         monkeypatch.setattr(Audit, what, only_without_sample)
-    elif what == "faithfulness":
-        monkeypatch.setattr("saliency_core.evaluation.faithfulness.faithfulness", refuse)
-    elif what == "class_meanings":
+    elif what in ("faithfulness", "class_meanings"):
         monkeypatch.setattr(f"{place}.{what}", refuse)
     else:
-        from saliency_core.pipeline import run_audit
+        from saliency_core.pipeline import layer_summary
 
-        real = run_audit.decodability
+        real = layer_summary.decodability
         monkeypatch.setattr(
             f"{place}.{what}",
             lambda classifier, given, seed: refuse() if given else real(classifier, given, seed),

@@ -1,6 +1,8 @@
 import gzip
+import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_made_up import LAYERS, SETTINGS, example, write_all
+from store_made_up import LAYERS, SETTINGS, example, summaries, write_all
 
+from saliency_core.analysis.layer_advice import chosen_by, layer_advice
 from saliency_core.errors import UserError
 from saliency_core.store import (
     delete_table,
@@ -18,7 +21,7 @@ from saliency_core.store import (
     save_evaluation,
     save_table,
     schema,
-    set_layer_faithfulness,
+    set_layer_choice,
 )
 from saliency_core.store.format import keys
 
@@ -75,7 +78,7 @@ def test_evaluations_of_nothing_are_an_empty_frame(path):
         (lambda path: save_evaluation(path, 7, [{"method": "a"}]), "has no run 7"),
         (lambda path: save_evaluation(path, 1, [{"layer": 1}]), "name of its method"),
         (lambda path: save_table(path, 7, "a", []), "has no run 7"),
-        (lambda path: set_layer_faithfulness(path, 1, [0.1], [0.1]), "has 4 layers, but 1"),
+        (lambda path: set_layer_choice(path, 1, summaries()[:1], 0, 0, []), "has 4 layers, but 1"),
     ],
 )
 def test_what_cannot_be_kept_is_one_sentence(path, call, sentence):
@@ -83,15 +86,20 @@ def test_what_cannot_be_kept_is_one_sentence(path, call, sentence):
         call(path)
 
 
-def test_layer_faithfulness_fills_the_summaries(path):
+def test_the_choice_of_layers_replaces_the_summaries(path):
     values = np.linspace(0, 1, LAYERS + 1)
-    set_layer_faithfulness(path, 1, values, 1 - values, recommended=3, equals=[0])
+    layers = [replace(row, mosaic=values[row.layer], choice=0.5) for row in summaries()]
+    set_layer_choice(path, 1, layers, 3, 1, [0], {"mosaics": {"chance": np.float64(0.5)}})
     store = open_store(path)
-    np.testing.assert_array_equal(store.layers(1)["comprehensiveness"], values)
-    np.testing.assert_array_equal(store.layers(1)["sufficiency"], 1 - values)
-    assert (store.run(1)["recommended"], store.run(1)["equals"]) == (3, [0])
-    set_layer_faithfulness(path, 1, values, values)
-    assert (store.run(1)["recommended"], store.run(1)["equals"]) == (3, [0])
+    np.testing.assert_array_equal(store.layers(1)["mosaic"], values)
+    np.testing.assert_array_equal(store.layers(1)["coherence"], np.arange(4) / 10)
+    run = store.run(1)
+    assert (run["recommended"], run["most_readable"], run["tied"]) == (3, 1, [0])
+    assert run["extra"] == {"k": 1, "mosaics": {"chance": 0.5}}, "what was there is kept"
+    set_layer_choice(path, 1, layers, 2, None, [])
+    assert open_store(path).run(1)["most_readable"] is None
+    tokens = sqlite3.connect(path).execute("SELECT DISTINCT layer FROM tokens").fetchall()
+    assert tokens in ([(2,)], []), "the word summary is of the recommended layer"
 
 
 # Tables
@@ -203,12 +211,33 @@ def test_a_file_of_format_1_still_opens(tmp_path, monkeypatch):
     assert store.verdicts()["word"].tolist() == ["movie"]
     assert store.is_complete()
     assert store.evaluations().empty
+    assert store.run()["recommended"] is not None and store.run()["most_readable"] is None
+    assert store.layers()["coherence"].notna().all() and store.layers()["choice"].isna().all()
     assert store.table("suspects") is None
     with monkeypatch.context() as as_then, open_writer(path) as writer:
         as_then.setattr(keys, "METHOD_VERSION", 1)
         assert write_all(writer, rows) == (1, 0)
     with open_writer(path) as writer:
         assert write_all(writer, rows) == (2, len(rows)), "the method has changed since"
+
+
+def test_what_an_older_version_recommended_is_kept_and_named_as_that(tmp_path):
+    path = tmp_path / "old.sqlite"
+    path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE layers SET comprehensiveness = 0.25, sufficiency = 0.125")
+        connection.execute("UPDATE runs SET recommended = 1, equals = '[2]'")
+        before = connection.execute("SELECT coherence, zero_line, explained FROM layers").fetchall()
+    connection.close()
+    store = open_store(path)
+    run, layers = store.run(), store.layers()
+    assert (run["recommended"], run["tied"], run["most_readable"]) == (1, [2], None)
+    columns = ["coherence", "uniform_baseline", "completeness"]
+    assert layers[columns].astype(object).where(layers[columns].notna(), None).values.tolist() == [
+        list(row) for row in before
+    ]
+    assert chosen_by(layers) == "an older version"
+    assert "An older version of the program chose it" in layer_advice(run, layers).text()
 
 
 def test_format_1_in_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):

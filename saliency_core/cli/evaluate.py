@@ -1,4 +1,4 @@
-"""`evaluate`: how faithful every layer, variant and other method is."""
+"""`evaluate`: how good the maps of every layer, variant and other method are."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from saliency_core.cli.terminal import (
     RunOption,
     open_database,
     print_json,
+    print_reading,
     progress_bar,
     records,
     show,
@@ -27,6 +28,9 @@ COLUMNS = (
     "comprehensiveness_low",
     "comprehensiveness_high",
     "sufficiency",
+    "mosaic",
+    "mosaic_auc",
+    "mosaic_top",
     "plausibility",
     "forwards",
     "backwards",
@@ -39,9 +43,12 @@ def evaluate(
     run: RunOption = None,
     examples: Annotated[int, typer.Option(min=1, help="Examples of the seeded sample.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the sample and of methods that draw.")] = 0,
-    baselines: Annotated[
-        bool, typer.Option("--baselines", help="Compare with other methods.")
+    other_methods: Annotated[
+        bool, typer.Option("--other-methods", help="Compare with other methods.")
     ] = False,
+    mosaics: Annotated[
+        int, typer.Option(min=0, help="Joined texts of the second yardstick; 0 leaves it out.")
+    ] = 64,
     delete: Annotated[
         bool, typer.Option("--delete", help="Take tokens out instead of masking them.")
     ] = False,
@@ -53,14 +60,14 @@ def evaluate(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how faithful the layers of a run are; choose the layer to read by it."""
+    """Measure how good the maps of a run are, layer by layer; choose the layer to read by it."""
     store = open_database(database)
     # Torch loads here: a wrong file or run is told at once.
     store.run(run)
     from saliency_core.evaluation.evaluate import EvaluationOptions
     from saliency_core.evaluation.evaluate import evaluate as measure
 
-    options = EvaluationOptions(examples, seed, baselines, delete, rationale_column)
+    options = EvaluationOptions(examples, seed, other_methods, mosaics, delete, rationale_column)
     with progress_bar(quiet or as_json) as bar:
         found = measure(store, options, run=run, model=model, progress=Bar(bar))
     rows = records(found.metrics)
@@ -70,13 +77,15 @@ def evaluate(
                 "run": store.run(run)["run"],
                 "examples": found.examples,
                 "metrics": rows,
+                "mosaics": found.mosaics,
                 "recommended": found.recommended,
-                "equals": found.equals,
+                "most_readable": found.most_readable,
+                "tied": found.tied,
                 "skipped": list(found.skipped),
             }
         )
         return
-    show(rows, list(COLUMNS), f"{found.examples} examples")
-    print(f"Recommended layer: {found.recommended}. Equals: {found.equals or 'none'}.")
+    show(rows, list(COLUMNS), f"{found.examples} examples, {found.mosaics['mosaics']} mosaics")
+    print_reading(store, run)
     if found.skipped:
         print(f"Left out, because Captum is not installed: {', '.join(found.skipped)}.")

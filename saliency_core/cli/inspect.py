@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from saliency_core.cli.terminal import (
     Where,
     open_database,
     print_json,
+    print_reading,
     records,
     show,
 )
@@ -45,29 +46,46 @@ def info(database: Database = None, as_json: AsJson = False) -> None:
 
 
 def layers(database: Database = None, run: RunOption = None, as_json: AsJson = False) -> None:
-    """Show coherence and faithfulness by layer, and the recommended layer."""
+    """Show every measure by layer, and the layers to read."""
     store = open_database(database)
     facts = store.run(run)
-    rows = records(store.layers(run=run))
+    rows = [with_choice(row) for row in records(store.layers(run=run))]
     if as_json:
         print_json(
             {
                 "run": facts["run"],
                 "layers": rows,
                 "recommended": facts["recommended"],
-                "equals": facts["equals"],
+                "most_readable": facts["most_readable"],
+                "tied": facts["tied"],
+                "mosaics": facts["extra"].get("mosaics"),
             }
         )
         return
-    columns = ["layer", "coherence", "low", "high", "zero_line", "decodability"]
+    for row in rows:
+        row["choice"] = _interval(row["choice"])
+    columns = ["layer", "choice", "comprehensiveness", "sufficiency", "mosaic"]
+    columns += ["coherence", "low", "high", "uniform_baseline", "decodability"]
     if rows and "next_decodability" in rows[0]:
         columns.append("next_decodability")
-    show(rows, [*columns, "comprehensiveness", "sufficiency", "completeness"])
-    equals = ", ".join(map(str, facts["equals"])) or "none"
+    show(rows, [*columns, "completeness"])
     if facts["recommended"] is None:
         print(f"Run {facts['run']} recommends no layer: {_why_none(facts)}.")
         return
-    print(f"Recommended layer: {facts['recommended']}. As good: {equals}.")
+    print_reading(store, run)
+
+
+def with_choice(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a layer whose choice score and interval stand together, as JSON has them."""
+    ends = {"score": "choice", "low": "choice_low", "high": "choice_high"}
+    choice = {end: row.pop(name) for end, name in ends.items()}
+    return {**row, "choice": choice}
+
+
+def _interval(choice: dict[str, float | None]) -> str | None:
+    if choice["score"] is None:
+        return None
+    return "{score:.2f} ({low:.2f} to {high:.2f})".format(**choice)
 
 
 def _why_none(facts: dict) -> str:

@@ -98,6 +98,13 @@ def show(rows: list[dict], columns: list[str], title: str | None = None, nothing
     Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES).print(table)
 
 
+def print_reading(store: Any, run: int | None) -> None:
+    """Print which layer to read, and why."""
+    from saliency_core.analysis.layer_advice import layer_advice
+
+    print(layer_advice(store.run(run), store.layers(run=run)).text())
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "–"

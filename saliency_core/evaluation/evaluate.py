@@ -1,4 +1,4 @@
-"""Evaluate a finished run: how faithful every layer, variant and other method is (METHOD 7).
+"""Evaluate a finished run: every layer, variant and other method by the yardsticks of METHOD 7.
 
 A seeded sample of the run's examples; the numbers stay in the file, and a second call with the
 same choices reads them. The class explained is the predicted one, whatever the run's target is.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,19 +22,30 @@ from saliency_core.evaluation.faithfulness import (
     mean_interval,
     rationale_tokens,
 )
-from saliency_core.evaluation.other_methods import BASELINES, available_baselines, baseline_maps
+from saliency_core.evaluation.layer_choice import LayerTests, choose_by_tests, summaries_of
+from saliency_core.evaluation.mosaics import (
+    CONFIDENT,
+    NO_SCORE,
+    Mosaics,
+    make_mosaics,
+    score_mosaics,
+)
+from saliency_core.evaluation.other_methods import (
+    OTHER_METHODS,
+    available_methods,
+    other_method_maps,
+)
 from saliency_core.model.audited import classifier_of
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
-from saliency_core.pipeline.layer_summary import recommend, summaries_of, with_values
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.store import Store
 from saliency_core.store.details import details, set_warning
-from saliency_core.store.read.results import save_evaluation, set_layer_faithfulness
+from saliency_core.store.read.results import DELETED, save_evaluation, set_layer_choice
 
 VARIANTS = ("saliency", "local", "pooled", "norm")
-DELETED = ", tokens deleted"
-"""What the name of a method ends with where tokens were taken out instead of masked."""
+MOSAIC_TEXTS = 256
+"""Confident texts that mosaics are made of."""
 PIECE = 32
 """Examples computed between two steps of the progress bar."""
 UNDECODED = "The undecoded map"
@@ -51,7 +62,9 @@ class EvaluationOptions:
 
     examples: int = 200
     seed: int = 0
-    baselines: bool = False
+    other_methods: bool = False
+    mosaics: int = 64
+    """Joined texts of the second yardstick; they need no mask, so `delete` has none."""
     delete: bool = False
     """Take tokens out instead of masking them; the numbers stand beside those of masked tokens."""
     rationale_column: str | None = None
@@ -66,8 +79,11 @@ class Evaluation:
     metrics: pd.DataFrame
     """A row a method and layer, columns of `store.results.EVALUATION_COLUMNS`; forwards and
     backwards are passes an example, seconds those of the whole sample."""
+    mosaics: dict[str, Any]
+    """How many there were, chance, and what became of the other pairs."""
     recommended: int | None
-    equals: list[int]
+    most_readable: int | None
+    tied: list[int]
     skipped: tuple[str, ...]
     """Other methods that can't run here."""
 
@@ -80,9 +96,9 @@ def evaluate(
     model: str | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Evaluation:
-    """Return comprehensiveness, sufficiency and plausibility with 95 % intervals, and keep them.
+    """Return the metrics of every method with 95 % intervals, and keep them.
 
-    With masked tokens they also decide the recommended layer of the run (METHOD section 4).
+    With masked tokens they also choose the layers to read of the run (METHOD section 4).
 
     Args:
         store: the file of a finished run.
@@ -100,12 +116,13 @@ def evaluate(
         raise UserError("A regression model has no class probabilities, so no faithfulness.")
     if store.layers(run=run).empty:
         raise UserError(f"Run {run} is not finished; start the same audit again, then evaluate.")
-    methods, skipped = _methods(options.baselines)
+    methods, skipped = _methods(options.other_methods)
     positions = _sample(store, run, options)
     settings = {
         "seed": options.seed,
         "examples": len(positions),
         "run_examples": store.count("-failed", run=run),
+        "mosaics": 0 if options.delete else options.mosaics,
         "delete": options.delete,
         "rationale_column": options.rationale_column,
     }
@@ -117,9 +134,11 @@ def evaluate(
     if missing:
         spans = _spans(store, run, positions, options.rationale_column)
         classifier = classifier_of(store, run, model)
-        scores = _Scores(classifier, _encode(store, run, positions, classifier), spans, options)
+        encodings = _encode(store, run, positions, classifier)
+        mosaics = _mosaics(store, run, classifier, settings["mosaics"], options.seed)
+        scores = _Scores(classifier, encodings, mosaics, spans, options)
         if "saliency" in missing:
-            scores.add_own(facts["settings"]["steps"], progress)
+            scores.add_own(facts["settings"], progress)
         for name in missing:
             if name not in VARIANTS:
                 scores.add_other(name, progress)
@@ -128,21 +147,24 @@ def evaluate(
         if "saliency" in missing and not options.delete:
             _recommend(store, run, scores)
     table, facts = store.evaluations(run=run), store.run(run)
+    table = table[table["method"].isin(kept_as.values())].reset_index(drop=True)
     return Evaluation(
         examples=len(positions),
-        metrics=table[table["method"].isin(kept_as.values())].reset_index(drop=True),
+        metrics=table.drop(columns="mosaics_made"),
+        mosaics=table["mosaics_made"][0],
         recommended=facts["recommended"],
-        equals=facts["equals"],
+        most_readable=facts["most_readable"],
+        tied=facts["tied"],
         skipped=skipped,
     )
 
 
-def _methods(baselines: bool) -> tuple[list[str], tuple[str, ...]]:
+def _methods(other_methods: bool) -> tuple[list[str], tuple[str, ...]]:
     """Return the methods to evaluate, and those that can't run here."""
-    if not baselines:
+    if not other_methods:
         return list(VARIANTS), ()
-    available = available_baselines()
-    return [*VARIANTS, *available], tuple(name for name in BASELINES if name not in available)
+    available = available_methods()
+    return [*VARIANTS, *available], tuple(name for name in OTHER_METHODS if name not in available)
 
 
 def _sample(store: Store, run: int, options: EvaluationOptions) -> list[int]:
@@ -201,6 +223,26 @@ def _encode(store: Store, run: int, positions: list[int], classifier: Classifier
     return classifier.encode(frame["text"].tolist(), pairs)
 
 
+def _mosaics(store: Store, run: int, classifier: Classifier, count: int, seed: int) -> Mosaics:
+    """Return mosaics of confidently predicted texts of the run."""
+    if not count:
+        return Mosaics([], {}, "No mosaics were asked for.")
+    confident = store.ids(f"-failed confidence>{CONFIDENT}", run=run)
+    size = min(MOSAIC_TEXTS, len(confident))
+    positions = np.sort(np.random.default_rng(seed).choice(confident, size, replace=False))
+    frame = store.examples_at(positions.tolist(), run=run)
+    number = {name: label for label, name in enumerate(classifier.info.label_names)}
+    return make_mosaics(
+        classifier,
+        frame["text"].tolist(),
+        frame["predicted"].map(number).to_numpy(np.int64),
+        frame["confidence"].to_numpy(float),
+        count,
+        seed=seed,
+        pairs=bool(frame["pair"].notna().any()),
+    )
+
+
 class _Scores:
     """Collects the values of every example by method and layer, and what they cost."""
 
@@ -208,10 +250,12 @@ class _Scores:
         self,
         classifier: Classifier,
         encodings: list[Encoding],
+        mosaics: Mosaics,
         spans: list[list[tuple[int, int]]] | None,
         options: EvaluationOptions,
     ) -> None:
         self.classifier, self.encodings, self.options = classifier, encodings, options
+        self.mosaics = mosaics
         self.rationales = None
         if spans is not None:
             self.rationales = [
@@ -221,40 +265,57 @@ class _Scores:
         self.values: dict[tuple[str, int | None], dict[str, list[np.ndarray]]] = {}
         self.costs: dict[str, dict[str, float]] = {}
 
-    def add_own(self, steps: int, progress: Progress) -> None:
-        """Score the variants at every layer."""
-        attributor = Attributor(self.classifier, steps=steps, variants=True)
+    def add_own(self, settings: dict[str, Any], progress: Progress) -> None:
+        """Score the variants at every layer, by the rule of the run."""
+        attributor = Attributor(
+            self.classifier, rule=settings["rule"], steps=settings["steps"], variants=True
+        )
         layers = range(self.classifier.info.layers + 1)
         keys = [(name, layer) for name in VARIANTS for layer in layers]
         cost = Cost()
-        for part in self._pieces("layers", progress):
+        for part in self._pieces("layers", progress, self.encodings):
             with cost.counting(self.classifier):
                 maps = attributor.layer_maps(
                     self.encodings[part], self.classifier.default_batch_tokens
                 )
             self._score({key: maps[key[0]][key[1]] for key in keys}, part)
-        # A blank runs once, however many examples have its length.
-        cost.forwards -= len(attributor.blanks)
         self.costs |= dict.fromkeys(VARIANTS, self._cost(cost))
+        for part in self._pieces("layers, mosaics", progress, self.mosaics.encodings):
+            maps = attributor.layer_maps(
+                self.mosaics.encodings[part], self.classifier.default_batch_tokens
+            )
+            self._score_mosaics({key: maps[key[0]][key[1]] for key in keys}, part)
 
     def add_other(self, name: str, progress: Progress) -> None:
         """Score another method."""
         cost = Cost()
-        for part in self._pieces(name, progress):
+        for part in self._pieces(name, progress, self.encodings):
             encodings = self.encodings[part]
             predicted = self.classifier.logits(encodings).argmax(1)
             with cost.counting(self.classifier):
-                maps = baseline_maps(
-                    self.classifier, encodings, name, predicted=predicted, seed=self.options.seed
-                )
+                maps = self._other(encodings, name, predicted)
             self._score({(name, None): maps}, part)
         self.costs[name] = self._cost(cost)
+        for part in self._pieces(f"{name}, mosaics", progress, self.mosaics.encodings):
+            encodings = self.mosaics.encodings[part]
+            maps = self._other(encodings, name, self.mosaics.predicted[part])
+            self._score_mosaics({(name, None): maps}, part)
 
-    def _pieces(self, stage: str, progress: Progress) -> Iterator[slice]:
-        progress(stage, 0, len(self.encodings))
-        for start in range(0, len(self.encodings), PIECE):
+    def _other(
+        self, encodings: list[Encoding], name: str, predicted: np.ndarray
+    ) -> list[np.ndarray]:
+        return other_method_maps(
+            self.classifier, encodings, name, predicted=predicted, seed=self.options.seed
+        )
+
+    @staticmethod
+    def _pieces(stage: str, progress: Progress, encodings: list[Encoding]) -> Iterator[slice]:
+        count = len(encodings)
+        if count:
+            progress(stage, 0, count)
+        for start in range(0, count, PIECE):
             yield slice(start, start + PIECE)
-            progress(stage, min(start + PIECE, len(self.encodings)), len(self.encodings))
+            progress(stage, min(start + PIECE, count), count)
 
     def _cost(self, cost: Cost) -> dict[str, float]:
         examples = len(self.encodings)
@@ -278,6 +339,17 @@ class _Scores:
                 precisions = np.array([average_precision(*pair) for pair in pairs])
                 values.setdefault("plausibility", []).append(precisions)
 
+    def _score_mosaics(self, maps: Maps, part: slice) -> None:
+        """Add the values of some mosaics by several maps."""
+        for key, of_part in maps.items():
+            own = score_mosaics(self.mosaics.kept[part], of_part)
+            for metric, values in (
+                ("mosaic", own.share),
+                ("mosaic_auc", own.auc),
+                ("mosaic_top", own.top),
+            ):
+                self.values[key].setdefault(metric, []).append(values)
+
     def of(self, method: str, layer: int | None, metric: str) -> np.ndarray:
         """Return (example,) values."""
         return np.concatenate(self.values[method, layer][metric])
@@ -286,31 +358,62 @@ class _Scores:
         """Yield a row a method and layer for the store."""
         for (method, layer), values in self.values.items():
             row = {"method": method, "layer": layer, **self.costs[method]}
+            row |= {"mosaics_made": self._mosaics_made(method, layer)}
             for metric in values:
                 ends = mean_interval(self.of(method, layer, metric), self.options.seed)
                 row |= zip((metric, f"{metric}_low", f"{metric}_high"), ends, strict=True)
             yield row
 
+    def _mosaics_made(self, method: str, layer: int | None) -> dict[str, Any]:
+        """Return the facts of the mosaics, those without a score by this map among them."""
+        facts = self.mosaics.facts()
+        if not self.mosaics.kept:
+            return facts
+        without = int(np.isnan(self.of(method, layer, "mosaic")).sum())
+        return facts | {"discarded": self.mosaics.discarded | {NO_SCORE: without}}
+
+    def layer_tests(self, method: str, layers: list[int]) -> LayerTests:
+        """Return what examples and mosaics say of a method's layers."""
+
+        def of_layers(metric: str) -> np.ndarray:
+            return np.stack([self.of(method, layer, metric) for layer in layers])
+
+        tests = LayerTests(of_layers("comprehensiveness"), of_layers("sufficiency"))
+        if self.mosaics.missing is not None:
+            return tests
+        return replace(
+            tests,
+            mosaic=of_layers("mosaic"),
+            mosaic_auc=of_layers("mosaic_auc"),
+            mosaic_top=of_layers("mosaic_top"),
+            chance=self.mosaics.chance,
+        )
+
 
 def _recommend(store: Store, run: int, scores: _Scores) -> None:
-    """Let the new numbers choose the layer to read first, and say whether decoding helps."""
-    metric = "comprehensiveness"
-    summaries = summaries_of(store.layers(run=run))
-    layers = [row.layer for row in summaries]
-    masked = [scores.of("saliency", layer, metric) for layer in layers]
-    kept = [float(scores.of("saliency", layer, "sufficiency").mean()) for layer in layers]
-    intervals = [mean_interval(own, scores.options.seed) for own in masked]
-    means = [mean for mean, _, _ in intervals]
-    summaries = with_values(summaries, comprehensiveness=means, sufficiency=kept)
-    recommended, equals = recommend(summaries, [(low, high) for _, low, high in intervals])
-    set_layer_faithfulness(store.path, run, means, kept, recommended, equals)
-    local = {layer: scores.of("local", layer, metric) for layer in layers}
+    """Let the new numbers choose the layers to read, and say whether decoding helps."""
+    summaries, facts = summaries_of(store.layers(run=run)), store.run(run)
+    layers, seed = [row.layer for row in summaries], scores.options.seed
+    tests = scores.layer_tests("saliency", layers)
+    bypassed = {int(layer) for layer in facts["extra"].get("bypassed", {})}
+    summaries, choice = choose_by_tests(summaries, tests, bypassed=bypassed, seed=seed)
+    set_layer_choice(
+        store.path,
+        run,
+        summaries,
+        choice.recommended,
+        choice.most_readable,
+        choice.tied,
+        {"mosaics": scores.mosaics.facts()},
+    )
+    local = [scores.of("local", layer, "comprehensiveness") for layer in layers]
     undecoded = max(layers, key=lambda layer: local[layer].mean())
-    gain, low, _ = mean_interval(local[undecoded] - masked[recommended], scores.options.seed)
+    decoded = tests.comprehensiveness[choice.recommended]
+    gain, low, _ = mean_interval(local[undecoded] - decoded, seed)
     sentence = None
     if low > 0:
         sentence = (
             f"{UNDECODED} of layer {undecoded} is more faithful for this model than the decoded "
-            f"one of layer {recommended}: its comprehensiveness is higher by {gain:.3f}."
+            f"one of layer {choice.recommended}: its comprehensiveness is higher by {gain:.3f}."
         )
     set_warning(store.path, run, UNDECODED, sentence)

@@ -180,7 +180,7 @@ def average_precision(scores: np.ndarray, rationale: np.ndarray) -> float:
 
 def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     """Return the mean over examples and its 95 % bootstrap interval (seeded)."""
-    values = values[~np.isnan(values)]
+    values = values[~np.isnan(values)].astype(float)
     if not len(values):
         return float("nan"), float("nan"), float("nan")
     draw = np.random.default_rng(seed)

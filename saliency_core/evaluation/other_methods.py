@@ -31,7 +31,7 @@ Maps = list[np.ndarray]
 """A (token,) array of scores an example, special tokens left out."""
 
 
-def baseline_maps(
+def other_method_maps(
     classifier: Classifier,
     encodings: Sequence[Encoding],
     method: str,
@@ -44,25 +44,25 @@ def baseline_maps(
     Args:
         classifier: the model under audit.
         encodings: the examples.
-        method: one of `BASELINES`.
+        method: one of `OTHER_METHODS`.
         predicted: (example,) the class to explain.
         seed: of the methods that draw.
 
     Raises:
         UserError: the method is unknown, needs Captum, or can't read this model.
     """
-    if method not in BASELINES:
-        raise UserError(f"No method is called {method!r}; choose from {', '.join(BASELINES)}.")
+    if method not in OTHER_METHODS:
+        raise UserError(f"No method is called {method!r}; choose from {', '.join(OTHER_METHODS)}.")
     if classifier.is_encoder_decoder:
         raise UserError("The other methods read models of one stack, not encoder-decoders.")
     if method in FROM_CAPTUM and not find_spec("captum"):
         raise UserError(f"The method {method} is Captum's: pip install captum.")
-    return BASELINES[method](classifier, encodings, predicted, seed)
+    return OTHER_METHODS[method](classifier, encodings, predicted, seed)
 
 
-def available_baselines() -> list[str]:
+def available_methods() -> list[str]:
     """Return the methods that can run here: those of Captum only where it is installed."""
-    return [name for name in BASELINES if name not in FROM_CAPTUM or find_spec("captum")]
+    return [name for name in OTHER_METHODS if name not in FROM_CAPTUM or find_spec("captum")]
 
 
 def _random(
@@ -423,7 +423,7 @@ def _place(maps: Maps, rows: list[int], scores: Tensor, own: np.ndarray) -> None
         maps[row] = of_row[places]
 
 
-BASELINES: dict[str, Callable[..., Maps]] = {
+OTHER_METHODS: dict[str, Callable[..., Maps]] = {
     "random": _random,
     "attention rollout": _attention_rollout,
     "gradient norm": _gradient_norm,

@@ -1,32 +1,51 @@
-"""What a finished run says about its layers: coherence, decodability, the one to read first."""
+"""What a finished run says about its layers: coherence, decodability, the one to read first.
+
+A seeded sample of its examples, and mosaics made of them, choose that layer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
+from saliency_core.evaluation.faithfulness import faithfulness
+from saliency_core.evaluation.layer_choice import (
+    LayerTests,
+    choose_by_tests,
+    choose_layer,
+    with_values,
+)
+from saliency_core.evaluation.mosaics import Mosaics, make_mosaics, score_mosaics
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.encoding import Encoding, token_batches
-from saliency_core.records import LayerSummary
+from saliency_core.model.encoding import Encoding
+from saliency_core.records import Example, LayerSummary
+from saliency_core.saliency.attributor import Attributor
 from saliency_core.saliency.coherence import (
     CoherenceSums,
     bootstrap_interval,
     explanations,
     token_directions,
 )
+from saliency_core.saliency.decodability import decodability
+from saliency_core.saliency.logit_lens import class_meanings
+from saliency_core.store.read.token_directions import set_token_directions
+
+if TYPE_CHECKING:
+    from saliency_core.store import StoreWriter
 
 BOOTSTRAP_EXAMPLES = 2000
 """Examples the interval is drawn from; that of more examples is narrower by the root law."""
-DECODED_POSITIONS = 512
-"""Positions decoded over the full vocabulary for decodability."""
-DECODED_TOGETHER = 64
-"""Positions whose scores over the vocabulary are held at once."""
+EVALUATION_SAMPLE = 64
+"""Examples, and mosaics, whose scores choose the layer to read (METHOD section 4)."""
+COMPLETENESS_SAMPLE = 2000
+"""Examples whose median completeness stands for a layer."""
+
+Progress = Callable[[str, int, int | None], None]
 
 
 class LayerCoherence:
@@ -93,7 +112,9 @@ class LayerCoherence:
                 values[layer, known] = self.sums[layer].of_examples(q, predicted[known])
             yield positions, values
 
-    def zero_line(self, encodings: Sequence[Encoding], predicted: np.ndarray) -> float | None:
+    def uniform_baseline(
+        self, encodings: Sequence[Encoding], predicted: np.ndarray
+    ) -> float | None:
         """Return the coherence of pointing at every token alike, on a sample; None of no text."""
         if not encodings:
             return None
@@ -110,157 +131,174 @@ class LayerCoherence:
         return sums.coherence()
 
 
-@dataclass(frozen=True)
-class Decodability:
-    """What the language-model head says of hidden states, as mean probabilities (METHOD 4)."""
-
-    own: np.ndarray
-    """(layer,) of the position's own token; NaN where no text holds a token."""
-    following: np.ndarray | None
-    """(layer,) of the next token, which the head of a causal model speaks of; else None."""
-
-
-@torch.no_grad()
-def decodability(classifier: Classifier, encodings: Sequence[Encoding], seed: int) -> Decodability:
-    """Return how far each layer decodes, on a seeded sample of positions, full vocabulary."""
-    draw = np.random.default_rng(seed)
-    each = max(1, DECODED_POSITIONS // max(len(encodings), 1))
-    sampled = []
-    for encoding in encodings:
-        own = np.flatnonzero(~encoding.special)
-        if len(own):
-            sampled.append((encoding, np.sort(draw.choice(own, min(each, len(own)), False))))
-    layers = classifier.info.layers + 1
-    if not sampled:
-        nothing = np.full(layers, np.nan)
-        return Decodability(nothing, nothing if classifier.head.causal else None)
-    sampled.sort(key=lambda pair: len(pair[0].input_ids))
-    states: list[list[Tensor]] = [[] for _ in range(layers)]
-    lengths = [len(encoding.input_ids) for encoding, _ in sampled]
-    for rows in token_batches(lengths, classifier.default_batch_tokens):
-        batch = classifier.collate([sampled[row][0] for row in rows])
-        hidden, _ = classifier.forward(batch)
-        for place, row in enumerate(rows):
-            length = lengths[row]
-            start = 0 if classifier.padding_side == "right" else hidden[0].shape[1] - length
-            for layer in range(layers):
-                states[layer].append(hidden[layer][place, start + sampled[row][1]])
-    ids = [np.array(encoding.input_ids) for encoding, _ in sampled]
-    own = np.concatenate([tokens[chosen] for tokens, (_, chosen) in zip(ids, sampled, strict=True)])
-    wanted = [own]
-    if classifier.head.causal:
-        wanted.append(np.concatenate([_next_tokens(*pair) for pair in sampled]))
-    chances = np.array(
-        [
-            _mean_chances(classifier, torch.cat(found), np.stack(wanted), layer == layers - 1)
-            for layer, found in enumerate(states)
-        ]
-    )  # (layer, own or next)
-    return Decodability(chances[:, 0], chances[:, 1] if classifier.head.causal else None)
-
-
-def _next_tokens(encoding: Encoding, chosen: np.ndarray) -> np.ndarray:
-    """Return the token after each chosen one, -1 where the text ends or a special one follows."""
-    following = np.append(np.where(encoding.special, -1, encoding.input_ids)[1:], -1)
-    return following[chosen]
-
-
-def _mean_chances(
-    classifier: Classifier, states: Tensor, wanted: np.ndarray, last: bool
-) -> np.ndarray:
-    """Return the mean probability of each kind of wanted token, (kind,).
-
-    Args:
-        classifier: holds the head.
-        states: (position, hidden) of one layer.
-        wanted: (kind, position) vocabulary ids, -1 where there is none.
-        last: the states are those of the last layer.
-    """
-    head = classifier.head
-    tokens = torch.from_numpy(wanted).to(states.device)
-    chances = []
-    for part, ids in zip(
-        states.split(DECODED_TOGETHER), tokens.split(DECODED_TOGETHER, dim=1), strict=True
-    ):
-        features = head.features(part.unsqueeze(0), classifier.normed_last and last)[0]
-        logits = (features @ head.embeddings.T).float()  # (position, vocab)
-        if head.bias is not None:
-            logits += head.bias
-        found = logits.gather(1, ids.clamp(min=0).T).T  # (kind, position)
-        chances.append((found - logits.logsumexp(-1)).exp())
-    known = wanted >= 0
-    total = np.where(known, torch.cat(chances, dim=1).cpu().numpy(), 0).sum(-1)
-    return np.divide(total, known.sum(-1), out=np.full(len(wanted), np.nan), where=known.any(-1))
-
-
 def median_completeness(parts: np.ndarray) -> np.ndarray:
-    """Return (layer,) medians of (layer, example) completenesss; NaN where none is known.
+    """Return (layer,) medians of (layer, example) completeness; NaN where none is known.
 
-    A text whose target is that of its blank has no part to explain: infinite or NaN.
+    A text whose target is that of its reference has nothing to add up to: infinite or NaN.
     """
     known = np.isfinite(parts).all(0)
     return np.median(parts[:, known], axis=1) if known.any() else np.full(len(parts), np.nan)
 
 
-def recommend(
-    layers: Sequence[LayerSummary],
-    comprehensiveness: Sequence[tuple[float, float]] | None = None,
-) -> tuple[int, list[int]]:
-    """Return the layer to read first and those that equal it (METHOD section 4).
-
-    Of the layers whose coherence is above the zero line the one of highest comprehensiveness
-    where that was evaluated; else the one of highest coherence, the last block left out: there all
-    gradient sits where the classifier reads, so its map is what one state decodes to, coherent
-    whatever moved the answer. Layers whose interval of that measure overlaps its own are equals.
+def summarise_run(
+    writer: StoreWriter,
+    run: int,
+    classifier: Classifier,
+    survey: Sequence[Example],
+    attributor: Attributor | None,
+    *,
+    seed: int,
+    batch_tokens: int,
+    seconds: float,
+    warnings: Sequence[str],
+    progress: Progress,
+    bypassed: Mapping[int, float],
+) -> None:
+    """Summarise the layers of a run, choose the ones to read, and mark the run as finished.
 
     Args:
-        layers: what is known of every layer.
-        comprehensiveness: 95 % interval (low, high) of every layer where it was evaluated.
+        writer: the open file.
+        run: Run number.
+        classifier: the model.
+        survey: a seeded sample of the dataset.
+        attributor: what evaluates the layers; None where they are not evaluated.
+        seed: of all draws.
+        batch_tokens: tokens of one batch.
+        seconds: what the audit took.
+        warnings: what a reader of the numbers must know.
+        progress: called with (stage, done, total).
+        bypassed: layers that information flows around, and the part that they carry; never
+            recommended.
     """
-    above = [row for row in layers if row.coherence is not None and _above_zero(row)]
-    coherent = [row for row in layers[:-1] if row.coherence is not None]
-    intervals = {row.layer: (row.low, row.high) for row in layers if row.low is not None}
-    if comprehensiveness is not None:
-        intervals = dict(enumerate(comprehensiveness))
-        best = max(above or layers, key=lambda row: row.comprehensiveness).layer
-        eligible = {row.layer for row in above or layers}
-    elif coherent:
-        best = max(coherent, key=lambda row: row.coherence).layer
-        eligible = {row.layer for row in coherent}
+    survey, read, logits = _answered(
+        classifier, [example for example in survey if example.text.strip()]
+    )
+    sample = random.Random(seed).sample(range(len(survey)), min(EVALUATION_SAMPLE, len(survey)))
+    encodings = [read[row] for row in sample]
+    coherence = LayerCoherence(classifier, len(classifier.info.label_names), seed)
+    for _, classes, tokens in writer.explanations(run):
+        coherence.add(classes, tokens)
+    decoded = decodability(classifier, encodings, seed)
+    layers = with_values(
+        coherence.summaries(),
+        uniform_baseline=[coherence.uniform_baseline(read, logits.argmax(1))] * coherence.layers,
+        decodability=decoded.own,
+        completeness=median_completeness(writer.completeness(run, COMPLETENESS_SAMPLE)),
+    )
+    extra: dict[str, Any] = {"incomplete": writer.count_incomplete(run)}
+    if bypassed:
+        extra["bypassed"] = {str(layer): part for layer, part in bypassed.items()}
+    if decoded.following is not None:
+        extra["next_decodability"] = [
+            None if np.isnan(value) else float(value) for value in decoded.following
+        ]
+    readable = [encoding for encoding in encodings if not encoding.special.all()]
+    if attributor is None or not readable:
+        choice = choose_layer(layers, None, bypassed)
     else:
-        # One predicted class only.
-        return layers[max(len(layers) - 2, 0)].layer, []
-    equals = [
-        layer
-        for layer in sorted(eligible - {best})
-        if layer in intervals and best in intervals and _overlap(intervals[layer], intervals[best])
-    ]
-    return best, equals
+        progress("evaluating layers", 0, len(readable))
+        mosaics = survey_mosaics(classifier, survey, logits, seed)
+        tests = layer_tests(classifier, attributor, readable, mosaics, batch_tokens)
+        progress("evaluating layers", len(readable), len(readable))
+        layers, choice = choose_by_tests(layers, tests, bypassed=bypassed, seed=seed)
+        extra["mosaics"] = mosaics.facts()
+    writer.set_coherence(run, coherence.of_examples(writer.explanations(run)))
+    tokens = np.flatnonzero(coherence.used)
+    texts = [classifier.tokenizer.decode([token]).strip() for token in tokens.tolist()]
+    set_token_directions(writer, run, tokens, texts, coherence.directions[tokens])
+    writer.finish_run(
+        run,
+        layers,
+        choice.recommended,
+        choice.tied,
+        seconds,
+        [*warnings, *([choice.warning] if choice.warning else [])],
+        extra,
+        choice.most_readable,
+    )
 
 
-def _overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one[0] <= other[1] and other[0] <= one[1]
+def _answered(
+    classifier: Classifier, examples: list[Example]
+) -> tuple[list[Example], list[Encoding], np.ndarray]:
+    """Return the examples that the model answers, as it reads them, with (example, class) logits.
+
+    A text that the model refuses is a failed row, not part of what sums up the others.
+    """
+    encodings = encode(classifier, examples)
+    logits = classifier.logits(encodings)
+    rows = np.flatnonzero(np.isfinite(logits).all(axis=1))
+    return [examples[row] for row in rows], [encodings[row] for row in rows], logits[rows]
 
 
-def _above_zero(row: LayerSummary) -> bool:
-    return row.coherence > (row.zero_line or 0.0)
+def encode(classifier: Classifier, examples: Sequence[Example]) -> list[Encoding]:
+    """Return examples as the model reads them, long ones truncated."""
+    paired = bool(examples) and examples[0].pair is not None
+    pairs = [example.pair or "" for example in examples] if paired else None
+    return classifier.encode([example.text for example in examples], pairs)
 
 
-def summaries_of(frame: pd.DataFrame) -> list[LayerSummary]:
-    """Return the summaries that `Store.layers` gives as a frame."""
-    return [
-        LayerSummary(int(layer), *map(_number, values))
-        for layer, *values in frame[[field.name for field in fields(LayerSummary)]].to_numpy()
-    ]
+def survey_mosaics(
+    classifier: Classifier, survey: Sequence[Example], logits: np.ndarray, seed: int
+) -> Mosaics:
+    """Return the mosaics of a sample of examples, at most as many as an audit evaluates.
+
+    Args:
+        classifier: the model.
+        survey: the examples.
+        logits: (example, class).
+        seed: of the draw.
+    """
+    probabilities = classifier.probabilities(logits)
+    return make_mosaics(
+        classifier,
+        [example.text for example in survey],
+        probabilities.argmax(1),
+        probabilities.max(1),
+        EVALUATION_SAMPLE,
+        seed=seed,
+        pairs=survey[0].pair is not None,
+    )
 
 
-def with_values(layers: Sequence[LayerSummary], **columns: Any) -> list[LayerSummary]:
-    """Return the summaries with (layer,) arrays of further fields filled in."""
-    return [
-        replace(row, **{name: _number(values[row.layer]) for name, values in columns.items()})
-        for row in layers
-    ]
+def layer_tests(
+    classifier: Classifier,
+    attributor: Attributor,
+    encodings: Sequence[Encoding],
+    mosaics: Mosaics,
+    batch_tokens: int,
+) -> LayerTests:
+    """Return what examples and mosaics say of the saliency of every layer.
+
+    Args:
+        classifier: the model.
+        attributor: explains the predicted class.
+        encodings: the examples; each needs a token that is not special.
+        mosaics: may be too few for a test.
+        batch_tokens: tokens of one batch.
+    """
+    maps = attributor.layer_maps(encodings, batch_tokens)["saliency"]  # (layer, example)
+    masked = faithfulness(classifier, encodings, maps)
+    tests = LayerTests(
+        comprehensiveness=np.stack([of_layer.comprehensiveness for of_layer in masked]),
+        sufficiency=np.stack([of_layer.sufficiency for of_layer in masked]),
+    )
+    if mosaics.missing is not None:
+        return tests
+    maps = attributor.layer_maps(mosaics.encodings, batch_tokens)["saliency"]
+    scores = [score_mosaics(mosaics.kept, of_layer) for of_layer in maps]
+    return replace(
+        tests,
+        mosaic=np.stack([of_layer.share for of_layer in scores]),
+        mosaic_auc=np.stack([of_layer.auc for of_layer in scores]),
+        mosaic_top=np.stack([of_layer.top for of_layer in scores]),
+        chance=mosaics.chance,
+    )
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None or value != value else float(value)
+def sample_meanings(classifier: Classifier, survey: Sequence[Example]) -> pd.DataFrame:
+    """Return the words that classes mean, on a sample of the dataset."""
+    encodings = encode(classifier, [example for example in survey if example.text.strip()])
+    return class_meanings(
+        classifier, [encoding for encoding in encodings if not encoding.special.all()]
+    )

@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -28,29 +28,17 @@ from saliency_core.data.external_predictions import Comparison, check_column, co
 from saliency_core.data.label_matching import listed, unused_keys
 from saliency_core.data.labels import check_label_order, check_label_sets, map_labels
 from saliency_core.errors import UserError
-from saliency_core.pipeline.layer_summary import (
-    LayerCoherence,
-    decodability,
-    median_completeness,
-    recommend,
-    with_values,
-)
+from saliency_core.pipeline.layer_summary import sample_meanings, summarise_run
 from saliency_core.pipeline.sample_steps import first_that_works
-from saliency_core.records import Example, LayerSummary, RunSettings
-from saliency_core.saliency.logit_lens import class_meanings
+from saliency_core.records import Example, RunSettings
 from saliency_core.saliency.references import layout_batches
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.details import set_warning
-from saliency_core.store.read.token_directions import set_token_directions
 
 BLOCK = 2048
 """Examples planned together: enough for batches of like length, small enough to hold."""
 GUARD_SAMPLE = 256
 """Examples the label-order guard predicts before any score is computed."""
-EVALUATION_SAMPLE = 64
-"""Examples whose faithfulness decides the recommended layer (METHOD section 4)."""
-COMPLETENESS_SAMPLE = 2000
-"""Examples whose median completeness stands for a layer."""
 DRY_RUN_SECONDS = 5.0
 """How long a dry run computes before it estimates."""
 BYTES_A_SCORE = 4.0
@@ -509,78 +497,28 @@ class Audit:
         self, run: int, writer: Any, seconds: float, readable: list[Example], evaluates: bool
     ) -> None:
         """Summarise the layers, as far as it takes the model on a sample of the readable."""
-        sample = random.Random(self.options.seed).sample(
-            readable, min(EVALUATION_SAMPLE, len(readable))
-        )
-        encodings = self.classifier.encode(
-            [example.text for example in sample], _pairs(sample), self.classifier.max_length
-        )
-        logits = self.classifier.logits(encodings)
-        # A text that the model refuses is a failed row, not part of what sums up the others.
-        answered = np.flatnonzero(np.isfinite(logits).all(axis=1))
-        encodings, predicted = [encodings[row] for row in answered], logits[answered].argmax(axis=1)
-        seed = self.options.seed
-        coherence = LayerCoherence(self.classifier, len(self.classifier.info.label_names), seed)
-        for _, classes, tokens in writer.explanations(run):
-            coherence.add(classes, tokens)
-        decoded = decodability(self.classifier, encodings, seed)
-        layers = with_values(
-            coherence.summaries(),
-            zero_line=[coherence.zero_line(encodings, predicted)] * coherence.layers,
-            decodability=decoded.own,
-            completeness=median_completeness(writer.completeness(run, COMPLETENESS_SAMPLE)),
-        )
-        extra = self._reached(writer, run)
-        if decoded.following is not None:
-            extra["next_decodability"] = [
-                None if np.isnan(value) else float(value) for value in decoded.following
-            ]
-        intervals = None
+        evaluator = None
         if evaluates:
-            layers, intervals = self._evaluate(layers, encodings)
-        recommended, equals = recommend(layers, intervals)
-        writer.set_coherence(run, coherence.of_examples(writer.explanations(run)))
-        tokens = np.flatnonzero(coherence.used)
-        texts = [self.classifier.tokenizer.decode([token]).strip() for token in tokens.tolist()]
-        set_token_directions(writer, run, tokens, texts, coherence.directions[tokens])
-        writer.finish_run(run, layers, recommended, equals, seconds, self._warnings(), extra)
-
-    def _reached(self, writer: Any, run: int) -> dict[str, Any]:
-        """Return how far the secant rule reached, for `info` and every page."""
-        reach = self.attributor.reach
-        found: dict[str, Any] = {"incomplete": writer.count_incomplete(run)}
-        if reach.bypassed:
-            found["bypassed"] = {str(layer): part for layer, part in reach.bypassed.items()}
-        return found
+            evaluator = open_attributor(
+                self.classifier, replace(self.options, target="predicted", rule=self.settings.rule)
+            )
+        summarise_run(
+            writer,
+            run,
+            self.classifier,
+            readable,
+            evaluator,
+            seed=self.options.seed,
+            batch_tokens=self.batch_tokens,
+            seconds=seconds,
+            warnings=self._warnings(),
+            progress=self.progress,
+            bypassed=self.attributor.reach.bypassed,
+        )
 
     def _keep_meanings(self, run: int, sample: list[Example]) -> None:
         """Keep the words that classes mean, on a sample."""
-        encodings = self.classifier.encode(
-            [example.text for example in sample], _pairs(sample), self.classifier.max_length
-        )
-        readable = [encoding for encoding in encodings if not encoding.special.all()]
-        save_table(self.db, run, "meanings", class_meanings(self.classifier, readable))
-
-    def _evaluate(
-        self, layers: list[LayerSummary], encodings: list[Any]
-    ) -> tuple[list[LayerSummary], list[tuple[float, float]]]:
-        """Return the layers with their faithfulness, and the intervals of comprehensiveness."""
-        from saliency_core.evaluation.faithfulness import faithfulness, mean_interval
-        from saliency_core.saliency.attributor import Attributor
-
-        self.progress("evaluating layers", 0, len(encodings))
-        readable = [encoding for encoding in encodings if not encoding.special.all()]
-        attributor = Attributor(self.classifier, rule=self.settings.rule, steps=self.options.steps)
-        maps = attributor.layer_maps(readable, self.batch_tokens)["saliency"]  # (layer, example)
-        found = faithfulness(self.classifier, readable, maps)
-        self.progress("evaluating layers", len(encodings), len(encodings))
-        intervals = [mean_interval(row.comprehensiveness, self.options.seed) for row in found]
-        layers = with_values(
-            layers,
-            comprehensiveness=[mean for mean, _, _ in intervals],
-            sufficiency=[float(row.sufficiency.mean()) for row in found],
-        )
-        return layers, [(low, high) for _, low, high in intervals]
+        save_table(self.db, run, "meanings", sample_meanings(self.classifier, sample))
 
     def _dry_run(self) -> AuditResult:
         """Time one block's worth of batches and estimate the whole; nothing is stored."""

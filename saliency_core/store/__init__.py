@@ -22,7 +22,7 @@ _HOMES = {
     "delete_table": "read.results",
     "save_evaluation": "read.results",
     "save_table": "read.results",
-    "set_layer_faithfulness": "read.results",
+    "set_layer_choice": "read.results",
     "save_slice": "curate",
     "set_note": "curate",
     "set_verdict": "curate",

@@ -16,7 +16,7 @@ from saliency_core.store.sqlite_files import BUSY_SECONDS, READING, describe, re
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-FORMAT = 5
+FORMAT = 6
 """Number of the last migration; a file with a higher one was written by a newer program."""
 
 PAGE_BYTES = 8192
@@ -356,6 +356,44 @@ def _fifth(db: Database) -> None:
     db.execute("UPDATE meta SET value = 5 WHERE key = 'format'")
 
 
+LAYER_CHOICE = """
+DROP VIEW layer_summary;
+ALTER TABLE runs RENAME COLUMN equals TO tied;
+ALTER TABLE runs ADD COLUMN most_readable INTEGER;
+ALTER TABLE layers RENAME COLUMN zero_line TO uniform_baseline;
+ALTER TABLE layers ADD COLUMN mosaic REAL;
+ALTER TABLE layers ADD COLUMN mosaic_auc REAL;
+ALTER TABLE layers ADD COLUMN mosaic_top REAL;
+ALTER TABLE layers ADD COLUMN choice REAL;
+ALTER TABLE layers ADD COLUMN choice_low REAL;
+ALTER TABLE layers ADD COLUMN choice_high REAL;
+ALTER TABLE evaluations ADD COLUMN mosaic REAL;
+ALTER TABLE evaluations ADD COLUMN mosaic_low REAL;
+ALTER TABLE evaluations ADD COLUMN mosaic_high REAL;
+ALTER TABLE evaluations ADD COLUMN mosaic_auc REAL;
+ALTER TABLE evaluations ADD COLUMN mosaic_auc_low REAL;
+ALTER TABLE evaluations ADD COLUMN mosaic_auc_high REAL;
+ALTER TABLE evaluations ADD COLUMN mosaic_top REAL;
+ALTER TABLE evaluations ADD COLUMN mosaic_top_low REAL;
+ALTER TABLE evaluations ADD COLUMN mosaic_top_high REAL;
+
+CREATE VIEW layer_summary AS
+SELECT r.run, r.model, r.dataset, l.layer, l.choice, l.choice_low, l.choice_high,
+    l.comprehensiveness, l.sufficiency, l.mosaic, l.mosaic_auc, l.mosaic_top,
+    l.coherence, l.low, l.high, l.uniform_baseline, l.decodability, l.completeness,
+    l.layer = r.recommended AS recommended, l.layer IS r.most_readable AS most_readable
+FROM layers l JOIN runs r USING (run);
+"""
+
+
+def _sixth(db: Database) -> None:
+    """Add the second yardstick of a layer, the mosaics, and what the two choose together."""
+    for statement in LAYER_CHOICE.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+    db.execute("UPDATE meta SET value = 6 WHERE key = 'format'")
+
+
 def migrate(path: Path) -> None:
     """Create the file or bring it to the current format, each migration in its transaction."""
     from sqlite_utils import Database, Migrations
@@ -366,6 +404,7 @@ def migrate(path: Path) -> None:
     migrations(name="m003_directions")(_third)
     migrations(name="m004_row_ids")(_fourth)
     migrations(name="m005_completeness")(_fifth)
+    migrations(name="m006_layer_choice")(_sixth)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         if not _tables(connection):

@@ -116,30 +116,6 @@ def reliability(bins: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(line, points).properties(height=240)
 
 
-def by_layer(
-    layers: pd.DataFrame, column: str, title: str, recommended: int | None
-) -> alt.LayerChart:
-    """Return a value by layer with its 95 % interval where `low` and `high` stand beside it."""
-    rows = layers.assign(recommended=layers["layer"] == recommended)
-    base = alt.Chart(rows).encode(x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)))
-    line = base.mark_line(color=GREY).encode(y=alt.Y(f"{column}:Q", title=title))
-    points = base.mark_point(filled=True, size=90).encode(
-        y=f"{column}:Q",
-        color=alt.condition("datum.recommended", alt.value(ORANGE), alt.value(BLUE)),
-        tooltip=["layer:O", alt.Tooltip(f"{column}:Q", format=".3f")],
-    )
-    marks = [line, points]
-    if column == "coherence":
-        marks.insert(1, base.mark_rule(color=GREY).encode(y="low:Q", y2="high:Q"))
-        zero = layers["zero_line"].dropna()
-        if len(zero):
-            frame = pd.DataFrame({"zero": [float(zero.iloc[0])]})
-            marks.insert(
-                0, alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="zero:Q")
-            )
-    return alt.layer(*marks).properties(height=240)
-
-
 GROUP_COLOURS = "#2f6ea8 #de8d33 #4b9b7a #b04a7a #7a6fb0 #8a6d3b #5b93c4 #9a9a9a".split()
 GROUP_SHAPES = "circle square triangle-up diamond cross triangle-down triangle-right stroke".split()
 

@@ -114,57 +114,73 @@ def accuracy_section(view: View) -> Section | None:
 
 def layers_section(view: View) -> Section:
     """Return the layers' coherence and faithfulness, and which one is read."""
-    from saliency_core.output.charts import overview as charts
+    from saliency_core.analysis.layer_advice import layer_advice
+    from saliency_core.output.charts import layers as charts
 
     layers = view.store.layers(run=view.run)
-    recommended, equals = view.facts["recommended"], view.facts["equals"]
+    recommended, most_readable = view.facts["recommended"], view.facts["most_readable"]
     blocks: list[Any] = [
         Paragraph(
-            "A classifier of this kind works in layers; 0 is its input. For each layer: does it "
-            "point at words of like meaning when the answer is the same (coherence), do its "
-            "features still name their own word (decodability), and does the answer fall when the "
-            "words it points at are masked (comprehensiveness; higher is more faithful) but not "
-            "when only they are kept (sufficiency; lower is better)?"
+            "A classifier of this kind works in layers; 0 is its input. Two tests choose the layer "
+            "to read. Comprehensiveness: does the prediction change when the words the layer "
+            "points at are masked? Mosaics: of two texts joined, do they lie in the one that is "
+            "predicted? The choice score is the mean of both, each relative to its best layer. "
+            "Beside them: does the layer point at words of like meaning when the prediction is the "
+            "same (coherence), do its states still name their own word (decodability), and is the "
+            "prediction kept where only its words are (sufficiency; lower is better)?"
         )
     ]
     if recommended is not None:
-        named = ", ".join(map(str, equals))
-        several = f"; layers {named} do as well" if equals else ""
-        also = f"; layer {named} does as well" if len(equals) == 1 else several
-        how = "faithfulness" if layers["comprehensiveness"].notna().any() else "coherence"
+        over = " over the whole audit" if view.where else ""
         blocks.append(
             Paragraph(
-                f"This report reads layer {recommended}, the best by {how}{also}."
-                if how == "coherence" or not view.where
-                else f"This report reads layer {recommended}, the best by {how} over the whole "
-                f"audit{also}."
+                f"This report reads layer {recommended}, chosen{over}. "
+                + layer_advice(view.facts, layers).text()
             )
         )
-    shown = [("coherence", "Coherence"), ("comprehensiveness", "Comprehensiveness")]
+    shown = [
+        ("choice", "Choice score"),
+        ("comprehensiveness", "Comprehensiveness"),
+        ("mosaic", "Mosaics"),
+        ("coherence", "Coherence"),
+    ]
     for column, name in shown:
         if layers[column].notna().any():
-            drawn = draw(charts.by_layer(layers, column, name, recommended), 330)
+            drawn = draw(charts.by_layer(layers, column, name, recommended, most_readable), 330)
             blocks.append(Chart(drawn, f"{name} by layer; orange is the layer read here."))
     measured = [
         name
-        for name in ("decodability", "comprehensiveness", "sufficiency")
+        for name in ("comprehensiveness", "sufficiency", "mosaic", "decodability")
         if layers[name].notna().any()
     ]
+    chosen = ["Choice#", "95 % interval#"] if layers["choice"].notna().any() else []
     blocks.append(
         Table(
-            ["Layer#", "Coherence#", "95 % interval#", *(f"{n.capitalize()}#" for n in measured)],
+            [
+                "Layer#",
+                *chosen,
+                *(f"{name.capitalize()}#" for name in measured),
+                "Coherence#",
+                "95 % interval#",
+            ],
             [
                 [
                     f"{row['layer']}{' *' if row['layer'] == recommended else ''}",
-                    number(row["coherence"]),
-                    f"{number(row['low'])} to {number(row['high'])}",
+                    *(_with_interval(row, "choice", "choice_low", "choice_high") if chosen else ()),
                     *(number(row[name]) for name in measured),
+                    *_with_interval(row, "coherence", "low", "high"),
                 ]
                 for row in layers.to_dict("records")
             ],
         )
     )
     return Section("Which layer to read", blocks)
+
+
+def _with_interval(row: dict[str, Any], *names: str) -> tuple[str, str]:
+    """Return a value and its interval as two cells."""
+    value, low, high = (number(row[name]) for name in names)
+    return value, f"{low} to {high}"
 
 
 def words_section(view: View) -> Section | None:

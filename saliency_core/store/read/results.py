@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,21 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
+from saliency_core.records import LayerSummary
 from saliency_core.store.connection import now, writing
 from saliency_core.store.format import chunk_io
 from saliency_core.store.read.handle import consistent
-from saliency_core.store.read.runs import Runs
+from saliency_core.store.read.runs import INSERT_LAYER, Runs
 from saliency_core.store.read.word_sums import Sums, WordSums, load_word_chunk
 
-METRICS = ("comprehensiveness", "sufficiency", "plausibility")
+METRICS = (
+    "comprehensiveness",
+    "sufficiency",
+    "mosaic",
+    "mosaic_auc",
+    "mosaic_top",
+    "plausibility",
+)
 
 EVALUATION_COLUMNS = (
     "method",
@@ -32,7 +41,15 @@ EVALUATION_COLUMNS = (
 )
 """Columns of `evaluations`; `layer` is missing for methods that have none."""
 
+DELETED = ", tokens deleted"
+"""What the name of a method ends with where tokens were taken out instead of masked."""
+
 _NUMBERS = EVALUATION_COLUMNS[2:]
+STORED_EVALUATION = (*EVALUATION_COLUMNS, "extra")
+INSERT_EVALUATION = (
+    f"INSERT INTO evaluations (run, {', '.join(STORED_EVALUATION)})"
+    f" VALUES ({', '.join('?' * (len(STORED_EVALUATION) + 1))})"
+)
 
 
 TOKEN_EXAMPLES = 5
@@ -58,12 +75,7 @@ def save_evaluation(path: str | Path, run: int, rows: Iterable[Mapping[str, Any]
             "DELETE FROM evaluations WHERE run = ? AND method = ? AND layer IS ?",
             [(run, *row[:2]) for row in values],
         )
-        names = ", ".join(("run", *EVALUATION_COLUMNS, "extra"))
-        marks = ", ".join("?" * (len(EVALUATION_COLUMNS) + 2))
-        connection.executemany(
-            f"INSERT INTO evaluations ({names}) VALUES ({marks})",
-            [(run, *row) for row in values],
-        )
+        connection.executemany(INSERT_EVALUATION, [(run, *row) for row in values])
 
 
 def _evaluation(row: Mapping[str, Any]) -> tuple:
@@ -74,51 +86,48 @@ def _evaluation(row: Mapping[str, Any]) -> tuple:
     return (*(plain.get(name) for name in EVALUATION_COLUMNS), json.dumps(extra))
 
 
-def set_layer_faithfulness(
+def set_layer_choice(
     path: str | Path,
     run: int,
-    comprehensiveness: Sequence[float],
-    sufficiency: Sequence[float],
-    recommended: int | None = None,
-    equals: Sequence[int] | None = None,
+    layers: Sequence[LayerSummary],
+    recommended: int,
+    most_readable: int | None,
+    tied: Sequence[int],
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Fill the layer summaries of a run; (layer,) values, and the layer to read where it changes.
+    """Replace what a finished run says of its layers, and which ones to read.
 
     Args:
         path: The file.
         run: Run number.
-        comprehensiveness: (layer,) mean over the evaluated examples.
-        sufficiency: (layer,) mean over the evaluated examples.
-        recommended: New recommended layer; None keeps the old one.
-        equals: Layers that equal it; None keeps the old ones.
+        layers: One summary for each layer of the run.
+        recommended: Layer to read.
+        most_readable: The most readable one, None where that is undefined.
+        tied: Layers that are not shown to be worse.
+        facts: Keys of `extra` to set.
     """
     with writing(path) as connection:
         _check_run(connection, run)
-        layers = connection.execute("SELECT count(*) FROM layers WHERE run = ?", (run,)).fetchone()[
-            0
-        ]
-        for values in (comprehensiveness, sufficiency):
-            if len(values) != layers:
-                raise UserError(f"Run {run} has {layers} layers, but {len(values)} values came.")
+        known = connection.execute("SELECT count(*) FROM layers WHERE run = ?", (run,)).fetchone()
+        if len(layers) != known[0]:
+            raise UserError(f"Run {run} has {known[0]} layers, but {len(layers)} came.")
+        connection.execute("DELETE FROM layers WHERE run = ?", (run,))
         connection.executemany(
-            "UPDATE layers SET comprehensiveness = ?, sufficiency = ? WHERE run = ? AND layer = ?",
-            [
-                (_plain(one), _plain(other), run, layer)
-                for layer, (one, other) in enumerate(
-                    zip(comprehensiveness, sufficiency, strict=True)
-                )
-            ],
+            INSERT_LAYER, [(run, *(_plain(value) for value in astuple(row))) for row in layers]
         )
-        if recommended is not None:
-            connection.execute(
-                "UPDATE runs SET recommended = ? WHERE run = ?", (int(recommended), run)
-            )
-            write_tokens(connection, run, int(recommended))
-        if equals is not None:
-            connection.execute(
-                "UPDATE runs SET equals = ? WHERE run = ?",
-                (json.dumps([int(layer) for layer in equals]), run),
-            )
+        (extra,) = connection.execute("SELECT extra FROM runs WHERE run = ?", (run,)).fetchone()
+        extra = json.loads(extra) | _plain(dict(facts or {}))
+        connection.execute(
+            "UPDATE runs SET recommended = ?, most_readable = ?, tied = ?, extra = ? WHERE run = ?",
+            (
+                int(recommended),
+                None if most_readable is None else int(most_readable),
+                json.dumps([int(layer) for layer in tied]),
+                json.dumps(extra),
+                run,
+            ),
+        )
+        write_tokens(connection, run, int(recommended))
 
 
 def save_table(

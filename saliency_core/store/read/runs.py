@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
-from saliency_core.records import model_facts
+from saliency_core.records import LayerSummary, model_facts
 from saliency_core.store import schema
 from saliency_core.store.read.handle import Handle, consistent
 
@@ -17,6 +18,12 @@ FACTS = (
     "run model dataset examples failed accuracy layers target rule seconds bytes incomplete status"
 ).split()
 """What `info` tells of a run."""
+LAYER_COLUMNS = [field.name for field in fields(LayerSummary)]
+"""Columns of the table `layers` besides its run."""
+INSERT_LAYER = (
+    f"INSERT INTO layers (run, {', '.join(LAYER_COLUMNS)})"
+    f" VALUES ({', '.join('?' * (len(LAYER_COLUMNS) + 1))})"
+)
 
 
 class Runs(Handle):
@@ -92,7 +99,8 @@ class Runs(Handle):
             "layers": model["layers"],
             "targets": json.loads(row["targets"]),
             "recommended": row["recommended"],
-            "equals": json.loads(row["equals"]),
+            "most_readable": row["most_readable"],
+            "tied": json.loads(row["tied"]),
             "warnings": json.loads(row["warnings"]),
             "extra": json.loads(row["extra"]),
             "created": row["created"],
@@ -117,22 +125,11 @@ class Runs(Handle):
     @consistent
     def layers(self, run: int | None = None) -> pd.DataFrame:
         """Return the layer summaries; those of a causal model say `next_decodability` too."""
-        columns = [
-            "layer",
-            "coherence",
-            "low",
-            "high",
-            "zero_line",
-            "decodability",
-            "comprehensiveness",
-            "sufficiency",
-            "completeness",
-        ]
         rows = self._rows(
-            f"SELECT {', '.join(columns)} FROM layers WHERE run = ? ORDER BY layer",
+            f"SELECT {', '.join(LAYER_COLUMNS)} FROM layers WHERE run = ? ORDER BY layer",
             (self._run(run),),
         )
-        frame = pd.DataFrame(rows, columns=columns)
+        frame = pd.DataFrame(rows, columns=LAYER_COLUMNS)
         following = self.run(run)["extra"].get("next_decodability")
         if len(frame) and following is not None:
             frame["next_decodability"] = following

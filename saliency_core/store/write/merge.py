@@ -20,7 +20,8 @@ from saliency_core.store import schema
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import column, load_chunk
-from saliency_core.store.read.results import write_tokens
+from saliency_core.store.read.results import INSERT_EVALUATION, STORED_EVALUATION, write_tokens
+from saliency_core.store.read.runs import INSERT_LAYER, LAYER_COLUMNS
 from saliency_core.store.reader import Store, open_store
 from saliency_core.store.write.annotations import merge_notes, merge_slices
 from saliency_core.store.write.reuse import rename_targets
@@ -157,7 +158,8 @@ def _leave_open(writer: StoreWriter, run: int, seconds: float) -> None:
         for table in ("layers", "tokens", "token_directions"):
             writer.connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
         writer.connection.execute(
-            "UPDATE runs SET status = 'running', recommended = NULL, equals = '[]',"
+            "UPDATE runs SET status = 'running', recommended = NULL, most_readable = NULL,"
+            " tied = '[]',"
             " seconds = coalesce(seconds, 0) + ?, warnings = ? WHERE run = ?",
             (
                 seconds,
@@ -328,14 +330,14 @@ class _Part:
             return
         self.writer.set_coherence(self.run, self._coherence())
         layers = self.source.execute(
-            "SELECT * FROM layers WHERE run = ?", (self.theirs,)
+            f"SELECT {', '.join(LAYER_COLUMNS)} FROM layers WHERE run = ?", (self.theirs,)
         ).fetchall()
         with self.writer.transaction():
             write_tokens(target, self.run, self.facts["recommended"])
             target.execute("DELETE FROM layers WHERE run = ?", (self.run,))
             target.executemany(
-                f"INSERT INTO layers VALUES ({','.join('?' * 10)})",
-                [(self.run, *row[1:]) for row in layers],
+                INSERT_LAYER,
+                [(self.run, *row) for row in layers],
             )
             target.executemany(
                 "INSERT OR REPLACE INTO token_directions VALUES (?, ?, ?, ?)",
@@ -346,7 +348,7 @@ class _Part:
                     )
                 ],
             )
-            names = ("recommended", "equals", "seconds", "warnings", "extra")
+            names = ("recommended", "most_readable", "tied", "seconds", "warnings", "extra")
             target.execute(
                 f"UPDATE runs SET status = 'finished', {' = ?, '.join(names)} = ? WHERE run = ?",
                 (*(self.facts[name] for name in names), self.run),
@@ -372,9 +374,10 @@ class _Part:
             for row in target.execute("SELECT method FROM evaluations WHERE run = ?", (self.run,))
         }
         rows = self.source.execute(
-            "SELECT * FROM evaluations WHERE run = ? ORDER BY evaluation", (self.theirs,)
+            f"SELECT {', '.join(STORED_EVALUATION)} FROM evaluations WHERE run = ?"
+            " ORDER BY evaluation",
+            (self.theirs,),
         ).fetchall()
         target.executemany(
-            f"INSERT INTO evaluations VALUES ({','.join('?' * 19)})",
-            [(None, self.run, *row[2:]) for row in rows if row[2] not in known],
+            INSERT_EVALUATION, [(self.run, *row) for row in rows if row[0] not in known]
         )

@@ -31,6 +31,7 @@ from saliency_core.store.format.chunk_io import column, is_complete, load_chunk
 from saliency_core.store.format.example_rows import metadata_json, plain, prediction_row
 from saliency_core.store.format.keys import content_key, run_key, text_digest
 from saliency_core.store.read.results import write_tokens
+from saliency_core.store.read.runs import INSERT_LAYER
 from saliency_core.store.write import compaction
 from saliency_core.store.write.reuse import copy_known
 
@@ -608,10 +609,11 @@ class StoreWriter:
         run: int,
         layers: Sequence[LayerSummary],
         recommended: int | None,
-        equals: Sequence[int],
+        tied: Sequence[int],
         seconds: float,
         warnings: Sequence[str],
         extra: dict[str, Any] | None = None,
+        most_readable: int | None = None,
     ) -> None:
         """Store the summaries and mark the run as finished; `seconds` add up over its calls."""
         self.consolidate(run)
@@ -619,16 +621,17 @@ class StoreWriter:
             write_tokens(self.connection, run, None if recommended is None else int(recommended))
             self.connection.execute("DELETE FROM layers WHERE run = ?", (run,))
             self.connection.executemany(
-                "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                INSERT_LAYER,
                 [(run, *(plain(value) for value in asdict(row).values())) for row in layers],
             )
             self.connection.execute(
-                "UPDATE runs SET status = 'finished', recommended = ?, equals = ?,"
+                "UPDATE runs SET status = 'finished', recommended = ?, most_readable = ?, tied = ?,"
                 " seconds = coalesce(seconds, 0) + ?,"
                 " warnings = ?, extra = ? WHERE run = ?",
                 (
                     plain(recommended),
-                    json.dumps([int(layer) for layer in equals]),
+                    plain(most_readable),
+                    json.dumps([int(layer) for layer in tied]),
                     float(seconds),
                     json.dumps(list(warnings)),
                     json.dumps(extra or {}),

@@ -1,0 +1,135 @@
+"""Which layer to read and why, in plain words: for pages, report and shell alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+EVALUATE = "python -m saliency_core evaluate"
+
+
+@dataclass(frozen=True)
+class LayerAdvice:
+    """One sentence or more for each question; empty where there is nothing to say."""
+
+    use: str
+    """Which layer."""
+    why: str
+    tied: str
+    readable: str
+    """Which layer reads most easily."""
+    notes: tuple[str, ...]
+    """What narrowed the choice, or did not."""
+
+    def text(self) -> str:
+        """Return everything as one paragraph."""
+        return " ".join(filter(None, [self.use, self.why, self.tied, self.readable, *self.notes]))
+
+
+def layer_advice(facts: Mapping[str, Any], layers: pd.DataFrame) -> LayerAdvice:
+    """Return the advice for a run.
+
+    Args:
+        facts: as `Store.run`.
+        layers: as `Store.layers`.
+    """
+    recommended = facts["recommended"]
+    if recommended is None or layers.empty:
+        return LayerAdvice("No layer is recommended before the audit has finished.", "", "", "", ())
+    rows = layers.set_index("layer")
+    tied = facts["tied"]
+    verb = "is" if len(tied) == 1 else "are"
+    return LayerAdvice(
+        use=f"Use layer {recommended}.",
+        why=_why(facts, rows, rows.loc[recommended]),
+        tied=f"{named(tied)} {verb} about as good." if tied else "",
+        readable=_readable(facts, rows),
+        notes=tuple(_notes(facts, rows)),
+    )
+
+
+def named(layers: Iterable[int]) -> str:
+    """Return `Layer 1`, `Layers 1 and 3`, `Layers 1, 2 and 3`."""
+    names = [str(layer) for layer in layers]
+    if len(names) == 1:
+        return f"Layer {names[0]}"
+    return f"Layers {', '.join(names[:-1])} and {names[-1]}"
+
+
+def chosen_by(layers: pd.DataFrame) -> str:
+    """Return what chose the layer: `two tests`, `one test`, `an older version` or `coherence`."""
+    if layers["choice"].notna().any():
+        return "two tests" if layers["mosaic"].notna().any() else "one test"
+    evaluated = layers["comprehensiveness"].notna().any()
+    return "an older version" if evaluated else "coherence"
+
+
+def _why(facts: Mapping[str, Any], rows: pd.DataFrame, own: pd.Series) -> str:
+    how = chosen_by(rows)
+    mosaics = facts["extra"].get("mosaics") or {}
+    hiding = f"hiding its top words changes the prediction (by {own['comprehensiveness']:.2f})"
+    if how == "two tests":
+        return (
+            f"Best on two tests together: {hiding}, and of two joined texts its words lie in the "
+            f"right one ({own['mosaic']:.2f}; chance is {mosaics['chance']:.2f})."
+        )
+    if how == "one test":
+        missing = mosaics.get("missing")
+        second = f" A second test with two joined texts was not possible: {missing}"
+        return f"Best on one test: {hiding}." + (second if missing else "")
+    if how == "an older version":
+        return (
+            f"An older version of the program chose it by one test: {hiding}. To add the second "
+            f"test, run `{EVALUATE}`."
+        )
+    if rows["coherence"].isna().all():
+        return (
+            "Only one class was predicted, so coherence is undefined. Nothing else was measured: "
+            f"run `{EVALUATE}`."
+        )
+    return (
+        f"Its words agree best where the prediction agrees (coherence {own['coherence']:.2f}). "
+        f"Nothing else was measured: to test the layers, run `{EVALUATE}`."
+    )
+
+
+def _readable(facts: Mapping[str, Any], rows: pd.DataFrame) -> str:
+    layer = facts["most_readable"]
+    if layer is None:
+        return ""
+    coherence = rows.loc[layer, "coherence"]
+    if layer == facts["recommended"]:
+        return f"It is also the most readable one (coherence {coherence:.2f})."
+    sentence = (
+        f"Layer {layer} is the most readable: its words agree best where the prediction agrees "
+        f"(coherence {coherence:.2f})"
+    )
+    best = rows["choice"].max()
+    if not best > 0:
+        return f"{sentence}."
+    return f"{sentence}, and its test score is {rows.loc[layer, 'choice'] / best:.0%} of the best."
+
+
+def _notes(facts: Mapping[str, Any], rows: pd.DataFrame) -> Iterable[str]:
+    bypassed = [int(layer) for layer in facts["extra"].get("bypassed", {})]
+    if bypassed:
+        verb = "is" if len(bypassed) == 1 else "are"
+        around = "it" if len(bypassed) == 1 else "them"
+        yield f"{named(bypassed)} {verb} left out: information flows around {around}."
+    if chosen_by(rows) not in ("two tests", "one test"):
+        return
+    above = rows["coherence"] > rows["uniform_baseline"].fillna(0)
+    if not above.any() and rows["coherence"].notna().any():
+        yield "No layer is more coherent than all words of a text are, so coherence rules none out."
+        return
+    better = rows.index[rows["choice"] > rows.loc[facts["recommended"], "choice"]]
+    ruled_out = [layer for layer in better if layer not in bypassed]
+    if ruled_out:
+        verb, their = ("scores", "its") if len(ruled_out) == 1 else ("score", "their")
+        yield (
+            f"{named(ruled_out)} {verb} higher in the tests, but {their} words are no more "
+            "coherent than all words of a text."
+        )

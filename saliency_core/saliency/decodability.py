@@ -1,0 +1,101 @@
+"""How far the language-model head still names a layer's own tokens (METHOD section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saliency_core.model.classifier import Classifier
+from saliency_core.model.encoding import Encoding, token_batches
+
+DECODED_POSITIONS = 512
+"""Positions decoded over the full vocabulary for decodability."""
+DECODED_TOGETHER = 64
+"""Positions whose scores over the vocabulary are held at once."""
+
+
+@dataclass(frozen=True)
+class Decodability:
+    """What the language-model head says of hidden states, as mean probabilities (METHOD 4)."""
+
+    own: np.ndarray
+    """(layer,) of the position's own token; NaN where no text holds a token."""
+    following: np.ndarray | None
+    """(layer,) of the next token, which the head of a causal model speaks of; else None."""
+
+
+@torch.no_grad()
+def decodability(classifier: Classifier, encodings: Sequence[Encoding], seed: int) -> Decodability:
+    """Return how far each layer decodes, on a seeded sample of positions, full vocabulary."""
+    draw = np.random.default_rng(seed)
+    each = max(1, DECODED_POSITIONS // max(len(encodings), 1))
+    sampled = []
+    for encoding in encodings:
+        own = np.flatnonzero(~encoding.special)
+        if len(own):
+            sampled.append((encoding, np.sort(draw.choice(own, min(each, len(own)), False))))
+    layers = classifier.info.layers + 1
+    if not sampled:
+        nothing = np.full(layers, np.nan)
+        return Decodability(nothing, nothing if classifier.head.causal else None)
+    sampled.sort(key=lambda pair: len(pair[0].input_ids))
+    states: list[list[Tensor]] = [[] for _ in range(layers)]
+    lengths = [len(encoding.input_ids) for encoding, _ in sampled]
+    for rows in token_batches(lengths, classifier.default_batch_tokens):
+        batch = classifier.collate([sampled[row][0] for row in rows])
+        hidden, _ = classifier.forward(batch)
+        for place, row in enumerate(rows):
+            length = lengths[row]
+            start = 0 if classifier.padding_side == "right" else hidden[0].shape[1] - length
+            for layer in range(layers):
+                states[layer].append(hidden[layer][place, start + sampled[row][1]])
+    ids = [np.array(encoding.input_ids) for encoding, _ in sampled]
+    own = np.concatenate([tokens[chosen] for tokens, (_, chosen) in zip(ids, sampled, strict=True)])
+    wanted = [own]
+    if classifier.head.causal:
+        wanted.append(np.concatenate([_next_tokens(*pair) for pair in sampled]))
+    chances = np.array(
+        [
+            _mean_chances(classifier, torch.cat(found), np.stack(wanted), layer == layers - 1)
+            for layer, found in enumerate(states)
+        ]
+    )  # (layer, own or next)
+    return Decodability(chances[:, 0], chances[:, 1] if classifier.head.causal else None)
+
+
+def _next_tokens(encoding: Encoding, chosen: np.ndarray) -> np.ndarray:
+    """Return the token after each chosen one, -1 where the text ends or a special one follows."""
+    following = np.append(np.where(encoding.special, -1, encoding.input_ids)[1:], -1)
+    return following[chosen]
+
+
+def _mean_chances(
+    classifier: Classifier, states: Tensor, wanted: np.ndarray, last: bool
+) -> np.ndarray:
+    """Return the mean probability of each kind of wanted token, (kind,).
+
+    Args:
+        classifier: holds the head.
+        states: (position, hidden) of one layer.
+        wanted: (kind, position) vocabulary ids, -1 where there is none.
+        last: the states are those of the last layer.
+    """
+    head = classifier.head
+    tokens = torch.from_numpy(wanted).to(states.device)
+    chances = []
+    for part, ids in zip(
+        states.split(DECODED_TOGETHER), tokens.split(DECODED_TOGETHER, dim=1), strict=True
+    ):
+        features = head.features(part.unsqueeze(0), classifier.normed_last and last)[0]
+        logits = (features @ head.embeddings.T).float()  # (position, vocab)
+        if head.bias is not None:
+            logits += head.bias
+        found = logits.gather(1, ids.clamp(min=0).T).T  # (kind, position)
+        chances.append((found - logits.logsumexp(-1)).exp())
+    known = wanted >= 0
+    total = np.where(known, torch.cat(chances, dim=1).cpu().numpy(), 0).sum(-1)
+    return np.divide(total, known.sum(-1), out=np.full(len(wanted), np.nan), where=known.any(-1))
