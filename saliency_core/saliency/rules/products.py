@@ -108,16 +108,16 @@ def _matrix_product_from_right(pairing: Pairing, function: Callable, b: Tensor, 
 def _sum_and_product(
     pairing: Pairing,
     function: Callable,
-    added: Tensor,
-    a: Tensor,
-    b: Tensor,
+    input: Tensor,
+    batch1: Tensor,
+    batch2: Tensor,
     *,
     beta: float = 1,
     alpha: float = 1,
 ):
     """baddbmm: beta c + alpha A B."""
-    product = matrix_product(pairing, function, a, b)
-    return None if product is None else beta * added + alpha * product
+    product = matrix_product(pairing, function, batch1, batch2)
+    return None if product is None else beta * input + alpha * product
 
 
 def _einsum(pairing: Pairing, function: Callable, equation: Any, *operands: Any):
