@@ -246,6 +246,17 @@ class Examples(Runs):
         return pd.DataFrame(rows, columns=columns)
 
     @consistent
+    def orphaned_notes(self, run: int | None = None) -> pd.DataFrame:
+        """Return the notes whose row the dataset no longer has, with the text of that row."""
+        columns = ["id", "text", "pair", "note", "proposed_label", "updated"]
+        rows = self._rows(
+            f"SELECT {', '.join(columns)} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
+            " WHERE run = ? ORDER BY id, orphan",
+            (self._run(run),),
+        )
+        return pd.DataFrame(rows, columns=columns)
+
+    @consistent
     def verdicts(self, run: int | None = None) -> pd.DataFrame:
         """Return the analyst's verdicts on words."""
         columns = ["word", "class", "verdict", "note", "updated"]

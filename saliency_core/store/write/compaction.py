@@ -16,7 +16,7 @@ import numpy as np
 
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import load_chunk
+from saliency_core.store.format.chunk_io import column, load_chunk
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
@@ -33,6 +33,9 @@ OPEN_TOKENS = 4 * CHUNK_TOKENS
 """Tokens kept decoded; the batches of one block of the audit follow one another."""
 
 TABLES = ("chunks", "columns", "postings", "extra_targets")
+
+GIVEN_UP, FORMER = -1, -2
+"""Positions of slots whose example is elsewhere or gone, and of those of former examples."""
 
 FILTER_COLUMNS = (
     ("gold", np.int32, -1),
@@ -85,9 +88,14 @@ def consolidate(writer: StoreWriter, run: int) -> None:
     stray = writer.connection.execute(
         "SELECT chunk FROM chunks WHERE run = ? AND chunk >= ?", (run, progress.number)
     ).fetchall()
+    stray = [
+        chunk
+        for (chunk,) in stray
+        if not (column(writer.connection, run, "position", chunk) == FORMER).any()
+    ]
     if stray:
         with writer.transaction():
-            for (chunk,) in stray:
+            for chunk in stray:
                 delete(writer.connection, run, chunk, writer.layers(run))
 
 
@@ -153,9 +161,10 @@ def _make_room(
         connection.execute(
             f"UPDATE {table} SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
         )
-    connection.execute(
-        "UPDATE examples SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
-    )
+    for table in ("examples", "former_examples"):
+        connection.execute(
+            f"UPDATE {table} SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
+        )
     opened.forget(number)
     return [(p, moved if chunk == number else chunk, slot) for p, chunk, slot in members]
 

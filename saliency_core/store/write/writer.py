@@ -27,12 +27,12 @@ from saliency_core.store import schema
 from saliency_core.store.connection import connect, now, put_away, transaction
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import column, is_complete, load_chunk
+from saliency_core.store.format.chunk_io import is_complete, load_chunk
 from saliency_core.store.format.example_rows import metadata_json, plain, prediction_row
 from saliency_core.store.format.keys import content_key, run_key, text_digest
 from saliency_core.store.read.results import write_tokens
 from saliency_core.store.read.runs import INSERT_LAYER
-from saliency_core.store.write import compaction
+from saliency_core.store.write import compaction, former
 from saliency_core.store.write.reuse import copy_known
 
 VOCABULARY_CACHE = 200_000
@@ -54,6 +54,13 @@ def pieces_of(values: Sequence, size: int = _PARAMETERS) -> Iterator[Sequence]:
 def marks(values: Sequence) -> str:
     """Return a question mark a value."""
     return ",".join("?" * len(values))
+
+
+def may_differ(stored: dict[str, Any], dataset: DatasetInfo) -> bool:
+    """Return whether a dataset may hold other rows than when a run was told of it."""
+    given = json.loads(json.dumps(asdict(dataset)))
+    named = ("digest", "columns", "metadata_columns", "label_names")
+    return any(stored.get(name) != given[name] for name in named)
 
 
 @contextmanager
@@ -89,17 +96,32 @@ class StoreWriter:
     # Runs
 
     def begin_run(self, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings) -> int:
-        """Return the number of the run of these three, resumed where it exists."""
+        """Return the number of the run of these three, resumed where it exists.
+
+        Where the dataset may hold other rows than then, those of the run are set aside.
+        """
         key = run_key(dataset, model, settings)
         with self.transaction():
-            found = self.connection.execute("SELECT run FROM runs WHERE key = ?", (key,)).fetchone()
-            if found:
-                self.connection.execute(
-                    "UPDATE runs SET model = ?, model_info = ? WHERE run = ?",
-                    (model.name, json.dumps(asdict(model)), found[0]),
-                )
-                return found[0]
-            return self._insert_run(key, dataset, model, settings)
+            row = self.connection.execute(
+                "SELECT run, dataset_info FROM runs WHERE key = ?", (key,)
+            ).fetchone()
+            if row is None:
+                return self._insert_run(key, dataset, model, settings)
+            run, dataset_info = row
+            if may_differ(json.loads(dataset_info), dataset):
+                former.set_aside(self, run)
+            self.connection.execute(
+                "UPDATE runs SET model = ?, model_info = ?, dataset = ?, dataset_info = ?"
+                " WHERE run = ?",
+                (
+                    model.name,
+                    json.dumps(asdict(model)),
+                    dataset.name,
+                    json.dumps(asdict(dataset)),
+                    run,
+                ),
+            )
+            return run
 
     def _insert_run(
         self, key: str, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings
@@ -150,65 +172,60 @@ class StoreWriter:
 
     def _add(self, run: int, examples: Sequence[Example], gold: Sequence[int | None]) -> None:
         text_ids = self._text_ids(examples)
-        known = {
-            row[0]: row[1:]
-            for row in self.matching(
-                "SELECT position, text_id, gold, id, label, metadata, chunk, slot FROM examples"
-                " WHERE run = ? AND position IN ({})",
-                [example.position for example in examples],
-                run,
-            )
-        }
-        new, changed, renamed = [], [], []
-        stale: dict[int, list[int]] = {}
-        for example, text_id, label in zip(examples, text_ids, gold, strict=True):
-            row = (text_id, label, example.id, example.label, metadata_json(example))
-            old = known.get(example.position)
-            if old is None:
-                new.append((run, example.position, *row))
-            elif old[:2] != row[:2]:
-                changed.append((*row, run, example.position))
-                joined = self._joined.get(run)
-                if joined and example.position <= joined.last:
-                    del self._joined[run]
-                if old[5] is not None:
-                    stale.setdefault(old[5], []).append(old[6])
-            elif old[:5] != row:
-                renamed.append((*row[2:], run, example.position))
+        rows = [
+            (example.position, text_id, label, example.id, example.label, metadata_json(example))
+            for example, text_id, label in zip(examples, text_ids, gold, strict=True)
+        ]
+        known = self._rows_at(run, rows)
+        if any(known.get(row[0], row) != row for row in rows):
+            former.set_aside(self, run, min(row[0] for row in rows))
+            known = self._rows_at(run, rows)
+        new = former.take_up(self, run, [row for row in rows if row[0] not in known])
         self.connection.executemany(
             "INSERT INTO examples (run, position, text_id, gold, id, label, metadata)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            new,
-        )
-        self.connection.executemany(
-            "UPDATE examples SET id = ?, label = ?, metadata = ? WHERE run = ? AND position = ?",
-            renamed,
-        )
-        if changed or renamed:
-            self._forget_tables(run)
-        for number, slots in stale.items():
-            self.forget(run, number, slots)
-        self.connection.executemany(
-            "UPDATE examples SET text_id = ?, gold = ?, id = ?, label = ?, metadata = ?,"
-            " predicted = NULL, confidence = NULL, margin = NULL, length = NULL,"
-            " chars_seen = NULL, chars_total = NULL, failure = NULL, chunk = NULL, slot = NULL,"
-            " incomplete = 0, logits = NULL WHERE run = ? AND position = ?",
-            changed,
+            [(run, *row) for row in new],
         )
 
-    def _forget_tables(self, run: int) -> None:
+    def _rows_at(self, run: int, rows: Sequence[former.Row]) -> dict[int, former.Row]:
+        """Return position -> row of what is stored at the positions of rows."""
+        return {
+            row[0]: row
+            for row in self.matching(
+                "SELECT position, text_id, gold, id, label, metadata FROM examples"
+                " WHERE run = ? AND position IN ({})",
+                [row[0] for row in rows],
+                run,
+            )
+        }
+
+    def settle(
+        self, run: int, dataset: DatasetInfo, examples: int, *, whole: bool
+    ) -> former.Changes | None:
+        """Leave a run exactly the rows of its dataset; see `former.settle`."""
+        return former.settle(self, run, examples, dataset.digest, whole=whole)
+
+    def is_changed(self, run: int) -> bool:
+        """Return whether the dataset of a run changed since it was last finished."""
+        return former.changes(self.connection, run) is not None
+
+    def forget_joined(self, run: int) -> None:
+        """Forget how far the chunks of a run are joined."""
+        self._joined.pop(run, None)
+
+    def forget_tables(self, run: int) -> None:
         """Forget what was computed from other results than the run now has."""
         self.connection.execute("DELETE FROM kept_tables WHERE run = ?", (run,))
 
     def forget(self, run: int, number: int, slots: list[int]) -> bool:
         """Give up results of a chunk; return whether none is left in it."""
-        positions = column(self.connection, run, "position", number).astype(np.int64)
-        positions[slots] = -1
-        self.connection.execute(
-            "UPDATE columns SET data = ? WHERE run = ? AND name = 'position' AND chunk = ?",
-            (columnar.pack(positions), run, number),
-        )
-        return bool((positions < 0).all())
+        given_up = dict.fromkeys(slots, compaction.GIVEN_UP)
+        positions = former.mark(self.connection, run, number, given_up)
+        return bool((positions == compaction.GIVEN_UP).all())
+
+    def text_id(self, example: Example) -> int:
+        """Return the row of the text of an example, inserting it where the file has not seen it."""
+        return self._text_ids([example])[0]
 
     def _text_ids(self, examples: Sequence[Example]) -> list[int]:
         """Return the row of each text, inserting the texts the file has not seen."""
@@ -390,7 +407,7 @@ class StoreWriter:
     def insert_chunk(self, run: int, chunk: Chunk, predictions: list[tuple]) -> None:
         """Write a chunk and point its examples to it."""
         self.connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
-        self._forget_tables(run)
+        self.forget_tables(run)
         self._unjoined[run] = self._unjoined.get(run, 0) + len(chunk.token_ids)
         number = compaction.next_batch_number(self.connection, run)
         self.write_chunk(run, number, chunk)
@@ -451,26 +468,36 @@ class StoreWriter:
 
     def write_columns(self, run: int, number: int, positions: np.ndarray) -> None:
         """Write the filter columns of a chunk from the rows of its examples."""
-        found = {
+        known = {
             row[0]: row[1:]
             for row in self.matching(
                 "SELECT position, gold, predicted, confidence, margin, length,"
                 " chars_seen < chars_total, failure IS NOT NULL, metadata"
                 " FROM examples WHERE run = ? AND position IN ({})",
-                [int(position) for position in positions],
+                [int(position) for position in positions if position >= 0],
                 run,
             )
         }
-        rows = [found[int(position)] for position in positions]
+        nothing = (None,) * (len(compaction.FILTER_COLUMNS) + 1)
+        rows = [known.get(int(position), nothing) for position in positions]
         columns = {"position": columnar.pack(np.asarray(positions))}
         for index, (name, kind, none) in enumerate(compaction.FILTER_COLUMNS):
             values = [none if row[index] is None else row[index] for row in rows]
             columns[name] = columnar.pack(np.array(values, kind))
         columns |= self._meta_columns(run, [row[-1] for row in rows])
         self.connection.executemany(
-            "INSERT INTO columns VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?)",
             [(run, name, number, data) for name, data in columns.items()],
         )
+
+    def refresh_columns(self, run: int, number: int, positions: np.ndarray) -> None:
+        """Write the filter columns of a chunk anew, without metadata that its rows lost."""
+        names = self.connection.execute("SELECT name FROM meta_columns WHERE run = ?", (run,))
+        self.connection.executemany(
+            "DELETE FROM columns WHERE run = ? AND name = ? AND chunk = ?",
+            [(run, f"meta:{name}", number) for (name,) in names.fetchall()],
+        )
+        self.write_columns(run, number, positions)
 
     def _meta_columns(self, run: int, rows: list[str | None]) -> dict[str, bytes]:
         """Return the metadata columns of a chunk; every chunk has all that any had so far."""

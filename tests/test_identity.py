@@ -1,0 +1,242 @@
+"""Whose rows are these: a run holds the rows of its dataset as it is, and of no other."""
+
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from store_made_up import DATASET, LABELS, conduct
+from test_store import blobs
+from test_store_keeping import is_sound
+
+from saliency_core.records import Example
+from saliency_core.store import export_annotations, open_store, open_writer, set_note, set_verdict
+
+TEXTS = ["good", "nice people", "bad movie", "terribly bad", "people are good", "东京", ""]
+# Each example writes files, so that making it smaller would take minutes.
+LAW = settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate))
+IDS = replace(DATASET, columns={"text": "text", "id": "key"})
+
+cells = st.tuples(
+    st.sampled_from(TEXTS),
+    st.sampled_from([*LABELS, None]),
+    st.dictionaries(st.sampled_from(["region", "year"]), st.sampled_from(["EU", 1, None])),
+)
+files = st.lists(cells, min_size=1, max_size=14)
+
+
+@cache
+def empty() -> bytes:
+    """Return a file of the current format: to make one takes longer than an audit here."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.sqlite"
+        with open_writer(path):
+            pass
+        return path.read_bytes()
+
+
+@contextmanager
+def databases(count: int):
+    """Yield paths of new files."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{n}.sqlite" for n in range(count)]
+        for path in paths:
+            path.write_bytes(empty())
+        yield paths
+
+
+def rows_of(file, ids: bool = False) -> list[Example]:
+    """Return rows; ids are row numbers, or stand for one text and number of its kind each."""
+    rows, count = [], {}
+    for position, (text, label, metadata) in enumerate(file):
+        count[text] = count.get(text, 0) + 1
+        id = f"{TEXTS.index(text)}-{count[text]}" if ids else str(position)
+        rows.append(Example(position, id, text, None, label, metadata))
+    return rows
+
+
+def told(path) -> dict:
+    """Return everything a reader is told of the newest run but what a person wrote."""
+    store = open_store(path)
+    run = store.run()
+    frame = store.examples()
+    filters = ["wrong", "failed", "word:bad", "gold:positive", "length>2", '"people"', "id:3"]
+    filters += [f"meta.{name}:EU" for name in store.metadata_columns()]
+    found = {
+        "rows": frame.to_dict("list"),
+        "details": [store.example(int(position)) for position in frame["example"]],
+        "filters": {line: store.ids(line).tolist() for line in filters},
+        "words": store.words(minimum=1).sort_values(["word", "class"]).round(5).to_dict("list"),
+        "layers": store.layers().to_dict("list"),
+        "columns": store.metadata_columns(),
+        "run": [run["recommended"], run["warnings"], run["extra"], run["status"]],
+        "counts": store.runs()[["run", "examples", "failed", "accuracy", "status"]].to_dict("list"),
+        "evaluations": store.evaluations().to_dict("list"),
+    }
+    for row in found["details"]:
+        row.pop("note")
+    return found
+
+
+def same(one: dict, other: dict) -> None:
+    for part in one:
+        np.testing.assert_equal(one[part], other[part], err_msg=part)
+
+
+@given(files, files, st.booleans())
+@LAW
+def test_a_second_audit_leaves_what_it_alone_would(first, second, ids):
+    dataset = IDS if ids else DATASET
+    with databases(2) as (path, alone):
+        conduct(path, rows_of(first, ids), dataset=dataset)
+        run, computed, _ = conduct(path, rows_of(second, ids), dataset=dataset)
+        conduct(alone, rows_of(second, ids), dataset=dataset)
+        assert run == 1
+        same(told(path), told(alone))
+        known = {(text, label) for text, label, _ in first}
+        assert computed <= len({(text, label) for text, label, _ in second} - known)
+        assert is_sound(path)
+        assert conduct(path, rows_of(second, ids), dataset=dataset)[1:] == (0, None)
+
+
+def homes(first: list[Example], second: list[Example], noted: list[int], ids: bool) -> dict:
+    """Return id of the second file -> row of the first whose note belongs there."""
+    found: dict[str, int] = {}
+    known = {row.id for row in second}
+    if ids:
+        found = {first[n].id: n for n in noted if first[n].id in known}
+    for n in noted:
+        nth = sum(row.text == first[n].text for row in first[:n])
+        same = [row.id for row in second if row.text == first[n].text][nth : nth + 1]
+        if same and n not in found.values() and same[0] not in found:
+            found[same[0]] = n
+    return found
+
+
+def notes_of(path) -> dict[str, str]:
+    notes = open_store(path).notes()
+    return dict(zip(notes["id"], notes["note"], strict=True))
+
+
+@given(files, files, st.booleans(), st.sets(st.integers(0, 13)))
+@LAW
+def test_a_note_stays_at_its_id_or_text_or_is_an_orphan(first, second, ids, noted):
+    dataset = IDS if ids else DATASET
+    first, second = rows_of(first, ids), rows_of(second, ids)
+    noted = sorted(n for n in noted if n < len(first))
+    with databases(1) as (path,):
+        conduct(path, first, dataset=dataset)
+        for n in noted:
+            set_note(path, 1, first[n].id, f"on row {n}", "positive")
+        before = notes_of(path)
+        set_verdict(path, 1, "bad", "negative", "genuine")
+        conduct(path, second, dataset=dataset)
+        expected = homes(first, second, noted, ids)
+        assert notes_of(path) == {id: f"on row {n}" for id, n in expected.items()}
+        orphans = export_annotations(path)["orphans"]
+        gone = {(first[n].id, first[n].text) for n in noted if n not in expected.values()}
+        assert {(row["id"], row["text"]) for row in orphans} == gone
+        assert len(orphans) == len(open_store(path).orphaned_notes()) == len(gone)
+        assert len(open_store(path).verdicts()) == 1
+        conduct(path, first, dataset=dataset)
+        assert notes_of(path) == before, "what came back has its note again"
+        assert is_sound(path)
+
+
+@given(files, files, st.integers(1, 15), st.integers(1, 15))
+@LAW
+def test_a_limit_takes_rows_of_the_file_as_it_is(first, second, some, more):
+    first, second = rows_of(first), rows_of(second)
+    with databases(3) as (path, alone, whole):
+        conduct(path, first)
+        conduct(path, second, limit=some)
+        conduct(alone, second if first == second else second[:some])
+        one, other = told(path), told(alone)
+        same(*({part: found[part] for part in ("rows", "counts")} for found in (one, other)))
+        conduct(path, second, limit=more)
+        assert open_store(path).count() == len(
+            second if first == second else second[: max(some, more)]
+        )
+        computed = conduct(path, second)[1]
+        conduct(whole, second)
+        same(told(path), told(whole))
+        known = {(row.text, row.label) for row in first + second[: max(some, more)]}
+        assert computed == 0 or {(row.text, row.label) for row in second} - known
+
+
+A = rows_of(
+    [(text, label, {"region": "EU"}) for text in TEXTS for label in ("negative", "positive")] * 2
+)
+B = rows_of(
+    [("new", "positive", {}), *((row.text, row.label, {"year": 1}) for row in A[3:20:2])]
+    + [(row.text, "negative", row.metadata) for row in reversed(A[20:])]
+)
+
+
+def test_what_only_moved_or_was_inserted_is_not_computed(tmp_path):
+    path = tmp_path / "a.sqlite"
+    conduct(path, A)
+    assert conduct(path, renumbered(reversed(A)))[1] == 0
+    assert conduct(path, renumbered([replace(A[0], text="first"), *A]))[1] == 1
+    assert conduct(path, renumbered(A[1:]))[1] == 0
+    assert conduct(path, renumbered(replace(row, metadata={"k": 1}) for row in A))[1] == 0
+    assert open_store(path).metadata_columns()[-1] == "k"
+    assert open_store(path).count("meta.k:1") == len(A)
+
+
+def renumbered(rows) -> list[Example]:
+    return [replace(row, position=n, id=str(n)) for n, row in enumerate(rows)]
+
+
+KILLED = """
+import shutil, os, sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from killing import Statements, statements_of
+from store_made_up import conduct
+from test_identity import A, B
+
+audited, folder = sys.argv[1:]
+whole = folder + "/whole.sqlite"
+shutil.copy(audited, whole)
+statements = statements_of(lambda: conduct(whole, B))
+for number in range({kills}):
+    path = folder + f"/killed-{{number}}.sqlite"
+    shutil.copy(audited, path)
+    last = 1 + number * (statements - 1) // {kills}
+    while last > 1:
+        child = os.fork()
+        if not child:
+            Statements(last)
+            conduct(path, B)
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+            break
+        last = last * 2 // 3
+    conduct(path, B)
+"""
+
+
+def test_an_audit_of_a_changed_file_killed_anywhere_ends_the_same(tmp_path):
+    audited = tmp_path / "a.sqlite"
+    conduct(audited, A)
+    for row in A[::3]:
+        set_note(audited, 1, row.id, f"on {row.id}")
+    root = Path(__file__).parents[1]
+    code = KILLED.format(root=str(root), tests=str(root / "tests"), kills=12)
+    done = subprocess.run(
+        [sys.executable, "-c", code, audited, tmp_path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    whole = tmp_path / "whole.sqlite"
+    killed = sorted(tmp_path.glob("killed-*"))
+    assert len(killed) == 12 and len(notes_of(whole)) > 5
+    for path in killed:
+        assert blobs(path) == blobs(whole)
+        assert is_sound(path)
