@@ -229,14 +229,14 @@ def test_an_audit_of_a_changed_file_killed_anywhere_ends_the_same(tmp_path):
     for row in A[::3]:
         set_note(audited, 1, row.id, f"on {row.id}")
     root = Path(__file__).parents[1]
-    code = KILLED.format(root=str(root), tests=str(root / "tests"), kills=12)
+    code = KILLED.format(root=str(root), tests=str(root / "tests"), kills=6)
     done = subprocess.run(
         [sys.executable, "-c", code, audited, tmp_path], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     whole = tmp_path / "whole.sqlite"
     killed = sorted(tmp_path.glob("killed-*"))
-    assert len(killed) == 12 and len(notes_of(whole)) > 5
+    assert len(killed) == 6 and len(notes_of(whole)) > 5
     for path in killed:
         assert blobs(path) == blobs(whole)
         assert is_sound(path)

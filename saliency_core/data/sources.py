@@ -140,13 +140,14 @@ def _open_object(source: Any, split: str | None) -> Opened:
         return _open_object(split_of(source, split, "the dataset given"), None)
     if hasattr(source, "features"):
         names = _names_of(source)
-        declared = {column: names(column) for column in source.features or {}}
+        classes = [(column, names(column)) for column in source.features or {}]
+        declared = [pair for pair in classes if pair[1]]
         return Opened(
             "dataset",
             "the dataset given",
             lambda: _flat(iter(source)),
             names,
-            digest=lambda: digest_of_rows(_countable(source), declared),
+            digest=lambda: digest_of_rows(_countable(source), *declared),
         )
     if hasattr(source, "itertuples"):
         columns = [str(name) for name in source.columns]
