@@ -12,12 +12,25 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from store_made_up import DATASET, LABELS, conduct
+from store_made_up import DATASET, LABELS, MODEL, SETTINGS, audit, conduct, gold_of
 from test_store import blobs
 from test_store_keeping import is_sound
 
+from saliency_core.errors import UserError
+from saliency_core.pipeline.ray.block_folder import BlockFolder
+from saliency_core.pipeline.ray.changed_blocks import content_of, follow
+from saliency_core.pipeline.ray.engine import kept_rows
+from saliency_core.pipeline.ray.wire import pack_results, unpack_results
 from saliency_core.records import Example
-from saliency_core.store import export_annotations, open_store, open_writer, set_note, set_verdict
+from saliency_core.store import (
+    export_annotations,
+    merge,
+    open_store,
+    open_writer,
+    prune,
+    set_note,
+    set_verdict,
+)
 
 TEXTS = ["good", "nice people", "bad movie", "terribly bad", "people are good", "东京", ""]
 # Each example writes files, so that making it smaller would take minutes.
@@ -240,3 +253,73 @@ def test_an_audit_of_a_changed_file_killed_anywhere_ends_the_same(tmp_path):
     for path in killed:
         assert blobs(path) == blobs(whole)
         assert is_sound(path)
+
+
+# Merge, folders of blocks, older files
+
+
+def test_states_of_a_dataset_are_not_merged(tmp_path):
+    a, b, out = (tmp_path / f"{name}.sqlite" for name in "abo")
+    conduct(a, A)
+    conduct(b, A[:5])
+    with pytest.raises(UserError, match=r"when it held other rows .* not parts of one run"):
+        merge(out, [a, b])
+
+
+def test_orphans_are_merged_once(tmp_path):
+    path, out = tmp_path / "a.sqlite", tmp_path / "out.sqlite"
+    conduct(path, A)
+    set_note(path, 1, A[5].id, "soon gone")
+    conduct(path, B[:1])
+    merge(out, [path])
+    merge(out, [path])
+    assert open_store(out).orphaned_notes().equals(open_store(path).orphaned_notes())
+    assert open_store(out).examples()["text"].tolist() == ["new"]
+    assert is_sound(out)
+
+
+def test_a_merge_of_a_file_in_the_middle_of_a_change(tmp_path):
+    path, out = tmp_path / "a.sqlite", tmp_path / "out.sqlite"
+    conduct(path, A)
+    with open_writer(path) as writer:
+        changed = replace(DATASET, digest="another", identity="/made/up.csv")
+        writer.begin_run(changed, MODEL, SETTINGS)
+        writer.add_examples(1, B[:9], [gold_of(row) for row in B[:9]])
+    merge(out, [path])
+    kept = [row.text for row in open_store(path).examples().itertuples()]
+    assert open_store(out).examples()["text"].tolist() == kept and 0 < len(kept) < 9
+    assert is_sound(out) and is_sound(path)
+    prune(path, [1])
+    assert is_sound(path)
+
+
+@given(files, files)
+@LAW
+def test_blocks_follow_a_changed_dataset(first, second):
+    first, second = rows_of(first), rows_of(second)
+    golds = [gold_of(row) for row in second]
+    contents = np.array(
+        [content_of(row.text, row.pair, gold) for row, gold in zip(second, golds, strict=True)]
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = BlockFolder.begin(Path(name) / "b", DATASET, MODEL, SETTINGS)
+        once = list({(row.text, gold_of(row)): row for row in first}.values())
+        for start in range(0, len(once), 4):
+            part = [audit(row, gold_of(row)) for row in once[start : start + 4]]
+            folder.write(pack_results(part), 1.0)
+        again = BlockFolder.begin(folder.path, replace(DATASET, digest="another"), MODEL, SETTINGS)
+        assert again.holds_changed
+        follow(again, contents, second)
+        again.describe()
+        kept = kept_rows(again, contents)
+        for file in again.files():
+            for record in unpack_results(again.read(file)):
+                row = second[record.example.position]
+                assert record.example == row and record.gold == gold_of(row)
+                np.testing.assert_equal(record.logits, audit(row, gold_of(row)).logits)
+        known = {(row.text, gold_of(row)) for row in first}
+        wanted = {(row.text, gold_of(row)) for row in second}
+        assert {(second[n].text, golds[n]) for n in kept} == known & wanted
+        assert not BlockFolder.begin(
+            folder.path, replace(DATASET, digest="another"), MODEL, SETTINGS
+        ).holds_changed

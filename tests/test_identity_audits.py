@@ -123,9 +123,7 @@ def test_splits_and_limits(model, tmp_path, database):
     csv(tmp_path / "data" / "train.csv", *LONG[:5])
     csv(tmp_path / "data" / "test.csv", *LONG[4:])
     runs = [
-        audit(
-            model[0], tmp_path / "data", db=database, options=options(model[1], split=split)
-        ).run
+        audit(model[0], tmp_path / "data", db=database, options=options(model[1], split=split)).run
         for split in ("train", "test", "train")
     ]
     assert runs == [1, 2, 1]

@@ -41,8 +41,19 @@ def info(database: Database = None, as_json: AsJson = False) -> None:
     columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "layers", "target"]
     show(facts["runs"], [*columns, "seconds", "bytes"], nothing="It holds no run yet.")
     for row in facts["runs"]:
-        for warning in store.run(row["run"])["warnings"]:
-            print(f"Run {row['run']}: {warning}")
+        for sentence in _sentences(row):
+            print(f"Run {row['run']}: {sentence}")
+
+
+def _sentences(row: dict[str, Any]) -> list[str]:
+    """Return what there is to say of a run besides its numbers."""
+    sentences = list(row["warnings"])
+    if row["status"] != "finished":
+        sentences.append("Not finished: run the same audit again, which goes on where it stopped.")
+    if row["orphans"]:
+        notes = "1 note belongs" if row["orphans"] == 1 else f"{row['orphans']} notes belong"
+        sentences.append(f"{notes} to rows that are gone; see `annotations export`.")
+    return sentences
 
 
 def layers(database: Database = None, run: RunOption = None, as_json: AsJson = False) -> None:

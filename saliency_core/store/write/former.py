@@ -107,9 +107,7 @@ def take_up(writer: StoreWriter, run: int, rows: Sequence[Row]) -> list[Row]:
     if not kept:
         return list(rows)
     # First what stayed where it was, so that its chunk stays as it is.
-    pairs = [
-        (row, kept[row[1:3]].pop(row[0])) for row in rows if row[0] in kept.get(row[1:3], ())
-    ]
+    pairs = [(row, kept[row[1:3]].pop(row[0])) for row in rows if row[0] in kept.get(row[1:3], ())]
     stayed = {row[0] for row, _ in pairs}
     rest = []
     for row in rows:
@@ -272,9 +270,7 @@ def _give_up(writer: StoreWriter, run: int) -> int:
             f" (SELECT 1 FROM {table} t WHERE t.text_id = gone.text_id)"
         )
     for table in ("digests", "texts"):
-        connection.execute(
-            f"DELETE FROM {table} WHERE text_id IN (SELECT text_id FROM temp.gone)"
-        )
+        connection.execute(f"DELETE FROM {table} WHERE text_id IN (SELECT text_id FROM temp.gone)")
     for number, positions in _positions(connection, run):
         if (positions == FORMER).any():
             positions[positions == FORMER] = GIVEN_UP
