@@ -222,16 +222,13 @@ statements = statements_of(lambda: conduct(whole, B))
 for number in range({kills}):
     path = folder + f"/killed-{{number}}.sqlite"
     shutil.copy(audited, path)
-    last = 1 + number * (statements - 1) // {kills}
-    while last > 1:
+    for last in (1 + number * (statements - 1) // {kills}, statements // (3 + number)):
         child = os.fork()
         if not child:
             Statements(last)
             conduct(path, B)
             os._exit(0)
-        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
-            break
-        last = last * 2 // 3
+        os.waitpid(child, 0)
     conduct(path, B)
 """
 

@@ -240,16 +240,17 @@ def test_what_an_older_version_recommended_is_kept_and_named_as_that(tmp_path):
     assert "An older version of the program chose it" in layer_advice(run, layers).text()
 
 
-def test_a_run_of_format_1_goes_on_where_its_path_says_which_file_it_was(tmp_path, monkeypatch):
+def test_a_run_of_format_1_goes_on_where_its_path_says_which_file_it_was(tmp_path):
     path = tmp_path / "old.sqlite"
     path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
     connection = sqlite3.connect(path)
     connection.execute(
-        "UPDATE runs SET dataset_info = json_set(dataset_info, '$.source', '/data/../made/up.csv')"
+        "UPDATE runs SET dataset_info = json_set(dataset_info, '$.source', '/data/../made/up.csv'),"
+        " content = ?",
+        (keys.content_key(MODEL, SETTINGS),),
     )
     connection.commit()
     connection.close()
-    monkeypatch.setattr(keys, "METHOD_VERSION", 1)
     rows = [example(n) for n in range(12)]
     run, computed, changes = conduct(path, rows)
     assert (run, computed, changes.gone) == (1, 0, 0)

@@ -12,11 +12,11 @@ from saliency_core.errors import UserError
 from saliency_core.store.details import details
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io
+from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.query.masks import Selection, metadata_text
 from saliency_core.store.read.handle import consistent
 from saliency_core.store.read.runs import Runs, plain
-from saliency_core.store.write.compaction import read_meta_column
 
 SORTS = ("position", "confidence", "margin", "coherence", "length")
 

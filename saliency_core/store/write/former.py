@@ -18,8 +18,8 @@ import numpy as np
 from saliency_core.errors import UserError
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk_io import column
-from saliency_core.store.write import orphans
-from saliency_core.store.write.compaction import FORMER, GIVEN_UP
+from saliency_core.store.format.filter_columns import FORMER, GIVEN_UP
+from saliency_core.store.write import chunk_rows, orphans
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
@@ -139,7 +139,8 @@ def _move(writer: StoreWriter, run: int, pairs: list[tuple[Row, tuple]]) -> None
     for row, (_, number, slot) in pairs:
         by_chunk.setdefault(number, {})[slot] = row[0]
     for number, slots in by_chunk.items():
-        writer.refresh_columns(run, number, mark(connection, run, number, slots))
+        positions = mark(connection, run, number, slots)
+        chunk_rows.refresh_columns(writer, run, number, positions)
 
 
 def mark(

@@ -25,7 +25,7 @@ from saliency_core.store.read.results import INSERT_EVALUATION, STORED_EVALUATIO
 from saliency_core.store.read.runs import INSERT_LAYER, LAYER_COLUMNS
 from saliency_core.store.reader import Store, open_store
 from saliency_core.store.write.annotations import merge_notes, merge_slices
-from saliency_core.store.write.reuse import rename_targets
+from saliency_core.store.write.reuse import rename_targets, text_ids
 from saliency_core.store.write.writer import StoreWriter, open_writer
 
 if TYPE_CHECKING:
@@ -396,7 +396,9 @@ class _Part:
             (self.theirs,),
         ).fetchall()
         for text, pair, *row in rows:
-            text_id = None if text is None else self.writer.text_id(Example(0, "", text, pair))
+            text_id = (
+                None if text is None else text_ids(self.writer, [Example(0, "", text, pair)])[0]
+            )
             self.writer.connection.execute(
                 f"INSERT INTO orphaned_notes (run, text_id, {columns})"
                 " SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM orphaned_notes"

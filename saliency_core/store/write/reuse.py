@@ -1,19 +1,48 @@
-"""Results of equal content, copied from another example or run in place of computing them."""
+"""Equal texts are stored once; results of equal content are copied in place of computing them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from saliency_core.records import Example
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import load_chunk
+from saliency_core.store.format.keys import text_digest
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
+
+
+def text_ids(writer: StoreWriter, examples: Sequence[Example]) -> list[int]:
+    """Return the row of each text, inserting the texts the file has not seen."""
+    digests = [text_digest(example) for example in examples]
+    ids = dict(
+        writer.matching(
+            "SELECT digest, text_id FROM digests WHERE digest IN ({})", list(set(digests))
+        )
+    )
+    new = {
+        digest: example
+        for digest, example in zip(digests, examples, strict=True)
+        if digest not in ids
+    }
+    if new:
+        top = writer.connection.execute("SELECT max(text_id) FROM texts").fetchone()[0] or 0
+        ids |= {digest: top + 1 + index for index, digest in enumerate(new)}
+        writer.connection.executemany(
+            "INSERT INTO texts (text_id, text, pair) VALUES (?, ?, ?)",
+            [(ids[digest], example.text, example.pair) for digest, example in new.items()],
+        )
+        writer.connection.executemany(
+            "INSERT INTO digests VALUES (?, ?)", [(digest, ids[digest]) for digest in new]
+        )
+    return [ids[digest] for digest in digests]
 
 
 def copy_known(
@@ -55,8 +84,8 @@ def _donors(writer: StoreWriter, run: int, text_ids: set[int]) -> dict[int, list
         for table in ("examples", "former_examples")
         for row in writer.matching(
             "SELECT e.text_id, e.run, e.position, e.gold, e.predicted, e.chunk, e.slot,"
-            " e.confidence, e.margin, e.length, e.chars_seen, e.chars_total, e.failure, e.incomplete,"
-            " e.logits"
+            " e.confidence, e.margin, e.length, e.chars_seen, e.chars_total, e.failure,"
+            " e.incomplete, e.logits"
             " FROM runs me JOIN runs r ON r.content = me.content"
             f" JOIN {table} e ON e.run = r.run"
             " WHERE me.run = ? AND e.chunk IS NOT NULL AND e.text_id IN ({})",

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.records import (
-    METHOD_VERSION,
     AuditedExample,
     DatasetInfo,
     Example,
@@ -24,16 +22,16 @@ from saliency_core.records import (
     RunSettings,
 )
 from saliency_core.store import schema
-from saliency_core.store.connection import connect, now, put_away, transaction
+from saliency_core.store.connection import connect, put_away, transaction
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import is_complete, load_chunk
 from saliency_core.store.format.example_rows import metadata_json, plain, prediction_row
-from saliency_core.store.format.keys import content_key, run_key, text_digest
+from saliency_core.store.format.filter_columns import GIVEN_UP
 from saliency_core.store.read.results import write_tokens
 from saliency_core.store.read.runs import INSERT_LAYER
-from saliency_core.store.write import compaction, former
-from saliency_core.store.write.reuse import copy_known
+from saliency_core.store.write import chunk_rows, coherence, compaction, former, runs
+from saliency_core.store.write.reuse import copy_known, text_ids
 
 VOCABULARY_CACHE = 200_000
 """Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""
@@ -54,13 +52,6 @@ def pieces_of(values: Sequence, size: int = _PARAMETERS) -> Iterator[Sequence]:
 def marks(values: Sequence) -> str:
     """Return a question mark a value."""
     return ",".join("?" * len(values))
-
-
-def may_differ(stored: dict[str, Any], dataset: DatasetInfo) -> bool:
-    """Return whether a dataset may hold other rows than when a run was told of it."""
-    given = json.loads(json.dumps(asdict(dataset)))
-    named = ("digest", "columns", "metadata_columns", "label_names")
-    return any(stored.get(name) != given[name] for name in named)
 
 
 @contextmanager
@@ -100,55 +91,8 @@ class StoreWriter:
 
         Where the dataset may hold other rows than then, those of the run are set aside.
         """
-        key = run_key(dataset, model, settings)
         with self.transaction():
-            row = self.connection.execute(
-                "SELECT run, dataset_info FROM runs WHERE key = ?", (key,)
-            ).fetchone()
-            if row is None:
-                return self._insert_run(key, dataset, model, settings)
-            run, dataset_info = row
-            if may_differ(json.loads(dataset_info), dataset):
-                former.set_aside(self, run)
-            self.connection.execute(
-                "UPDATE runs SET model = ?, model_info = ?, dataset = ?, dataset_info = ?"
-                " WHERE run = ?",
-                (
-                    model.name,
-                    json.dumps(asdict(model)),
-                    dataset.name,
-                    json.dumps(asdict(dataset)),
-                    run,
-                ),
-            )
-            return run
-
-    def _insert_run(
-        self, key: str, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings
-    ) -> int:
-        run = self.connection.execute(
-            "INSERT INTO runs (key, content, model, dataset, model_info, dataset_info, settings,"
-            " label_names, targets, versions, created, status)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running')",
-            (
-                key,
-                content_key(model, settings),
-                model.name,
-                dataset.name,
-                json.dumps(asdict(model)),
-                json.dumps(asdict(dataset)),
-                json.dumps(asdict(settings)),
-                json.dumps(model.label_names),
-                "[]",
-                json.dumps(_versions()),
-                now(),
-            ),
-        ).lastrowid
-        self.connection.executemany(
-            "INSERT INTO labels VALUES (?, ?, ?)",
-            [(run, label, name) for label, name in enumerate(model.label_names)],
-        )
-        return run
+            return runs.begin(self, dataset, model, settings)
 
     def layers(self, run: int) -> int:
         """Return the number of layers of a run, the embeddings included."""
@@ -171,10 +115,10 @@ class StoreWriter:
             self._add(run, examples, gold)
 
     def _add(self, run: int, examples: Sequence[Example], gold: Sequence[int | None]) -> None:
-        text_ids = self._text_ids(examples)
+        texts = text_ids(self, examples)
         rows = [
             (example.position, text_id, label, example.id, example.label, metadata_json(example))
-            for example, text_id, label in zip(examples, text_ids, gold, strict=True)
+            for example, text_id, label in zip(examples, texts, gold, strict=True)
         ]
         known = self._rows_at(run, rows)
         if any(known.get(row[0], row) != row for row in rows):
@@ -219,38 +163,9 @@ class StoreWriter:
 
     def forget(self, run: int, number: int, slots: list[int]) -> bool:
         """Give up results of a chunk; return whether none is left in it."""
-        given_up = dict.fromkeys(slots, compaction.GIVEN_UP)
+        given_up = dict.fromkeys(slots, GIVEN_UP)
         positions = former.mark(self.connection, run, number, given_up)
-        return bool((positions == compaction.GIVEN_UP).all())
-
-    def text_id(self, example: Example) -> int:
-        """Return the row of the text of an example, inserting it where the file has not seen it."""
-        return self._text_ids([example])[0]
-
-    def _text_ids(self, examples: Sequence[Example]) -> list[int]:
-        """Return the row of each text, inserting the texts the file has not seen."""
-        digests = [text_digest(example) for example in examples]
-        ids = dict(
-            self.matching(
-                "SELECT digest, text_id FROM digests WHERE digest IN ({})", list(set(digests))
-            )
-        )
-        new = {
-            digest: example
-            for digest, example in zip(digests, examples, strict=True)
-            if digest not in ids
-        }
-        if new:
-            top = self.connection.execute("SELECT max(text_id) FROM texts").fetchone()[0] or 0
-            ids |= {digest: top + 1 + index for index, digest in enumerate(new)}
-            self.connection.executemany(
-                "INSERT INTO texts (text_id, text, pair) VALUES (?, ?, ?)",
-                [(ids[digest], example.text, example.pair) for digest, example in new.items()],
-            )
-            self.connection.executemany(
-                "INSERT INTO digests VALUES (?, ?)", [(digest, ids[digest]) for digest in new]
-            )
-        return [ids[digest] for digest in digests]
+        return bool((positions == GIVEN_UP).all())
 
     def matching(self, sql: str, values: Sequence, *before: Any) -> list[tuple]:
         """Run a query with an IN list of any length."""
@@ -423,93 +338,11 @@ class StoreWriter:
                 )
             ],
         )
-        self.write_columns(run, number, chunk.positions)
+        chunk_rows.write_columns(self, run, number, chunk.positions)
 
     def write_chunk(self, run: int, number: int, chunk: Chunk) -> None:
         """Write everything of a chunk but its filter columns."""
-        for table, row in (
-            ("chunks", columnar.layout_row(chunk)),
-            ("postings", columnar.posting_row(chunk)),
-        ):
-            self.connection.execute(
-                f"INSERT INTO {table} (run, chunk, {', '.join(row)})"
-                f" VALUES (?, ?, {marks(list(row))})",
-                (run, number, *row.values()),
-            )
-        rows = []
-        for layer in range(chunk.layers):
-            chosen = columnar.top3(chunk.word_scores(layer), chunk.n_words)
-            rows.append(
-                (
-                    run,
-                    0,
-                    layer,
-                    number,
-                    np.packbits(chosen).tobytes(),
-                    chunk.scores[layer].tobytes(),
-                )
-            )
-        for target, extra in chunk.extra.items():
-            self.connection.execute(
-                "INSERT INTO extra_targets VALUES (?, ?, ?, ?, ?)",
-                (
-                    run,
-                    number,
-                    target,
-                    columnar.pack(extra.members),
-                    columnar.pack(extra.completeness),
-                ),
-            )
-            rows += [
-                (run, target, layer, number, None, extra.scores[layer].tobytes())
-                for layer in range(chunk.layers)
-            ]
-        self.connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?)", rows)
-
-    def write_columns(self, run: int, number: int, positions: np.ndarray) -> None:
-        """Write the filter columns of a chunk from the rows of its examples."""
-        known = {
-            row[0]: row[1:]
-            for row in self.matching(
-                "SELECT position, gold, predicted, confidence, margin, length,"
-                " chars_seen < chars_total, failure IS NOT NULL, metadata"
-                " FROM examples WHERE run = ? AND position IN ({})",
-                [int(position) for position in positions if position >= 0],
-                run,
-            )
-        }
-        nothing = (None,) * (len(compaction.FILTER_COLUMNS) + 1)
-        rows = [known.get(int(position), nothing) for position in positions]
-        columns = {"position": columnar.pack(np.asarray(positions))}
-        for index, (name, kind, none) in enumerate(compaction.FILTER_COLUMNS):
-            values = [none if row[index] is None else row[index] for row in rows]
-            columns[name] = columnar.pack(np.array(values, kind))
-        columns |= self._meta_columns(run, [row[-1] for row in rows])
-        self.connection.executemany(
-            "INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?)",
-            [(run, name, number, data) for name, data in columns.items()],
-        )
-
-    def refresh_columns(self, run: int, number: int, positions: np.ndarray) -> None:
-        """Write the filter columns of a chunk anew, without metadata that its rows lost."""
-        names = self.connection.execute("SELECT name FROM meta_columns WHERE run = ?", (run,))
-        self.connection.executemany(
-            "DELETE FROM columns WHERE run = ? AND name = ? AND chunk = ?",
-            [(run, f"meta:{name}", number) for (name,) in names.fetchall()],
-        )
-        self.write_columns(run, number, positions)
-
-    def _meta_columns(self, run: int, rows: list[str | None]) -> dict[str, bytes]:
-        """Return the metadata columns of a chunk; every chunk has all that any had so far."""
-        values = [json.loads(row) if row else {} for row in rows]
-        names = {name for value in values for name in value}
-        self.connection.executemany(
-            "INSERT OR IGNORE INTO meta_columns VALUES (?, ?)", [(run, name) for name in names]
-        )
-        return {
-            f"meta:{name}": compaction.meta_column([value.get(name) for value in values])
-            for name in sorted(names)
-        }
+        chunk_rows.write_chunk(self.connection, run, number, chunk)
 
     # Finishing
 
@@ -577,59 +410,8 @@ class StoreWriter:
     def set_coherence(self, run: int, values: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         """Store per-example coherence: pairs of positions (n,) and values (layer, n)."""
         self.consolidate(run)
-        sizes = dict(
-            self.connection.execute(
-                "SELECT chunk, examples FROM chunks WHERE run = ?", (run,)
-            ).fetchall()
-        )
-        layers = self.layers(run)
-        # Only chunks begun and not complete are in memory.
-        begun: dict[int, np.ndarray] = {}
-        left = dict(sizes)
         with self.transaction():
-            self.connection.execute(
-                "DELETE FROM columns WHERE run = ? AND name LIKE 'coherence:%'", (run,)
-            )
-            for positions, block in values:
-                block = np.asarray(block, np.float16)
-                for number, slots, rows in self._places(run, positions):
-                    if number not in begun:
-                        begun[number] = np.full((layers, sizes[number]), np.nan, np.float16)
-                    begun[number][:, slots] = block[:, rows]
-                    left[number] -= len(rows)
-                    if not left[number]:
-                        self._write_coherence(run, number, begun.pop(number))
-            for number, table in begun.items():
-                self._write_coherence(run, number, table)
-            for number in [n for n, rest in left.items() if rest == sizes[n] and rest]:
-                self._write_coherence(
-                    run, number, np.full((layers, sizes[number]), np.nan, np.float16)
-                )
-
-    def _places(self, run: int, positions: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """Return (chunk, slots, rows of `positions`) of the examples."""
-        row_of = {int(position): row for row, position in enumerate(positions)}
-        found: dict[int, list[tuple[int, int]]] = {}
-        for position, chunk, slot in self.matching(
-            "SELECT position, chunk, slot FROM examples"
-            " WHERE run = ? AND chunk IS NOT NULL AND position IN ({})",
-            list(row_of),
-            run,
-        ):
-            found.setdefault(chunk, []).append((slot, row_of[position]))
-        return [
-            (chunk, *(np.array(part, np.int64) for part in zip(*pairs, strict=True)))
-            for chunk, pairs in found.items()
-        ]
-
-    def _write_coherence(self, run: int, number: int, table: np.ndarray) -> None:
-        self.connection.executemany(
-            "INSERT INTO columns VALUES (?, ?, ?, ?)",
-            [
-                (run, f"coherence:{layer}", number, columnar.pack(column, compress=False))
-                for layer, column in enumerate(table)
-            ],
-        )
+            coherence.write(self, run, values)
 
     def finish_run(
         self,
@@ -666,14 +448,3 @@ class StoreWriter:
                 ),
             )
         schema.release(self.connection)
-
-
-def _versions() -> dict[str, str]:
-    """Return the library versions a run was computed with, without importing them."""
-    found = {"method": str(METHOD_VERSION)}
-    for name in ("torch", "transformers", "tokenizers", "numpy"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
