@@ -1,5 +1,6 @@
 """Whose rows are these: a run holds the rows of its dataset as it is, and of no other."""
 
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -209,13 +210,13 @@ def renumbered(rows) -> list[Example]:
 
 
 KILLED = """
-import shutil, os, sys
+import os, pickle, shutil, sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from killing import Statements, statements_of
 from store_made_up import conduct
-from test_identity import A, B
 
 audited, folder = sys.argv[1:]
+B = pickle.load(open(folder + "/rows", "rb"))
 whole = folder + "/whole.sqlite"
 shutil.copy(audited, whole)
 statements = statements_of(lambda: conduct(whole, B))
@@ -238,6 +239,7 @@ def test_an_audit_of_a_changed_file_killed_anywhere_ends_the_same(tmp_path):
     conduct(audited, A)
     for row in A[::3]:
         set_note(audited, 1, row.id, f"on {row.id}")
+    (tmp_path / "rows").write_bytes(pickle.dumps(B))
     root = Path(__file__).parents[1]
     code = KILLED.format(root=str(root), tests=str(root / "tests"), kills=6)
     done = subprocess.run(
@@ -247,9 +249,22 @@ def test_an_audit_of_a_changed_file_killed_anywhere_ends_the_same(tmp_path):
     whole = tmp_path / "whole.sqlite"
     killed = sorted(tmp_path.glob("killed-*"))
     assert len(killed) == 6 and len(notes_of(whole)) > 5
+    left = blobs(whole)
     for path in killed:
-        assert blobs(path) == blobs(whole)
+        assert blobs(path) == left
         assert is_sound(path)
+
+
+def test_of_two_audits_of_two_states_the_later_begun_holds(tmp_path):
+    states = [replace(DATASET, digest=digest, identity="/made/up.csv") for digest in "ab"]
+    with open_writer(tmp_path / "a.sqlite") as one, open_writer(tmp_path / "a.sqlite") as other:
+        run = one.begin_run(states[0], MODEL, SETTINGS)
+        one.add_examples(run, A, [gold_of(row) for row in A])
+        assert other.begin_run(states[1], MODEL, SETTINGS) == run
+        with pytest.raises(UserError, match="began meanwhile with another state"):
+            one.settle(run, states[0], len(A), whole=True)
+        other.add_examples(run, B, [gold_of(row) for row in B])
+        assert other.settle(run, states[1], len(B), whole=True).gone == 0
 
 
 # Merge, folders of blocks, older files

@@ -48,11 +48,16 @@ def info(database: Database = None, as_json: AsJson = False) -> None:
 def _sentences(row: dict[str, Any]) -> list[str]:
     """Return what there is to say of a run besides its numbers."""
     sentences = list(row["warnings"])
-    if row["status"] != "finished":
+    is_finished = row["status"] == "finished"
+    if not is_finished:
         sentences.append("Not finished: run the same audit again, which goes on where it stopped.")
     if row["orphans"]:
-        notes = "1 note belongs" if row["orphans"] == 1 else f"{row['orphans']} notes belong"
-        sentences.append(f"{notes} to rows that are gone; see `annotations export`.")
+        subject = "1 note" if row["orphans"] == 1 else f"{row['orphans']} notes"
+        sentences.append(
+            f"Of rows that are gone: {subject}, listed by `annotations export` as orphans."
+            if is_finished
+            else f"Without a row until that audit has gone through its dataset: {subject}."
+        )
     return sentences
 
 

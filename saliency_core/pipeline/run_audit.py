@@ -160,7 +160,7 @@ class AuditResult:
         """Say what a changed dataset did to its run and to the notes at its rows."""
         lines = []
         if self.changes is not None:
-            sentence = f"The dataset changed since run {self.run} was last finished"
+            sentence = "The dataset changed since it was last audited"
             if gone := self.changes["gone"]:
                 sentence += f": {gone:,} earlier row{' is' if gone == 1 else 's are'} gone"
             if self.changes["evaluations"]:
