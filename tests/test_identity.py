@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from store_made_up import DATASET, LABELS, MODEL, SETTINGS, audit, conduct, gold_of
 from test_store import blobs
@@ -41,7 +41,7 @@ IDS = replace(DATASET, columns={"text": "text", "id": "key"})
 cells = st.tuples(
     st.sampled_from(TEXTS),
     st.sampled_from([*LABELS, None]),
-    st.dictionaries(st.sampled_from(["region", "year"]), st.sampled_from(["EU", 1, None])),
+    st.dictionaries(st.sampled_from(["region", "k"]), st.sampled_from(["EU", 1, None])),
 )
 files = st.lists(cells, min_size=1, max_size=14)
 
@@ -96,7 +96,9 @@ def told(path) -> dict:
     }
     for row in found["details"]:
         row.pop("note")
-    return found
+    texts = store.connection.execute("SELECT text FROM texts ORDER BY text").fetchall()
+    former = store.connection.execute("SELECT count(*) FROM former_examples").fetchall()
+    return found | {"texts": texts, "former": former}
 
 
 def same(one: dict, other: dict) -> None:
@@ -104,7 +106,12 @@ def same(one: dict, other: dict) -> None:
         np.testing.assert_equal(one[part], other[part], err_msg=part)
 
 
+FEW = [("good", "negative", {"region": "EU"}), ("bad movie", None, {"k": 1})]
+
+
 @given(files, files, st.booleans())
+@example(FEW, [(text, label, {"k": "EU"}) for text, label, _ in FEW], False)
+@example([*FEW, FEW[0]], FEW, False)
 @LAW
 def test_a_second_audit_leaves_what_it_alone_would(first, second, ids):
     dataset = IDS if ids else DATASET
@@ -203,6 +210,17 @@ def test_what_only_moved_or_was_inserted_is_not_computed(tmp_path):
     assert conduct(path, renumbered(replace(row, metadata={"k": 1}) for row in A))[1] == 0
     assert open_store(path).metadata_columns()[-1] == "k"
     assert open_store(path).count("meta.k:1") == len(A)
+
+
+def test_rows_behind_the_last_one_go_also_where_nothing_else_tells_of_a_change(tmp_path):
+    path, dataset = tmp_path / "a.sqlite", replace(DATASET, identity="/made/up.csv")
+    for rows in (A, A[:3]):
+        with open_writer(path) as writer:
+            run = writer.begin_run(dataset, MODEL, SETTINGS)
+            writer.write_batch(run, [audit(row, gold_of(row)) for row in rows])
+            changes = writer.settle(run, dataset, len(rows), whole=True)
+    assert open_store(path).examples()["id"].tolist() == ["0", "1", "2"]
+    assert changes.gone and not open_store(path).is_complete()
 
 
 def renumbered(rows) -> list[Example]:
