@@ -72,7 +72,9 @@ def _mend(store, run: int, facts: dict, words: list[str]) -> None:
         if st.form_submit_button("Mend it", disabled=not words):
             source = typed.strip()
             if uploaded is not None:
-                source = _kept(uploaded, folder / "uploads")
+                source = str(
+                    jobs.keep_upload(folder / "uploads", uploaded.name, uploaded.getvalue())
+                )
             if source and way:
                 name = jobs.safe_name(Path(source).name.split(".")[0])
                 output = folder / "exports" / f"{name}-{way}.jsonl"
@@ -85,13 +87,6 @@ def _mend(store, run: int, facts: dict, words: list[str]) -> None:
             st.warning("Upload a file or name one, and choose how.")
     if background.follow("Mending the training data") == "finished":
         _mended(background.job())
-
-
-def _kept(uploaded, folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / jobs.safe_name(uploaded.name)
-    path.write_bytes(uploaded.getvalue())
-    return str(path.resolve())
 
 
 def _mended(job: jobs.Job) -> None:

@@ -59,12 +59,9 @@ typed = st.text_input(
 )
 split = st.text_input("Split", key="new_split", help="Only for datasets that have splits.")
 header = st.toggle("The first line of a CSV names the columns", value=True)
-source = typed.strip()
+source = jobs.absolute(typed.strip())
 if uploaded is not None:
-    uploads.mkdir(parents=True, exist_ok=True)
-    path = uploads / jobs.safe_name(uploaded.name)
-    path.write_bytes(uploaded.getvalue())
-    source = str(path)
+    source = str(jobs.keep_upload(uploads, uploaded.name, uploaded.getvalue()))
 if not source:
     st.info("Upload a file or name one to go on.")
     st.stop()

@@ -50,6 +50,12 @@ class DatasetInfo:
     metadata_columns: tuple[str, ...]
     label_names: tuple[str, ...] | None
     """Names from a `ClassLabel` column, in id order; None where the data names none."""
+    config: str | None = None
+    """Configuration of a hub dataset."""
+    identity: str | None = None
+    """What tells it from every other dataset: absolute path, hub name, name given, or its rows."""
+    digest: str | None = None
+    """sha256 of what the source held; where it differs, the rows may differ."""
 
 
 @dataclass(frozen=True)

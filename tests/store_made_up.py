@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -175,3 +176,41 @@ def content(path) -> dict[str, list[tuple]]:
     )
     connection.close()
     return found
+
+
+def conduct(
+    path, rows: list[Example], *, dataset=DATASET, limit: int | None = None, batch: int = 3,
+    block: int = 4,
+) -> tuple[int, int, object]:  # fmt: skip
+    """Audit rows of a dataset as `audit` does; return the run, the number computed, the changes."""
+    from saliency_core.store import open_writer
+
+    read = rows if limit is None else rows[:limit]
+    digest = repr([(row.id, row.text, row.pair, row.label, row.metadata) for row in rows])
+    dataset = replace(dataset, digest=digest, identity="/made/up.csv")
+    whole = limit is None or len(read) < limit
+    blocks = [read[start : start + block] for start in range(0, len(read), block)]
+
+    def register(part):
+        writer.add_examples(run, part, [gold_of(row) for row in part])
+        return writer.missing(run, part)
+
+    computed = 0
+    with open_writer(path) as writer:
+        run = writer.begin_run(dataset, MODEL, SETTINGS)
+        if writer.is_changed(run):
+            for part in blocks:
+                register(part)
+            writer.settle(run, dataset, len(read), whole=whole)
+        for part in blocks:
+            todo = sorted(register(part), key=lambda row: (len(row.text), row.position))
+            for at in range(0, len(todo), batch):
+                writer.write_batch(run, [audit(row, gold_of(row)) for row in todo[at : at + batch]])
+            computed += len(todo)
+            assert not register(part)
+        changes = writer.settle(run, dataset, len(read), whole=whole)
+        if not writer.is_complete(run):
+            values = [(p, coherence_of(p)) for p, _, _ in writer.explanations(run)]
+            writer.set_coherence(run, values)
+            writer.finish_run(run, summaries(), 2, [1], 1.0, ["a warning"], {"k": 1})
+    return run, computed, changes

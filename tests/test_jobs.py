@@ -26,6 +26,31 @@ def test_values_never_become_options_or_paths():
     assert jobs.safe_name("...") == "file"
 
 
+def test_names_of_any_script_stay_apart():
+    names = [
+        "报告.jsonl",
+        "测试.jsonl",
+        "หนัง.csv",
+        "หนง.csv",
+        "?!.csv",
+        "😀.csv",
+        "😁.csv",
+        "_.csv",
+    ]
+    names += ["x" * 300 + ".csv.gz", "x" * 301 + ".csv.gz"]
+    safe = [jobs.safe_name(name) for name in names]
+    assert len(set(safe)) == len(names)
+    assert safe[:2] == names[:2] and safe[-1].endswith(".csv.gz")
+    assert all(len(name.encode()) < 200 for name in safe)
+    assert all(jobs.safe_name(name) == name for name in safe)
+
+
+def test_two_uploads_of_one_name_are_two_files(tmp_path):
+    one, other, again = (jobs.keep_upload(tmp_path, "a.csv", data) for data in (b"1", b"2", b"1"))
+    assert one == again != other
+    assert (one.read_bytes(), other.read_bytes()) == (b"1", b"2")
+
+
 def test_a_dry_run_that_fails_gives_the_sentence_of_the_command_line(tmp_path):
     arguments = jobs.audit_arguments("model", str(tmp_path / "no.csv"), tmp_path / "a.sqlite", {})
     with pytest.raises(UserError, match=r"There is no file .*no\.csv"):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_made_up import LAYERS, SETTINGS, example, summaries, write_all
+from store_made_up import LAYERS, MODEL, SETTINGS, conduct, example, summaries, write_all
 
 from saliency_core.analysis.layer_advice import chosen_by, layer_advice
 from saliency_core.errors import UserError
@@ -238,6 +238,24 @@ def test_what_an_older_version_recommended_is_kept_and_named_as_that(tmp_path):
     ]
     assert chosen_by(layers) == "an older version"
     assert "An older version of the program chose it" in layer_advice(run, layers).text()
+
+
+def test_a_run_of_format_1_goes_on_where_its_path_says_which_file_it_was(tmp_path):
+    path = tmp_path / "old.sqlite"
+    path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "UPDATE runs SET dataset_info = json_set(dataset_info, '$.source', '/data/../made/up.csv'),"
+        " content = ?",
+        (keys.content_key(MODEL, SETTINGS),),
+    )
+    connection.commit()
+    connection.close()
+    rows = [example(n) for n in range(12)]
+    run, computed, changes = conduct(path, rows)
+    assert (run, computed, changes.gone) == (1, 0, 0)
+    assert open_store(path).note("id-3") == {"note": "looks wrong", "proposed_label": "positive"}
+    assert open_store(path).examples()["text"].tolist() == [row.text for row in rows]
 
 
 def test_format_1_in_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):

@@ -93,6 +93,10 @@ def audit(
     max_length: Annotated[int | None, typer.Option(min=3, help="Tokens a text may have.")] = None,
     long_text: Annotated[LongText, typer.Option(help="Longer texts.")] = LongText.truncate,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What the dataset is called; its run is known by that, not by its path."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every sample.")] = 0,
     no_evaluate: Annotated[
         bool, typer.Option("--no-evaluate", help="Skip the faithfulness sample.")
@@ -149,6 +153,7 @@ def audit(
         max_length=max_length,
         long_text=long_text.value,
         limit=limit,
+        name=name,
         seed=seed,
         evaluate=not no_evaluate,
         trust_remote_code=trust_remote_code,

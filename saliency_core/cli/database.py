@@ -77,7 +77,7 @@ def export_annotations(
         print_json(found)
         return
     output.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    counts = {name: len(found[name]) for name in ("slices", "notes", "verdicts")}
+    counts = {name: len(found[name]) for name in ("slices", "notes", "orphans", "verdicts")}
     if as_json:
         print_json({"output": str(output), **counts})
         return

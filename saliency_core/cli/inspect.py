@@ -41,8 +41,24 @@ def info(database: Database = None, as_json: AsJson = False) -> None:
     columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "layers", "target"]
     show(facts["runs"], [*columns, "seconds", "bytes"], nothing="It holds no run yet.")
     for row in facts["runs"]:
-        for warning in store.run(row["run"])["warnings"]:
-            print(f"Run {row['run']}: {warning}")
+        for sentence in _sentences(row):
+            print(f"Run {row['run']}: {sentence}")
+
+
+def _sentences(row: dict[str, Any]) -> list[str]:
+    """Return what there is to say of a run besides its numbers."""
+    sentences = list(row["warnings"])
+    is_finished = row["status"] == "finished"
+    if not is_finished:
+        sentences.append("Not finished: run the same audit again, which goes on where it stopped.")
+    if row["orphans"]:
+        subject = "1 note" if row["orphans"] == 1 else f"{row['orphans']} notes"
+        sentences.append(
+            f"Of rows that are gone: {subject}, listed by `annotations export` as orphans."
+            if is_finished
+            else f"Without a row until that audit has gone through its dataset: {subject}."
+        )
+    return sentences
 
 
 def layers(database: Database = None, run: RunOption = None, as_json: AsJson = False) -> None:

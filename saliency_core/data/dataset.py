@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,11 +40,18 @@ class Dataset:
     guessed: dict[str, str]
     """Role -> column the user did not name, to be shown."""
     rows: Callable[[], Iterator[Row]]
+    digest: Callable[[], str]
+    """Return the sha256 of what the source holds; it is read whole for that."""
     names: tuple[str, ...] = ()
     """Columns of all rows."""
     limit: int | None = None
     notes: tuple[str, ...] = ()
     """What a user should know of how it was read."""
+
+    def identified(self) -> DatasetInfo:
+        """Return what was read with what it holds; what has no path and no name is its rows."""
+        digest = self.digest()
+        return replace(self.info, digest=digest, identity=self.info.identity or f"rows:{digest}")
 
     def __iter__(self) -> Iterator[Example]:
         """Yield the examples in the order of the source; duplicate ids are an error."""
@@ -236,6 +243,7 @@ def load_examples(
     header: bool = True,
     sheet: str | None = None,
     limit: int | None = None,
+    name: str | None = None,
 ) -> Dataset:
     """Open a dataset and settle which column plays which role.
 
@@ -254,6 +262,7 @@ def load_examples(
         header: whether a table starts with column names; else they are column1, column2, ...
         sheet: sheet of a workbook; the first that holds something where None.
         limit: only the first rows.
+        name: what the dataset is called and known by, in place of its path or its rows.
 
     Raises:
         UserError: what was wrong with the source, where, and the choices.
@@ -265,7 +274,7 @@ def load_examples(
     label = columns.get("label")
     return Dataset(
         info=DatasetInfo(
-            name=opened.name,
+            name=name or opened.name,
             source=opened.source,
             split=split,
             revision=revision,
@@ -274,12 +283,15 @@ def load_examples(
                 table.names, columns, metadata_columns, opened.source
             ),
             label_names=opened.label_names(label) if label is not None else None,
+            config=config,
+            identity=f"name:{name}" if name else opened.identity,
         ),
         guessed=guessed,
         rows=table.rows,
         names=tuple(table.names),
         limit=limit,
         notes=tuple(note for note in [opened.note()] if note),
+        digest=opened.digest,
     )
 
 

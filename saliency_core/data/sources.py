@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,12 @@ from saliency_core.data.formats import (
     names_in,
     read_rows,
 )
+from saliency_core.data.identity import digest_of_files, digest_of_rows, files_under
 from saliency_core.data.json_rows import listed, split_of
 from saliency_core.errors import UserError
 
+STREAMED_ROWS = 1000
+"""Rows that tell one stream from another."""
 SPLITS = (
     ("train", "training"),
     ("validation", "valid", "val", "dev", "devel", "development"),
@@ -57,6 +61,10 @@ class Opened:
     """Whether a later row may have columns that the first ones lack."""
     note: Callable[[], str | None] = lambda: None
     """What a user should know of how it is read."""
+    identity: str | None = None
+    """What tells the source from every other: absolute path or hub name; None: its rows."""
+    digest: Callable[[], str] = field(kw_only=True)
+    """Return the sha256 of what the source holds."""
 
 
 def open_source(
@@ -112,6 +120,8 @@ def _open_file(path: Path, described: str, reading: Reading) -> Opened:
         may_lack_header=reading.header and kind in WITH_HEADER,
         columns_vary=kind in ("json", "jsonl"),
         note=partial(_note_on, path, kind, reading),
+        identity=str(path.resolve()) + (f" [{reading.sheet}]" if reading.sheet else ""),
+        digest=partial(digest_of_files, [path]),
     )
 
 
@@ -129,24 +139,34 @@ def _open_object(source: Any, split: str | None) -> Opened:
     if isinstance(source, dict) and source:
         return _open_object(split_of(source, split, "the dataset given"), None)
     if hasattr(source, "features"):
+        names = _names_of(source)
+        classes = [(column, names(column)) for column in source.features or {}]
+        declared = [pair for pair in classes if pair[1]]
         return Opened(
-            "dataset", "the dataset given", lambda: _flat(iter(source)), _names_of(source)
+            "dataset",
+            "the dataset given",
+            lambda: _flat(iter(source)),
+            names,
+            digest=lambda: digest_of_rows(_countable(source), *declared),
         )
     if hasattr(source, "itertuples"):
-        names = [str(name) for name in source.columns]
-        check_names(names, "the table given")
-        return Opened(
-            "table",
-            "the table given",
-            lambda: (
-                dict(zip(names, row, strict=True))
-                for row in source.itertuples(index=False, name=None)
-            ),
-        )
+        columns = [str(name) for name in source.columns]
+        check_names(columns, "the table given")
+
+        def rows() -> Iterator[Row]:
+            for row in source.itertuples(index=False, name=None):
+                yield dict(zip(columns, row, strict=True))
+
+        return Opened("table", "the table given", rows, digest=lambda: digest_of_rows(rows()))
     raise UserError(
         f"A dataset is a path, a hub name, a pandas DataFrame or a datasets.Dataset, not "
         f"{type(source).__name__}."
     )
+
+
+def _countable(dataset: Any) -> Iterator[Row]:
+    """Return the rows of a dataset; of a stream, which may have no end, the first ones."""
+    return iter(dataset) if hasattr(dataset, "__len__") else islice(iter(dataset), STREAMED_ROWS)
 
 
 def _names_of(dataset: Any) -> Callable[[str], tuple[str, ...] | None]:
@@ -187,6 +207,8 @@ def _open_folder(path: Path, reading: Reading) -> Opened:
         label_names=shared.get,
         may_lack_header=reading.header and kind_of(shards[0]) in WITH_HEADER,
         columns_vary=varying,
+        identity=str(path.resolve()) + (f" [{reading.sheet}]" if reading.sheet else ""),
+        digest=partial(digest_of_files, shards),
     )
 
 
@@ -236,7 +258,14 @@ def _open_saved(path: Path, split: str | None) -> Opened:
         raise UserError(f"The folder {path} can't be loaded: {first_line(error)}.") from error
     if isinstance(loaded, datasets.DatasetDict):
         loaded = split_of(loaded, split, str(path))
-    return Opened(path.name, str(path), lambda: _flat(iter(loaded)), _names_of(loaded))
+    return Opened(
+        path.name,
+        str(path),
+        lambda: _flat(iter(loaded)),
+        _names_of(loaded),
+        identity=str(path.resolve()),
+        digest=lambda: digest_of_files(files_under(path)),
+    )
 
 
 def _shards(path: Path, split: str | None) -> list[Path]:
@@ -329,7 +358,16 @@ def _open_hub(name: str, split: str | None, config: str | None, revision: str | 
         ) from error
     if isinstance(loaded, dict):
         loaded = split_of(loaded, split, name)
-    return Opened(name, name, lambda: _flat(iter(loaded)), _names_of(loaded))
+    # A fingerprint of `load_dataset` tells of the files the rows came from.
+    fingerprint = getattr(loaded, "_fingerprint", None)
+    return Opened(
+        name,
+        name,
+        lambda: _flat(iter(loaded)),
+        _names_of(loaded),
+        identity=f"hub:{name}",
+        digest=lambda: fingerprint or digest_of_rows(_countable(loaded)),
+    )
 
 
 def _flat(rows: Iterable[Row]) -> Iterator[Row]:

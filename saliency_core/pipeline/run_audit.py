@@ -30,10 +30,11 @@ from saliency_core.data.labels import check_label_order, check_label_sets, map_l
 from saliency_core.errors import UserError
 from saliency_core.pipeline.layer_summary import sample_meanings, summarise_run
 from saliency_core.pipeline.sample_steps import first_that_works
-from saliency_core.records import Example, RunSettings
+from saliency_core.records import DatasetInfo, Example, RunSettings
 from saliency_core.saliency.references import layout_batches
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.details import set_warning
+from saliency_core.store.write.former import Changes
 
 BLOCK = 2048
 """Examples planned together: enough for batches of like length, small enough to hold."""
@@ -82,6 +83,8 @@ class AuditOptions:
     max_length: int | None = None
     long_text: str = "truncate"
     limit: int | None = None
+    name: str | None = None
+    """What the dataset is called and known by, in place of its path or of its rows."""
     seed: int = 0
     evaluate: bool = True
     trust_remote_code: bool = False
@@ -112,6 +115,10 @@ class AuditResult:
     estimate: dict[str, float] | None = None
     predictions: dict[str, Any] | None = None
     """How predictions made elsewhere agree with the model's own."""
+    changes: dict[str, Any] | None = None
+    """What a changed dataset did to its run: `gone`, `evaluations`, `edited` (see the store)."""
+    orphans: int = 0
+    """Notes whose row the dataset no longer has."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of `audit --json`."""
@@ -147,7 +154,30 @@ class AuditResult:
                 f"Audited {self.examples} examples into {self.database} (run {self.run}): "
                 f"{self.computed} computed in {self.seconds:.1f} s{kept}, {self.failed} failed."
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._changes()])
+
+    def _changes(self) -> list[str]:
+        """Say what a changed dataset did to its run and to the notes at its rows."""
+        lines = []
+        if self.changes is not None:
+            sentence = "The dataset changed since it was last audited"
+            if gone := self.changes["gone"]:
+                sentence += f": {gone:,} earlier row{' is' if gone == 1 else 's are'} gone"
+            if self.changes["evaluations"]:
+                sentence += ". Evaluations of the earlier rows were dropped; run `evaluate` again"
+            lines.append(f"{sentence}.")
+            if edited := self.changes["edited"]:
+                lines.append(
+                    "These rows have another text than when their note was written, look again: "
+                    f"{', '.join(edited)}."
+                )
+        if self.orphans:
+            subject = "1 note belongs" if self.orphans == 1 else f"{self.orphans} notes belong"
+            lines.append(
+                f"{subject} to rows that are gone; kept, and listed by `annotations export` "
+                "as orphans."
+            )
+        return lines
 
 
 def audit(
@@ -216,6 +246,7 @@ def read_examples(source: Any, options: AuditOptions) -> Dataset:
         header=options.header,
         sheet=options.sheet,
         limit=options.limit,
+        name=options.name,
     )
 
 
@@ -360,28 +391,55 @@ class Audit:
             context = open_writer(self.db)
             writer = store_thread.submit(context.__enter__).result()
             try:
+                dataset = self.dataset.identified()
                 run = store_thread.submit(
-                    writer.begin_run, self.dataset.info, self.classifier.info, self.settings
+                    writer.begin_run, dataset, self.classifier.info, self.settings
                 ).result()
+                if store_thread.submit(writer.is_changed, run).result():
+                    self._compare_rows(run, writer, store_thread)
+                    self._settle(run, writer, store_thread, dataset)
                 self._audit_blocks(run, writer, store_thread)
+                changes = self._settle(run, writer, store_thread, dataset)
                 seconds = time.perf_counter() - started
                 if self.computed or not self._is_summarised(run):
                     store_thread.submit(self._finish, run, writer, seconds).result()
             finally:
                 store_thread.submit(context.__exit__, None, None, None).result()
         compared = self._compare_predictions(run)
+        store = open_store(self.db)
         return AuditResult(
             run=run,
             database=str(self.db),
             examples=self.survey.examples,
             computed=self.computed,
             reused=self.survey.examples - self.computed,
-            failed=open_store(self.db).count("failed", run=run),
+            failed=store.count("failed", run=run),
             seconds=seconds,
             warnings=(*self._warnings(), *([compared.sentence()] if compared else [])),
             guessed=self.dataset.guessed,
             predictions=asdict(compared) if compared else None,
+            changes=asdict(changes) if changes else None,
+            orphans=len(store.orphaned_notes(run=run)),
         )
+
+    def _compare_rows(self, run: int, writer: Any, store_thread: ThreadPoolExecutor) -> None:
+        """Store the rows of a changed dataset before any is computed.
+
+        Only then is it known which earlier rows and notes belong to none of them.
+        """
+        done = 0
+        for block in blocks_of(self.dataset):
+            store_thread.submit(self._register, run, writer, block).result()
+            done += len(block)
+            self.progress("comparing rows", done, self.survey.examples)
+
+    def _settle(
+        self, run: int, writer: Any, store_thread: ThreadPoolExecutor, dataset: DatasetInfo
+    ) -> Changes | None:
+        """Leave the run the rows of the dataset; return what a changed dataset did to it."""
+        examples, limit = self.survey.examples, self.options.limit
+        settle = partial(writer.settle, whole=limit is None or examples < limit)
+        return store_thread.submit(settle, run, dataset, examples).result()
 
     def _compare_predictions(self, run: int) -> Comparison | None:
         """Compare predictions made elsewhere, and keep what was found among the warnings."""

@@ -6,6 +6,7 @@ database, so that nothing is lost when dashboard or job are closed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,13 +14,16 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from saliency_core.errors import UserError
 from saliency_core.store import open_store
 
-UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+UNSAFE = re.compile(r"[^\w.-]+")
+LONGEST_NAME = 120
+"""Bytes of a file name; systems allow 255, and endings are added."""
 STEP = re.compile(r"^(.+): (\d+) of (\d+|\?)$", re.MULTILINE)
 """A line of progress, as `cli.terminal.Bar` prints it to a log."""
 
@@ -40,8 +44,38 @@ class Job:
 
 
 def safe_name(text: str) -> str:
-    """Return a file name without folders, made of letters, digits, dot, dash and underscore."""
-    return UNSAFE.sub("_", Path(text).name).lstrip(".") or "file"
+    """Return a file name without folders, made of letters, digits, dot, dash and underscore.
+
+    Where letters of any script were lost, a digest keeps it apart from other names.
+    """
+    given = unicodedata.normalize("NFC", Path(text).name)
+    name = UNSAFE.sub("_", given).lstrip(".")
+    if not name:
+        return "file"
+    stem, dot, ending = name.partition(".")
+    is_lost = any(not part.isascii() for part in UNSAFE.findall(given))
+    if not is_lost and stem.strip("_-") and len(name.encode()) <= LONGEST_NAME:
+        return name
+    stem = stem.encode()[: LONGEST_NAME // 2].decode(errors="ignore").strip("_-") or "file"
+    digest = hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{stem}-{digest}{dot}{ending[-LONGEST_NAME // 4 :]}"
+
+
+def keep_upload(folder: Path, name: str, data: bytes) -> Path:
+    """Write an uploaded file under its name, in a folder of its own for what it holds."""
+    path = folder.resolve() / hashlib.sha256(data).hexdigest()[:16] / safe_name(name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.write_bytes(data)
+        partial.replace(path)
+    return path
+
+
+def absolute(source: str) -> str:
+    """Return a path that exists from its root on, as commands run elsewhere; else what it is."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if source and path.exists() else source
 
 
 def audit_arguments(

@@ -16,7 +16,7 @@ from saliency_core.store.sqlite_files import BUSY_SECONDS, READING, describe, re
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-FORMAT = 6
+FORMAT = 7
 """Number of the last migration; a file with a higher one was written by a newer program."""
 
 PAGE_BYTES = 8192
@@ -398,6 +398,8 @@ def migrate(path: Path) -> None:
     """Create the file or bring it to the current format, each migration in its transaction."""
     from sqlite_utils import Database, Migrations
 
+    from saliency_core.store.migrations import identity
+
     migrations = Migrations("saliency_core")
     migrations(name="m001_tables")(_first)
     migrations(name="m002_results")(_second)
@@ -405,6 +407,7 @@ def migrate(path: Path) -> None:
     migrations(name="m004_row_ids")(_fourth)
     migrations(name="m005_completeness")(_fifth)
     migrations(name="m006_layer_choice")(_sixth)
+    migrations(name="m007_identity")(identity)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         if not _tables(connection):

@@ -28,8 +28,11 @@ from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSet
 from saliency_core.store.format.keys import run_key
 
 RUN = "run.json"
-FORMAT = 1
-"""Of the folder; one with a higher number was written by a newer program."""
+FORMAT = 2
+"""Of the folder; one with a higher number was written by a newer program.
+
+Since 2 a run is known by what is audited, not by names as typed.
+"""
 ROWS = 512
 """Examples of a block: few files for many examples, and few examples lost by a kill."""
 _KEY, _SECONDS = b"saliency run", b"saliency seconds"
@@ -44,6 +47,10 @@ class BlockFolder:
         """Name the run whose blocks the folder holds."""
         self.path, self.dataset, self.model, self.settings = path, dataset, model, settings
         self.key = run_key(dataset, model, settings)
+        self.mark = self.key
+        """What the blocks carry: the key, or in a folder of format 1 that of then."""
+        self.holds_changed = False
+        """Whether blocks may hold rows of an earlier state of the dataset."""
 
     @classmethod
     def begin(
@@ -65,15 +72,22 @@ class BlockFolder:
                     f"{path} holds blocks of another run ({found.model.name} on "
                     f"{found.dataset.source}, or other settings); give --output another folder."
                 )
+            folder.mark = found.mark
+            folder.holds_changed = found.dataset.digest != dataset.digest
             return folder
         folder.files()
-        facts = {"dataset": dataset, "model": model, "settings": settings}
+        folder.describe()
+        return folder
+
+    def describe(self) -> None:
+        """Write what the run is, once no block holds a row of another state of its dataset."""
+        facts = {"dataset": self.dataset, "model": self.model, "settings": self.settings}
         text = json.dumps(
-            {"format": FORMAT, "method": METHOD_VERSION, "key": folder.key}
+            {"format": FORMAT, "method": METHOD_VERSION, "key": self.mark}
             | {name: asdict(value) for name, value in facts.items()}
         )
-        _replace(path / RUN, lambda place: place.write_text(text, "utf-8"))
-        return folder
+        _replace(self.path / RUN, lambda place: place.write_text(text, "utf-8"))
+        self.holds_changed = False
 
     @classmethod
     def open(cls, path: Path) -> BlockFolder:
@@ -92,7 +106,9 @@ class BlockFolder:
             )
         except (LookupError, TypeError) as error:
             raise UserError(f"{path / RUN} cannot be read ({error}); copy it again.") from error
-        if folder.key != facts["key"]:
+        if facts["format"] == 1:
+            folder.mark = facts["key"]
+        elif folder.key != facts["key"]:
             raise UserError(
                 f"{path / RUN} does not fit its own key: it was changed by hand. Audit again into "
                 "another folder."
@@ -112,7 +128,7 @@ class BlockFolder:
     def _check(self, file: Path) -> None:
         with _reading(file):
             schema = pq.read_schema(file)
-        if (schema.metadata or {}).get(_KEY) != self.key.encode() or not schema.equals(RESULTS):
+        if (schema.metadata or {}).get(_KEY) != self.mark.encode() or not schema.equals(RESULTS):
             raise UserError(
                 f"{file} is not a block of the run in {self.path / RUN}; take it out of the folder."
             )
@@ -139,7 +155,7 @@ class BlockFolder:
             nonlocal since
             now = time.perf_counter()
             if waiting:
-                self._write(pa.concat_tables(waiting).sort_by("position"), now - since)
+                self.write(pa.concat_tables(waiting).sort_by("position"), now - since)
             waiting.clear()
             since = now
 
@@ -153,12 +169,13 @@ class BlockFolder:
         finally:
             write()
 
-    def _write(self, table: pa.Table, seconds: float) -> None:
-        """Write a block that took the audit so long."""
+    def write(self, table: pa.Table, seconds: float) -> Path:
+        """Write a block that took the audit so long; return its file."""
         rows = table["position"].to_numpy()
         name = f"{rows[0]:012d}-{hashlib.sha256(rows.tobytes()).hexdigest()[:16]}.parquet"
-        table = table.replace_schema_metadata({_KEY: self.key, _SECONDS: f"{seconds:.3f}"})
+        table = table.replace_schema_metadata({_KEY: self.mark, _SECONDS: f"{seconds:.3f}"})
         _replace(self.path / name, lambda place: pq.write_table(table, place, compression="zstd"))
+        return self.path / name
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ import pyarrow as pa
 
 from saliency_core.errors import UserError
 from saliency_core.pipeline.ray.block_folder import BlockFolder
+from saliency_core.pipeline.ray.changed_blocks import content_of, follow, rows_of
 from saliency_core.pipeline.ray.wire import (
     WORK,
     from_rows,
@@ -372,9 +373,13 @@ class BlockAudit(RayAudit):
         if self.options.dry_run:
             return self._dry_run()
         started = time.perf_counter()
-        folder = BlockFolder.begin(self.db, self.dataset.info, self.classifier.info, self.settings)
+        dataset = self.dataset.identified()
+        folder = BlockFolder.begin(self.db, dataset, self.classifier.info, self.settings)
         self.progress("auditing", 0, self.survey.examples)
         states, contents = self._plan()
+        if folder.holds_changed:
+            follow(folder, contents, self.dataset)
+            folder.describe()
         kept = kept_rows(folder, contents)
         states[kept] = DONE
         self._advance(len(contents) - np.count_nonzero(states == SEND))
@@ -406,7 +411,7 @@ class BlockAudit(RayAudit):
             gold = [self._gold(example) for example in block]
             plan.add(block, gold, {block[row].position for row in first_of_equals(block, gold)})
             for example, label in zip(block, gold, strict=True):
-                contents[example.position] = hash((example.text, example.pair, label))
+                contents[example.position] = content_of(example.text, example.pair, label)
         return plan.states(len(contents)), contents
 
 
@@ -414,9 +419,7 @@ def kept_rows(folder: BlockFolder, contents: np.ndarray) -> np.ndarray:
     """Return the positions that have a result; delete blocks of other contents of the dataset."""
     kept = [np.zeros(0, np.int64)]
     for file in folder.files():
-        rows = folder.read(file, ["position", "text", "pair", "gold"]).to_pydict()
-        positions = np.array(rows.pop("position"))
-        found = np.array([hash(row) for row in zip(*rows.values(), strict=True)])
+        positions, found = rows_of(folder, file)
         here = positions < len(contents)
         if (contents[positions[here]] == found[here]).all():
             kept.append(positions[here])

@@ -58,10 +58,15 @@ completeness, (layer, 3) explanation, (n, 2) spans."""
 _ARRAYS = RESULTS.names[RESULTS.names.index("logits") :]
 
 
+def pack_metadata(example: Example) -> str:
+    """Return the metadata of an example as a cell."""
+    return json.dumps(example.metadata)
+
+
 def pack_work(examples: list[Example], gold: list[int | None]) -> pa.Table:
     """Return a batch as a table of one row."""
     columns = {name: [getattr(example, name) for example in examples] for name in WORK.names[:-2]}
-    columns["metadata"] = [json.dumps(example.metadata) for example in examples]
+    columns["metadata"] = [pack_metadata(example) for example in examples]
     columns["gold"] = gold
     return pa.Table.from_pylist([columns], schema=WORK)
 
@@ -102,7 +107,7 @@ def unpack_results(table: pa.Table) -> list[AuditedExample]:
 def _flat(record: AuditedExample) -> dict[str, Any]:
     """Return one row of `RESULTS`."""
     row = {name: getattr(record.example, name) for name in WORK.names[:-2]}
-    row["metadata"] = json.dumps(record.example.metadata)
+    row["metadata"] = pack_metadata(record.example)
     row["words"] = list(record.words)
     row["targets"] = [found.target for found in record.saliency]
     row["scores"] = _joined([found.scores for found in record.saliency])

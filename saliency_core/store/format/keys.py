@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from saliency_core.records import METHOD_VERSION, DatasetInfo, Example, ModelInfo, RunSettings
 
@@ -55,7 +57,28 @@ def content_key(
 
 
 def run_key(dataset: DatasetInfo, model: ModelInfo, settings: RunSettings) -> str:
-    """Return the key of a run: its content key, what it was read from and how labels are named."""
+    """Return the key of a run: what is audited, read by which columns, and how labels are named.
+
+    What the dataset holds takes no part, so that a file that grows stays one run.
+    """
+    return key_of_run(
+        content_key(model, settings), asdict(dataset), model.label_names, settings.label_map
+    )
+
+
+def key_of_run(
+    content: str,
+    dataset: Mapping[str, Any],
+    label_names: Sequence[str],
+    label_map: Mapping[str, str],
+) -> str:
+    """Return the key of a run from what its file says of it."""
+    columns = dataset["columns"]
     return _digest(
-        content_key(model, settings), asdict(dataset), list(model.label_names), settings.label_map
+        content,
+        dataset.get("identity") or dataset["source"],
+        [dataset.get(name) for name in ("split", "config", "revision")],
+        [columns.get(role) for role in ("text", "pair", "label")],
+        list(label_names),
+        dict(label_map),
     ).hex()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query import parser
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.query.parser import Term, Value
-from saliency_core.store.write.compaction import read_meta_column
 
 if TYPE_CHECKING:
     from saliency_core.store.read.runs import Runs

@@ -12,11 +12,11 @@ from saliency_core.errors import UserError
 from saliency_core.store.details import details
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io
+from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.query.masks import Selection, metadata_text
 from saliency_core.store.read.handle import consistent
 from saliency_core.store.read.runs import Runs, plain
-from saliency_core.store.write.compaction import read_meta_column
 
 SORTS = ("position", "confidence", "margin", "coherence", "length")
 
@@ -242,6 +242,17 @@ class Examples(Runs):
         columns = ["id", "note", "proposed_label", "updated"]
         rows = self._rows(
             f"SELECT {', '.join(columns)} FROM notes WHERE run = ? ORDER BY id", (self._run(run),)
+        )
+        return pd.DataFrame(rows, columns=columns)
+
+    @consistent
+    def orphaned_notes(self, run: int | None = None) -> pd.DataFrame:
+        """Return the notes whose row the dataset no longer has, with the text of that row."""
+        columns = ["id", "text", "pair", "note", "proposed_label", "updated"]
+        rows = self._rows(
+            f"SELECT {', '.join(columns)} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
+            " WHERE run = ? ORDER BY id, orphan",
+            (self._run(run),),
         )
         return pd.DataFrame(rows, columns=columns)
 

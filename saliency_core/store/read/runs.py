@@ -117,6 +117,9 @@ class Runs(Handle):
             {
                 **{key: plain(value) for key, value in row.items()},
                 "warnings": self.run(row["run"])["warnings"],
+                "orphans": self._rows(
+                    "SELECT count(*) FROM orphaned_notes WHERE run = ?", (row["run"],)
+                )[0][0],
             }
             for row in frame[FACTS].astype(object).to_dict("records")
         ]

@@ -39,7 +39,10 @@ _ADD_VERDICT = (
 
 
 def export_annotations(path: str | Path, run: int | None = None) -> dict[str, Any]:
-    """Return slices, notes and verdicts of a run as what `json.dumps` takes."""
+    """Return slices, notes and verdicts of a run as what `json.dumps` takes.
+
+    `orphans` are the notes whose row the dataset no longer has; they are not imported.
+    """
     store = open_store(path)
     facts = store.run(run)
     texts = _digests(store.connection, facts["run"])
@@ -61,8 +64,20 @@ def export_annotations(path: str | Path, run: int | None = None) -> dict[str, An
         "exported": now(),
         "slices": store.slices().to_dict("records"),
         "notes": notes,
+        "orphans": _orphans(store.connection, facts["run"]),
         "verdicts": store.verdicts(facts["run"]).to_dict("records"),
     }
+
+
+def _orphans(connection: sqlite3.Connection, run: int) -> list[dict[str, Any]]:
+    """Return the notes whose row the dataset no longer has, with the text they were written on."""
+    names = ("id", "text", "pair", "note", "proposed_label", "updated")
+    rows = connection.execute(
+        f"SELECT {', '.join(names)} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
+        " WHERE run = ? ORDER BY id, orphan",
+        (run,),
+    )
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _digests(connection: sqlite3.Connection, run: int) -> dict[str, str]:

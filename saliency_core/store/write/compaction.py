@@ -6,9 +6,7 @@ finished run's chunks have the same numbers and the same content however it was 
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import zlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,9 @@ import numpy as np
 
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import load_chunk
+from saliency_core.store.format.chunk_io import column, load_chunk
+from saliency_core.store.format.filter_columns import COLUMN_NAMES, FORMER
+from saliency_core.store.write import chunk_rows
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
@@ -33,19 +33,6 @@ OPEN_TOKENS = 4 * CHUNK_TOKENS
 """Tokens kept decoded; the batches of one block of the audit follow one another."""
 
 TABLES = ("chunks", "columns", "postings", "extra_targets")
-
-FILTER_COLUMNS = (
-    ("gold", np.int32, -1),
-    ("predicted", np.int32, -1),
-    ("confidence", np.float64, np.nan),
-    ("margin", np.float64, np.nan),
-    ("length", np.int32, 0),
-    ("truncated", np.uint8, 0),
-    ("failed", np.uint8, 0),
-)
-"""Name, type and value for none of the columns a filter reads."""
-
-COLUMN_NAMES = ("position", *(name for name, _, _ in FILTER_COLUMNS))
 
 Member = tuple[int, int, int]
 """Position, chunk, slot."""
@@ -85,9 +72,14 @@ def consolidate(writer: StoreWriter, run: int) -> None:
     stray = writer.connection.execute(
         "SELECT chunk FROM chunks WHERE run = ? AND chunk >= ?", (run, progress.number)
     ).fetchall()
+    stray = [
+        chunk
+        for (chunk,) in stray
+        if not (column(writer.connection, run, "position", chunk) == FORMER).any()
+    ]
     if stray:
         with writer.transaction():
-            for (chunk,) in stray:
+            for chunk in stray:
                 delete(writer.connection, run, chunk, writer.layers(run))
 
 
@@ -153,9 +145,10 @@ def _make_room(
         connection.execute(
             f"UPDATE {table} SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
         )
-    connection.execute(
-        "UPDATE examples SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
-    )
+    for table in ("examples", "former_examples"):
+        connection.execute(
+            f"UPDATE {table} SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
+        )
     opened.forget(number)
     return [(p, moved if chunk == number else chunk, slot) for p, chunk, slot in members]
 
@@ -183,27 +176,11 @@ def _write(
         "UPDATE examples SET chunk = ?, slot = ? WHERE run = ? AND position = ?",
         [(number, slot, run, int(position)) for slot, position in enumerate(joined.positions)],
     )
-    writer.write_columns(run, number, joined.positions)
+    chunk_rows.write_columns(writer, run, number, joined.positions)
     for chunk, rows in by_chunk.items():
         if writer.forget(run, chunk, [slot for _, slot in rows]):
             delete(writer.connection, run, chunk, writer.layers(run))
             opened.forget(chunk)
-
-
-def meta_column(values: list) -> bytes:
-    """Return one metadata column of a chunk: its distinct values as JSON and a code an example."""
-    texts = [json.dumps(value, ensure_ascii=False) for value in values]
-    distinct = sorted(set(texts))
-    code = {text: number for number, text in enumerate(distinct)}
-    dictionary = zlib.compress(("[" + ",".join(distinct) + "]").encode(), 6)
-    codes = columnar.pack(np.array([code[text] for text in texts], np.int64))
-    return len(dictionary).to_bytes(4, "little") + dictionary + codes
-
-
-def read_meta_column(data: bytes) -> tuple[list, np.ndarray]:
-    """Return the distinct values and the (example,) codes."""
-    end = 4 + int.from_bytes(data[:4], "little")
-    return json.loads(zlib.decompress(data[4:end])), columnar.unpack(data[end:])
 
 
 def delete(connection: sqlite3.Connection, run: int, chunk: int, layers: int) -> None:

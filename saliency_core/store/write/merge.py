@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,12 @@ from saliency_core.store import schema
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import column, load_chunk
+from saliency_core.store.format.keys import run_key
 from saliency_core.store.read.results import INSERT_EVALUATION, STORED_EVALUATION, write_tokens
 from saliency_core.store.read.runs import INSERT_LAYER, LAYER_COLUMNS
 from saliency_core.store.reader import Store, open_store
 from saliency_core.store.write.annotations import merge_notes, merge_slices
-from saliency_core.store.write.reuse import rename_targets
+from saliency_core.store.write.reuse import rename_targets, text_ids
 from saliency_core.store.write.writer import StoreWriter, open_writer
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> tuple[dict[int, in
     """Copy the blocks of a folder; return run -> results added, and no slice."""
     from saliency_core.pipeline.ray.wire import unpack_results
 
+    key = run_key(folder.dataset, folder.model, folder.settings)
+    _check_same_dataset(writer, key, asdict(folder.dataset), folder.path)
     run = writer.begin_run(folder.dataset, folder.model, folder.settings)
     before, seconds = _results(writer.connection, run), 0.0
     for file in folder.files():
@@ -123,6 +126,24 @@ def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> tuple[dict[int, in
     if added:
         _leave_open(writer, run, seconds)
     return {run: added}, []
+
+
+def _check_same_dataset(
+    writer: StoreWriter, key: str, dataset: dict[str, Any], path: Path
+) -> int | None:
+    """Return the output's run of this key, if any; refuse one of another state of the dataset."""
+    row = writer.connection.execute(
+        "SELECT run, dataset_info FROM runs WHERE key = ?", (key,)
+    ).fetchone()
+    if row is None:
+        return None
+    digests = {json.loads(row[1]).get("digest"), dataset.get("digest")} - {None}
+    if len(digests) > 1:
+        raise UserError(
+            f"{path} holds an audit of {dataset['name']!r} when it held other rows than for the "
+            "files before it: they are not parts of one run. Audit the same version of the dataset."
+        )
+    return row[0]
 
 
 def _add_examples(
@@ -213,11 +234,10 @@ class _Part:
     def _begin(self) -> int:
         """Return the run of the output with this key, made where it is new."""
         target = self.writer.connection
-        found = target.execute(
-            "SELECT run FROM runs WHERE key = ?", (self.facts["key"],)
-        ).fetchone()
-        if found:
-            return found[0]
+        dataset = json.loads(self.facts["dataset_info"])
+        known = _check_same_dataset(self.writer, self.facts["key"], dataset, self.path)
+        if known is not None:
+            return known
         with self.writer.transaction():
             run = target.execute(
                 f"INSERT INTO runs ({', '.join(_RUN_COLUMNS)}, targets, status)"
@@ -247,6 +267,7 @@ class _Part:
             _leave_open(self.writer, self.run, self.facts["seconds"] or 0.0)
         with self.writer.transaction():
             merge_notes(self.writer.connection, self.run, self.source, self.theirs)
+            self._copy_orphans()
             self._copy_evaluations()
         return after - before
 
@@ -365,6 +386,25 @@ class _Part:
                 for layer in range(layers)
             ]
             yield positions, np.stack(table)
+
+    def _copy_orphans(self) -> None:
+        """Copy the notes whose rows are gone, each with its text."""
+        columns = "id, id_column, occurrence, note, proposed_label, updated"
+        rows = self.source.execute(
+            f"SELECT text, pair, {columns} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
+            " WHERE run = ? ORDER BY orphan",
+            (self.theirs,),
+        ).fetchall()
+        for text, pair, *row in rows:
+            text_id = (
+                None if text is None else text_ids(self.writer, [Example(0, "", text, pair)])[0]
+            )
+            self.writer.connection.execute(
+                f"INSERT INTO orphaned_notes (run, text_id, {columns})"
+                " SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM orphaned_notes"
+                " WHERE run = ?1 AND id = ?3 AND note = ?6 AND updated = ?8)",
+                (self.run, text_id, *row),
+            )
 
     def _copy_evaluations(self) -> None:
         """Copy the evaluations of methods that the output has none of."""

@@ -70,7 +70,9 @@ def _delete(connection: sqlite3.Connection, runs: list[int]) -> None:
             connection.execute(f'DELETE FROM "{table}" WHERE run = ?', (run,))
     for table in ("digests", "texts"):
         connection.execute(
-            f"DELETE FROM {table} WHERE text_id NOT IN (SELECT text_id FROM examples)"
+            f"DELETE FROM {table} WHERE text_id NOT IN (SELECT text_id FROM examples"
+            " UNION SELECT text_id FROM former_examples"
+            " UNION SELECT text_id FROM orphaned_notes WHERE text_id IS NOT NULL)"
         )
     used = _words(connection)
     gone = [

@@ -1,19 +1,48 @@
-"""Results of equal content, copied from another example or run in place of computing them."""
+"""Equal texts are stored once; results of equal content are copied in place of computing them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from saliency_core.records import Example
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import load_chunk
+from saliency_core.store.format.keys import text_digest
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
+
+
+def text_ids(writer: StoreWriter, examples: Sequence[Example]) -> list[int]:
+    """Return the row of each text, inserting the texts the file has not seen."""
+    digests = [text_digest(example) for example in examples]
+    ids = dict(
+        writer.matching(
+            "SELECT digest, text_id FROM digests WHERE digest IN ({})", list(set(digests))
+        )
+    )
+    new = {
+        digest: example
+        for digest, example in zip(digests, examples, strict=True)
+        if digest not in ids
+    }
+    if new:
+        top = writer.connection.execute("SELECT max(text_id) FROM texts").fetchone()[0] or 0
+        ids |= {digest: top + 1 + index for index, digest in enumerate(new)}
+        writer.connection.executemany(
+            "INSERT INTO texts (text_id, text, pair) VALUES (?, ?, ?)",
+            [(ids[digest], example.text, example.pair) for digest, example in new.items()],
+        )
+        writer.connection.executemany(
+            "INSERT INTO digests VALUES (?, ?)", [(digest, ids[digest]) for digest in new]
+        )
+    return [ids[digest] for digest in digests]
 
 
 def copy_known(
@@ -45,15 +74,25 @@ def _gold_free(writer: StoreWriter, run: int) -> bool:
 
 
 def _donors(writer: StoreWriter, run: int, text_ids: set[int]) -> dict[int, list[tuple]]:
-    """Return text -> results under the same content key, this run's own first."""
-    rows = writer.matching(
-        "SELECT e.text_id, e.run, e.position, e.gold, e.predicted, e.chunk, e.slot"
-        " FROM runs me JOIN runs r ON r.content = me.content"
-        " JOIN examples e ON e.run = r.run"
-        " WHERE me.run = ? AND e.chunk IS NOT NULL AND e.text_id IN ({})",
-        sorted(text_ids),
-        run,
-    )
+    """Return text -> results under the same content key, this run's own first.
+
+    A result is its text, run, position, gold, predicted, chunk and slot, and the other columns
+    of `prediction_row`.
+    """
+    rows = [
+        row
+        for table in ("examples", "former_examples")
+        for row in writer.matching(
+            "SELECT e.text_id, e.run, e.position, e.gold, e.predicted, e.chunk, e.slot,"
+            " e.confidence, e.margin, e.length, e.chars_seen, e.chars_total, e.failure,"
+            " e.incomplete, e.logits"
+            " FROM runs me JOIN runs r ON r.content = me.content"
+            f" JOIN {table} e ON e.run = r.run"
+            " WHERE me.run = ? AND e.chunk IS NOT NULL AND e.text_id IN ({})",
+            sorted(text_ids),
+            run,
+        )
+    ]
     found: dict[int, list[tuple]] = {}
     for row in sorted(rows, key=lambda row: (row[1] != run, row[1], row[2])):
         found.setdefault(row[0], []).append(row)
@@ -77,14 +116,7 @@ def _copy(writer: StoreWriter, run: int, pairs: list[tuple[int, int | None, tupl
         chunk = _drop_contrast(chunk, wanted, names)
         chunk = replace(chunk, positions=np.array([w[0] for w in wanted], np.int64))
         parts.append(chunk)
-        rows += [
-            writer.connection.execute(
-                "SELECT predicted, confidence, margin, length, chars_seen, chars_total,"
-                " failure, incomplete, logits FROM examples WHERE run = ? AND position = ?",
-                w[2][1:3],
-            ).fetchone()
-            for w in wanted
-        ]
+        rows += [(w[2][4], *w[2][7:]) for w in wanted]
     writer.save_targets(run, names)
     writer.insert_chunk(run, columnar.concat(parts), rows)
 

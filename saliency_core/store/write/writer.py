@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.records import (
-    METHOD_VERSION,
     AuditedExample,
     DatasetInfo,
     Example,
@@ -24,16 +22,16 @@ from saliency_core.records import (
     RunSettings,
 )
 from saliency_core.store import schema
-from saliency_core.store.connection import connect, now, put_away, transaction
+from saliency_core.store.connection import connect, put_away, transaction
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import column, is_complete, load_chunk
+from saliency_core.store.format.chunk_io import is_complete, load_chunk
 from saliency_core.store.format.example_rows import metadata_json, plain, prediction_row
-from saliency_core.store.format.keys import content_key, run_key, text_digest
+from saliency_core.store.format.filter_columns import GIVEN_UP
 from saliency_core.store.read.results import write_tokens
 from saliency_core.store.read.runs import INSERT_LAYER
-from saliency_core.store.write import compaction
-from saliency_core.store.write.reuse import copy_known
+from saliency_core.store.write import chunk_rows, coherence, compaction, former, runs
+from saliency_core.store.write.reuse import copy_known, text_ids
 
 VOCABULARY_CACHE = 200_000
 """Words whose ids are remembered; beyond it the memory is emptied, so that it stays flat."""
@@ -89,44 +87,12 @@ class StoreWriter:
     # Runs
 
     def begin_run(self, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings) -> int:
-        """Return the number of the run of these three, resumed where it exists."""
-        key = run_key(dataset, model, settings)
-        with self.transaction():
-            found = self.connection.execute("SELECT run FROM runs WHERE key = ?", (key,)).fetchone()
-            if found:
-                self.connection.execute(
-                    "UPDATE runs SET model = ?, model_info = ? WHERE run = ?",
-                    (model.name, json.dumps(asdict(model)), found[0]),
-                )
-                return found[0]
-            return self._insert_run(key, dataset, model, settings)
+        """Return the number of the run of these three, resumed where it exists.
 
-    def _insert_run(
-        self, key: str, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings
-    ) -> int:
-        run = self.connection.execute(
-            "INSERT INTO runs (key, content, model, dataset, model_info, dataset_info, settings,"
-            " label_names, targets, versions, created, status)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running')",
-            (
-                key,
-                content_key(model, settings),
-                model.name,
-                dataset.name,
-                json.dumps(asdict(model)),
-                json.dumps(asdict(dataset)),
-                json.dumps(asdict(settings)),
-                json.dumps(model.label_names),
-                "[]",
-                json.dumps(_versions()),
-                now(),
-            ),
-        ).lastrowid
-        self.connection.executemany(
-            "INSERT INTO labels VALUES (?, ?, ?)",
-            [(run, label, name) for label, name in enumerate(model.label_names)],
-        )
-        return run
+        Where the dataset may hold other rows than then, those of the run are set aside.
+        """
+        with self.transaction():
+            return runs.begin(self, dataset, model, settings)
 
     def layers(self, run: int) -> int:
         """Return the number of layers of a run, the embeddings included."""
@@ -149,91 +115,57 @@ class StoreWriter:
             self._add(run, examples, gold)
 
     def _add(self, run: int, examples: Sequence[Example], gold: Sequence[int | None]) -> None:
-        text_ids = self._text_ids(examples)
-        known = {
-            row[0]: row[1:]
-            for row in self.matching(
-                "SELECT position, text_id, gold, id, label, metadata, chunk, slot FROM examples"
-                " WHERE run = ? AND position IN ({})",
-                [example.position for example in examples],
-                run,
-            )
-        }
-        new, changed, renamed = [], [], []
-        stale: dict[int, list[int]] = {}
-        for example, text_id, label in zip(examples, text_ids, gold, strict=True):
-            row = (text_id, label, example.id, example.label, metadata_json(example))
-            old = known.get(example.position)
-            if old is None:
-                new.append((run, example.position, *row))
-            elif old[:2] != row[:2]:
-                changed.append((*row, run, example.position))
-                joined = self._joined.get(run)
-                if joined and example.position <= joined.last:
-                    del self._joined[run]
-                if old[5] is not None:
-                    stale.setdefault(old[5], []).append(old[6])
-            elif old[:5] != row:
-                renamed.append((*row[2:], run, example.position))
+        texts = text_ids(self, examples)
+        rows = [
+            (example.position, text_id, label, example.id, example.label, metadata_json(example))
+            for example, text_id, label in zip(examples, texts, gold, strict=True)
+        ]
+        known = self._rows_at(run, rows)
+        if any(known.get(row[0], row) != row for row in rows):
+            former.set_aside(self, run, min(row[0] for row in rows))
+            known = self._rows_at(run, rows)
+        new = former.take_up(self, run, [row for row in rows if row[0] not in known])
         self.connection.executemany(
             "INSERT INTO examples (run, position, text_id, gold, id, label, metadata)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            new,
-        )
-        self.connection.executemany(
-            "UPDATE examples SET id = ?, label = ?, metadata = ? WHERE run = ? AND position = ?",
-            renamed,
-        )
-        if changed or renamed:
-            self._forget_tables(run)
-        for number, slots in stale.items():
-            self.forget(run, number, slots)
-        self.connection.executemany(
-            "UPDATE examples SET text_id = ?, gold = ?, id = ?, label = ?, metadata = ?,"
-            " predicted = NULL, confidence = NULL, margin = NULL, length = NULL,"
-            " chars_seen = NULL, chars_total = NULL, failure = NULL, chunk = NULL, slot = NULL,"
-            " incomplete = 0, logits = NULL WHERE run = ? AND position = ?",
-            changed,
+            [(run, *row) for row in new],
         )
 
-    def _forget_tables(self, run: int) -> None:
+    def _rows_at(self, run: int, rows: Sequence[former.Row]) -> dict[int, former.Row]:
+        """Return position -> row of what is stored at the positions of rows."""
+        return {
+            row[0]: row
+            for row in self.matching(
+                "SELECT position, text_id, gold, id, label, metadata FROM examples"
+                " WHERE run = ? AND position IN ({})",
+                [row[0] for row in rows],
+                run,
+            )
+        }
+
+    def settle(
+        self, run: int, dataset: DatasetInfo, examples: int, *, whole: bool
+    ) -> former.Changes | None:
+        """Leave a run exactly the rows of its dataset; see `former.settle`."""
+        return former.settle(self, run, examples, dataset.digest, whole=whole)
+
+    def is_changed(self, run: int) -> bool:
+        """Return whether the dataset of a run changed since it was last finished."""
+        return former.changes(self.connection, run) is not None
+
+    def forget_joined(self, run: int) -> None:
+        """Forget how far the chunks of a run are joined."""
+        self._joined.pop(run, None)
+
+    def forget_tables(self, run: int) -> None:
         """Forget what was computed from other results than the run now has."""
         self.connection.execute("DELETE FROM kept_tables WHERE run = ?", (run,))
 
     def forget(self, run: int, number: int, slots: list[int]) -> bool:
         """Give up results of a chunk; return whether none is left in it."""
-        positions = column(self.connection, run, "position", number).astype(np.int64)
-        positions[slots] = -1
-        self.connection.execute(
-            "UPDATE columns SET data = ? WHERE run = ? AND name = 'position' AND chunk = ?",
-            (columnar.pack(positions), run, number),
-        )
-        return bool((positions < 0).all())
-
-    def _text_ids(self, examples: Sequence[Example]) -> list[int]:
-        """Return the row of each text, inserting the texts the file has not seen."""
-        digests = [text_digest(example) for example in examples]
-        ids = dict(
-            self.matching(
-                "SELECT digest, text_id FROM digests WHERE digest IN ({})", list(set(digests))
-            )
-        )
-        new = {
-            digest: example
-            for digest, example in zip(digests, examples, strict=True)
-            if digest not in ids
-        }
-        if new:
-            top = self.connection.execute("SELECT max(text_id) FROM texts").fetchone()[0] or 0
-            ids |= {digest: top + 1 + index for index, digest in enumerate(new)}
-            self.connection.executemany(
-                "INSERT INTO texts (text_id, text, pair) VALUES (?, ?, ?)",
-                [(ids[digest], example.text, example.pair) for digest, example in new.items()],
-            )
-            self.connection.executemany(
-                "INSERT INTO digests VALUES (?, ?)", [(digest, ids[digest]) for digest in new]
-            )
-        return [ids[digest] for digest in digests]
+        given_up = dict.fromkeys(slots, GIVEN_UP)
+        positions = former.mark(self.connection, run, number, given_up)
+        return bool((positions == GIVEN_UP).all())
 
     def matching(self, sql: str, values: Sequence, *before: Any) -> list[tuple]:
         """Run a query with an IN list of any length."""
@@ -390,7 +322,7 @@ class StoreWriter:
     def insert_chunk(self, run: int, chunk: Chunk, predictions: list[tuple]) -> None:
         """Write a chunk and point its examples to it."""
         self.connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
-        self._forget_tables(run)
+        self.forget_tables(run)
         self._unjoined[run] = self._unjoined.get(run, 0) + len(chunk.token_ids)
         number = compaction.next_batch_number(self.connection, run)
         self.write_chunk(run, number, chunk)
@@ -406,83 +338,11 @@ class StoreWriter:
                 )
             ],
         )
-        self.write_columns(run, number, chunk.positions)
+        chunk_rows.write_columns(self, run, number, chunk.positions)
 
     def write_chunk(self, run: int, number: int, chunk: Chunk) -> None:
         """Write everything of a chunk but its filter columns."""
-        for table, row in (
-            ("chunks", columnar.layout_row(chunk)),
-            ("postings", columnar.posting_row(chunk)),
-        ):
-            self.connection.execute(
-                f"INSERT INTO {table} (run, chunk, {', '.join(row)})"
-                f" VALUES (?, ?, {marks(list(row))})",
-                (run, number, *row.values()),
-            )
-        rows = []
-        for layer in range(chunk.layers):
-            chosen = columnar.top3(chunk.word_scores(layer), chunk.n_words)
-            rows.append(
-                (
-                    run,
-                    0,
-                    layer,
-                    number,
-                    np.packbits(chosen).tobytes(),
-                    chunk.scores[layer].tobytes(),
-                )
-            )
-        for target, extra in chunk.extra.items():
-            self.connection.execute(
-                "INSERT INTO extra_targets VALUES (?, ?, ?, ?, ?)",
-                (
-                    run,
-                    number,
-                    target,
-                    columnar.pack(extra.members),
-                    columnar.pack(extra.completeness),
-                ),
-            )
-            rows += [
-                (run, target, layer, number, None, extra.scores[layer].tobytes())
-                for layer in range(chunk.layers)
-            ]
-        self.connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?)", rows)
-
-    def write_columns(self, run: int, number: int, positions: np.ndarray) -> None:
-        """Write the filter columns of a chunk from the rows of its examples."""
-        found = {
-            row[0]: row[1:]
-            for row in self.matching(
-                "SELECT position, gold, predicted, confidence, margin, length,"
-                " chars_seen < chars_total, failure IS NOT NULL, metadata"
-                " FROM examples WHERE run = ? AND position IN ({})",
-                [int(position) for position in positions],
-                run,
-            )
-        }
-        rows = [found[int(position)] for position in positions]
-        columns = {"position": columnar.pack(np.asarray(positions))}
-        for index, (name, kind, none) in enumerate(compaction.FILTER_COLUMNS):
-            values = [none if row[index] is None else row[index] for row in rows]
-            columns[name] = columnar.pack(np.array(values, kind))
-        columns |= self._meta_columns(run, [row[-1] for row in rows])
-        self.connection.executemany(
-            "INSERT INTO columns VALUES (?, ?, ?, ?)",
-            [(run, name, number, data) for name, data in columns.items()],
-        )
-
-    def _meta_columns(self, run: int, rows: list[str | None]) -> dict[str, bytes]:
-        """Return the metadata columns of a chunk; every chunk has all that any had so far."""
-        values = [json.loads(row) if row else {} for row in rows]
-        names = {name for value in values for name in value}
-        self.connection.executemany(
-            "INSERT OR IGNORE INTO meta_columns VALUES (?, ?)", [(run, name) for name in names]
-        )
-        return {
-            f"meta:{name}": compaction.meta_column([value.get(name) for value in values])
-            for name in sorted(names)
-        }
+        chunk_rows.write_chunk(self.connection, run, number, chunk)
 
     # Finishing
 
@@ -550,59 +410,8 @@ class StoreWriter:
     def set_coherence(self, run: int, values: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         """Store per-example coherence: pairs of positions (n,) and values (layer, n)."""
         self.consolidate(run)
-        sizes = dict(
-            self.connection.execute(
-                "SELECT chunk, examples FROM chunks WHERE run = ?", (run,)
-            ).fetchall()
-        )
-        layers = self.layers(run)
-        # Only chunks begun and not complete are in memory.
-        begun: dict[int, np.ndarray] = {}
-        left = dict(sizes)
         with self.transaction():
-            self.connection.execute(
-                "DELETE FROM columns WHERE run = ? AND name LIKE 'coherence:%'", (run,)
-            )
-            for positions, block in values:
-                block = np.asarray(block, np.float16)
-                for number, slots, rows in self._places(run, positions):
-                    if number not in begun:
-                        begun[number] = np.full((layers, sizes[number]), np.nan, np.float16)
-                    begun[number][:, slots] = block[:, rows]
-                    left[number] -= len(rows)
-                    if not left[number]:
-                        self._write_coherence(run, number, begun.pop(number))
-            for number, table in begun.items():
-                self._write_coherence(run, number, table)
-            for number in [n for n, rest in left.items() if rest == sizes[n] and rest]:
-                self._write_coherence(
-                    run, number, np.full((layers, sizes[number]), np.nan, np.float16)
-                )
-
-    def _places(self, run: int, positions: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """Return (chunk, slots, rows of `positions`) of the examples."""
-        row_of = {int(position): row for row, position in enumerate(positions)}
-        found: dict[int, list[tuple[int, int]]] = {}
-        for position, chunk, slot in self.matching(
-            "SELECT position, chunk, slot FROM examples"
-            " WHERE run = ? AND chunk IS NOT NULL AND position IN ({})",
-            list(row_of),
-            run,
-        ):
-            found.setdefault(chunk, []).append((slot, row_of[position]))
-        return [
-            (chunk, *(np.array(part, np.int64) for part in zip(*pairs, strict=True)))
-            for chunk, pairs in found.items()
-        ]
-
-    def _write_coherence(self, run: int, number: int, table: np.ndarray) -> None:
-        self.connection.executemany(
-            "INSERT INTO columns VALUES (?, ?, ?, ?)",
-            [
-                (run, f"coherence:{layer}", number, columnar.pack(column, compress=False))
-                for layer, column in enumerate(table)
-            ],
-        )
+            coherence.write(self, run, values)
 
     def finish_run(
         self,
@@ -639,14 +448,3 @@ class StoreWriter:
                 ),
             )
         schema.release(self.connection)
-
-
-def _versions() -> dict[str, str]:
-    """Return the library versions a run was computed with, without importing them."""
-    found = {"method": str(METHOD_VERSION)}
-    for name in ("torch", "transformers", "tokenizers", "numpy"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

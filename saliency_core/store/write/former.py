@@ -1,0 +1,298 @@
+"""Rows of an earlier state of a dataset: set aside, taken up again by their texts, given up.
+
+Until an audit has gone through a changed dataset, results of its earlier rows stay in their chunks,
+and `former_examples` says where; no reader sees them. A row of equal text and gold label takes its
+result up in place, so that nothing is computed or copied for what only moved.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from saliency_core.errors import UserError
+from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format.chunk_io import column
+from saliency_core.store.format.filter_columns import FORMER, GIVEN_UP
+from saliency_core.store.write import chunk_rows, orphans
+
+if TYPE_CHECKING:
+    from saliency_core.store.write.writer import StoreWriter
+
+RESULTS = (
+    "predicted, confidence, margin, length, chars_seen, chars_total, failure, incomplete, chunk,"
+    " slot, logits"
+)
+"""Columns of an example that its text and gold label decide, and where its scores are."""
+
+Row = tuple[int, int, int | None, str, str | None, str | None]
+"""Position, text, gold label, id, label as written, metadata."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a changed dataset did to its run."""
+
+    gone: int = 0
+    """Earlier rows whose text the dataset no longer has."""
+    evaluations: int = 0
+    """Evaluations of the earlier rows, which were dropped."""
+    edited: tuple[str, ...] = ()
+    """Ids whose note was written about another text than stands there now."""
+
+
+def changes(connection: sqlite3.Connection, run: int) -> Changes | None:
+    """Return what a changed dataset did so far to a run that is not finished since."""
+    (extra,) = connection.execute("SELECT extra FROM runs WHERE run = ?", (run,)).fetchone()
+    kept = json.loads(extra).get("changes")
+    return None if kept is None else Changes(**(kept | {"edited": tuple(kept["edited"])}))
+
+
+def _keep_changes(connection: sqlite3.Connection, run: int, kept: Changes) -> None:
+    connection.execute(
+        "UPDATE runs SET extra = ? WHERE run = ?", (json.dumps({"changes": asdict(kept)}), run)
+    )
+
+
+def reopen(connection: sqlite3.Connection, run: int) -> None:
+    """Take away what was computed from all rows of a run: it is no longer finished."""
+    kept = changes(connection, run) or Changes()
+    dropped = connection.execute("DELETE FROM evaluations WHERE run = ?", (run,)).rowcount
+    for table in ("layers", "tokens", "token_directions", "kept_tables"):
+        connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+    connection.execute(
+        "UPDATE runs SET status = 'running', recommended = NULL, most_readable = NULL, tied = '[]',"
+        " warnings = '[]' WHERE run = ?",
+        (run,),
+    )
+    kept = Changes(kept.gone, kept.evaluations + dropped, kept.edited)
+    _keep_changes(connection, run, kept)
+
+
+def set_aside(writer: StoreWriter, run: int, start: int = 0) -> None:
+    """Set aside the rows of a run from a position on."""
+    connection = writer.connection
+    reopen(connection, run)
+    # Of all rows: what a note is told by is counted among the earlier ones of its text.
+    orphans.loosen(connection, run)
+    connection.execute(
+        f"INSERT INTO former_examples (run, position, text_id, gold, {RESULTS})"
+        f" SELECT run, position, text_id, gold, {RESULTS} FROM examples"
+        " WHERE run = ? AND position >= ? AND chunk IS NOT NULL",
+        (run, start),
+    )
+    connection.execute("DELETE FROM examples WHERE run = ? AND position >= ?", (run, start))
+    for number, positions in _positions(connection, run):
+        if (positions >= start).any():
+            positions[positions >= start] = FORMER
+            _write_positions(connection, run, number, positions)
+    writer.forget_joined(run)
+
+
+def take_up(writer: StoreWriter, run: int, rows: Sequence[Row]) -> list[Row]:
+    """Store the rows whose text and gold label a former row had; return the others."""
+    kept: dict[tuple[int, int | None], dict[int, tuple]] = {}
+    for former, position, text_id, gold, number, slot in writer.matching(
+        "SELECT former, position, text_id, gold, chunk, slot FROM former_examples"
+        " WHERE run = ? AND text_id IN ({}) ORDER BY position, former",
+        sorted({row[1] for row in rows}),
+        run,
+    ):
+        kept.setdefault((text_id, gold), {})[position] = (former, number, slot)
+    if not kept:
+        return list(rows)
+    # First what stayed where it was, so that its chunk stays as it is.
+    pairs = [(row, kept[row[1:3]].pop(row[0])) for row in rows if row[0] in kept.get(row[1:3], ())]
+    stayed = {row[0] for row, _ in pairs}
+    rest = []
+    for row in rows:
+        if row[0] in stayed:
+            continue
+        same = kept.get(row[1:3])
+        if same:
+            pairs.append((row, same.pop(next(iter(same)))))
+        else:
+            rest.append(row)
+    _move(writer, run, pairs)
+    return rest
+
+
+def _move(writer: StoreWriter, run: int, pairs: list[tuple[Row, tuple]]) -> None:
+    """Make rows of former ones, their results staying where they are."""
+    connection = writer.connection
+    connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
+    writer.forget_tables(run)
+    connection.executemany(
+        f"INSERT INTO examples (run, position, text_id, gold, id, label, metadata, {RESULTS})"
+        f" SELECT ?, ?, ?, ?, ?, ?, ?, {RESULTS} FROM former_examples WHERE former = ?",
+        [(run, *row, former) for row, (former, _, _) in pairs],
+    )
+    connection.executemany(
+        "DELETE FROM former_examples WHERE former = ?", [(former,) for _, (former, _, _) in pairs]
+    )
+    by_chunk: dict[int, dict[int, int]] = {}
+    for row, (_, number, slot) in pairs:
+        by_chunk.setdefault(number, {})[slot] = row[0]
+    for number, slots in by_chunk.items():
+        positions = mark(connection, run, number, slots)
+        chunk_rows.refresh_columns(writer, run, number, positions)
+
+
+def mark(
+    connection: sqlite3.Connection, run: int, number: int, slots: dict[int, int]
+) -> np.ndarray:
+    """Write which position each slot of a chunk has now; return those of all its slots."""
+    positions = column(connection, run, "position", number).astype(np.int64)
+    positions[list(slots)] = list(slots.values())
+    _write_positions(connection, run, number, positions)
+    return positions
+
+
+def _write_positions(
+    connection: sqlite3.Connection, run: int, number: int, positions: np.ndarray
+) -> None:
+    connection.execute(
+        "UPDATE columns SET data = ? WHERE run = ? AND name = 'position' AND chunk = ?",
+        (columnar.pack(positions), run, number),
+    )
+
+
+def _positions(connection: sqlite3.Connection, run: int) -> list[tuple[int, np.ndarray]]:
+    rows = connection.execute(
+        "SELECT chunk, data FROM columns WHERE run = ? AND name = 'position' ORDER BY chunk", (run,)
+    ).fetchall()
+    return [(number, columnar.unpack(data).astype(np.int64)) for number, data in rows]
+
+
+def settle(
+    writer: StoreWriter, run: int, examples: int, digest: str | None, *, whole: bool
+) -> Changes | None:
+    """Leave a run exactly the rows of its dataset, after an audit has stored all of them.
+
+    Args:
+        writer: What writes the file.
+        run: Its number.
+        examples: Rows that the audit went through.
+        digest: What the dataset held then.
+        whole: Whether those are all rows. If not, further ones of the same dataset stay where
+            they have results, and results of former rows are kept for the audit of the whole.
+
+    Returns:
+        What changed since the run was last finished, None where nothing did.
+    """
+    connection = writer.connection
+    if not _is_settled(connection, run, examples, whole):
+        # Each deleted text would be looked for in every table that refers to texts.
+        connection.execute("PRAGMA foreign_keys = 0")
+        try:
+            with writer.transaction():
+                _check_digest(writer, run, digest)
+                _settle(writer, run, examples, whole)
+        finally:
+            connection.execute("PRAGMA foreign_keys = 1")
+    return changes(connection, run)
+
+
+def _is_settled(connection: sqlite3.Connection, run: int, examples: int, whole: bool) -> bool:
+    if changes(connection, run) is not None or _waits_beyond(connection, run, examples):
+        return False
+    (last,) = connection.execute("SELECT max(position) FROM examples WHERE run = ?", (run,))
+    former = connection.execute("SELECT 1 FROM former_examples WHERE run = ?", (run,)).fetchone()
+    return not whole or ((last[0] or 0) < examples and former is None)
+
+
+def _waits_beyond(connection: sqlite3.Connection, run: int, examples: int) -> bool:
+    """Return whether a row waits for a result that the audit has not gone through."""
+    return (
+        connection.execute(
+            "SELECT 1 FROM examples WHERE run = ? AND position >= ? AND chunk IS NULL",
+            (run, examples),
+        ).fetchone()
+        is not None
+    )
+
+
+def _check_digest(writer: StoreWriter, run: int, digest: str | None) -> None:
+    (info,) = writer.connection.execute(
+        "SELECT dataset_info FROM runs WHERE run = ?", (run,)
+    ).fetchone()
+    if json.loads(info).get("digest") != digest:
+        raise UserError(
+            f"Another audit of run {run} in {writer.path} began meanwhile with another state of "
+            "its dataset; run the same audit again."
+        )
+
+
+def _settle(writer: StoreWriter, run: int, examples: int, whole: bool) -> None:
+    connection = writer.connection
+    gone = 0
+    if whole:
+        (last,) = connection.execute(
+            "SELECT max(position) FROM examples WHERE run = ?", (run,)
+        ).fetchone()
+        if last is not None and last >= examples:
+            set_aside(writer, run, examples)
+        gone = _give_up(writer, run)
+    else:
+        connection.execute(
+            "DELETE FROM examples WHERE run = ? AND position >= ? AND chunk IS NULL",
+            (run, examples),
+        )
+    _forget_meta_columns(connection, run)
+    edited = orphans.attach(connection, run)
+    kept = changes(connection, run)
+    if kept is not None:
+        edited = tuple(dict.fromkeys((*kept.edited, *edited)))
+        _keep_changes(connection, run, Changes(kept.gone + gone, kept.evaluations, edited))
+
+
+def _give_up(writer: StoreWriter, run: int) -> int:
+    """Delete what no row took up, and the texts only that had; return how many texts' rows."""
+    connection = writer.connection
+    gone = connection.execute(
+        "SELECT count(*) FROM former_examples f WHERE run = ? AND NOT EXISTS"
+        " (SELECT 1 FROM examples e WHERE e.text_id = f.text_id AND e.run = f.run)",
+        (run,),
+    ).fetchone()[0]
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS gone (text_id INTEGER PRIMARY KEY)")
+    connection.execute("DELETE FROM temp.gone")
+    connection.execute(
+        "INSERT INTO temp.gone SELECT DISTINCT text_id FROM former_examples WHERE run = ?", (run,)
+    )
+    connection.execute("DELETE FROM former_examples WHERE run = ?", (run,))
+    for table in ("examples", "former_examples", "orphaned_notes"):
+        connection.execute(
+            "DELETE FROM temp.gone WHERE EXISTS"
+            f" (SELECT 1 FROM {table} t WHERE t.text_id = gone.text_id)"
+        )
+    for table in ("digests", "texts"):
+        connection.execute(f"DELETE FROM {table} WHERE text_id IN (SELECT text_id FROM temp.gone)")
+    for number, positions in _positions(connection, run):
+        if (positions == FORMER).any():
+            positions[positions == FORMER] = GIVEN_UP
+            _write_positions(connection, run, number, positions)
+    return gone
+
+
+def _forget_meta_columns(connection: sqlite3.Connection, run: int) -> None:
+    """Forget the metadata columns that no row has any more."""
+    names = {
+        name
+        for (name,) in connection.execute(
+            "SELECT DISTINCT j.key FROM examples e, json_each(e.metadata) j"
+            " WHERE e.run = ? AND e.metadata IS NOT NULL",
+            (run,),
+        )
+    }
+    known = connection.execute("SELECT name FROM meta_columns WHERE run = ?", (run,)).fetchall()
+    for (name,) in known:
+        if name not in names:
+            connection.execute("DELETE FROM meta_columns WHERE run = ? AND name = ?", (run, name))
+            connection.execute(
+                "DELETE FROM columns WHERE run = ? AND name = ?", (run, f"meta:{name}")
+            )

@@ -1,0 +1,82 @@
+"""Which run an audit goes on with, and how a new one begins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSettings
+from saliency_core.store.connection import now
+from saliency_core.store.format.keys import content_key, run_key
+from saliency_core.store.write import former
+
+if TYPE_CHECKING:
+    from saliency_core.store.write.writer import StoreWriter
+
+
+def begin(
+    writer: StoreWriter, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings
+) -> int:
+    """Return the run of these three, made where there is none, within a transaction."""
+    key = run_key(dataset, model, settings)
+    row = writer.connection.execute(
+        "SELECT run, dataset_info FROM runs WHERE key = ?", (key,)
+    ).fetchone()
+    if row is None:
+        return _insert(writer, key, dataset, model, settings)
+    run, dataset_info = row
+    if may_differ(json.loads(dataset_info), dataset):
+        former.set_aside(writer, run)
+    writer.connection.execute(
+        "UPDATE runs SET model = ?, model_info = ?, dataset = ?, dataset_info = ? WHERE run = ?",
+        (model.name, json.dumps(asdict(model)), dataset.name, json.dumps(asdict(dataset)), run),
+    )
+    return run
+
+
+def may_differ(stored: dict[str, Any], dataset: DatasetInfo) -> bool:
+    """Return whether a dataset may hold other rows than when a run was told of it."""
+    given = json.loads(json.dumps(asdict(dataset)))
+    named = ("digest", "columns", "metadata_columns", "label_names")
+    return any(stored.get(name) != given[name] for name in named)
+
+
+def _insert(
+    writer: StoreWriter, key: str, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings
+) -> int:
+    run = writer.connection.execute(
+        "INSERT INTO runs (key, content, model, dataset, model_info, dataset_info, settings,"
+        " label_names, targets, versions, created, status)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running')",
+        (
+            key,
+            content_key(model, settings),
+            model.name,
+            dataset.name,
+            json.dumps(asdict(model)),
+            json.dumps(asdict(dataset)),
+            json.dumps(asdict(settings)),
+            json.dumps(model.label_names),
+            "[]",
+            json.dumps(_versions()),
+            now(),
+        ),
+    ).lastrowid
+    writer.connection.executemany(
+        "INSERT INTO labels VALUES (?, ?, ?)",
+        [(run, label, name) for label, name in enumerate(model.label_names)],
+    )
+    return run
+
+
+def _versions() -> dict[str, str]:
+    """Return the library versions a run was computed with, without importing them."""
+    found = {"method": str(METHOD_VERSION)}
+    for name in ("torch", "transformers", "tokenizers", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
