@@ -22,8 +22,8 @@ from saliency_core.evaluation.layer_choice import (
 )
 from saliency_core.evaluation.mosaics import MINIMUM
 from saliency_core.records import LayerSummary
-from saliency_core.saliency.attributor import top_tokens
 from saliency_core.saliency.coherence import CoherenceSums, explanations
+from saliency_core.saliency.to_records import top_tokens
 
 CHART_WIDTH = 640
 
