@@ -24,8 +24,8 @@ from benchmarks.cases import CASES
 from benchmarks.faithfulness import FOLDER, LAYERED
 from benchmarks.faithfulness_tables import Measured, Results, coherence_of, space
 from saliency_core.evaluation.layer_choice import READABLE, mean_known, mean_ratio
-from saliency_core.saliency.to_records import top_tokens
 from saliency_core.saliency.coherence import explanations
+from saliency_core.saliency.to_records import top_tokens
 from saliency_core.words import shares
 
 HALVES = 40

@@ -323,7 +323,13 @@ def test_a_merge_of_a_file_in_the_middle_of_a_change(tmp_path):
     assert is_sound(path)
 
 
+FIVE = [(text, "negative", {}) for text in "abcde"]
+CROSSED = [(text, "negative", {}) for text in "xyzec"]
+"""The first block keeps the row that goes where the second block's row was, and that one moves."""
+
+
 @given(files, files)
+@example(FIVE, CROSSED)
 @LAW
 def test_blocks_follow_a_changed_dataset(first, second):
     first, second = rows_of(first), rows_of(second)

@@ -26,7 +26,14 @@ class HandMade:
 
     def at(self, share):
         """Return the layers' states and the logits at this share of the path."""
-        state = torch.lerp(self.blank, self.text, share).requires_grad_(True)
+        return self.layers(torch.lerp(self.blank, self.text, share))
+
+    def rows_at(self, share):
+        """Return those of the texts at this share, and of their references behind them."""
+        return self.layers(torch.cat([torch.lerp(self.blank, self.text, share), self.blank]))
+
+    def layers(self, state):
+        state.requires_grad_(True)
         states = []
         for number, mix in enumerate(self.mix):
             state = state if number == 0 else torch.tanh(state @ mix + state.roll(1, 1))
@@ -36,14 +43,10 @@ class HandMade:
     def maps(self, steps, targets, variants=False):
         share = [None]
 
-        def call():
-            """Texts at this share of the path, each one's reference behind them."""
-            (texts, logits), (references, others) = self.at(share[0]), self.at(0.0)
-            states = tuple(map(torch.cat, zip(texts, references, strict=True)))
-            return states, torch.cat([logits, others])
-
         pairing = Pairing(tuple(range(BATCH)))
-        return path_maps(call, share, path_nodes(steps), pairing, targets, variants)
+        return path_maps(
+            lambda: self.rows_at(share[0]), share, path_nodes(steps), pairing, targets, variants
+        )
 
 
 def first_class(logits):
@@ -111,13 +114,13 @@ def test_every_layer_adds_up_to_the_change_of_the_target():
 
 def test_a_linear_model_is_explained_whole_by_one_step():
     model = HandMade()
-    model.at = lambda share: _linear(model, share)
+    model.layers = lambda state: _linear(model, state)
     maps = model.maps(1, first_class)
     assert torch.allclose(maps.local.sum(-1), maps.change.unsqueeze(1).expand(-1, 2, -1), atol=1e-5)
 
 
-def _linear(model, share):
-    state = torch.lerp(model.blank, model.text, share).requires_grad_(True)
+def _linear(model, state):
+    state.requires_grad_(True)
     above = state @ model.mix[0]
     return (state, above), above.sum(1) @ model.head
 

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import sqlite3
 import subprocess
@@ -198,7 +199,7 @@ def test_seconds_add_up_over_calls(tmp_path):
 # Formats
 
 
-def test_a_file_of_format_1_still_opens(tmp_path, monkeypatch):
+def test_a_file_of_format_1_still_opens(tmp_path):
     path = tmp_path / "old.sqlite"
     path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
     assert schema.check(path) == 1
@@ -214,11 +215,10 @@ def test_a_file_of_format_1_still_opens(tmp_path, monkeypatch):
     assert store.run()["recommended"] is not None and store.run()["most_readable"] is None
     assert store.layers()["coherence"].notna().all() and store.layers()["choice"].isna().all()
     assert store.table("suspects") is None
-    with monkeypatch.context() as as_then, open_writer(path) as writer:
-        as_then.setattr(keys, "METHOD_VERSION", 1)
-        assert write_all(writer, rows) == (1, 0)
+    assert store.run()["settings"]["rule"] == "path"
     with open_writer(path) as writer:
         assert write_all(writer, rows) == (2, len(rows)), "the method has changed since"
+    assert open_store(path).note("id-3", run=1)["note"] == "looks wrong"
 
 
 def test_what_an_older_version_recommended_is_kept_and_named_as_that(tmp_path):
@@ -263,12 +263,12 @@ def test_format_1_in_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, mon
     path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
 
     def refuse(path):
-        import sqlite3
-
-        raise sqlite3.OperationalError("attempt to write a readonly database")
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        with contextlib.closing(connection):
+            connection.execute("UPDATE meta SET value = 0")
 
     monkeypatch.setattr(schema, "migrate", refuse)
-    with pytest.raises(UserError, match="cannot be opened"):
+    with pytest.raises(UserError, match="cannot be written"):
         open_store(path)
 
 

@@ -170,9 +170,13 @@ class BlockFolder:
             write()
 
     def write(self, table: pa.Table, seconds: float) -> Path:
-        """Write a block that took the audit so long; return its file."""
-        rows = table["position"].to_numpy()
-        name = f"{rows[0]:012d}-{hashlib.sha256(rows.tobytes()).hexdigest()[:16]}.parquet"
+        """Write a block that took the audit so long; return its file.
+
+        Its name says what it holds, so that no block is ever written over one of other rows.
+        """
+        rows = table.select(["position", "text", "pair", "gold"]).to_pydict()
+        digest = hashlib.sha256(json.dumps(rows).encode("ascii")).hexdigest()
+        name = f"{rows['position'][0]:012d}-{digest[:16]}.parquet"
         table = table.replace_schema_metadata({_KEY: self.mark, _SECONDS: f"{seconds:.3f}"})
         _replace(self.path / name, lambda place: pq.write_table(table, place, compression="zstd"))
         return self.path / name
