@@ -134,8 +134,8 @@ class Attributor:
             return Reach(
                 "path",
                 {},
-                f"The secant rule accounts for {parts[0]:.0%} of this model's answer: one of its "
-                "operations has no rule. Its scores come from the path rule, which adds up only "
+                "One of this model's operations has no secant rule: its scores would add up to "
+                f"{parts[0]:.1%} of its answer. They come from the path rule, which adds up only "
                 "roughly.",
             )
         missing = [layer for layer in range(len(away)) if away[layer] > 1]

@@ -91,7 +91,7 @@ class Secant(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         rule = RULES.get(name.strip("_"))
-        if rule is None or not any(map(depends, (*args, *kwargs.values()))):
+        if rule is None or not depends([*args, *kwargs.values()]):
             return func(*args, **kwargs)
         options = {key: value for key, value in kwargs.items() if key != "inplace"}
         changes = name.startswith("__i") if name.startswith("_") else name.endswith("_")

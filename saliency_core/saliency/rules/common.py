@@ -12,7 +12,9 @@ from saliency_core.saliency.references import Pairing, wide
 
 
 def depends(value: Any) -> bool:
-    """Return whether a value depends on the text: nothing else asks for a gradient."""
+    """Return whether a value, or one of a list, depends on the text: all that asks for gradients."""
+    if isinstance(value, list | tuple):
+        return any(map(depends, value))
     return isinstance(value, Tensor) and value.requires_grad
 
 

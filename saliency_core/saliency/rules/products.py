@@ -72,7 +72,8 @@ class Bilinear(Function):
         """Return f(a, b)."""
         ctx.pairing, ctx.function = pairing, function
         ctx.save_for_backward(a, b)
-        return function(a, b)
+        # A view that a custom function returns can't be written into later.
+        return function(a, b).clone()
 
     @staticmethod
     def backward(ctx: Any, m: Tensor):
