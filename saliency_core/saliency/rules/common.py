@@ -12,7 +12,7 @@ from saliency_core.saliency.references import Pairing, wide
 
 
 def depends(value: Any) -> bool:
-    """Return whether a value, or one of a list, depends on the text: all that asks for gradients."""
+    """Return whether a value, or one of a list, depends on the text: only it has gradients."""
     if isinstance(value, list | tuple):
         return any(map(depends, value))
     return isinstance(value, Tensor) and value.requires_grad
