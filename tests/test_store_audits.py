@@ -36,13 +36,13 @@ sys.path[:0] = [{root!r}, {tests!r}]
 import saliency_core.pipeline.run_audit as conductor
 from killing import kill_again_and_again, statements_of
 from test_audit import options
-from saliency_core import attribution
+from saliency_core.saliency import attributor
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.errors import UserError
 from saliency_core.store import open_store
 
 model, head, reviews = sys.argv[1:4]
-original = attribution.Attributor.compute
+original = attributor.Attributor.compute
 
 def work(database):
     def counted(self, encodings, gold):
@@ -52,7 +52,7 @@ def work(database):
             file.write(" ".join(texts) + chr(10))
         return computed
 
-    attribution.Attributor.compute = counted
+    attributor.Attributor.compute = counted
     try:
         audit(model, reviews, db=database, options=options(head))
     except UserError as error:
