@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import psutil
 
-from saliency_core.pipeline.ray.wire import pack_results, pack_work
 from saliency_core.pipeline.run_audit import (
     AuditOptions,
     audit,
@@ -32,6 +31,7 @@ from saliency_core.pipeline.run_audit import (
     read_examples,
 )
 from saliency_core.store import Store, open_store
+from saliency_core.store.format.wire import pack_results, pack_work
 
 SHARED = Path(__file__).parents[2] / "shared"
 MODEL = str(SHARED / "models" / "minilm-sst2")

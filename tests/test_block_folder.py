@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from saliency_core.cli import app
 from saliency_core.errors import UserError
-from saliency_core.pipeline.ray.block_folder import ROWS, RUN, BlockFolder
 from saliency_core.pipeline.ray.engine import kept_rows
-from saliency_core.pipeline.ray.wire import pack_results
 from saliency_core.store import merge, open_store, open_writer
+from saliency_core.store.format.block_folder import ROWS, RUN, BlockFolder
+from saliency_core.store.format.wire import pack_results
 from saliency_core.store.write.writer import StoreWriter
 
 COUNT = 30

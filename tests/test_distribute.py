@@ -12,8 +12,7 @@ import pytest
 from test_attribution import save_tiny_bert
 
 from saliency_core.errors import UserError
-from saliency_core.pipeline.ray import engine, wire
-from saliency_core.pipeline.ray.block_folder import BlockFolder
+from saliency_core.pipeline.ray import engine
 from saliency_core.pipeline.ray.engine import DONE, SEND, WAIT, Plan, Reader
 from saliency_core.pipeline.run_audit import (
     BLOCK,
@@ -25,6 +24,8 @@ from saliency_core.pipeline.run_audit import (
 )
 from saliency_core.records import Example
 from saliency_core.store import merge, open_store
+from saliency_core.store.format import wire
+from saliency_core.store.format.block_folder import BlockFolder
 
 WORDS = "the a film was good bad dull bright plot unhappy nice actor scene".split()
 ROWS = BLOCK + 150

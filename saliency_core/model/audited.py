@@ -14,11 +14,11 @@ import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.stats import wilson
-from saliency_core.store import Store
 from saliency_core.words import named_spans
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier
+    from saliency_core.store import Store
 
 Texts = tuple[str, str | None]
 """A text and its pair."""

@@ -28,17 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from saliency_core.errors import UserError
-from saliency_core.pipeline.ray.block_folder import BlockFolder
 from saliency_core.pipeline.ray.changed_blocks import content_of, follow, rows_of
-from saliency_core.pipeline.ray.wire import (
-    WORK,
-    from_rows,
-    in_one_row,
-    pack_results,
-    pack_work,
-    unpack_results,
-    unpack_work,
-)
 from saliency_core.pipeline.run_audit import (
     BLOCK,
     WRITES_AHEAD,
@@ -56,6 +46,16 @@ from saliency_core.pipeline.run_audit import (
     read_examples,
 )
 from saliency_core.records import Example, ModelInfo
+from saliency_core.store.format.block_folder import BlockFolder
+from saliency_core.store.format.wire import (
+    WORK,
+    from_rows,
+    in_one_row,
+    pack_results,
+    pack_work,
+    unpack_results,
+    unpack_work,
+)
 
 OBJECT_STORE = 200_000_000
 """Bytes of shared memory of a Ray started here; a batch of results takes about 0.1 MB."""

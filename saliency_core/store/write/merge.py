@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,18 +18,17 @@ from saliency_core.errors import UserError
 from saliency_core.records import Example
 from saliency_core.store import schema
 from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format.block_folder import BlockFolder
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import column, load_chunk
 from saliency_core.store.format.keys import run_key
+from saliency_core.store.format.wire import unpack_results
 from saliency_core.store.read.results import INSERT_EVALUATION, STORED_EVALUATION, write_tokens
 from saliency_core.store.read.runs import INSERT_LAYER, LAYER_COLUMNS
 from saliency_core.store.reader import Store, open_store
 from saliency_core.store.write.annotations import merge_notes, merge_slices
 from saliency_core.store.write.reuse import rename_targets, text_ids
 from saliency_core.store.write.writer import StoreWriter, open_writer
-
-if TYPE_CHECKING:
-    from saliency_core.pipeline.ray.block_folder import BlockFolder
 
 BLOCK = 2048
 """Examples of one transaction."""
@@ -91,8 +90,6 @@ def _open(source: Path) -> Store | BlockFolder:
     """Open what is to be read, so that what cannot be is known before anything is written."""
     if not source.is_dir():
         return open_store(source)
-    from saliency_core.pipeline.ray.block_folder import BlockFolder
-
     return BlockFolder.open(source)
 
 
@@ -109,8 +106,6 @@ def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[
 
 def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> tuple[dict[int, int], list[str]]:
     """Copy the blocks of a folder; return run -> results added, and no slice."""
-    from saliency_core.pipeline.ray.wire import unpack_results
-
     key = run_key(folder.dataset, folder.model, folder.settings)
     _check_same_dataset(writer, key, asdict(folder.dataset), folder.path)
     run = writer.begin_run(folder.dataset, folder.model, folder.settings)

@@ -1,7 +1,7 @@
 """A folder of Parquet blocks: the results of one run on their way to a file.
 
     run.json                      what the run is, as the store keys it
-    000000000000-3f2a….parquet    rows of `arrow_tables.RESULTS`; named by the rows they hold
+    000000000000-3f2a….parquet    rows of `wire.RESULTS`; named by the rows they hold
 
 A block appears whole or not at all. It carries the key of its run, so that one of another run is
 known wherever it was copied to.
@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from saliency_core.errors import UserError
-from saliency_core.pipeline.ray.wire import RESULTS
 from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSettings, model_facts
 from saliency_core.store.format.keys import run_key
+from saliency_core.store.format.wire import RESULTS
 
 RUN = "run.json"
 FORMAT = 2
