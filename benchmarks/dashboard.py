@@ -46,7 +46,7 @@ from tests.browser.driver import (
 )
 
 FIRST_BUDGET, NEXT_BUDGET = 3.0, 1.0
-"""Seconds of a first load and of everything after it (DESIGN section 4)."""
+"""Seconds of a first load and of everything after it."""
 VISITORS = 4
 VISITOR_TIMEOUT = 5_000
 """Milliseconds that a visitor looks for a control, which an earlier click may have put away."""

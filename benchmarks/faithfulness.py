@@ -1,4 +1,4 @@
-"""Ours and every other method by all yardsticks on the same examples (METHOD section 7).
+"""Ours and every other method by all yardsticks on the same examples.
 
     python -m benchmarks.faithfulness --output cache/faithfulness
 

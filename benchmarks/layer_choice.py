@@ -1,11 +1,11 @@
-"""Which rule picks the layer to read (METHOD section 4)?
+"""Which rule picks the layer to read (docs/method.md, “Which layer to read”)?
 
     python -m benchmarks.layer_choice --output cache/faithfulness
 
 reads what `python -m benchmarks.faithfulness --methods "secant;path, 4 steps"` left there. A rule
 picks a layer on one half of the examples and mosaics; the pick is scored on the other half, as
 the part of the best layer's comprehensiveness and mosaic share that it reaches. Over 40 halves.
-Rules that look at coherence alone need no evaluation; the others are METHOD's choice score, its
+Rules that look at coherence alone need no evaluation; the others are the method's choice score, its
 two yardsticks one by one, and other ways of joining them.
 """
 
@@ -34,7 +34,7 @@ Definition = Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], np.ndarr
 
 
 def top(count: int) -> Definition:
-    """Return the definition by the most salient tokens alike; METHOD's has three."""
+    """Return the definition by the most salient tokens alike; the method's has three."""
 
     def of(directions: np.ndarray, tokens: list[np.ndarray], maps: list[np.ndarray]) -> np.ndarray:
         ids = [top_tokens(own[None], ids, count)[0] for ids, own in zip(tokens, maps, strict=True)]
@@ -91,7 +91,7 @@ def choice_score(half: Half) -> np.ndarray:
 
 
 def gated(half: Half) -> np.ndarray:
-    """METHOD's: only layers more coherent than pointing at every word, if there are any."""
+    """The method's: only layers more coherent than pointing at every word, if there are any."""
     above = half.coherences[METHODS_DEFINITION] > half.baseline
     return np.where(above if above.any() else True, choice_score(half), -1)
 
@@ -121,14 +121,14 @@ Rule = Callable[[Half], np.ndarray]
 
 def rules() -> Iterator[tuple[str, Rule]]:
     """Yield name and rule, those that need an evaluation first."""
-    yield "choice score, above the baseline (METHOD)", gated
+    yield "choice score, above the baseline (the method's)", gated
     yield "choice score", choice_score
     yield "comprehensiveness", lambda half: half.comprehensiveness
     yield "mosaics", lambda half: half.above_chance
     yield "product", product
     yield "mean rank", mean_rank
     yield "worse ratio", worse_ratio
-    yield "most readable (METHOD)", most_readable
+    yield "most readable (the method's)", most_readable
     for name in DEFINITIONS:
         yield f"coherence: {name}", lambda half, name=name: half.coherences[name]
         yield f"coherence: {name}, last block left out", _without_last(name)

@@ -3,7 +3,7 @@
     python -m benchmarks.store_scale --examples 10000 --folder /tmp
 
 prints the file's size a stored score, the writer's memory and time, and p50/p95 of each query
-with its budget (DESIGN section 4).
+with its budget.
 """
 
 from __future__ import annotations

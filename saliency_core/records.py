@@ -76,7 +76,7 @@ class ModelInfo:
     lm_head_is_fallback: bool
     causal: bool
     reference: str
-    """Token of the reference input, or `MEAN_EMBEDDING` (METHOD section 1)."""
+    """Token of the reference input, or `MEAN_EMBEDDING` (docs/method.md, “The reference”)."""
     model_digest: str
     """Of the weights."""
     tokenizer_digest: str
@@ -173,7 +173,7 @@ class AuditedExample:
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer of a run (METHOD section 4)."""
+    """One layer of a run (docs/method.md, “Which layer to read”)."""
 
     layer: int
     coherence: float | None

@@ -1,4 +1,4 @@
-"""The statistics of suspects: association, excess errors, false discoveries, rates (METHOD 6)."""
+"""The statistics of suspects: association, excess errors, false discoveries, rates."""
 
 from __future__ import annotations
 

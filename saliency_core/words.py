@@ -251,7 +251,7 @@ def _snapped(
 
 
 def word_scores(piece_scores: np.ndarray, word_of_token: np.ndarray, words: int) -> np.ndarray:
-    """Return (layer, word) sums of (layer, piece) scores; nothing is lost (METHOD section 3)."""
+    """Return (layer, word) sums of (layer, piece) scores; nothing is lost."""
     result = np.zeros((piece_scores.shape[0], words), np.float32)
     np.add.at(result.T, word_of_token, piece_scores.T.astype(np.float32))
     return result
@@ -260,7 +260,7 @@ def word_scores(piece_scores: np.ndarray, word_of_token: np.ndarray, words: int)
 def shares(scores: np.ndarray) -> np.ndarray:
     """Return the part of all positive score, in [0, 1]; all zero where nothing is positive.
 
-    s+[j] = max(S[j], 0) / sum_j max(S[j], 0); METHOD section 3. Works on the last axis.
+    s+[j] = max(S[j], 0) / sum_j max(S[j], 0). Works on the last axis.
     """
     positive = np.maximum(scores, 0)
     total = positive.sum(-1, keepdims=True)

@@ -112,7 +112,7 @@ def test_saliency_is_the_map_decoded_by_the_whole_head(one):
 
 
 def _row(scores, i, ids, own, causal):
-    """Return how position i shares its score among the text's own tokens (METHOD section 2)."""
+    """Return how position i shares its score among the text's own tokens by decoding."""
     places = own.nonzero().squeeze(1)
     allowed = torch.tensor([j == i or not (own[i] and ids[j] == ids[i]) for j in places.tolist()])
     if causal and (before := allowed & (places <= i)).any():

@@ -1,4 +1,4 @@
-"""Streaming coherence is the definition over all pairs (METHOD section 4)."""
+"""Streaming coherence is the definition over all pairs."""
 
 import numpy as np
 import pytest

@@ -365,7 +365,7 @@ def test_line_breaks_inside_cells_stay(shared):
     assert pairs[0].pair == "A little boy is playing soccer outside."
 
 
-# What bad input gets (DESIGN section 5)
+# What bad input gets
 
 BAD = {
     "empty.csv": ("", "{path} is empty."),

@@ -1,4 +1,4 @@
-"""Laws of decoding (METHOD section 2) on random states and hand-made ones."""
+"""Laws of decoding on random states and hand-made ones."""
 
 import pytest
 import torch

@@ -12,6 +12,7 @@ from test_attribution import save_tiny_bert
 from typer.testing import CliRunner
 
 from saliency_core.cli import app
+from saliency_core.store.schema import FORMAT
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -53,6 +54,22 @@ def test_every_link_leads_somewhere(name):
         linked = (page.parent / path) if path else page
         assert linked.exists(), f"{name} links to {target}"
         assert not anchor or anchor in anchors(linked), f"{name} links to {target}"
+
+
+def test_every_heading_of_the_method_that_the_code_names_is_there():
+    heads = re.findall(
+        r"^## (.+?)(?: \[.*\])?$", (ROOT / "docs/method.md").read_text("utf-8"), re.M
+    )
+    for file in (ROOT / "saliency_core").rglob("*.py"):
+        text = file.read_text("utf-8")
+        assert not re.search(r"\b(METHOD|DESIGN) (section )?\d", text), file
+        for named in re.findall(r"docs/method\.md,\s+“([^”]+)”", text):
+            assert named in heads, f"{file} names {named}"
+
+
+def test_the_number_of_the_format_is_the_program_s():
+    text = (ROOT / "docs" / "file-format.md").read_text("utf-8")
+    assert re.findall(r"\(now (\d+)\)", text) == [str(FORMAT)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""Which layer to read: laws of the choice score, ties, gates and every fallback (METHOD 4)."""
+"""Which layer to read: laws of the choice score, ties, gates and every fallback."""
 
 import numpy as np
 import pandas as pd

@@ -58,7 +58,7 @@ def two_targets(logits):
 
 
 def as_method_writes_it(model, steps, weights):
-    """Return the local and pooled map by METHOD section 1, literally, for one target.
+    """Return the local and pooled map of the path rule (docs/method.md), literally, for one target.
 
     On the path's own nodes instead of even ones.
     """

@@ -203,3 +203,18 @@ def test_model_and_head_that_moved_together_are_found(tmp_path, monkeypatch):
     shutil.copytree(save_tiny("bert", tmp_path / "tiny")[1], after / "lm")
     with pytest.raises(UserError, match="head"):
         classifier_of(store, model=str(after / "model"))
+
+
+def test_the_model_of_a_bfloat16_run_is_loaded_as_the_run_computed(tmp_path):
+    from saliency_core import audit
+
+    model, head = save_tiny("bert", tmp_path)
+    write_csv(tmp_path / "reviews.csv")
+    database = tmp_path / "a.sqlite"
+    choices = {"dtype": "bfloat16", "lm_head": head, "evaluate": False, "limit": 3}
+    audit(model, tmp_path / "reviews.csv", db=database, trust_labels=True, **choices)
+    store = open_store(database)
+    loaded = classifier_of(store)
+    assert loaded.dtype == "bfloat16"
+    texts = [(text, None) for text in store.examples()["text"]]
+    assert answers(loaded, texts).argmax(1).tolist() == store.column("predicted").tolist()

@@ -14,7 +14,7 @@ def word_scores_by_target(example: dict[str, Any]) -> dict[str, np.ndarray]:
     """Return (layer, word) scores in logits of every target of an example.
 
     `gold` is added where it can be known: scores are linear in the target, so those of the gold
-    class's logit are those of the predicted one minus those of the contrast (METHOD section 1).
+    class's logit are those of the predicted one minus those of the contrast.
 
     Args:
         example: as `Store.example` gives it.

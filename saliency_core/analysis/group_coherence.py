@@ -20,7 +20,7 @@ def coherence_of_classes(
     """Return the mean coherence of the examples of each predicted class, layer by layer.
 
     An example's coherence is the mean cosine of its explanation to those predicted the same
-    minus that to those predicted differently (METHOD section 4).
+    minus that to those predicted differently (docs/method.md, “Coherence of a layer”).
 
     Args:
         store: an open file.

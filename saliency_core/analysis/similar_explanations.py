@@ -33,7 +33,7 @@ def nearest_explanations(
     """Return the examples whose explanation lies nearest, right and wrong ones apart.
 
     cos(q_e, q_f), with q the direction of an example's three most salient tokens in the language
-    model's own space (METHOD section 4).
+    model's own space (docs/method.md, “Coherence of a layer”).
 
     Args:
         store: an open file.

@@ -1,4 +1,4 @@
-"""Word saliency over any slice of a run (METHOD section 5)."""
+"""Word saliency over any slice of a run (docs/method.md, “Words of a slice”)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluate a finished run: every layer, variant and other method by the yardsticks of METHOD 7.
+"""Evaluate a finished run: every layer, variant and other method by every yardstick.
 
 A seeded sample of the run's examples; the numbers stay in the file, and a second call with the
 same choices reads them. The class explained is the predicted one, whatever the run's target is.
@@ -98,7 +98,8 @@ def evaluate(
 ) -> Evaluation:
     """Return the metrics of every method with 95 % intervals, and keep them.
 
-    With masked tokens they also choose the layers to read of the run (METHOD section 4).
+    With masked tokens they also choose the layers to read of the run (docs/method.md,
+    “Which layer to read”).
 
     Args:
         store: the file of a finished run.

@@ -1,4 +1,4 @@
-"""Comprehensiveness, sufficiency and plausibility of saliency maps (METHOD section 7).
+"""Comprehensiveness, sufficiency and plausibility of saliency maps.
 
 Masking the words a map points at should move the prediction (comprehensiveness, higher is
 better); keeping only them should not (sufficiency, lower is better). DeYoung et al. 2020,

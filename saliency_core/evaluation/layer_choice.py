@@ -1,4 +1,6 @@
-"""Which layer to read: two yardsticks, their mean, and what is tied (METHOD section 4).
+"""Which layer to read: two yardsticks, their mean, and what is tied.
+
+docs/method.md, “Which layer to read”.
 
 Arrays in, numbers out. A layer's choice score is the mean of two ratios: its comprehensiveness
 and its mosaic share above chance, each floored at 0 and divided by the best layer's.
@@ -155,7 +157,7 @@ def choose_layer(
     scores: ChoiceScores | None = None,
     bypassed: Collection[int] = (),
 ) -> Choice:
-    """Return the layers to read (METHOD section 4).
+    """Return the layers to read (docs/method.md, “Which layer to read”).
 
     Args:
         layers: what is known of every layer.

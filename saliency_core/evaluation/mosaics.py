@@ -1,4 +1,6 @@
-"""Mosaics: two texts joined, and which of the two a map points at (METHOD section 7).
+"""Mosaics: two texts joined, and which of the two a map points at.
+
+docs/method.md, “Which layer to read”.
 
 A text predicted A and one predicted otherwise become one text. Where the whole is predicted as one
 of the two, a map of that prediction should lie in the part whose class it is (after TextFocus,

@@ -1,4 +1,4 @@
-"""Other saliency methods on the same examples, to measure ours against (METHOD section 7).
+"""Other saliency methods on the same examples, to measure ours against.
 
 Captum's own implementations where it has the method; attention methods and the gradient norm from
 the model itself. Perturbation methods explain the predicted class's probability, which is what

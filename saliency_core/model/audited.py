@@ -49,7 +49,13 @@ def classifier_of(store: Store, run: int | None = None, model: str | None = None
         beside = Path(name).parent / Path(head).name
         head = str(beside) if beside.is_dir() else head
     revision = None if model else facts["model"]["revision"]
-    classifier = load_classifier(name, lm_head=head, revision=revision)
+    classifier = load_classifier(
+        name,
+        lm_head=head,
+        revision=revision,
+        # Digests are of the weights as the run computed with them, and so are its answers.
+        dtype=facts["settings"]["dtype"],
+    )
     if classifier.info.model_digest != facts["model"]["model_digest"]:
         raise UserError(
             f"The weights at {name} are not those that run {facts['run']} audited "

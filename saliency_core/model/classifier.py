@@ -128,7 +128,7 @@ class Classifier:
         return (total / len(ids)).to(module.weight.dtype)
 
     def blank(self, encoding: Encoding) -> Encoding:
-        """Return the reference input of the same layout as tokens (METHOD section 1)."""
+        """Return the reference input of the same layout as tokens."""
         ids = tuple(
             token if special else self.blank_token_id
             for token, special in zip(encoding.input_ids, encoding.special, strict=True)

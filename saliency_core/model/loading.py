@@ -222,7 +222,7 @@ def _special_tokens(tokenizer: Any) -> Iterator[int]:
 
 
 def _reference_token_id(tokenizer: Any, words: Tensor) -> int | None:
-    """Return the token of the reference input, None for the vocabulary's mean (METHOD section 1).
+    """Return the token of the reference input, None for the vocabulary's mean.
 
     A token that was never trained has an embedding of almost nothing, at which norms inside the
     model explode.

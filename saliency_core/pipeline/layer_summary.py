@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 BOOTSTRAP_EXAMPLES = 2000
 """Examples the interval is drawn from; that of more examples is narrower by the root law."""
 EVALUATION_SAMPLE = 64
-"""Examples, and mosaics, whose scores choose the layer to read (METHOD section 4)."""
+"""Examples, and mosaics, whose scores choose the layer to read (docs/method.md)."""
 COMPLETENESS_SAMPLE = 2000
 """Examples whose median completeness stands for a layer."""
 

@@ -43,7 +43,7 @@ GUARD_SAMPLE = 256
 DRY_RUN_SECONDS = 5.0
 """How long a dry run computes before it estimates."""
 BYTES_A_SCORE = 4.0
-"""Budget of the file for one token at one layer (DESIGN section 4)."""
+"""Budget of the file for one token at one layer."""
 WRITES_AHEAD = 1
 """Batches that may wait for the writer: what a kill may cost besides the batch under way."""
 
@@ -205,6 +205,11 @@ def audit(
     Raises:
         UserError: for anything the caller gave that cannot be used.
     """
+    if options is not None and choices:
+        raise UserError(
+            f"Give the choices as options= or as keywords, not both; {', '.join(choices)} "
+            "would be ignored. Put them into the options."
+        )
     options = options or AuditOptions(**choices)
     engine, place = _engine(options), options.output or db
     if place is None or (options.output and db):

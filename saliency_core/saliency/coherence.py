@@ -1,4 +1,4 @@
-"""Semantic coherence of a layer (METHOD section 4): arrays in, numbers out.
+"""Semantic coherence of a layer: arrays in, numbers out (docs/method.md, “Coherence of a layer”).
 
 C = mean cos(q_e, q_f) over pairs predicted the same - mean cos(q_e, q_f) over pairs predicted
 differently, from the per-class sums of q alone. That a layer has a degree of semantic coherence

@@ -1,4 +1,4 @@
-"""How far the language-model head still names a layer's own tokens (METHOD section 4)."""
+"""How far the language-model head still names a layer's own tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DECODED_TOGETHER = 64
 
 @dataclass(frozen=True)
 class Decodability:
-    """What the language-model head says of hidden states, as mean probabilities (METHOD 4)."""
+    """What the language-model head says of hidden states, as mean probabilities."""
 
     own: np.ndarray
     """(layer,) of the position's own token; NaN where no text holds a token."""

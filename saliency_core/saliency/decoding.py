@@ -1,7 +1,7 @@
 """Hidden features -> the text's own tokens through the language-model head; pure tensors.
 
-METHOD section 2: the whole pretrained head (Hou & Castañón 2023), restricted to the columns of
-the vocabulary that the text holds.
+docs/method.md, “Decoding”: the whole pretrained head (Hou & Castañón 2023), restricted to
+the columns of the vocabulary that the text holds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def decoding_weights(features: Tensor, columns: Tensor, offsets: Tensor) -> Tensor:
-    """Return W[i, j] = softmax over j of f_lm(h[i])[x_j]; rows sum to one (METHOD section 2).
+    """Return W[i, j] = softmax over j of f_lm(h[i])[x_j]; rows sum to one.
 
     Args:
         features: (batch, token, embedding) what the head multiplies with its output embeddings.

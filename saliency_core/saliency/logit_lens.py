@@ -1,7 +1,7 @@
 """What the layers say in the language model's own words, at the position the classifier reads.
 
-METHOD section 5: the whole vocabulary, not only the text's own tokens, so that a class may mean
-words that its texts lack.
+The whole vocabulary, not only the text's own tokens, so that a class may mean words that its
+texts lack.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Causal evidence of suspects: what the model answers once a word is deleted or masked.
 
-METHOD section 6, part 3.
+docs/method.md, “Suspects”, part 3.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an example has: its words with their saliency, ends, signs, length, metadata (METHOD 6)."""
+"""What an example has: its words with their saliency, ends, signs, length, metadata."""
 
 from __future__ import annotations
 

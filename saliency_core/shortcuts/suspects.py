@@ -1,7 +1,7 @@
 """Spurious-feature candidates: association in the data x reliance of the model x excess errors.
 
-METHOD section 6 on what the store holds; `effects.py` adds the causal evidence. A candidate is a
-feature (a word, or something a text or its metadata has) and a class.
+docs/method.md, “Suspects”, on what the store holds; `ablation_effects` adds the causal evidence.
+A candidate is a feature (a word, or something a text or its metadata has) and a class.
 """
 
 from __future__ import annotations
@@ -323,7 +323,7 @@ def _shares_by_layer(store: Store, facts: dict, table: pd.DataFrame) -> list[lis
 
 
 def verdicts(table: pd.DataFrame, thresholds: Thresholds) -> list[str]:
-    """Return the verdict of every row by rule (METHOD section 6).
+    """Return the verdict of every row by rule (docs/method.md, “Suspects”).
 
     Relied on: salient beyond words of like frequency, and its deletion changes answers beyond that
     of the control word. Harmful: relied on, and its predictions are wrong more often. In the data

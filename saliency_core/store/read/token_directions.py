@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenDirections:
-    """u_v of METHOD section 4 for the tokens that explanations of a run hold."""
+    """Output embeddings, centred and of length one, of the tokens explanations of a run hold."""
 
     tokens: np.ndarray
     """(token,) int64 vocabulary ids, rising."""
