@@ -1,17 +1,21 @@
 # make demo : set up, build the embedded demonstration, open the dashboard on 127.0.0.1
 # make test : set up, run the whole suite
+# make lint : set up, check style, format, imports and types
+# make pins : write requirements*.txt from pyproject.toml
 
-PYTHON ?= python3.11
+# The newest that runs: a version manager leaves names behind that start nothing.
+PYTHON ?= $(shell for one in python3.13 python3.12 python3.11; do \
+	$$one -c "" 2>/dev/null && echo $$one && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install-ray demo test test-fast lint install dashboard clean
+.PHONY: help install-ray demo test test-fast lint pins install dashboard clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -2
+	@sed -n 's/^# //p' Makefile | head -4
 
 $(VENV)/bin/python:
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed; set PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
@@ -49,6 +53,15 @@ test-fast: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy saliency_core
+
+COMPILE := $(BIN)/uv pip compile --quiet $(UPDATE) pyproject.toml
+
+pins:
+	$(COMPILE) --output-file requirements.txt
+	$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --extra ray --constraints requirements-dev.txt --output-file requirements-ray.txt
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build *.egg-info

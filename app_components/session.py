@@ -215,7 +215,7 @@ def _choose(
     )
     if not is_there:
         return None
-    if wanted != unsaid and asked != wanted:
+    if wanted not in (unsaid, asked):
         st.query_params[name] = wanted
     elif wanted == unsaid and asked is not None:
         del st.query_params[name]

@@ -51,7 +51,7 @@ def model_of(name: str, task: Task, folder: Path) -> str:
     """Return the folder of a task's model, fine-tuned first where there is none."""
     if task.model is not None:
         return str(SHARED / "models" / task.model)
-    output = folder / name.split()[0].strip(",").lower()
+    output = folder / name.split(maxsplit=1)[0].strip(",").lower()
     if not (output / "config.json").is_file():
         command = [sys.executable, "-m", "examples.fine_tune", str(LM_HEAD)]
         command += [str(SHARED / "data" / task.data), "--output", str(output), "--epochs", "1"]

@@ -113,8 +113,8 @@ def print_row(
 ) -> None:
     """Print the mean rank correlation of two models' maps."""
     cells = []
-    for key in one:
-        pairs = [pair for pair in zip(one[key], other[key], strict=True) if len(pair[0]) > 2]
+    for key, maps in one.items():
+        pairs = [pair for pair in zip(maps, other[key], strict=True) if len(pair[0]) > 2]
         values = np.array([spearmanr(*pair).statistic for pair in pairs])
         mean, low, high = mean_interval(values)
         cells.append(f"{mean:.2f} ({low:.2f} to {high:.2f})")

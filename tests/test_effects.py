@@ -41,7 +41,7 @@ def test_deleting_the_planted_word_flips_what_it_decided_and_the_control_word_no
     assert row["effect_n"] == 40 and row["flips"] == row["flip_rate"] * 40
     assert row["flip_rate"] > 0.4 and row["control_flip_rate"] <= 0.05
     assert (row["flip_low"], row["flip_high"]) == pytest.approx(wilson(int(row["flips"]), 40))
-    assert row["mean_drop"] > 0.4 > 0.05 > abs(row["control_mean_drop"])
+    assert row["mean_drop"] > 0.4 and abs(row["control_mean_drop"]) < 0.05
     assert row["masked_flip_rate"] == row["flip_rate"], "this model takes a mask for no word"
     assert row["p_effect"] < 1e-5
 

@@ -102,8 +102,8 @@ def told(path) -> dict:
 
 
 def same(one: dict, other: dict) -> None:
-    for part in one:
-        np.testing.assert_equal(one[part], other[part], err_msg=part)
+    for part, values in one.items():
+        np.testing.assert_equal(values, other[part], err_msg=part)
 
 
 FEW = [("good", "negative", {"region": "EU"}), ("bad movie", None, {"k": 1})]

@@ -1,12 +1,25 @@
 """Audits as processes of their own: arguments stay arguments, sentences reach the page."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
+import psutil
 import pytest
 
 from saliency_core.errors import UserError
 from saliency_core.server import commands as jobs
+
+
+def wait_for(holds, seconds=60):
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_values_never_become_options_or_paths():
@@ -66,8 +79,7 @@ def test_a_dry_run_that_takes_too_long_is_given_up_with_a_sentence(tmp_path):
 def test_a_job_that_failed_is_stopped_and_says_why(tmp_path):
     arguments = jobs.audit_arguments("model", str(tmp_path / "no.csv"), tmp_path / "a.sqlite", {})
     job = jobs.start(tmp_path / "jobs", "mine", arguments, tmp_path / "a.sqlite", 3)
-    while jobs.is_running(job):
-        pass
+    wait_for(lambda: not jobs.is_running(job))
     assert jobs.jobs(tmp_path / "jobs") == [job]
     assert jobs.progress(job) == ("stopped", 0)
     assert jobs.last_words(job).startswith("There is no file")
@@ -82,6 +94,40 @@ def test_a_running_job_is_stopped(tmp_path, monkeypatch):
     assert jobs.is_running(job)
     jobs.stop(job)
     assert not jobs.is_running(job)
+
+
+def test_a_command_that_was_killed_is_no_finished_one(tmp_path, monkeypatch):
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(jobs, "_command", lambda *_: sleeper)
+    killers = {
+        "whole": lambda job: os.killpg(job.pid, signal.SIGKILL),
+        "command": lambda job: psutil.Process(job.pid).children()[0].kill(),
+    }
+    for name, kill in killers.items():
+        job = jobs.start(tmp_path, name, (), tmp_path / "a.sqlite", command=("suspects",))
+        wait_for(lambda job=job: psutil.Process(job.pid).children())
+        kill(job)
+        wait_for(lambda job=job: not jobs.is_running(job))
+        assert jobs.failure(job).startswith("suspects was killed before it finished")
+        assert jobs.progress(job) == ("stopped", 0)
+
+
+@pytest.mark.parametrize(("code", "failure"), [("0", None), ("'no such thing'", "no such thing")])
+def test_a_command_that_ends_says_how(tmp_path, monkeypatch, code, failure):
+    command = [sys.executable, "-c", f"import sys; sys.exit({code})"]
+    monkeypatch.setattr(jobs, "_command", lambda *_: command)
+    job = jobs.start(tmp_path, "short", (), tmp_path / "a.sqlite", command=("suspects",))
+    wait_for(lambda: not jobs.is_running(job))
+    assert jobs.exit_status(job) == (0 if failure is None else 1)
+    assert jobs.failure(job) == failure
+    assert jobs.progress(job)[0] == ("finished" if failure is None else "stopped")
+
+
+def test_a_later_process_of_the_same_number_is_not_the_job(tmp_path):
+    began = psutil.Process().create_time()
+    job = jobs.Job("mine", os.getpid(), (), "a.sqlite", str(tmp_path / "mine.log"), started=began)
+    assert jobs.is_running(job)
+    assert not jobs.is_running(replace(job, started=began - 60))
 
 
 def test_another_command_tells_its_progress_in_lines(tmp_path):
@@ -99,7 +145,6 @@ def test_another_command_tells_its_progress_in_lines(tmp_path):
 
 def test_the_command_of_a_job_is_remembered(tmp_path):
     job = jobs.start(tmp_path, "list", ("--db=no.sqlite",), "no.sqlite", command=("slices", "list"))
-    while jobs.is_running(job):
-        pass
+    wait_for(lambda: not jobs.is_running(job))
     assert jobs.jobs(tmp_path) == [job]
     assert "There is no database at no.sqlite" in jobs.last_words(job)

@@ -122,7 +122,7 @@ def test_windows_read_the_whole_text_whichever_end_is_cut(bert, copy):
 
 
 @pytest.mark.parametrize(
-    "name, positions, named, limit",
+    ("name", "positions", "named", "limit"),
     [
         ("bert", 2048, 2048, 2048),
         ("bert", 2048, None, 2048),
@@ -147,7 +147,7 @@ def test_a_text_may_be_as_long_as_the_model_and_its_tokenizer_take(
 
 
 @pytest.mark.parametrize(
-    "settings, same",
+    ("settings", "same"),
     [
         ({"hidden_act": "relu"}, False),
         ({"num_attention_heads": 4}, False),
@@ -371,7 +371,7 @@ def test_an_adapter_without_its_base(copy):
 
 
 @pytest.mark.parametrize(
-    "names, sentence",
+    ("names", "sentence"),
     [
         ({"1": "a", "2": "b", "3": "c"}, "names no class 0: its id2label names 1, 2, 3."),
         ({"0": "a", "1": "", "2": "c"}, "names no class 1"),
@@ -385,7 +385,7 @@ def test_missing_and_doubled_names_of_classes(names, sentence, copy):
 
 
 @pytest.mark.parametrize(
-    "problem, task",
+    ("problem", "task"),
     [
         ("multi_label_classification", "multi-label"),
         ("regression", "regression"),

@@ -156,7 +156,9 @@ def contrast(
         _indexed(store.word_sums(layer, where, run=number, chunks=chunks).merged())
         for where, number in zip((where_a, where_b), runs, strict=True)
     )
-    both = a.join(b, how="outer", lsuffix="_a", rsuffix="_b").fillna(0.0)
+    both = a.merge(b, how="outer", left_index=True, right_index=True, suffixes=("_a", "_b")).fillna(
+        0.0
+    )
     frame = pd.DataFrame(index=both.index)
     for side in "ab":
         n = both[f"examples_{side}"]

@@ -6,6 +6,7 @@ database, so that nothing is lost when dashboard or job are closed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from saliency_core.errors import UserError
 from saliency_core.store import open_store
 
@@ -26,6 +29,12 @@ LONGEST_NAME = 120
 """Bytes of a file name; systems allow 255, and endings are added."""
 STEP = re.compile(r"^(.+): (\d+) of (\d+|\?)$", re.MULTILINE)
 """A line of progress, as `cli.terminal.Bar` prints it to a log."""
+KEEPER = """trap : INT; "$@"; status=$?; echo $status >"$0.part"; mv "$0.part" "$0"; exit $status"""
+"""A shell around the command: its exit status outlives whoever started it."""
+SHELL_SIGNAL = 128
+"""What a shell adds to the number of the signal that ended a command."""
+CLOCK = 5.0
+"""Seconds by which a clock that is set may move the start of a process."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,11 @@ class Job:
     """What stands behind `python -m saliency_core COMMAND`."""
     database: str
     log: str
-    examples: int | None
+    examples: int | None = None
     """How many examples it will hold when finished, None where no dry run told."""
     command: tuple[str, ...] = ("audit",)
+    started: float = 0.0
+    """When the process began, which tells it from a later one of the same number."""
 
 
 def safe_name(text: str) -> str:
@@ -128,16 +139,27 @@ def start(
     """Start a command that outlives the caller, and remember it in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{safe_name(name)}.log"
+    status = _status_file(log)
+    status.unlink(missing_ok=True)
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            [*_command(*command), *arguments],
+            ["/bin/sh", "-c", KEEPER, str(status.resolve()), *_command(*command), *arguments],
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             cwd=_root(),
         )
-    job = Job(safe_name(name), process.pid, arguments, str(database), str(log), examples, command)
+    job = Job(
+        safe_name(name),
+        process.pid,
+        arguments,
+        str(database),
+        str(log),
+        examples,
+        command,
+        psutil.Process(process.pid).create_time(),
+    )
     # Another session may read it at this moment: it is there as a whole or not at all.
     partial = folder / f".{job.name}.partial"
     partial.write_text(json.dumps(asdict(job)), encoding="utf-8")
@@ -160,31 +182,25 @@ def forget(folder: Path, job: Job) -> None:
     """Forget a job that has ended; its database stays."""
     (folder / f"{job.name}.json").unlink(missing_ok=True)
     Path(job.log).unlink(missing_ok=True)
+    _status_file(Path(job.log)).unlink(missing_ok=True)
 
 
 def is_running(job: Job) -> bool:
     """Tell whether the process of a job still runs (and is that job, not a later process)."""
     try:
-        # A child that has ended stays a zombie until it is waited for.
-        os.waitpid(job.pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
-    try:
-        os.kill(job.pid, 0)
-    except (ProcessLookupError, PermissionError):
+        process = psutil.Process(job.pid)
+        began = process.create_time()
+        return abs(began - job.started) < CLOCK and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
         return False
-    process = Path(f"/proc/{job.pid}")
-    if not process.parent.is_dir():
-        return True
+
+
+def exit_status(job: Job) -> int | None:
+    """Return how a job ended, as a shell says it; None while it runs or where it was killed."""
     try:
-        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-        command = (process / "cmdline").read_bytes()
-    except OSError:
-        return False
-    if not command:  # For a moment while it starts, and for good once it has ended.
-        return state != "Z"
-    given = command.split(b"\0")
-    return b"saliency_core" in command and all(os.fsencode(one) in given for one in job.arguments)
+        return int(_status_file(Path(job.log)).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def stop(job: Job, patience: float = 10.0) -> None:
@@ -192,7 +208,8 @@ def stop(job: Job, patience: float = 10.0) -> None:
     for sign in (signal.SIGINT, signal.SIGKILL):
         if not is_running(job):
             return
-        os.kill(job.pid, sign)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.pid, sign)
         deadline = time.monotonic() + patience
         while is_running(job) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -200,18 +217,16 @@ def stop(job: Job, patience: float = 10.0) -> None:
 
 def progress(job: Job) -> tuple[str, int]:
     """Return running, finished or stopped, and how many examples the database holds by now."""
-    done, finished = 0, False
-    try:
+    done = 0
+    # The audit may still be loading its model: there is no file yet, or no table in it.
+    with contextlib.suppress(UserError):
         store = open_store(job.database)
         runs = store.runs()
         if len(runs):
             done = store.count(run=int(runs["run"].iloc[-1]))
-            finished = runs["status"].iloc[-1] == "finished"
-    except UserError:
-        # The audit is still loading its model: there is no file yet, or no table in it.
-        done = 0
-    state = "finished" if finished else "stopped"
-    return "running" if is_running(job) else state, done
+    if is_running(job):
+        return "running", done
+    return "finished" if exit_status(job) == 0 else "stopped", done
 
 
 def steps(job: Job) -> tuple[str, int, int | None] | None:
@@ -232,10 +247,16 @@ def last_words(job: Job) -> str:
 
 
 def failure(job: Job) -> str | None:
-    """Return why a command that has ended failed, None where it did not."""
-    log = Path(job.log)
-    printed = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    return last_words(job) if "Error: " in printed else None
+    """Return why a command that has ended did not finish, None where it did."""
+    status = exit_status(job)
+    if status == 0:
+        return None
+    if status is None or status == SHELL_SIGNAL + signal.SIGKILL:
+        return (
+            f"{' '.join(job.command)} was killed before it finished, often because memory ran out. "
+            "What it computed is kept; start it again."
+        )
+    return last_words(job) or f"{' '.join(job.command)} ended with exit status {status}."
 
 
 def _sentence(printed: str) -> str:
@@ -245,6 +266,10 @@ def _sentence(printed: str) -> str:
     if starts:
         return " ".join(lines[starts[-1] :]).removeprefix("Error: ")
     return lines[-1] if lines else ""
+
+
+def _status_file(log: Path) -> Path:
+    return log.with_suffix(".status")
 
 
 def _command(*names: str) -> list[str]:

@@ -28,7 +28,7 @@ _HOMES = {
     "set_verdict": "curate",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str):

@@ -115,7 +115,7 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
     assert [(row["feature"], row["judgement"]) for row in rows] == [(SHORTCUT, "spurious")]
     with page.expect_download() as found:
         page.get_by_role("button", name="Checks as JSON Lines").click()
-    checks = [json.loads(line) for line in open(found.value.path())]
+    checks = [json.loads(line) for line in found.value.path().read_text().splitlines()]
     assert checks and {check["word"] for check in checks} == {SHORTCUT}
 
     page.get_by_role("textbox", name="or a path or hub name").fill(
@@ -125,7 +125,7 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
     page.get_by_role("button", name="Mend it").click()
     with page.expect_download(timeout=LONG) as found:
         page.get_by_role("button", name="The mended file").click(timeout=LONG)
-    mended = [json.loads(line) for line in open(found.value.path())]
+    mended = [json.loads(line) for line in found.value.path().read_text().splitlines()]
     before = (demo.folder / "training-messages.jsonl").read_text().splitlines()
     assert 0 < len(mended) < len(before)
     assert not any(re.search(rf"\b{SHORTCUT}\b", row["text"].lower()) for row in mended)

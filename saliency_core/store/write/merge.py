@@ -96,7 +96,7 @@ def _open(source: Path) -> Store | BlockFolder:
 def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[str]]:
     """Copy the runs of a file; return run -> results added, and the slices that differ."""
     added: dict[int, int] = {}
-    with _snapshot(store.connection, store.path) as connection:
+    with _Snapshot(store.connection, store.path) as connection:
         for (key,) in connection.execute("SELECT key FROM runs ORDER BY run").fetchall():
             part = _Part(writer, connection, store.path, key)
             added[part.run] = part.copy()
@@ -190,7 +190,7 @@ def _leave_open(writer: StoreWriter, run: int, seconds: float) -> None:
         )
 
 
-class _snapshot:
+class _Snapshot:
     """A file as it is now, however long reading takes and whoever writes meanwhile."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
