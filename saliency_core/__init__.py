@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from saliency_core.pipeline.run_audit import audit
     from saliency_core.store import open_store
 
+__version__ = "0.1.0"
+
 __all__ = ["UserError", "audit", "open_store", "show_example"]
 
 _HOMES = {

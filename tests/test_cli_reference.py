@@ -11,6 +11,7 @@ from test_attribution import save_tiny_bert
 from test_audit import write_csv
 from typer.testing import CliRunner
 
+from saliency_core import __version__
 from saliency_core.cli import app
 
 PAGE = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -36,6 +37,17 @@ def sections():
         for heading, text in zip(parts[::2], parts[1::2], strict=True)
         if heading not in NO_COMMANDS
     }
+
+
+@pytest.mark.parametrize("command", ["", "audit", "slices list"])
+def test_the_short_form_of_help_is_the_long_one(command):
+    short, long = (CliRunner().invoke(app, [*command.split(), name]) for name in ("-h", "--help"))
+    assert short.exit_code == 0 and short.output == long.output
+
+
+def test_the_version_is_the_package_s():
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.output) == (0, f"saliency {__version__}\n")
 
 
 COMMANDS = commands()

@@ -7,9 +7,11 @@ error and exit status 2.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from saliency_core import __version__
 from saliency_core.cli import audit, database, evaluate, inspect, serve, share, slices, suspects
 from saliency_core.cli.terminal import errors_to
 from saliency_core.errors import UserError
@@ -19,7 +21,25 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"saliency {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Tell the version."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
 
 COMMANDS = (
     serve.demo,
