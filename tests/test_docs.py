@@ -11,11 +11,13 @@ import typer
 from test_attribution import save_tiny_bert
 from typer.testing import CliRunner
 
+from saliency_core import __version__
 from saliency_core.cli import app
 from saliency_core.store.schema import FORMAT
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+TOPS = (ROOT, ROOT / "saliency_core")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 PROGRAM = ["python", "-m", "saliency_core"]
 
@@ -65,6 +67,18 @@ def test_every_heading_of_the_method_that_the_code_names_is_there():
         assert not re.search(r"\b(METHOD|DESIGN) (section )?\d", text), file
         for named in re.findall(r"docs/method\.md,\s+“([^”]+)”", text):
             assert named in heads, f"{file} names {named}"
+
+
+def test_every_place_the_architecture_names_is_there():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    places = re.findall(r"`([\w/]+(?:/|\.py))`", text)
+    assert len(places) > 30
+    assert [one for one in places if not any((top / one).exists() for top in TOPS)] == []
+
+
+def test_the_citation_is_of_this_version():
+    text = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {__version__}\n" in text and "2308.05219" in text
 
 
 def test_the_number_of_the_format_is_the_program_s():
