@@ -204,18 +204,21 @@ def _pieces(
             places, spans[own, 0], "right"
         )
         for token in own[inside].tolist():
-            parts[token] = _divided(texts[side], *spans[token].tolist(), places)
+            start, end = spans[token].tolist()
+            parts[token] = _divided(texts[side], start, end, places)
     if not parts:
         return np.arange(len(spans), dtype=np.int32), np.ones(len(spans), np.float32), spans
-    token, part, pieces = [], [], []
-    for number, span in enumerate(spans.tolist()):
-        own = parts.get(number, [tuple(span)])
+    tokens: list[int] = []
+    part: list[float] = []
+    pieces: list[tuple[int, int]] = []
+    for number, (begin, stop) in enumerate(spans.tolist()):
+        divided = parts.get(number, [(begin, stop)])
         text = texts[sides[number]]
-        sizes = np.array([_visible(text[start:end]) for start, end in own], float)
-        token += [number] * len(own)
-        part += (sizes / sizes.sum()).tolist() if len(own) > 1 else [1.0]
-        pieces += own
-    return np.array(token, np.int32), np.array(part, np.float32), np.array(pieces, np.int32)
+        sizes = np.array([_visible(text[start:end]) for start, end in divided], float)
+        tokens += [number] * len(divided)
+        part += (sizes / sizes.sum()).tolist() if len(divided) > 1 else [1.0]
+        pieces += divided
+    return np.array(tokens, np.int32), np.array(part, np.float32), np.array(pieces, np.int32)
 
 
 def _divided(text: str, start: int, end: int, cuts: np.ndarray) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from saliency_core.data.csv_rows import check_names
 from saliency_core.data.file_bytes import Row, seekable
@@ -39,7 +39,7 @@ def read_arrow(path: Path) -> Iterator[Row]:
         raise UserError(f"{path} is not an Arrow file: {first_line(error)}.") from error
 
 
-def _rows(batches: Iterable, names: list[str], path: Path) -> Iterator[Row]:
+def _rows(batches: Iterable[Any], names: list[str], path: Path) -> Iterator[Row]:
     check_names(names, str(path))
     done = 0
     for batch in batches:
@@ -77,7 +77,7 @@ def _parquet_schema(path: Path) -> Any:
         return pyarrow.parquet.read_schema(source)
 
 
-def _arrow_batches(source: BinaryIO) -> tuple[Any, Iterable]:
+def _arrow_batches(source: IO[bytes]) -> tuple[Any, Iterable[Any]]:
     """Return schema and batches of either Arrow format."""
     import pyarrow
 
@@ -115,8 +115,8 @@ def names_of(feature: Any) -> tuple[str, ...] | None:
         if feature is None or isinstance(feature, (str, bytes)):
             return None
         get = feature.get if isinstance(feature, dict) else lambda key: getattr(feature, key, None)  # noqa: B023
-        if get("names"):
-            return tuple(map(str, get("names")))
+        if names := get("names"):
+            return tuple(map(str, names))
         feature = get("feature")
     return None
 

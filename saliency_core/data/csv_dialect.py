@@ -127,7 +127,7 @@ def _bare_returns(line: str) -> str:
 
 
 @functools.lru_cache(64)
-def _proved(path: Path, kind: str | None, version: tuple) -> Dialect:
+def _proved(path: Path, kind: str | None, version: tuple[Any, ...]) -> Dialect:
     return _prove(path, kind)
 
 
@@ -284,7 +284,7 @@ def _escaping(delimiter: str) -> Callable[[str], Any]:
     return re.compile(rf"{cell}(?:{delimiter}{cell})*+\r?\n?", re.DOTALL).fullmatch
 
 
-def _count_quotes(found: _Reading, began: int, taken: list[str], cell: re.Pattern) -> None:
+def _count_quotes(found: _Reading, began: int, taken: list[str], cell: re.Pattern[str]) -> None:
     """Note a row that may be several, else count its quoted cells."""
     if _rows_in(taken, found):
         found.spanning = found.spanning or (began, began + len(taken) - 1)

@@ -120,7 +120,7 @@ def _read_fasttext(path: Path) -> Iterator[Row]:
             marked = "" if after is None else after[0]
             text = text[: len(text) - len(marked)]
         labels = [label.removeprefix("__label__") for label in marked.split()]
-        yield {"text": text, "label": labels if len(labels) > 1 else (labels or [None])[0]}
+        yield {"text": text, "label": labels if len(labels) > 1 else next(iter(labels), None)}
 
 
 def _parallel(texts: Path, labels: Path) -> Iterator[Row]:

@@ -188,7 +188,7 @@ def _clean(text: str) -> str:
 def _python(value: Any) -> Any:
     """Return a value of numpy, pyarrow or torch as Python's own; an array is a list."""
     if value is None or isinstance(value, (str, int, float)):
-        return value.item() if hasattr(value, "item") else value
+        return getattr(value, "item", lambda: value)()
     if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):  # tolist gives integers
         return value.astype(str).tolist()
     convert = getattr(value, "tolist", None) or getattr(value, "as_py", None)

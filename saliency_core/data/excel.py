@@ -67,7 +67,7 @@ def _is_filled(workbook: Any, name: str) -> bool:
 
 def _chosen(path: Path, workbook: Any, sheet: str | None) -> str:
     """Return the name of the sheet to read: the one asked for, else the first that is filled."""
-    if sheet in workbook.sheet_names:
+    if sheet is not None and sheet in workbook.sheet_names:
         return sheet
     visible = _visible(workbook)
     if sheet is not None:

@@ -44,7 +44,7 @@ class Comparison:
         aside = f" {self.unknown} could not be compared." if self.unknown else ""
         if not self.compared:
             return f"{self.beginning}could not be compared with the model's own on any example."
-        if not self.differ:
+        if self.commonest is None:
             return f"{self.beginning}are the model's own on all {self.compared} examples.{aside}"
         cell, _, own, count = self.commonest
         many = ""

@@ -13,12 +13,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from saliency_core.errors import UserError
 
 Row = dict[str, Any]
-COMPRESSIONS: dict[str, Callable] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+COMPRESSIONS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 PACKED = (*COMPRESSIONS, ".zip")
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 UTF8_MARK = b"\xef\xbb\xbf"
@@ -96,7 +96,7 @@ def member(path: Path) -> str:
     return names[0]
 
 
-def open_bytes(path: Path) -> BinaryIO:
+def open_bytes(path: Path) -> IO[bytes]:
     """Open a file, unpacked as its name says."""
     suffix = path.suffix.lower()
     if suffix == ".zip":
@@ -105,7 +105,7 @@ def open_bytes(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def seekable(path: Path) -> Iterator[BinaryIO]:
+def seekable(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary file; a packed one is unpacked to a temporary file first."""
     if path.suffix.lower() not in PACKED:
         with path.open("rb") as file:
@@ -169,7 +169,7 @@ def check_content(path: Path, kind: str) -> None:
         wrong = found is not None
     if wrong:
         named = "".join(path.suffixes[-2:] if path.suffix.lower() in PACKED else path.suffixes[-1:])
-        what = RENAME.get(found, "save it as CSV, JSON Lines or Parquet")
+        what = RENAME.get(found or "", "save it as CSV, JSON Lines or Parquet")
         raise UserError(f"{path} is {found} named {named}; {what}.")
 
 

@@ -45,8 +45,8 @@ def parse(text: str, path: Path, line: int = 1) -> Any:
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        where = line + error.lineno - 1
-        raise UserError(f"{path}, line {where}: not JSON ({error.msg}).") from error
+        number = line + error.lineno - 1
+        raise UserError(f"{path}, line {number}: not JSON ({error.msg}).") from error
     except _Twice as error:
         where = f"line {line}: " if "\n" not in text else ""
         raise UserError(
@@ -109,7 +109,7 @@ def _rows(value: Any, path: Path, split: str | None) -> Iterator[Row]:
         yield row
 
 
-def _named(row: list, names: list[str], number: int, path: Path) -> Row:
+def _named(row: list[Any], names: list[str], number: int, path: Path) -> Row:
     if len(row) != len(names):
         raise UserError(
             f"{path}, record {number}: {len(row)} values where there should be {len(names)} "
@@ -147,7 +147,7 @@ def _is_value(item: Any) -> bool:
     )
 
 
-def _labelled(value: dict[str, dict], path: Path) -> Iterable[Row]:
+def _labelled(value: dict[str, dict[str, Any]], path: Path) -> Iterable[Row]:
     """Return the rows of columns whose cells have labels, or of records that have labels."""
     outer = list(value)
     inner = list(dict.fromkeys(label for item in value.values() for label in item))
@@ -201,7 +201,7 @@ def _with_schema(value: dict[str, Any], path: Path) -> Iterable[Row]:
     return rows
 
 
-def _names_of_lists(records: list) -> list[str]:
+def _names_of_lists(records: list[Any]) -> list[str]:
     """Return the names of records without names: text and label where their values tell them.
 
     Two columns of which one is clearly the text are text and label, else they are numbered.
@@ -226,7 +226,7 @@ def _are_strings(records: list[Row], name: str) -> bool:
     return all(isinstance(record[name], str) for record in records)
 
 
-def _columns(value: dict[str, list], path: Path) -> Iterator[Row]:
+def _columns(value: dict[str, list[Any]], path: Path) -> Iterator[Row]:
     lengths = {name: len(column) for name, column in value.items()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{name}: {length}" for name, length in lengths.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -109,7 +110,7 @@ class Advice:
             f"give it if that is what the labels mean{self._left_out()}."
         )
 
-    def _fitting(self, labels: Sequence[str], predicted: np.ndarray) -> dict | None:
+    def _fitting(self, labels: Sequence[str], predicted: np.ndarray) -> dict[str, Any] | None:
         """Return the class of each unknown label by what the model predicts; None if unclear.
 
         One class a label where there are enough, as in `check_label_order`; else the class that
@@ -182,14 +183,15 @@ def repair_option(
         label: NO_LABEL if index is None else names.spelling(index)
         for label, index in wanted.items()
     }
-    if None in spelled.values():
+    written = {label: text for label, text in spelled.items() if text is not None}
+    if len(written) < len(spelled):
         return None
     labels = list(wanted)
     now, _ = matched(labels, names, label_map)
     changed = {
-        label: text for label, text in spelled.items() if now.get(label, -1) != wanted[label]
+        label: text for label, text in written.items() if now.get(label, -1) != wanted[label]
     }
-    for pairs in (changed, spelled):
+    for pairs in (changed, written):
         tried = {**label_map, **pairs}
         found, unknown = matched(labels, names, tried)
         kept, lost = matched(list(keep), names, tried)

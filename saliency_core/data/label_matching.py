@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from saliency_core.data.label_map import NO_LABEL
 from saliency_core.errors import UserError
@@ -118,7 +119,7 @@ def matched(
     return {**known, **found}, [label for label in rest if label not in found]
 
 
-def _keys(labels: Sequence[str], label_map: Mapping[str, str]) -> dict[str, str]:
+def _keys(labels: Sequence[str], label_map: Mapping[str, str | None]) -> dict[str, str]:
     """Return dataset label -> key of the map: the same text, else the same but for case or ".0"."""
     held = set(labels)
     loose = {_folded(old): old for old in label_map if old not in held}
@@ -146,7 +147,7 @@ def is_number(label: str) -> bool:
     return label_id(label.removeprefix("-")) is not None
 
 
-def natural(label: str) -> tuple:
+def natural(label: str) -> tuple[Any, ...]:
     """Return what sorts "-1" before "1" and "2 stars" before "10 stars"."""
     if re.fullmatch(r"[+-]?\d+(?:\.\d*)?", label):
         return (0, float(label), (), label)

@@ -69,7 +69,7 @@ def map_labels(
     if unknown:
         advice = Advice(names, given, known, unknown, dataset_names, keep or {})
         raise UserError(advice.sentence(what, sample))
-    return {label: known[label] for label in labels if known[label] is not None}
+    return {label: index for label in labels if (index := known[label]) is not None}
 
 
 def known_labels(

@@ -292,7 +292,7 @@ def _shards(path: Path, split: str | None) -> list[Path]:
     return _of_split(path, found, split, kinds)
 
 
-def _of_split(path: Path, found: list[Path], split: str | None, kinds: set) -> list[Path]:
+def _of_split(path: Path, found: list[Path], split: str | None, kinds: set[Any]) -> list[Path]:
     """Return the files of one split; a folder of several is never read as one."""
     named = {file: str(file.relative_to(path)) for file in found}
     splits = {file: _split_of(name) for file, name in named.items()}

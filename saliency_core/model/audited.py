@@ -195,10 +195,10 @@ class Editor:
 
     @staticmethod
     def edited(
-        texts: Texts, words: list[dict], places: Sequence[int], replacement: str = ""
+        texts: Texts, words: list[dict[str, Any]], places: Sequence[int], replacement: str = ""
     ) -> Texts:
         """Return the texts without the words at these places, or with something instead."""
-        spans: tuple[list, list] = ([], [])
+        spans: tuple[list[Any], list[Any]] = ([], [])
         for place in places:
             found = words[place]
             spans[found["side"]].append((found["start"], found["end"]))
@@ -207,7 +207,7 @@ class Editor:
 
     @classmethod
     def without_word(
-        cls, texts: Texts, words: list[dict], word: str, replacement: str = ""
+        cls, texts: Texts, words: list[dict[str, Any]], word: str, replacement: str = ""
     ) -> Texts:
         """Return the texts without a lower-cased word, or with something instead of it."""
         places = [place for place, one in enumerate(words) if one["word"].lower() == word]

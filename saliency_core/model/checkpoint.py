@@ -7,6 +7,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def quiet_loading() -> Iterator[None]:
     logging = transformers.utils.logging
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(CRITICAL)
     try:
         yield
     finally:
@@ -137,7 +138,7 @@ def _pickle_fault(file: Path, start: bytes) -> str | None:
     return None
 
 
-def refuse_missing(name: str, loading: dict, what: str, why: str) -> None:
+def refuse_missing(name: str, loading: dict[str, Any], what: str, why: str) -> None:
     """Refuse a model some of whose weights would be random, or do not fit the configuration."""
     for key, stored, wanted in sorted(loading["mismatched_keys"]):
         raise UserError(

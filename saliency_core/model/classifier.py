@@ -23,7 +23,8 @@ VOCABULARY_PIECE = 8192
 class Classifier:
     """A sequence classifier ready to be audited; immutable once it is built."""
 
-    model: nn.Module
+    model: Any
+    """A transformers model; what it is called and made of, its architecture says."""
     tokenizer: Any
     head: LanguageModelHead
     info: ModelInfo

@@ -70,7 +70,7 @@ def _encode(
             _encode(tokenizer, [text], None if pairs is None else [pairs[row]], max_length)[0]
             for row, text in enumerate(texts)
         ]
-    rows = pairs or [None] * len(texts)
+    rows: Sequence[str | None] = pairs or [None] * len(texts)
     return [
         _encoding(encoded, row, text, pair)
         for row, (text, pair) in enumerate(zip(texts, rows, strict=True))

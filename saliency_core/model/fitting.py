@@ -131,7 +131,7 @@ def _run(classifier: Classifier, encoding: Encoding) -> _Run:
     normed: list[Tensor] = []
     norm = classifier.head.final_norm and final_norm(classifier.model.base_model)
 
-    def cut(module: nn.Module, arguments: tuple, output: Tensor) -> Tensor:
+    def cut(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
         reached.append(1)
         # A copy: some models scale their embeddings in place, which no leaf allows.
         return output.detach().requires_grad_(True).clone()
@@ -218,7 +218,11 @@ class _Lookups(TorchFunctionMode):
         self.found: list[tuple[int, int, tuple[int, ...], int]] = []
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         if func is nn.functional.embedding and args[0].numel():
             ids, table = args[0], args[1] if len(args) > 1 else (kwargs or {})["weight"]

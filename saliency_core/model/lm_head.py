@@ -21,7 +21,7 @@ FINAL_NORMS = ("norm", "final_layernorm", "ln_f", "final_layer_norm", "final_nor
 class LanguageModelHead:
     """The pretrained head f_lm(h)[v] = features(h) . embeddings[v] + bias[v]."""
 
-    def __init__(self, model: nn.Module, causal: bool, name: str, fallback: bool = False) -> None:
+    def __init__(self, model: Any, causal: bool, name: str, fallback: bool = False) -> None:
         """Keep a language model whose head decodes states; its blocks are never run."""
         self.model = model
         self.causal = causal
@@ -73,14 +73,14 @@ class _Reached(Exception):
         self.features = features
 
 
-def _before_output(model: nn.Module, output: nn.Module, states: Tensor) -> Tensor:
+def _before_output(model: Any, output: nn.Module, states: Tensor) -> Tensor:
     """Run a language model's head on given states and stop before the vocabulary product.
 
     The base model is replaced for the moment by one that returns the states: whatever the head
     is called and made of in this architecture, it then runs as its authors wrote it.
     """
 
-    def stop(module: nn.Module, arguments: tuple) -> None:
+    def stop(module: nn.Module, arguments: tuple[Any, ...]) -> None:
         raise _Reached(arguments[0])
 
     hook = output.register_forward_pre_hook(stop)
@@ -158,7 +158,7 @@ def load_head(
 
 
 def _check_head(
-    head: LanguageModelHead, lm_head: str, name: str, model: nn.Module, tokenizer: Any
+    head: LanguageModelHead, lm_head: str, name: str, model: Any, tokenizer: Any
 ) -> None:
     hidden = model.config.get_text_config().hidden_size
     own = head.model.config.get_text_config().hidden_size

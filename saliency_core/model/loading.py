@@ -184,7 +184,7 @@ def _dtype(dtype: str, device: torch.device) -> str:
     return dtype
 
 
-def _word_embeddings(name: str, model: nn.Module, tokenizer: Any) -> Tensor:
+def _word_embeddings(name: str, model: Any, tokenizer: Any) -> Tensor:
     """Return (vocab, embedding) the input embeddings, which the tokenizer's tokens must fit."""
     try:
         words = model.get_input_embeddings().weight

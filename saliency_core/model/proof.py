@@ -117,17 +117,19 @@ def _check_logits(
         return
     name = classifier.info.name
     ours = classifier.logits([encodings[row] for row in rows])  # (text, class)
-    theirs = [_own_logits_or_none(classifier, texts[row], pairs and pairs[row]) for row in rows]
-    compared = [place for place, logits in enumerate(theirs) if logits is not None]
-    finite = [place for place in compared if np.isfinite(theirs[place]).all()]
+    theirs = [
+        _own_logits_or_none(classifier, texts[row], pairs[row] if pairs else None) for row in rows
+    ]
+    compared = {place: logits for place, logits in enumerate(theirs) if logits is not None}
+    finite = [place for place, logits in compared.items() if np.isfinite(logits).all()]
     if compared and not finite:
         raise UserError(
             f"{name} returns NaN or infinite numbers as logits, for {texts[rows[0]]!r:.60} too, "
             "though its weights are finite; try --dtype float32."
         )
     for place in finite:
-        difference = float(np.abs(ours[place] - theirs[place]).max())
-        if not difference <= tolerance(theirs[place], classifier.dtype):
+        difference = float(np.abs(ours[place] - compared[place]).max())
+        if not difference <= tolerance(compared[place], classifier.dtype):
             raise UserError(
                 f"{name} answers {texts[rows[place]]!r:.60} otherwise among other texts than alone "
                 f"in transformers: its logits differ by {difference:.2g}. It can't be audited in "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -357,7 +358,7 @@ class Attributor:
             return []
         try:
             maps = self.maps(encodings, gold, decided)
-            found = _split(maps)
+            found: list[ExampleMaps | str] = [*_split(maps)]
             for row in self._not_reached(maps):
                 beside = None if decided is None else decided[row : row + 1]
                 again = self.maps([encodings[row]], [gold[row]], beside, rule="path")
@@ -396,15 +397,16 @@ class Attributor:
         for start in range(0, len(windows), size):
             some = list(windows[start : start + size])
             parts += self._rows(some, [gold] * len(some), decided.expand(len(some), -1))
+        whole = [part for part in parts if not isinstance(part, str)]
         failed = next((part for part in parts if isinstance(part, str)), None)
-        return failed or join_windows(parts, encoding.window_starts, logits)
+        return failed or join_windows(whole, encoding.window_starts, logits)
 
 
 def _in_order(maps: BatchMaps, order: np.ndarray) -> BatchMaps:
     """Return the maps of a batch with its rows in another order."""
     rows = torch.from_numpy(order)
 
-    def sorted_by(axis: int, values: Tensor | None) -> Tensor | None:
+    def sorted_by(axis: int, values: Any) -> Any:
         return None if values is None else values.index_select(axis, rows.to(values.device))
 
     axes = {"change": 1, "logits": 0, "weights": 1, "own": 0}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ def decoded_words(
 class _Readable:
     """Tokens as people read them; special tokens and bare signs are no words."""
 
-    def __init__(self, tokenizer: object) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.special = set(tokenizer.all_special_ids)
         self.words: dict[int, str] = {}

@@ -32,7 +32,7 @@ def path_nodes(steps: int) -> np.ndarray:
 def path_maps(
     call: ModelCall,
     share: list[float],
-    nodes: Sequence[float],
+    nodes: Sequence[float] | np.ndarray,
     pairing: Pairing,
     targets: Targets,
     variants: bool = False,

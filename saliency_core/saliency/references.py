@@ -131,7 +131,7 @@ def pair_up(layouts: Sequence[object]) -> tuple[list[int], list[int], Pairing]:
     return order, models, Pairing(tuple(numbers[row] for row in order))
 
 
-def layout_of(encoding: Any, pad_token_id: int) -> tuple:
+def layout_of(encoding: Any, pad_token_id: int) -> tuple[Any, ...]:
     """Return all that the states of an encoding's reference depend on.
 
     Its length, its special tokens and its token types; and where the padding token stands in the
@@ -218,7 +218,7 @@ def changed_embeddings(
         change: (module, ids, (row, token, embedding) embeddings) -> what it returns instead.
     """
 
-    def replace(module: nn.Module, arguments: tuple, output: Tensor) -> Tensor:
+    def replace(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
         found = change(module, arguments[0], output.detach())
         # A copy: some models scale their embeddings in place, which no leaf allows.
         return found.detach().requires_grad_(torch.is_grad_enabled()).clone()

@@ -16,7 +16,7 @@ In each formula u, v are input and output at the text, u°, v° at its reference
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from saliency_core.saliency.maps import LayerMaps, ModelCall, Targets, dot, gradients, lengths
 from saliency_core.saliency.references import Pairing, wide
 from saliency_core.saliency.rules import attention, elementwise, norms, products, softmax
-from saliency_core.saliency.rules.common import depends
+from saliency_core.saliency.rules.common import Operation, depends
 from saliency_core.saliency.rules.elementwise import OUT_OF_PLACE
 
 
@@ -85,7 +85,11 @@ class Secant(TorchFunctionMode):
         self.pairing = pairing
 
     def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+        self,
+        func: Operation,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Call an operation, by its rule where it has one."""
         kwargs = kwargs or {}
@@ -95,7 +99,7 @@ class Secant(TorchFunctionMode):
             return func(*args, **kwargs)
         options = {key: value for key, value in kwargs.items() if key != "inplace"}
         changes = name.startswith("__i") if name.startswith("_") else name.endswith("_")
-        values = args
+        values: Sequence[Any] = args
         if changes or kwargs.get("inplace"):
             # A rule keeps what it gets for the way back, and this is about to be written over.
             values = [value.clone() if value is args[0] else value for value in args]
@@ -105,7 +109,7 @@ class Secant(TorchFunctionMode):
         return found if values is args else args[0].copy_(found)
 
 
-RULES: dict[str, Callable] = (
+RULES: dict[str, Operation] = (
     elementwise.RULES | products.RULES | softmax.RULES | attention.RULES | norms.RULES
 )
 """The rule of each operation, by its name without underscores.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch.autograd import Function
 
 from saliency_core.saliency.references import Pairing, wide
 from saliency_core.saliency.rules.common import (
+    Operation,
     depends,
     logarithmic_mean,
     with_references,
@@ -24,8 +24,14 @@ class Attention(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, pairing: Pairing, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale
-    ):
+        ctx: Any,
+        pairing: Pairing,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        scale: float,
+    ) -> Tensor:
         """Return the attended values (row, ..., token, hidden)."""
         scores = (q @ k.transpose(-1, -2)).mul_(scale)
         if mask is not None:
@@ -36,7 +42,7 @@ class Attention(Function):
         return log_p.exp().to(v.dtype) @ v
 
     @staticmethod
-    def backward(ctx: Any, m: Tensor):
+    def backward(ctx: Any, m: Tensor) -> tuple[Tensor | None, ...]:
         """Return the multipliers of queries, keys and values."""
         q, k, v, log_p = ctx.saved_tensors
         pairing = ctx.pairing
@@ -57,7 +63,7 @@ class Attention(Function):
 
 def _attention(
     pairing: Pairing,
-    function: Callable,
+    function: Operation,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -66,7 +72,7 @@ def _attention(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-):
+) -> Tensor | None:
     """Attention is the same whichever kernel the model would have used."""
     if dropout_p or not all(map(pairing.fits, (query, key, value))):
         return None
@@ -76,7 +82,9 @@ def _attention(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     mask = _added(attn_mask, is_causal, query, key)
     if depends(mask) or not all(map(depends, (query, key, value))):
-        scores = matrix_product(pairing, function, query, key.transpose(-1, -2)) * scale
+        scores = matrix_product(pairing, function, query, key.transpose(-1, -2))
+        assert scores is not None, "all three fit"
+        scores = scores * scale
         scores = scores if mask is None else scores + mask
         chances = Softmax.apply(pairing, scores, -1) if depends(scores) else scores.softmax(-1)
         return matrix_product(pairing, function, chances, value)
@@ -95,4 +103,4 @@ def _added(mask: Tensor | None, causal: bool, query: Tensor, key: Tensor) -> Ten
     )
 
 
-RULES: dict[str, Callable] = {"scaled_dot_product_attention": _attention}
+RULES: dict[str, Operation] = {"scaled_dot_product_attention": _attention}

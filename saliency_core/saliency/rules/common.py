@@ -10,6 +10,9 @@ from torch import Tensor
 
 from saliency_core.saliency.references import Pairing, wide
 
+Operation = Callable[..., Any]
+"""A torch function, or what stands in for one: its slope, its rule."""
+
 
 def depends(value: Any) -> bool:
     """Return whether a value, or one of a list, depends on the text: only it has gradients."""
@@ -22,7 +25,7 @@ Pair = tuple[Tensor, Tensor]
 """A tensor at the texts, and at references that broadcast against them."""
 
 
-def multipliers_of(pairing: Pairing, m: Tensor, write: Callable, *saved: Tensor) -> Tensor:
+def multipliers_of(pairing: Pairing, m: Tensor, write: Operation, *saved: Tensor) -> Tensor:
     """Return the multipliers of an input of the shape of the first saved tensor.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch.autograd import Function
 from saliency_core.saliency.references import Pairing, wide
 from saliency_core.saliency.rules.common import (
     TINY,
+    Operation,
     Pair,
     depends,
     logarithmic_mean,
@@ -24,7 +24,13 @@ class Elementwise(Function):
     """v = f(u): m_u = m_v (v - v°) / (u - u°); DeepLIFT's rescale rule."""
 
     @staticmethod
-    def forward(ctx: Any, pairing: Pairing, function: Callable, slope: Callable, u: Tensor):
+    def forward(
+        ctx: Any,
+        pairing: Pairing,
+        function: Operation,
+        slope: Operation,
+        u: Tensor,
+    ) -> Tensor:
         """Return f(u)."""
         v = function(u)
         ctx.pairing, ctx.function, ctx.slope = pairing, function, slope
@@ -33,7 +39,7 @@ class Elementwise(Function):
         return v
 
     @staticmethod
-    def backward(ctx: Any, m_v: Tensor):
+    def backward(ctx: Any, m_v: Tensor) -> tuple[Tensor | None, ...]:
         """Return the multiplier of u."""
 
         def write(out: Tensor, m: Tensor, u: Pair, v: Pair | None = None) -> None:
@@ -43,7 +49,7 @@ class Elementwise(Function):
         return None, None, None, multipliers_of(ctx.pairing, m_v, write, *ctx.saved_tensors)
 
 
-def quotient(function: Callable, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
+def quotient(function: Operation, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
     """Return (v - v°) / (u - u°), and f' at the midpoint where u - u° is too small to divide by.
 
     Too small is relative to u: below the 0.4th power of the precision, rounding costs the quotient
@@ -61,42 +67,42 @@ def quotient(function: Callable, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -
     return slope
 
 
-def square_slope(function: Callable, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
+def square_slope(function: Operation, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
     """Return u + u°."""
     return u + u0
 
 
-def sqrt_slope(function: Callable, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
+def sqrt_slope(function: Operation, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
     """Return 1 / (v + v°)."""
     return (v + v0).reciprocal_()
 
 
-def rsqrt_slope(function: Callable, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
+def rsqrt_slope(function: Operation, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
     """Return -1 / (√u √u° (√u + √u°)) = -(v v°)² / (v + v°)."""
     return (v * v0).square_().neg_().div_(v + v0)
 
 
-def _reciprocal(function: Callable, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
+def _reciprocal(function: Operation, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
     """Return -1 / (u u°) = -v v°."""
     return (v * v0).neg_()
 
 
-def _exp(function: Callable, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
+def _exp(function: Operation, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
     """Return the logarithmic mean of v and v°."""
     return logarithmic_mean(u, u0)
 
 
-def _tanh(function: Callable, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
+def _tanh(function: Operation, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
     """Return (1 - v v°) tanh(u - u°) / (u - u°), from tanh(a) - tanh(b) = tanh(a - b) (1 - ...)."""
     return _tanh_over(u - u0).mul_((v * v0).neg_().add_(1))
 
 
-def sigmoid_slope(function: Callable, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
+def sigmoid_slope(function: Operation, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
     """Return 1/2 (v + v° - 2 v v°) tanh(d/2) / (d/2) with d = u - u°."""
     return _tanh_over((u - u0).mul_(0.5)).mul_((v + v0).mul_(0.5).sub_(v * v0))
 
 
-def _silu(function: Callable, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
+def _silu(function: Operation, u: Tensor, u0: Tensor, v: Tensor, v0: Tensor) -> Tensor:
     """Return the slope of u sigmoid(u) as a product: the mean of one factor times the other's."""
     gate, gate0 = u.sigmoid(), u0.sigmoid()
     return (
@@ -110,10 +116,12 @@ def _tanh_over(step: Tensor) -> Tensor:
     return step.tanh().div_(step)
 
 
-def _by_slope(slope: Callable) -> Callable:
+def _by_slope(slope: Operation) -> Operation:
     """Return the rule of an elementwise function of one tensor."""
 
-    def rule(pairing: Pairing, function: Callable, u: Tensor, *rest: Any, **options: Any):
+    def rule(
+        pairing: Pairing, function: Operation, u: Tensor, *rest: Any, **options: Any
+    ) -> Tensor | None:
         if not pairing.fits(u) or any(map(depends, rest)):
             return None
 
@@ -125,7 +133,7 @@ def _by_slope(slope: Callable) -> Callable:
     return rule
 
 
-def _power(pairing: Pairing, function: Callable, u: Tensor, exponent: Any):
+def _power(pairing: Pairing, function: Operation, u: Tensor, exponent: Any) -> Tensor | None:
     """U ** c: closed for the square; the exponent is a constant."""
     if not depends(u) or depends(exponent):
         return None
@@ -138,7 +146,7 @@ def _power(pairing: Pairing, function: Callable, u: Tensor, exponent: Any):
     return _by_slope(quotient)(pairing, torch.pow, u, exponent)
 
 
-def _power_of(pairing: Pairing, function: Callable, exponent: Tensor, base: Any):
+def _power_of(pairing: Pairing, function: Operation, exponent: Tensor, base: Any) -> Tensor | None:
     """C ** u."""
     return Elementwise.apply(pairing, lambda u: torch.pow(base, u), quotient, exponent)
 
@@ -153,7 +161,7 @@ OUT_OF_PLACE = {
 """What computes an elementwise function without changing its argument, by name."""
 
 
-RULES: dict[str, Callable] = {
+RULES: dict[str, Operation] = {
     **{
         name: _by_slope(quotient)
         for name in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch.autograd import Function
 
 from saliency_core.saliency.references import Pairing, wide
 from saliency_core.saliency.rules.common import (
+    Operation,
     Pair,
     multipliers_of,
 )
@@ -31,7 +32,9 @@ class Norm(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, pairing: Pairing, x: Tensor, weight, bias, eps: float, centred: bool):
+    def forward(
+        ctx: Any, pairing: Pairing, x: Tensor, weight: Any, bias: Any, eps: float, centred: bool
+    ) -> Tensor:
         """Return the normed features, over the last axis."""
         ctx.pairing, ctx.weight = pairing, weight
         if centred and wide(x) is x:
@@ -39,16 +42,16 @@ class Norm(Function):
             ctx.save_for_backward(x, r, mean)
             return y
         c = wide(x)
-        mean = [c.mean(-1, keepdim=True)] if centred else []
-        c = c - mean[0] if centred else c
+        means = [c.mean(-1, keepdim=True)] if centred else []
+        c = c - means[0] if centred else c
         r = c.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
-        ctx.save_for_backward(x, r, *mean)
+        ctx.save_for_backward(x, r, *means)
         y = (c * r).to(x.dtype)
         y = y if weight is None else y * weight
         return y if bias is None else y + bias
 
     @staticmethod
-    def backward(ctx: Any, m: Tensor):
+    def backward(ctx: Any, m: Tensor) -> tuple[Tensor | None, ...]:
         """Return the multipliers of the features."""
         weight, size = ctx.weight, m.shape[-1]
 
@@ -70,14 +73,14 @@ class Norm(Function):
 
 def _layer_norm(
     pairing: Pairing,
-    function: Callable,
+    function: Operation,
     x: Tensor,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
     cudnn_enable: bool = True,
-):
+) -> Tensor | None:
     if len(normalized_shape) != 1 or not pairing.fits(x):
         return None
     return Norm.apply(pairing, x, weight, bias, eps, True)
@@ -85,12 +88,12 @@ def _layer_norm(
 
 def _rms_norm(
     pairing: Pairing,
-    function: Callable,
+    function: Operation,
     x: Tensor,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     eps: float | None = None,
-):
+) -> Tensor | None:
     if len(normalized_shape) != 1 or not pairing.fits(x):
         return None
     eps = torch.finfo(x.dtype).eps if eps is None else eps
@@ -99,12 +102,12 @@ def _rms_norm(
 
 def _variance(
     pairing: Pairing,
-    function: Callable,
+    function: Operation,
     x: Tensor,
     dim: Any = None,
     unbiased: bool = True,
-    **options,
-):
+    **options: Any,
+) -> Tensor | None:
     """var(x) = sum (x - mean(x))² / (n - correction)."""
     if not isinstance(dim, int | tuple | list) or isinstance(dim, bool) or not pairing.fits(x):
         return None
@@ -118,14 +121,16 @@ def _variance(
     return squared.sum(axes, keepdim=options.get("keepdim", False)) / (count - correction)
 
 
-def _deviation(pairing: Pairing, function: Callable, x: Tensor, *rest: Any, **options: Any):
+def _deviation(
+    pairing: Pairing, function: Operation, x: Tensor, *rest: Any, **options: Any
+) -> Tensor | None:
     variance = _variance(pairing, function, x, *rest, **options)
     return (
         None if variance is None else Elementwise.apply(pairing, torch.sqrt, sqrt_slope, variance)
     )
 
 
-RULES: dict[str, Callable] = {
+RULES: dict[str, Operation] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "var": _variance,

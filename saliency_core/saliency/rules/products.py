@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch.autograd import Function
 
 from saliency_core.saliency.references import Pairing, wide
 from saliency_core.saliency.rules.common import (
+    Operation,
     depends,
     with_references,
 )
@@ -22,14 +22,14 @@ class Product(Function):
     """a ∘ b: m_a = m (b + b°) / 2, m_b = m (a + a°) / 2; the Shapley value of two factors."""
 
     @staticmethod
-    def forward(ctx: Any, pairing: Pairing, a: Tensor, b: Tensor):
+    def forward(ctx: Any, pairing: Pairing, a: Tensor, b: Tensor) -> Tensor:
         """Return a times b."""
         ctx.pairing = pairing
         ctx.save_for_backward(a, b)
         return a * b
 
     @staticmethod
-    def backward(ctx: Any, m: Tensor):
+    def backward(ctx: Any, m: Tensor) -> tuple[Tensor | None, ...]:
         """Return the multipliers of a and b."""
         a, b = ctx.saved_tensors
         m = wide(ctx.pairing.of_texts(m))
@@ -44,14 +44,14 @@ class MatrixProduct(Function):
     """A B: m_A = m B̄ᵀ, m_B = Āᵀ m with the means of text and reference, as for every product."""
 
     @staticmethod
-    def forward(ctx: Any, pairing: Pairing, a: Tensor, b: Tensor):
+    def forward(ctx: Any, pairing: Pairing, a: Tensor, b: Tensor) -> Tensor:
         """Return the matrix product."""
         ctx.pairing = pairing
         ctx.save_for_backward(a, b)
         return a @ b
 
     @staticmethod
-    def backward(ctx: Any, m: Tensor):
+    def backward(ctx: Any, m: Tensor) -> tuple[Tensor | None, ...]:
         """Return the multipliers of A and B."""
         a, b = ctx.saved_tensors
         m = wide(ctx.pairing.of_texts(m))
@@ -68,7 +68,7 @@ class Bilinear(Function):
     """f(a, b), linear in either: the gradients of f(·, b̄) and f(ā, ·)."""
 
     @staticmethod
-    def forward(ctx: Any, pairing: Pairing, function: Callable, a: Tensor, b: Tensor):
+    def forward(ctx: Any, pairing: Pairing, function: Operation, a: Tensor, b: Tensor) -> Tensor:
         """Return f(a, b)."""
         ctx.pairing, ctx.function = pairing, function
         ctx.save_for_backward(a, b)
@@ -76,7 +76,7 @@ class Bilinear(Function):
         return function(a, b).clone()
 
     @staticmethod
-    def backward(ctx: Any, m: Tensor):
+    def backward(ctx: Any, m: Tensor) -> tuple[Tensor | None, ...]:
         """Return the multipliers of a and b."""
         factors = [ctx.pairing.means(values).requires_grad_(True) for values in ctx.saved_tensors]
         with torch.enable_grad():
@@ -86,7 +86,7 @@ class Bilinear(Function):
         return None, None, *(with_references(ctx.pairing, m_u, u) for m_u, u in pairs)
 
 
-def product(pairing: Pairing, function: Callable, a: Any, b: Any):
+def product(pairing: Pairing, function: Operation, a: Any, b: Any) -> Tensor | None:
     """A product of two things, by the rule where both depend on the text."""
     if not (depends(a) and depends(b)):
         return a * b
@@ -95,33 +95,35 @@ def product(pairing: Pairing, function: Callable, a: Any, b: Any):
     return Product.apply(pairing, a, b) if pairing.fits(a) and pairing.fits(b) else None
 
 
-def matrix_product(pairing: Pairing, function: Callable, a: Tensor, b: Tensor):
+def matrix_product(pairing: Pairing, function: Operation, a: Tensor, b: Tensor) -> Tensor | None:
     """A matrix product, by the rule where both sides depend on the text."""
     if not (depends(a) and depends(b)):
         return a @ b
     return MatrixProduct.apply(pairing, a, b) if pairing.fits(a) and pairing.fits(b) else None
 
 
-def _matrix_product_from_right(pairing: Pairing, function: Callable, b: Tensor, a: Tensor):
+def _matrix_product_from_right(
+    pairing: Pairing, function: Operation, b: Tensor, a: Tensor
+) -> Tensor | None:
     return matrix_product(pairing, function, a, b)
 
 
 def _sum_and_product(
     pairing: Pairing,
-    function: Callable,
+    function: Operation,
     input: Tensor,
     batch1: Tensor,
     batch2: Tensor,
     *,
     beta: float = 1,
     alpha: float = 1,
-):
+) -> Tensor | None:
     """baddbmm: beta c + alpha A B."""
     product = matrix_product(pairing, function, batch1, batch2)
     return None if product is None else beta * input + alpha * product
 
 
-def _einsum(pairing: Pairing, function: Callable, equation: Any, *operands: Any):
+def _einsum(pairing: Pairing, function: Operation, equation: Any, *operands: Any) -> Tensor | None:
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
     moving = [place for place, value in enumerate(operands) if depends(value)]
@@ -136,7 +138,9 @@ def _einsum(pairing: Pairing, function: Callable, equation: Any, *operands: Any)
     return Bilinear.apply(pairing, contract, *(operands[place] for place in moving))
 
 
-def _quotient_of(pairing: Pairing, function: Callable, a: Any, b: Any, rounding_mode: Any = None):
+def _quotient_of(
+    pairing: Pairing, function: Operation, a: Any, b: Any, rounding_mode: Any = None
+) -> Tensor | None:
     """A / b is a times the reciprocal of b."""
     if rounding_mode is not None:
         return None
@@ -146,18 +150,18 @@ def _quotient_of(pairing: Pairing, function: Callable, a: Any, b: Any, rounding_
     return None if inverse is None else product(pairing, function, a, inverse)
 
 
-def _divided_into(pairing: Pairing, function: Callable, b: Tensor, a: Any):
+def _divided_into(pairing: Pairing, function: Operation, b: Tensor, a: Any) -> Tensor | None:
     return _quotient_of(pairing, function, a, b)
 
 
-def _gated(pairing: Pairing, function: Callable, x: Tensor, dim: int = -1):
+def _gated(pairing: Pairing, function: Operation, x: Tensor, dim: int = -1) -> Tensor | None:
     """glu: a sigmoid(b)."""
     a, b = x.chunk(2, dim)
     gate = Elementwise.apply(pairing, torch.sigmoid, sigmoid_slope, b) if pairing.fits(b) else None
     return None if gate is None else product(pairing, function, a, gate)
 
 
-RULES: dict[str, Callable] = {
+RULES: dict[str, Operation] = {
     **dict.fromkeys(("mul", "multiply", "rmul", "imul"), product),
     **dict.fromkeys(("div", "divide", "true_divide", "truediv", "itruediv", "idiv"), _quotient_of),
     **dict.fromkeys(("rdiv", "rtruediv"), _divided_into),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.autograd import Function
 from saliency_core.saliency.references import Pairing, wide
 from saliency_core.saliency.rules.common import (
     TINY,
+    Operation,
     Pair,
     logarithmic_mean,
     multipliers_of,
@@ -27,7 +27,7 @@ class Softmax(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, pairing: Pairing, s: Tensor, axis: int):
+    def forward(ctx: Any, pairing: Pairing, s: Tensor, axis: int) -> Tensor:
         """Return softmax over an axis, counted from the end."""
         log_p = log_softmax(wide(s), axis)
         ctx.pairing, ctx.axis = pairing, axis
@@ -35,7 +35,7 @@ class Softmax(Function):
         return log_p.exp().to(s.dtype)
 
     @staticmethod
-    def backward(ctx: Any, m_p: Tensor):
+    def backward(ctx: Any, m_p: Tensor) -> tuple[Tensor | None, ...]:
         """Return the multipliers of the scores."""
 
         def write(out: Tensor, m: Tensor, log_p: Pair) -> None:
@@ -60,12 +60,12 @@ def weighted_mean(mean: Tensor, m: Tensor, axis: int) -> Tensor:
 
 def _softmax(
     pairing: Pairing,
-    function: Callable,
+    function: Operation,
     s: Tensor,
     dim: int | None = None,
     _stacklevel: int = 3,
     dtype: torch.dtype | None = None,
-):
+) -> Tensor | None:
     if dim is None or not pairing.fits(s):
         return None
     axis = dim if dim < 0 else dim - s.ndim
@@ -76,7 +76,7 @@ class LogSumExp(Function):
     """ln sum exp(s): m_s = m ℓ / sum ℓ, ℓ the logarithmic mean of p and p° (see `Softmax`)."""
 
     @staticmethod
-    def forward(ctx: Any, pairing: Pairing, s: Tensor, axis: int):
+    def forward(ctx: Any, pairing: Pairing, s: Tensor, axis: int) -> Tensor:
         """Return log-sum-exp over an axis, counted from the end and kept."""
         total = s.logsumexp(axis, keepdim=True)
         ctx.pairing, ctx.axis = pairing, axis
@@ -84,7 +84,7 @@ class LogSumExp(Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, m: Tensor):
+    def backward(ctx: Any, m: Tensor) -> tuple[Tensor | None, ...]:
         """Return the multipliers of the terms."""
 
         def write(out: Tensor, m: Tensor, log_p: Pair) -> None:
@@ -94,20 +94,24 @@ class LogSumExp(Function):
         return None, multipliers_of(ctx.pairing, m, write, *ctx.saved_tensors), None
 
 
-def _log_of_softmax(pairing: Pairing, function: Callable, s: Tensor, dim: Any = None, **options):
+def _log_of_softmax(
+    pairing: Pairing, function: Operation, s: Tensor, dim: Any = None, **options: Any
+) -> Tensor | None:
     if dim is None or not pairing.fits(s):
         return None
     return s - LogSumExp.apply(pairing, s, dim if dim < 0 else dim - s.ndim)
 
 
-def _log_sum_exp(pairing: Pairing, function: Callable, s: Tensor, dim: int, keepdim: bool = False):
+def _log_sum_exp(
+    pairing: Pairing, function: Operation, s: Tensor, dim: int, keepdim: bool = False
+) -> Tensor | None:
     if not isinstance(dim, int) or not pairing.fits(s):
         return None
     found = LogSumExp.apply(pairing, s, dim if dim < 0 else dim - s.ndim)
     return found if keepdim else found.squeeze(dim)
 
 
-RULES: dict[str, Callable] = {
+RULES: dict[str, Operation] = {
     "softmax": _softmax,
     "log_softmax": _log_of_softmax,
     "logsumexp": _log_sum_exp,
