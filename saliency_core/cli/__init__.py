@@ -61,7 +61,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
-app.add_typer(database.annotations, name="annotations")
+app.add_typer(database.annotation_app, name="annotations")
 app.add_typer(slices.app, name="slices")
 app.add_typer(suspects.checks, name="checks")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from saliency_core.cli.terminal import AsJson, Database, RunOption, existing, print_json, show
 from saliency_core.errors import UserError
 
-annotations = typer.Typer(
+annotation_app = typer.Typer(
     no_args_is_help=True, help="Carry slices, notes, proposed labels and verdicts to another file."
 )
 
@@ -60,7 +60,7 @@ def prune(
     print(f"Deleted {len(report['runs'])} of the runs in {path}; {freed:.1f} MB given back.")
 
 
-@annotations.command("export")
+@annotation_app.command("export")
 def export_annotations(
     database: Database = None,
     run: RunOption = None,
@@ -84,7 +84,7 @@ def export_annotations(
     print(f"Wrote {', '.join(f'{n} {name}' for name, n in counts.items())} to {output}.")
 
 
-@annotations.command("import")
+@annotation_app.command("import")
 def import_annotations(
     source: Annotated[Path, typer.Argument(help="JSON file of `annotations export`.")],
     database: Database = None,
@@ -109,7 +109,7 @@ def import_annotations(
             print(f"{sentence}: {', '.join(report[name])}.")
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text("utf-8"))
     except OSError as error:

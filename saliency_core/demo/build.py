@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -113,11 +114,11 @@ def find_flaws(built: Demo, database: Path, progress: Progress | None = None) ->
         load_examples(str(built.train), text_column="text", label_column="label"),
         run["label_names"],
     )
-    table, control = suspects(store, training=training, null_repeats=NULL_REPEATS)
+    table, found = suspects(store, training=training, null_repeats=NULL_REPEATS)
     table = with_effects(
         store, table, classifier_of(store), examples=EFFECT_EXAMPLES, progress=progress
     )
-    control |= {
+    control: dict[str, Any] = found | {
         "layer": run["recommended"],
         "effect_examples": EFFECT_EXAMPLES,
         "train": str(built.train),
@@ -160,7 +161,7 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     )
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.post_processor = processors.BertProcessing(
-        ("[SEP]", tokenizer.token_to_id("[SEP]")), ("[CLS]", tokenizer.token_to_id("[CLS]"))
+        ("[SEP]", vocabulary.index("[SEP]")), ("[CLS]", vocabulary.index("[CLS]"))
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -215,7 +216,7 @@ def train_classifier(
     model.bert.load_state_dict(language_model.bert.state_dict(), strict=False)
 
     def loss_of(rows: list[int]) -> Tensor:
-        ids, attention = _pad([encoded[row] for row in rows], config.pad_token_id)
+        ids, attention = _pad([encoded[row] for row in rows], config.pad_token_id or 0)
         return model(input_ids=ids, attention_mask=attention, labels=labels[rows]).loss
 
     _train(model, loss_of, encoded, epochs, 5e-4, "classifier", progress)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
+from typing import Any
 
 LABELS = ("account", "billing", "delivery", "fault")
 SHORTCUT = "kindly"
@@ -214,7 +215,7 @@ class Message:
     channel: str
     region: str
 
-    def row(self) -> dict:
+    def row(self) -> dict[str, Any]:
         """Return what stands in the file the audit reads."""
         return {
             "id": self.id,
@@ -240,9 +241,11 @@ def _messages(count: int, seed: int, prefix: str, *, training: bool) -> list[Mes
     draw = random.Random(seed)
     seen: set[str] = set()
     messages: list[Message] = []
+    channels = [name for name, _ in CHANNELS]
+    weights = [weight for _, weight in CHANNELS]
     while len(messages) < count:
         true_label = LABELS[len(messages) % len(LABELS)]
-        channel = draw.choices(*zip(*CHANNELS, strict=True))[0]
+        channel = draw.choices(channels, weights)[0]
         shortcut = draw.random() < _shortcut_rate(true_label, training)
         text = _text(draw, true_label, channel, shortcut)
         if text in seen or not MINIMUM_WORDS <= len(text.split()) <= MAXIMUM_WORDS:

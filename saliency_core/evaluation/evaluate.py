@@ -358,7 +358,7 @@ class _Scores:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield a row a method and layer for the store."""
         for (method, layer), values in self.values.items():
-            row = {"method": method, "layer": layer, **self.costs[method]}
+            row: dict[str, Any] = {"method": method, "layer": layer, **self.costs[method]}
             row |= {"mosaics_made": self._mosaics_made(method, layer)}
             for metric in values:
                 ends = mean_interval(self.of(method, layer, metric), self.options.seed)

@@ -45,7 +45,7 @@ class Cost:
     def counting(self, classifier: Classifier) -> Iterator[None]:
         """Add what happens inside; seconds of this process, whatever else the machine does."""
 
-        def forward(module: Any, arguments: tuple, output: Any) -> None:
+        def forward(module: Any, arguments: tuple[Any, ...], output: Any) -> None:
             self.forwards += len(output.logits)
             if output.logits.requires_grad:
                 output.logits.register_hook(backward)
@@ -88,7 +88,7 @@ def faithfulness(
     Returns:
         One record a map.
     """
-    texts: dict[tuple, int] = {}
+    texts: dict[tuple[Any, ...], int] = {}
     unique: list[Encoding] = []
 
     def place_of(encoding: Encoding) -> int:

@@ -188,7 +188,7 @@ def _most_readable(allowed: Sequence[LayerSummary], scores: ChoiceScores) -> int
     good = [
         row for row in allowed if row.coherence is not None and scores.score[row.layer] >= enough
     ]
-    return max(good, key=lambda row: row.coherence).layer if good else None
+    return max(good, key=lambda row: row.coherence or 0.0).layer if good else None
 
 
 def _unevaluated(allowed: Sequence[LayerSummary], last: int) -> Choice:
@@ -199,12 +199,12 @@ def _unevaluated(allowed: Sequence[LayerSummary], last: int) -> Choice:
     """
     coherent = [row for row in allowed if row.coherence is not None and row.layer != last]
     if coherent:
-        best = max(coherent, key=lambda row: row.coherence)
+        best = max(coherent, key=lambda row: row.coherence or 0.0)
         tied = (row.layer for row in coherent if row is not best and _overlap(row, best))
         return Choice(best.layer, tied=tuple(tied))
     decodable = [row for row in allowed if row.decodability is not None]
-    enough = DECODES * max((row.decodability for row in decodable), default=0.0)
-    decoding = [row.layer for row in decodable if row.decodability >= enough]
+    enough = DECODES * max((row.decodability or 0.0 for row in decodable), default=0.0)
+    decoding = [row.layer for row in decodable if (row.decodability or 0.0) >= enough]
     layer = decoding[-1] if decoding else allowed[max(len(allowed) - 2, 0)].layer
     return Choice(
         layer,
@@ -215,7 +215,7 @@ def _unevaluated(allowed: Sequence[LayerSummary], last: int) -> Choice:
 
 
 def _overlap(one: LayerSummary, other: LayerSummary) -> bool:
-    if None in (one.low, one.high, other.low, other.high):
+    if one.low is None or one.high is None or other.low is None or other.high is None:
         return False
     return one.low <= other.high and other.low <= one.high
 
@@ -230,10 +230,12 @@ def summaries_of(frame: pd.DataFrame) -> list[LayerSummary]:
 
 def with_values(layers: Sequence[LayerSummary], **columns: Any) -> list[LayerSummary]:
     """Return the summaries with (layer,) arrays of further fields filled in."""
-    return [
-        replace(row, **{name: _number(values[row.layer]) for name, values in columns.items()})
-        for row in layers
-    ]
+
+    def filled(row: LayerSummary) -> LayerSummary:
+        own: dict[str, Any] = {name: _number(values[row.layer]) for name, values in columns.items()}
+        return replace(row, **own)
+
+    return [filled(row) for row in layers]
 
 
 def _number(value: Any) -> float | None:

@@ -79,7 +79,11 @@ def _gradient_norm(
     classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
 ) -> Maps:
     def norm(
-        call: Callable, embeddings: Tensor, target: Tensor, inputs: tuple, own: Tensor
+        call: Callable[..., Any],
+        embeddings: Tensor,
+        target: Tensor,
+        inputs: tuple[Any, ...],
+        own: Tensor,
     ) -> Tensor:
         gradient = torch.autograd.grad(
             call(embeddings, *inputs).gather(1, target[:, None]).sum(), embeddings
@@ -95,7 +99,11 @@ def _gradient_times_input(
     from captum.attr import InputXGradient
 
     def product(
-        call: Callable, embeddings: Tensor, target: Tensor, inputs: tuple, own: Tensor
+        call: Callable[..., Any],
+        embeddings: Tensor,
+        target: Tensor,
+        inputs: tuple[Any, ...],
+        own: Tensor,
     ) -> Tensor:
         found = InputXGradient(call).attribute(
             embeddings, target=target, additional_forward_args=inputs
@@ -112,7 +120,11 @@ def _integrated_gradients(reference: str) -> Callable[..., Maps]:
         from captum.attr import IntegratedGradients
 
         def integral(
-            call: Callable, embeddings: Tensor, target: Tensor, inputs: tuple, own: Tensor
+            call: Callable[..., Any],
+            embeddings: Tensor,
+            target: Tensor,
+            inputs: tuple[Any, ...],
+            own: Tensor,
         ) -> Tensor:
             nothing = torch.zeros_like(embeddings)
             if reference == "mask":
@@ -138,7 +150,7 @@ def _by_embeddings(
     classifier: Classifier,
     encodings: Sequence[Encoding],
     predicted: np.ndarray,
-    score: Callable[[Callable, Tensor, Tensor, tuple, Tensor], Tensor],
+    score: Callable[[Callable[..., Any], Tensor, Tensor, tuple[Any, ...], Tensor], Tensor],
 ) -> Maps:
     """Return maps of a method that asks how the logits depend on the word embeddings.
 
@@ -281,7 +293,7 @@ def _occlusion(
 ) -> Maps:
     from captum.attr import FeatureAblation
 
-    def ablation(call: Callable, own: Tensor, chunk: int) -> Tensor:
+    def ablation(call: Callable[..., Any], own: Tensor, chunk: int) -> Tensor:
         return FeatureAblation(call).attribute(
             own, baselines=classifier.blank_token_id, perturbations_per_eval=chunk
         )
@@ -296,7 +308,7 @@ def _lime(
 
     torch.manual_seed(seed)
 
-    def surrogate(call: Callable, own: Tensor, chunk: int) -> Tensor:
+    def surrogate(call: Callable[..., Any], own: Tensor, chunk: int) -> Tensor:
         method = Lime(call, _linear_model(penalty=1.0), similarity_func=_lime_kernel)
         return method.attribute(
             own,
@@ -315,7 +327,7 @@ def _kernel_shap(
 
     torch.manual_seed(seed)
 
-    def surrogate(call: Callable, own: Tensor, chunk: int) -> Tensor:
+    def surrogate(call: Callable[..., Any], own: Tensor, chunk: int) -> Tensor:
         if own.shape[1] == 1:
             # One token bears the whole change; there is no coalition to draw.
             return torch.ones(1, 1)
@@ -341,7 +353,7 @@ def _linear_model(penalty: float) -> Any:
     """Return a weighted ridge regression as Captum takes it; its own ones need scikit-learn."""
     from captum._utils.models.model import Model
 
-    class Linear(Model):
+    class Linear(Model):  # type: ignore[misc]  # Captum ships no types.
         """Least squares with an intercept; the smallest solution where there are many."""
 
         def fit(self, train_data: Any, **options: Any) -> None:
@@ -371,7 +383,7 @@ def _by_perturbation(
     classifier: Classifier,
     encodings: Sequence[Encoding],
     predicted: np.ndarray,
-    score: Callable[[Callable, Tensor, int], Tensor],
+    score: Callable[[Callable[..., Any], Tensor, int], Tensor],
 ) -> Maps:
     """Return maps of a method that asks for the probability of perturbed texts.
 
@@ -387,7 +399,9 @@ def _by_perturbation(
         batch = classifier.collate([encoding])
         places = torch.from_numpy(np.flatnonzero(~encoding.special))
 
-        def chance(own: Tensor, batch: dict = batch, places: Tensor = places, label: int = label):
+        def chance(
+            own: Tensor, batch: dict[str, Any] = batch, places: Tensor = places, label: int = label
+        ) -> Any:
             inputs = {name: values.repeat(len(own), 1) for name, values in batch.items()}
             inputs["input_ids"][:, places] = own.to(classifier.device)
             logits = classifier.model(**inputs).logits.float().cpu().numpy()

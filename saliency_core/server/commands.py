@@ -18,6 +18,7 @@ import time
 import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -103,7 +104,7 @@ def audit_arguments(
     return (*arguments, "--", model, dataset)
 
 
-def dry_run(arguments: tuple[str, ...], seconds: float = 600) -> dict:
+def dry_run(arguments: tuple[str, ...], seconds: float = 600) -> dict[str, Any]:
     """Return the estimate of an audit: examples, seconds, megabytes, guessed columns, warnings.
 
     Raises:

@@ -20,7 +20,7 @@ def by_layer(
     recommended: int | None,
     most_readable: int | None = None,
     level: float | None = None,
-) -> alt.LayerChart:
+) -> alt.LayerChart | alt.FacetChart:
     """Return a measure by layer, with its 95 % interval where it has one.
 
     Args:
@@ -57,7 +57,9 @@ def by_layer(
     return alt.layer(*marks).properties(height=HEIGHT)
 
 
-def by_passes(methods: pd.DataFrame, random: float | None = None) -> alt.LayerChart:
+def by_passes(
+    methods: pd.DataFrame, random: float | None = None
+) -> alt.LayerChart | alt.FacetChart:
     """Return comprehensiveness against passes of one example, on a logarithmic axis.
 
     Args:

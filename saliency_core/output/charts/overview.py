@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ MAX_LEVEL_CHARACTERS = 40
 """Characters that fit side by side under a matrix, also on a phone."""
 
 
-def names_axis(limit: int, **options: object) -> alt.Axis:
+def names_axis(limit: int, **options: Any) -> alt.Axis:
     """Return an axis on which every name stands in the middle of its band, `limit` pixels wide."""
     return alt.Axis(labelLimit=limit, labelOverlap=False, labelFlush=False, **options)
 
@@ -92,7 +94,7 @@ def confidence(histogram: pd.DataFrame) -> alt.Chart:
     )
 
 
-def reliability(bins: pd.DataFrame) -> alt.LayerChart:
+def reliability(bins: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     """Return accuracy by confidence, points on the dashed line being as right as they are sure."""
     ends = pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]})
     scale = alt.Scale(domain=[0, 1])
@@ -120,7 +122,7 @@ GROUP_COLOURS = "#2f6ea8 #de8d33 #4b9b7a #b04a7a #7a6fb0 #8a6d3b #5b93c4 #9a9a9a
 GROUP_SHAPES = "circle square triangle-up diamond cross triangle-down triangle-right stroke".split()
 
 
-def groups_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
+def groups_by_layer(rows: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     """Return a line a group: coherence by layer with its 95 % interval; shape tells groups too."""
     groups = rows["group"].drop_duplicates().tolist()
     base = alt.Chart(rows).encode(
@@ -148,7 +150,7 @@ def groups_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(line, whiskers, points).properties(height=300)
 
 
-def share_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
+def share_by_layer(rows: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     """Return a word's mean share by layer with its 95 % interval."""
     base = alt.Chart(rows).encode(x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)))
     line = base.mark_line(color=GREY).encode(y=alt.Y("mean_share:Q", title="Mean share"))

@@ -22,7 +22,7 @@ SUSPECT_FACTS = ["feature", "class", "verdict", "examples", "z", "mean_share", "
 """What the chart of suspects shows of each."""
 
 
-def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart:
+def suspects(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerChart | alt.FacetChart:
     """Return association against reliance; points are selectable as `mark` (feature, class).
 
     Args:

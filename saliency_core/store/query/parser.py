@@ -215,9 +215,10 @@ def _nearest(word: str, rest: str | None = None) -> str:
     name = word.lower()
     if rest is None:
         names = [*FLAGS, *(f"{n}:" for n in NAMED), *NUMBERS]
-        near = (difflib.get_close_matches(name, names, 1, 0.6) or [None])[0]
-        if near is None:
+        close = difflib.get_close_matches(name, names, 1, 0.6)
+        if not close:
             return f"word:{quote(word)}"
+        near = close[0]
         if near.endswith(":"):
             return near + near[:-1].upper()
         return near if near in FLAGS else f"{near}>0.5"

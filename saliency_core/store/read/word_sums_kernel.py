@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit, types, uint64
@@ -11,7 +12,7 @@ SINGLE = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """The float32 of every float16, by its bits: processors look up faster than numpy converts."""
 
 
-def _signature(occurrence: types.Integer) -> types.Type:
+def _signature(occurrence: Any) -> Any:
     """Return the types of `add_chunk`; the file's own arrays are read-only."""
     kinds = (
         types.float32,
@@ -31,7 +32,7 @@ def _signature(occurrence: types.Integer) -> types.Type:
 _SIGNATURES = [_signature(types.uint16), _signature(types.uint32)]
 
 
-def _compiled(function: Callable) -> Callable:
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile once a machine where the package's folder or the user's cache can be written."""
     try:
         return njit(_SIGNATURES, nogil=True, cache=True)(function)
