@@ -66,7 +66,9 @@ def test_differences_of_classes_weighted_by_their_examples_cancel(classifier):
     complete = table.dropna()
     assert len(complete)
     np.testing.assert_allclose(
-        (complete * examples).sum(1) / examples.sum(), 0, atol=1e-4 * complete.abs().max().max()
+        (complete * examples).sum(axis=1) / examples.sum(),
+        0,
+        atol=1e-4 * complete.abs().max().max(),
     )
 
 
