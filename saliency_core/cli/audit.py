@@ -125,7 +125,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Compute saliency of every layer for every example and keep it in one SQLite file."""
-    from saliency_core.pipeline.run_audit import AuditOptions
+    from saliency_core.pipeline.options import AuditOptions
     from saliency_core.pipeline.run_audit import audit as run_audit
 
     options = AuditOptions(
