@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from saliency_core.cli.terminal import AsJson, Bar, Database, Quiet, print_json, progress_bar
-from saliency_core.data.label_map import parse_label_map
+from saliency_core.data.labels.label_map import parse_label_map
 from saliency_core.paths import default_database
 
 

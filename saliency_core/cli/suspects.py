@@ -23,7 +23,7 @@ from saliency_core.cli.terminal import (
     records,
     show,
 )
-from saliency_core.data.label_map import parse_label_map
+from saliency_core.data.labels.label_map import parse_label_map
 from saliency_core.errors import UserError
 
 ModelOption = Annotated[

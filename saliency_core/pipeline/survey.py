@@ -13,7 +13,7 @@ import numpy as np
 
 from saliency_core.data.columns import guess_columns
 from saliency_core.data.dataset import Dataset
-from saliency_core.data.labels import check_label_order, check_label_sets, map_labels
+from saliency_core.data.labels.mapping import check_label_order, check_label_sets, map_labels
 from saliency_core.errors import UserError
 from saliency_core.pipeline.batching import pairs_of
 from saliency_core.pipeline.options import AuditOptions

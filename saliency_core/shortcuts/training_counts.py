@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from saliency_core.data.dataset import Dataset
-from saliency_core.data.labels import map_labels
+from saliency_core.data.labels.mapping import map_labels
 from saliency_core.errors import UserError
 from saliency_core.model.audited import without_spans
 from saliency_core.records import Example
