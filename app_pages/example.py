@@ -19,7 +19,7 @@ from saliency_core.errors import UserError
 from saliency_core.output import highlighting
 from saliency_core.output.charts import overview as charts
 from saliency_core.store import Store
-from saliency_core.store.curate import set_note
+from saliency_core.store.write.annotations import set_note
 
 TARGETS = {
     "predicted": "the predicted class",

@@ -10,8 +10,8 @@ from saliency_core.analysis.error_slices import compare_slices, kept_discovered,
 from saliency_core.errors import UserError
 from saliency_core.output.charts import overview as charts
 from saliency_core.output.charts import suspects as charts_evidence
-from saliency_core.store.curate import delete_slice, save_slice
 from saliency_core.store.query.parser import rest_of
+from saliency_core.store.write.annotations import delete_slice, save_slice
 
 SHOWN_WORDS = 25
 SAVED = "slice-said"

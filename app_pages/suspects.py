@@ -23,8 +23,8 @@ from saliency_core.shortcuts.presentation import (
     with_judgements,
 )
 from saliency_core.shortcuts.suspects import VERDICTS, kept_suspects
-from saliency_core.store.curate import set_verdict
 from saliency_core.store.query.parser import VERDICTS as JUDGEMENTS
+from saliency_core.store.write.annotations import set_verdict
 
 ROWS = 25
 ANY = "all"

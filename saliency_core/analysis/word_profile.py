@@ -11,7 +11,7 @@ from saliency_core.analysis.word_tables import Z95
 from saliency_core.errors import UserError
 from saliency_core.stats import association
 from saliency_core.store import Store
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import word_math
 from saliency_core.store.query.parser import quote
 from saliency_core.store.read.sampling import sampled
 
@@ -104,7 +104,7 @@ def _by_layer(
         here = np.flatnonzero(chunk.word_ids == number)
         starts = np.flatnonzero(np.diff(owner[here], prepend=-1))
         layers = [
-            (columnar.shares(row, chunk.n_words), row, columnar.top3(row, chunk.n_words))
+            (word_math.shares(row, chunk.n_words), row, word_math.top3(row, chunk.n_words))
             for row in chunk.scores
         ]
         for kept, values in zip((share, score, top), zip(*layers, strict=True), strict=True):

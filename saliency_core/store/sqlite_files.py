@@ -117,3 +117,14 @@ def use_wal(connection: sqlite3.Connection) -> None:
             if not is_locked or time.monotonic() > patience:
                 raise
             time.sleep(0.02)
+
+
+def release(connection: sqlite3.Connection) -> None:
+    """Give free pages back to the file system."""
+    # A script is stepped to its end; `execute` would stop after the first page.
+    connection.executescript("PRAGMA incremental_vacuum;")
+
+
+def tables_in(connection: sqlite3.Connection) -> set[str]:
+    """Return the names of the tables in the file."""
+    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}

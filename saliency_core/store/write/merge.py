@@ -16,7 +16,6 @@ import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.records import Example
-from saliency_core.store import schema
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import column, load_chunk
@@ -24,6 +23,7 @@ from saliency_core.store.format.keys import run_key
 from saliency_core.store.read.results import INSERT_EVALUATION, STORED_EVALUATION, write_tokens
 from saliency_core.store.read.runs import INSERT_LAYER, LAYER_COLUMNS
 from saliency_core.store.reader import Store, open_store
+from saliency_core.store.sqlite_files import describe, release
 from saliency_core.store.write.annotations import merge_notes, merge_slices
 from saliency_core.store.write.reuse import rename_targets, text_ids
 from saliency_core.store.write.writer import StoreWriter, open_writer
@@ -82,7 +82,7 @@ def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
             writer.consolidate(run)
             row["examples"] = _results(writer.connection, run)
             row["finished"] = writer.is_complete(run)
-        schema.release(writer.connection)
+        release(writer.connection)
     rows = [{"run": run, **row} for run, row in sorted(report.items())]
     return {"database": str(output), "runs": rows, "slices_kept": sorted(set(differing))}
 
@@ -208,7 +208,7 @@ class _snapshot:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
         self.connection.rollback()
         if isinstance(error, sqlite3.DatabaseError):
-            raise UserError(schema.describe(self.path, error)) from error
+            raise UserError(describe(self.path, error)) from error
 
 
 def _results(connection: sqlite3.Connection, run: int) -> int:

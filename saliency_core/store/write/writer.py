@@ -21,7 +21,6 @@ from saliency_core.records import (
     ModelInfo,
     RunSettings,
 )
-from saliency_core.store import schema
 from saliency_core.store.connection import connect, put_away, transaction
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
@@ -30,6 +29,7 @@ from saliency_core.store.format.example_rows import metadata_json, plain, predic
 from saliency_core.store.format.filter_columns import GIVEN_UP
 from saliency_core.store.read.results import write_tokens
 from saliency_core.store.read.runs import INSERT_LAYER
+from saliency_core.store.sqlite_files import describe, release
 from saliency_core.store.write import chunk_rows, coherence, compaction, former, runs
 from saliency_core.store.write.reuse import copy_known, text_ids
 
@@ -380,7 +380,7 @@ class StoreWriter:
         try:
             compaction.consolidate(self, run)
         except sqlite3.Error as error:
-            raise UserError(schema.describe(self.path, error)) from error
+            raise UserError(describe(self.path, error)) from error
 
     def explanations(self, run: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield (positions, predicted (example,), explanation (layer, example, 3)) a chunk.
@@ -447,4 +447,4 @@ class StoreWriter:
                     run,
                 ),
             )
-        schema.release(self.connection)
+        release(self.connection)
