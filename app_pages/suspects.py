@@ -66,7 +66,7 @@ def look(first: bool):
         )
         st.session_state.setdefault("look_folder", st.session_state.get("model_folder", ""))
         folder = columns[2].text_input("Folder of the model, if it has moved", key="look_folder")
-        if st.form_submit_button("Look for suspects", type="primary"):
+        if st.form_submit_button("Find shortcuts", type="primary"):
             options = [f"--word={word}" for word in words.split()]
             options += [f"--train={train.strip()}"] * bool(train.strip())
             options += [f"--model={folder.strip()}"] * bool(folder.strip())

@@ -22,9 +22,9 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Join several files of the same runs (shards, machines) into one."""
-    from saliency_core.store import merge as merge_files
+    from saliency_core.pipeline.ray.block_folder import merge_parts
 
-    report = merge_files(output, shards)
+    report = merge_parts(output, shards)
     if as_json:
         print_json(report)
         return

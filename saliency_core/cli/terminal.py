@@ -35,6 +35,10 @@ RunOption = Annotated[int | None, typer.Option("--run", help="Run number (defaul
 Where = Annotated[str, typer.Option(help='A slice, e.g. "wrong confidence>0.9 word:people".')]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Where the audited model is now, if it has moved.")
+]
+Words = Annotated[list[str] | None, typer.Option("--word", help="A word; may be repeated.")]
 
 
 def existing(database: Path | None) -> Path:

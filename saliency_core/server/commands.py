@@ -18,6 +18,7 @@ import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
 from saliency_core.store import open_store
 
@@ -66,9 +67,8 @@ def keep_upload(folder: Path, name: str, data: bytes) -> Path:
     path = folder.resolve() / hashlib.sha256(data).hexdigest()[:16] / safe_name(name)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_bytes(data)
     return path
 
 
@@ -139,9 +139,8 @@ def start(
         )
     job = Job(safe_name(name), process.pid, arguments, str(database), str(log), examples, command)
     # Another session may read it at this moment: it is there as a whole or not at all.
-    partial = folder / f".{job.name}.partial"
-    partial.write_text(json.dumps(asdict(job)), encoding="utf-8")
-    partial.replace(folder / f"{job.name}.json")
+    with replacing(folder / f"{job.name}.json") as partial:
+        partial.write_text(json.dumps(asdict(job)), encoding="utf-8")
     return job
 
 

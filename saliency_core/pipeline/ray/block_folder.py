@@ -1,7 +1,7 @@
 """A folder of Parquet blocks: the results of one run on their way to a file.
 
     run.json                      what the run is, as the store keys it
-    000000000000-3f2a….parquet    rows of `arrow_tables.RESULTS`; named by the rows they hold
+    000000000000-3f2a….parquet    rows of `wire.RESULTS`; named by the rows they hold
 
 A block appears whole or not at all. It carries the key of its run, so that one of another run is
 known wherever it was copied to.
@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,10 +21,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
-from saliency_core.pipeline.ray.wire import RESULTS
-from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSettings, model_facts
+from saliency_core.pipeline.ray.wire import RESULTS, unpack_results
+from saliency_core.records import (
+    METHOD_VERSION,
+    AuditedExample,
+    DatasetInfo,
+    ModelInfo,
+    RunSettings,
+    model_facts,
+)
 from saliency_core.store.format.keys import run_key
+from saliency_core.store.write.merge import merge
 
 RUN = "run.json"
 FORMAT = 2
@@ -86,7 +94,8 @@ class BlockFolder:
             {"format": FORMAT, "method": METHOD_VERSION, "key": self.mark}
             | {name: asdict(value) for name, value in facts.items()}
         )
-        _replace(self.path / RUN, lambda place: place.write_text(text, "utf-8"))
+        with replacing(self.path / RUN) as place:
+            place.write_text(text, "utf-8")
         self.holds_changed = False
 
     @classmethod
@@ -138,6 +147,10 @@ class BlockFolder:
         with _reading(file):
             return pq.ParquetFile(file).read(columns)
 
+    def records(self, file: Path) -> list[AuditedExample]:
+        """Return the results of a block."""
+        return unpack_results(self.read(file))
+
     def seconds(self, file: Path) -> float:
         """Return how long the audit took for the rows of a block."""
         return float(pq.read_schema(file).metadata[_SECONDS])
@@ -178,8 +191,15 @@ class BlockFolder:
         digest = hashlib.sha256(json.dumps(rows).encode("ascii")).hexdigest()
         name = f"{rows['position'][0]:012d}-{digest[:16]}.parquet"
         table = table.replace_schema_metadata({_KEY: self.mark, _SECONDS: f"{seconds:.3f}"})
-        _replace(self.path / name, lambda place: pq.write_table(table, place, compression="zstd"))
+        with replacing(self.path / name) as place:
+            pq.write_table(table, place, compression="zstd")
         return self.path / name
+
+
+def merge_parts(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
+    """Join files, and folders of blocks; see `store.write.merge`."""
+    places = map(Path, sources)
+    return merge(output, [BlockFolder.open(one) if one.is_dir() else one for one in places])
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -216,15 +236,3 @@ def _reading(file: Path) -> Iterator[None]:
             f"{file} is torn or no Parquet file ({str(error).splitlines()[0]}). Copy it again; or "
             "delete it and run the same audit, which computes its rows again."
         ) from error
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place, then move it there at once."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,7 +1,4 @@
-"""Several files into one: runs of the same key become one run, whatever part each file holds.
-
-A folder of blocks (`audit --output`) is read as a file of one run.
-"""
+"""Several files into one: runs of the same key become one run, whatever part each file holds."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.records import Example
+from saliency_core.records import AuditedExample, DatasetInfo, Example, ModelInfo, RunSettings
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import column, load_chunk
@@ -27,9 +24,6 @@ from saliency_core.store.sqlite_files import describe, release
 from saliency_core.store.write.annotations import merge_notes, merge_slices
 from saliency_core.store.write.reuse import rename_targets, text_ids
 from saliency_core.store.write.writer import StoreWriter, open_writer
-
-if TYPE_CHECKING:
-    from saliency_core.pipeline.ray.block_folder import BlockFolder
 
 BLOCK = 2048
 """Examples of one transaction."""
@@ -48,7 +42,28 @@ _RUN_COLUMNS = (
 )
 
 
-def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
+class Blocks(Protocol):
+    """Results of one run that are no file of ours yet, in blocks."""
+
+    path: Path
+    dataset: DatasetInfo
+    model: ModelInfo
+    settings: RunSettings
+
+    def files(self) -> list[Path]:
+        """Return the blocks."""
+        ...
+
+    def records(self, file: Path) -> list[AuditedExample]:
+        """Return the results of a block."""
+        ...
+
+    def seconds(self, file: Path) -> float:
+        """Return how long the audit took for a block."""
+        ...
+
+
+def merge(output: str | Path, sources: Sequence[str | Path | Blocks]) -> dict[str, Any]:
     """Copy every run of the sources into `output`; safe to repeat, and to go on after a kill.
 
     A run that comes out with exactly the examples one finished source has keeps that source's
@@ -57,15 +72,15 @@ def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
 
     Args:
         output: The file to write; may exist and then takes the sources in.
-        sources: Files, or folders of blocks, to read; they stay as they are.
+        sources: Files, or blocks, to read; they stay as they are.
 
     Returns:
         `{"database", "runs": [{"run", "examples", "added", "finished", "sources"}], "slices_kept"}`
     """
     output = Path(output)
-    sources = [Path(source) for source in sources]
-    opened = [_open(source) for source in sources]
-    if any(output.exists() and source.samefile(output) for source in sources):
+    # What cannot be read is known before anything is written.
+    opened = [open_store(one) if isinstance(one, str | Path) else one for one in sources]
+    if any(output.exists() and source.path.samefile(output) for source in opened):
         raise UserError(f"{output} cannot be both a source and the file to merge into.")
     report: dict[int, dict[str, Any]] = {}
     differing: list[str] = []
@@ -87,15 +102,6 @@ def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
     return {"database": str(output), "runs": rows, "slices_kept": sorted(set(differing))}
 
 
-def _open(source: Path) -> Store | BlockFolder:
-    """Open what is to be read, so that what cannot be is known before anything is written."""
-    if not source.is_dir():
-        return open_store(source)
-    from saliency_core.pipeline.ray.block_folder import BlockFolder
-
-    return BlockFolder.open(source)
-
-
 def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[str]]:
     """Copy the runs of a file; return run -> results added, and the slices that differ."""
     added: dict[int, int] = {}
@@ -107,21 +113,19 @@ def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[
             return added, merge_slices(writer.connection, connection)
 
 
-def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> tuple[dict[int, int], list[str]]:
-    """Copy the blocks of a folder; return run -> results added, and no slice."""
-    from saliency_core.pipeline.ray.wire import unpack_results
-
-    key = run_key(folder.dataset, folder.model, folder.settings)
-    _check_same_dataset(writer, key, asdict(folder.dataset), folder.path)
-    run = writer.begin_run(folder.dataset, folder.model, folder.settings)
+def _copy_blocks(writer: StoreWriter, blocks: Blocks) -> tuple[dict[int, int], list[str]]:
+    """Copy blocks; return run -> results added, and no slice."""
+    key = run_key(blocks.dataset, blocks.model, blocks.settings)
+    _check_same_dataset(writer, key, asdict(blocks.dataset), blocks.path)
+    run = writer.begin_run(blocks.dataset, blocks.model, blocks.settings)
     before, seconds = _results(writer.connection, run), 0.0
-    for file in folder.files():
-        records = unpack_results(folder.read(file))
+    for file in blocks.files():
+        records = blocks.records(file)
         _add_examples(writer, run, file, [(record.example, record.gold) for record in records])
         known = _results(writer.connection, run)
         writer.write_batch(run, records)
         if _results(writer.connection, run) > known:
-            seconds += folder.seconds(file)
+            seconds += blocks.seconds(file)
     added = _results(writer.connection, run) - before
     if added:
         _leave_open(writer, run, seconds)
