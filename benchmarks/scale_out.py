@@ -25,9 +25,9 @@ import psutil
 from saliency_core.pipeline.batching import encode_examples
 from saliency_core.pipeline.inputs import open_attributor, open_classifier, read_examples
 from saliency_core.pipeline.options import AuditOptions
-from saliency_core.pipeline.ray.wire import pack_results, pack_work
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.store import Store, open_store
+from saliency_core.store.format.wire import pack_results, pack_work
 
 SHARED = Path(__file__).parents[2] / "shared"
 MODEL = str(SHARED / "models" / "minilm-sst2")

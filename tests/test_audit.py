@@ -56,6 +56,12 @@ def contents(database):
     return frame.to_json(), scores, store.layers().to_json(), run["recommended"]
 
 
+def test_choices_beside_options_are_refused_by_name(model, tmp_path):
+    choices = {"limit": 3, "seed": 1}
+    with pytest.raises(UserError, match="not both; limit, seed would be ignored"):
+        audit(model[0], "a.csv", db=tmp_path / "a.sqlite", options=options(model[1]), **choices)
+
+
 def test_audit_stores_every_example_with_all_layers(model, tmp_path):
     path = write_csv(tmp_path / "reviews.csv")
     result = audit(model[0], path, db=tmp_path / "a.sqlite", options=options(model[1]))

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from saliency_core.cli import app
 from saliency_core.errors import UserError
-from saliency_core.pipeline.ray.block_folder import ROWS, RUN, BlockFolder, merge_parts
 from saliency_core.pipeline.ray.engine import kept_rows
-from saliency_core.pipeline.ray.wire import pack_results
-from saliency_core.store import open_store, open_writer
+from saliency_core.store import merge, open_store, open_writer
+from saliency_core.store.format.block_folder import ROWS, RUN, BlockFolder
+from saliency_core.store.format.wire import pack_results
 from saliency_core.store.write.writer import StoreWriter
 
 COUNT = 30
@@ -38,9 +38,9 @@ def folder(tmp_path):
 
 def test_blocks_become_the_file_that_the_same_results_make(folder, tmp_path):
     direct, merged = tmp_path / "direct.sqlite", tmp_path / "merged.sqlite"
-    report = merge_parts(merged, [folder.path])
+    report = merge(merged, [folder.path])
     assert [(row["examples"], row["finished"]) for row in report["runs"]] == [(COUNT, False)]
-    assert merge_parts(merged, [folder.path])["runs"][0]["added"] == 0
+    assert merge(merged, [folder.path])["runs"][0]["added"] == 0
     rows = [example(n) for n in range(COUNT)]
     with open_writer(direct) as writer:
         write_all(writer, rows)
@@ -57,7 +57,7 @@ def test_files_and_folders_merge_into_one_run(folder, tmp_path):
     part, merged = tmp_path / "part.sqlite", tmp_path / "merged.sqlite"
     with open_writer(part) as writer:
         write_all(writer, [example(n) for n in range(COUNT - 5, COUNT + 10)])
-    report = merge_parts(merged, [part, folder.path])
+    report = merge(merged, [part, folder.path])
     assert [(row["examples"], row["sources"]) for row in report["runs"]] == [(COUNT + 10, 2)]
 
 
@@ -71,9 +71,9 @@ def test_a_merge_that_was_stopped_goes_on(folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(StoreWriter, "write_batch", once)
     with pytest.raises(KeyboardInterrupt):
-        merge_parts(tmp_path / "m.sqlite", [folder.path])
+        merge(tmp_path / "m.sqlite", [folder.path])
     monkeypatch.undo()
-    assert merge_parts(tmp_path / "m.sqlite", [folder.path])["runs"][0]["added"] == COUNT // 2
+    assert merge(tmp_path / "m.sqlite", [folder.path])["runs"][0]["added"] == COUNT // 2
 
 
 def test_many_tables_make_few_blocks_and_an_error_loses_none(tmp_path):
@@ -164,13 +164,13 @@ def changed(**facts):
 def test_what_does_not_belong_is_one_sentence(folder, tmp_path, spoil, sentence):
     spoil(folder)
     with pytest.raises(UserError, match=sentence):
-        merge_parts(tmp_path / "m.sqlite", [folder.path])
+        merge(tmp_path / "m.sqlite", [folder.path])
     assert not (tmp_path / "m.sqlite").exists()
 
 
 def test_what_a_kill_left_is_no_block(folder, tmp_path):
     (folder.path / f".{folder.files()[0].name}.1.part").write_bytes(b"PAR1")
-    assert merge_parts(tmp_path / "m.sqlite", [folder.path])["runs"][0]["added"] == COUNT
+    assert merge(tmp_path / "m.sqlite", [folder.path])["runs"][0]["added"] == COUNT
 
 
 def test_merge_takes_a_folder_on_the_command_line(folder, tmp_path):

@@ -15,12 +15,13 @@ from saliency_core.errors import UserError
 from saliency_core.pipeline.batching import BLOCK, encode_examples
 from saliency_core.pipeline.inputs import open_attributor, open_classifier
 from saliency_core.pipeline.options import AuditOptions
-from saliency_core.pipeline.ray import engine, wire
-from saliency_core.pipeline.ray.block_folder import BlockFolder, merge_parts
+from saliency_core.pipeline.ray import engine
 from saliency_core.pipeline.ray.engine import DONE, SEND, WAIT, Plan, Reader
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.records import Example
-from saliency_core.store import open_store
+from saliency_core.store import merge, open_store
+from saliency_core.store.format import wire
+from saliency_core.store.format.block_folder import BlockFolder
 
 WORDS = "the a film was good bad dull bright plot unhappy nice actor scene".split()
 ROWS = BLOCK + 150
@@ -284,7 +285,7 @@ def test_blocks_of_a_folder_become_what_one_process_writes(
     assert second.reused == kept and second.run is None
     third = audit(model[0], reviews, options=chosen)
     assert (third.computed, third.reused) == (0, kept + second.computed)
-    report = merge_parts(database, [folder])
+    report = merge(database, [folder])
     assert report["runs"][0]["examples"] == third.reused
     last = audit(model[0], reviews, db=database, options=options(model[1]))
     # Some batches wait for what was answered to an equal text; no other is computed here.

@@ -18,10 +18,8 @@ from test_store import blobs
 from test_store_keeping import is_sound
 
 from saliency_core.errors import UserError
-from saliency_core.pipeline.ray.block_folder import BlockFolder
 from saliency_core.pipeline.ray.changed_blocks import content_of, follow
 from saliency_core.pipeline.ray.engine import kept_rows
-from saliency_core.pipeline.ray.wire import pack_results, unpack_results
 from saliency_core.records import Example
 from saliency_core.store import (
     export_annotations,
@@ -32,6 +30,8 @@ from saliency_core.store import (
     set_note,
     set_verdict,
 )
+from saliency_core.store.format.block_folder import BlockFolder
+from saliency_core.store.format.wire import pack_results, unpack_results
 
 TEXTS = ["good", "nice people", "bad movie", "terribly bad", "people are good", "东京", ""]
 # Each example writes files, so that making it smaller would take minutes.

@@ -22,9 +22,9 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Join several files of the same runs (shards, machines) into one."""
-    from saliency_core.pipeline.ray.block_folder import merge_parts
+    from saliency_core.store import merge as merge_files
 
-    report = merge_parts(output, shards)
+    report = merge_files(output, shards)
     if as_json:
         print_json(report)
         return

@@ -41,9 +41,9 @@ def audit(
         model: folder or hub name of a sequence classifier.
         dataset: file, folder, hub name, pandas DataFrame or `datasets.Dataset`.
         db: the SQLite file; made where it is missing. None where `output` is given.
-        options: the choices as one record.
+        options: the choices as one record; or give them as keywords.
         progress: called with (stage, done, total).
-        choices: fields of `AuditOptions`; they win over those of `options`.
+        choices: fields of `AuditOptions`, instead of `options`.
 
     Returns:
         What was computed, reused and failed.
@@ -51,7 +51,12 @@ def audit(
     Raises:
         UserError: for anything the caller gave that cannot be used.
     """
-    options = replace(options or AuditOptions(), **choices)
+    if options is not None and choices:
+        raise UserError(
+            f"Give the choices as options= or as keywords, not both; {', '.join(choices)} "
+            "would be ignored. Put them into the options."
+        )
+    options = options or AuditOptions(**choices)
     progress = progress or silent
     _check_engine(options)
     place = options.output or db

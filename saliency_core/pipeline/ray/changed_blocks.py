@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from saliency_core.pipeline.ray.block_folder import BlockFolder
-from saliency_core.pipeline.ray.wire import RESULTS, pack_metadata
 from saliency_core.records import Example
+from saliency_core.store.format.block_folder import BlockFolder
+from saliency_core.store.format.wire import RESULTS, pack_metadata
 
 FILES_A_PASS = 200
 """Blocks rewritten in one pass through the dataset: their rows' ids and metadata are in memory."""

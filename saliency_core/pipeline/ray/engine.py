@@ -43,9 +43,11 @@ from saliency_core.pipeline.inputs import (
     read_examples,
 )
 from saliency_core.pipeline.options import AuditOptions, AuditResult
-from saliency_core.pipeline.ray.block_folder import BlockFolder
 from saliency_core.pipeline.ray.changed_blocks import content_of, follow, rows_of
-from saliency_core.pipeline.ray.wire import (
+from saliency_core.progress import Progress
+from saliency_core.records import Example, ModelInfo
+from saliency_core.store.format.block_folder import BlockFolder
+from saliency_core.store.format.wire import (
     WORK,
     from_rows,
     in_one_row,
@@ -54,8 +56,6 @@ from saliency_core.pipeline.ray.wire import (
     unpack_results,
     unpack_work,
 )
-from saliency_core.progress import Progress
-from saliency_core.records import Example, ModelInfo
 
 OBJECT_STORE = 200_000_000
 """Bytes of shared memory of a Ray started here; a batch of results takes about 0.1 MB."""

@@ -1,4 +1,7 @@
-"""Several files into one: runs of the same key become one run, whatever part each file holds."""
+"""Several files into one: runs of the same key become one run, whatever part each file holds.
+
+A folder of blocks (`audit --output`) is read as a file of one run.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,18 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.records import AuditedExample, DatasetInfo, Example, ModelInfo, RunSettings
+from saliency_core.records import Example
 from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format.block_folder import BlockFolder
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import column, load_chunk
 from saliency_core.store.format.keys import run_key
+from saliency_core.store.format.wire import unpack_results
 from saliency_core.store.read.results import INSERT_EVALUATION, STORED_EVALUATION, write_tokens
 from saliency_core.store.read.runs import INSERT_LAYER, LAYER_COLUMNS
 from saliency_core.store.reader import Store, open_store
@@ -42,28 +47,7 @@ _RUN_COLUMNS = (
 )
 
 
-class Blocks(Protocol):
-    """Results of one run that are no file of ours yet, in blocks."""
-
-    path: Path
-    dataset: DatasetInfo
-    model: ModelInfo
-    settings: RunSettings
-
-    def files(self) -> list[Path]:
-        """Return the blocks."""
-        ...
-
-    def records(self, file: Path) -> list[AuditedExample]:
-        """Return the results of a block."""
-        ...
-
-    def seconds(self, file: Path) -> float:
-        """Return how long the audit took for a block."""
-        ...
-
-
-def merge(output: str | Path, sources: Sequence[str | Path | Blocks]) -> dict[str, Any]:
+def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
     """Copy every run of the sources into `output`; safe to repeat, and to go on after a kill.
 
     A run that comes out with exactly the examples one finished source has keeps that source's
@@ -72,15 +56,15 @@ def merge(output: str | Path, sources: Sequence[str | Path | Blocks]) -> dict[st
 
     Args:
         output: The file to write; may exist and then takes the sources in.
-        sources: Files, or blocks, to read; they stay as they are.
+        sources: Files, or folders of blocks, to read; they stay as they are.
 
     Returns:
         `{"database", "runs": [{"run", "examples", "added", "finished", "sources"}], "slices_kept"}`
     """
     output = Path(output)
-    # What cannot be read is known before anything is written.
-    opened = [open_store(one) if isinstance(one, str | Path) else one for one in sources]
-    if any(output.exists() and source.path.samefile(output) for source in opened):
+    sources = [Path(source) for source in sources]
+    opened = [_open(source) for source in sources]
+    if any(output.exists() and source.samefile(output) for source in sources):
         raise UserError(f"{output} cannot be both a source and the file to merge into.")
     report: dict[int, dict[str, Any]] = {}
     differing: list[str] = []
@@ -102,6 +86,13 @@ def merge(output: str | Path, sources: Sequence[str | Path | Blocks]) -> dict[st
     return {"database": str(output), "runs": rows, "slices_kept": sorted(set(differing))}
 
 
+def _open(source: Path) -> Store | BlockFolder:
+    """Open what is to be read, so that what cannot be is known before anything is written."""
+    if not source.is_dir():
+        return open_store(source)
+    return BlockFolder.open(source)
+
+
 def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[str]]:
     """Copy the runs of a file; return run -> results added, and the slices that differ."""
     added: dict[int, int] = {}
@@ -113,19 +104,19 @@ def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[
             return added, merge_slices(writer.connection, connection)
 
 
-def _copy_blocks(writer: StoreWriter, blocks: Blocks) -> tuple[dict[int, int], list[str]]:
-    """Copy blocks; return run -> results added, and no slice."""
-    key = run_key(blocks.dataset, blocks.model, blocks.settings)
-    _check_same_dataset(writer, key, asdict(blocks.dataset), blocks.path)
-    run = writer.begin_run(blocks.dataset, blocks.model, blocks.settings)
+def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> tuple[dict[int, int], list[str]]:
+    """Copy the blocks of a folder; return run -> results added, and no slice."""
+    key = run_key(folder.dataset, folder.model, folder.settings)
+    _check_same_dataset(writer, key, asdict(folder.dataset), folder.path)
+    run = writer.begin_run(folder.dataset, folder.model, folder.settings)
     before, seconds = _results(writer.connection, run), 0.0
-    for file in blocks.files():
-        records = blocks.records(file)
+    for file in folder.files():
+        records = unpack_results(folder.read(file))
         _add_examples(writer, run, file, [(record.example, record.gold) for record in records])
         known = _results(writer.connection, run)
         writer.write_batch(run, records)
         if _results(writer.connection, run) > known:
-            seconds += blocks.seconds(file)
+            seconds += folder.seconds(file)
     added = _results(writer.connection, run) - before
     if added:
         _leave_open(writer, run, seconds)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,17 +23,15 @@ import pyarrow.parquet as pq
 
 from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
-from saliency_core.pipeline.ray.wire import RESULTS, unpack_results
 from saliency_core.records import (
     METHOD_VERSION,
-    AuditedExample,
     DatasetInfo,
     ModelInfo,
     RunSettings,
     model_facts,
 )
 from saliency_core.store.format.keys import run_key
-from saliency_core.store.write.merge import merge
+from saliency_core.store.format.wire import RESULTS
 
 RUN = "run.json"
 FORMAT = 2
@@ -147,10 +145,6 @@ class BlockFolder:
         with _reading(file):
             return pq.ParquetFile(file).read(columns)
 
-    def records(self, file: Path) -> list[AuditedExample]:
-        """Return the results of a block."""
-        return unpack_results(self.read(file))
-
     def seconds(self, file: Path) -> float:
         """Return how long the audit took for the rows of a block."""
         return float(pq.read_schema(file).metadata[_SECONDS])
@@ -194,12 +188,6 @@ class BlockFolder:
         with replacing(self.path / name) as place:
             pq.write_table(table, place, compression="zstd")
         return self.path / name
-
-
-def merge_parts(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
-    """Join files, and folders of blocks; see `store.write.merge`."""
-    places = map(Path, sources)
-    return merge(output, [BlockFolder.open(one) if one.is_dir() else one for one in places])
 
 
 def _facts(path: Path) -> dict[str, Any]:
