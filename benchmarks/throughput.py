@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.encoding import Encoding, token_batches
+from saliency_core.model.encoding import Encoding, length_batches
 from saliency_core.pipeline.batching import encode_examples, plan_batches
 from saliency_core.pipeline.inputs import open_inputs
 from saliency_core.pipeline.options import AuditOptions
@@ -129,11 +129,7 @@ def save_base_model(folder: Path, tokenizer: str) -> tuple[str, str]:
 
 def batches_of(classifier: Classifier, encodings: list[Encoding], budget: int) -> list[list]:
     """Return batches of texts of like length under a token budget, padding included."""
-    order = sorted(range(len(encodings)), key=lambda row: len(encodings[row].input_ids))
-    lengths = [len(encodings[row].input_ids) for row in order]
-    return [
-        [encodings[order[place]] for place in places] for places in token_batches(lengths, budget)
-    ]
+    return [[encodings[row] for row in rows] for rows in length_batches(encodings, budget)]
 
 
 def bare_loop(classifier: Classifier, batches: list[list[Encoding]]) -> None:

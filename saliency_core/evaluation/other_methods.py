@@ -18,7 +18,7 @@ from torch import Tensor
 
 from saliency_core.errors import UserError
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.encoding import Encoding, token_batches
+from saliency_core.model.encoding import Encoding, length_batches
 
 PATH_STEPS = 20
 """Points of integrated gradients."""
@@ -151,7 +151,7 @@ def _by_embeddings(
             (batch, token).
     """
     maps: Maps = [np.empty(0)] * len(encodings)
-    for rows in _batches(classifier, encodings):
+    for rows in length_batches(encodings, classifier.default_batch_tokens):
         some = [encodings[row] for row in rows]
         batch = classifier.collate(some)
         own = _own(classifier, some, batch["input_ids"].shape[1])
@@ -226,7 +226,7 @@ def _by_attention(
     maps: Maps = [np.empty(0)] * len(encodings)
     reads = _reading_positions(classifier, encodings[0])
     with _attention_weights(classifier):
-        for rows in _batches(classifier, encodings):
+        for rows in length_batches(encodings, classifier.default_batch_tokens):
             some = [encodings[row] for row in rows]
             batch = classifier.collate(some)
             embeddings = classifier.embeddings[0](batch["input_ids"]).detach().requires_grad_(True)
@@ -397,14 +397,6 @@ def _by_perturbation(
         chunk = max(1, classifier.default_batch_tokens // len(encoding.input_ids))
         maps.append(score(chance, own, chunk)[0].numpy())
     return maps
-
-
-def _batches(classifier: Classifier, encodings: Sequence[Encoding]) -> Iterator[list[int]]:
-    """Yield rows of like length."""
-    order = np.argsort([len(encoding.input_ids) for encoding in encodings], kind="stable")
-    lengths = [len(encodings[row].input_ids) for row in order]
-    for places in token_batches(lengths, classifier.default_batch_tokens):
-        yield [int(order[place]) for place in places]
 
 
 def _own(classifier: Classifier, encodings: Sequence[Encoding], width: int) -> np.ndarray:
