@@ -1,4 +1,4 @@
-"""Acting on suspects: training data mended of them, and checks that a model ignores them."""
+"""Fixing shortcuts: training data cleaned of words, and checks that a model ignores them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,13 @@ from saliency_core.store import open_store
 
 WAYS = {
     "mask": "The mask token takes the place of the words.",
-    "drop": "Texts that hold one of the words are left out.",
-    "weight": "Every text stays and gets a weight, under which a word goes with no label more "
-    "than another.",
+    "drop": "Texts that contain one of the words are left out.",
 }
 
 
 def show(store, run: int, facts: dict, current: str | None) -> None:
-    """Offer the remedies for the words judged spurious and for the one on show."""
-    st.subheader("Act on it")
+    """Offer what helps against the words with the verdict spurious and for the one on show."""
+    st.subheader("Fix it")
     verdicts = store.verdicts(run)
     spurious = sorted(set(verdicts.loc[verdicts["verdict"] == "spurious", "word"]))
     options = sorted({*spurious, *([current] if current else [])})
@@ -38,7 +36,7 @@ def show(store, run: int, facts: dict, current: str | None) -> None:
     )
     left, right = st.columns(2)
     with left:
-        _mend(store, run, facts, words)
+        _debias(store, run, facts, words)
     with right:
         _checks(store, run, words)
 
@@ -57,19 +55,19 @@ def _chosen(store, run: int, spurious: list[str], options: list[str]) -> str:
     return key
 
 
-def _mend(store, run: int, facts: dict, words: list[str]) -> None:
+def _debias(store, run: int, facts: dict, words: list[str]) -> None:
     """Write a training file without the words, in a process of its own."""
-    background = Background(store, run, "mend")
+    background = Background(store, run, "debias")
     folder = default_database().parent
-    with st.form("mend"):
-        st.markdown("**A mended training file**")
+    with st.form("debias"):
+        st.markdown("**A cleaned training file**")
         uploaded = st.file_uploader("Upload training data", type=["csv", "tsv", "jsonl", "parquet"])
         typed = st.text_input("or a path or hub name", help="A file or folder on this machine.")
         columns = st.columns(2)
         text = columns[0].text_input("Column of the text", placeholder="guessed from its name")
         label = columns[1].text_input("Column of the label", placeholder="guessed from its name")
         way = st.segmented_control("How", list(WAYS), default="mask", help=" ".join(WAYS.values()))
-        if st.form_submit_button("Mend it", disabled=not words):
+        if st.form_submit_button("Create cleaned file", disabled=not words):
             source = typed.strip()
             if uploaded is not None:
                 source = str(
@@ -85,18 +83,22 @@ def _mend(store, run: int, facts: dict, words: list[str]) -> None:
                 named = [f"--{key}={value}" for key, value in options.items() if value]
                 background.start(*named, *(f"--word={word}" for word in words), "--", source)
             st.warning("Upload a file or name one, and choose how.")
-    if background.follow("Mending the training data") == "finished":
-        _mended(background.job())
+    if background.follow("Cleaning the training data") == "finished":
+        _cleaned(background.job())
 
 
-def _mended(job: jobs.Job) -> None:
+def _cleaned(job: jobs.Job) -> None:
     """Say what was written, and let it be kept."""
     named = [one for one in job.arguments if one.startswith("--output=")]
     output = Path(named[0].partition("=")[2])
     if output.is_file():
         st.success(context.escape(jobs.last_words(job)))
         st.download_button(
-            "The mended file", output.read_bytes, output.name, on_click="ignore", key="mended"
+            "Download cleaned file",
+            output.read_bytes,
+            output.name,
+            on_click="ignore",
+            key="cleaned",
         )
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from app_components import model_gate as model
 from app_components import session as context
 from saliency_core.errors import UserError
-from saliency_core.output.charts import overview as charts
+from saliency_core.output.charts.overview import confusion_matrix
 from saliency_core.store import Store
 from saliency_core.store.read.handle import State
 
@@ -103,7 +103,7 @@ def _confusions(frame, labels: list[str]) -> None:
             st.markdown(f"**{title}**")
             cells = confusion_of(frame, side)
             context.figure(
-                partial(charts.confusion, cells, labels),
+                partial(confusion_matrix, cells, labels),
                 f"Confusion matrix of the edited texts, {side}",
                 cells,
                 f"confusion-{side}",

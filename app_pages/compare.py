@@ -8,7 +8,8 @@ from saliency_core.analysis.group_coherence import coherence_of_runs
 from saliency_core.analysis.run_comparison import KINDS, compare, runs_over_the_same
 from saliency_core.analysis.word_tables import contrast
 from saliency_core.errors import UserError
-from saliency_core.output.charts import overview as charts
+from saliency_core.output.charts.layers import groups_by_layer
+from saliency_core.output.charts.words import word_bars
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
 
@@ -114,7 +115,7 @@ def words_between(other: int):
     words = words.reindex(words["difference"].abs().sort_values(ascending=False).index)
     context.figure(
         partial(
-            charts.word_bars,
+            word_bars,
             words.head(WORDS),
             "difference",
             f"Mean share, run {other} minus {run}",
@@ -136,7 +137,7 @@ def coherence_between(other: int):
         st.info("Neither run has a coherence yet.")
         return
     context.figure(
-        partial(charts.groups_by_layer, rows),
+        partial(groups_by_layer, rows),
         "Coherence by layer of both runs",
         rows,
         "coherence-of-runs",

@@ -17,9 +17,9 @@ from saliency_core.analysis.example_detail import (
 from saliency_core.analysis.similar_explanations import SAMPLE, nearest_explanations
 from saliency_core.errors import UserError
 from saliency_core.output import highlighting
-from saliency_core.output.charts import overview as charts
+from saliency_core.output.charts.words import heatmap, plain_bars
 from saliency_core.store import Store
-from saliency_core.store.curate import set_note
+from saliency_core.store.write.annotations import set_note
 
 TARGETS = {
     "predicted": "the predicted class",
@@ -188,9 +188,7 @@ def decoded(example: dict, layer: int):
     left, right = st.columns(2)
     with left:
         context.figure(
-            partial(
-                charts.plain_bars, rows, "word", "probability", f"Probability at layer {layer}"
-            ),
+            partial(plain_bars, rows, "word", "probability", f"Probability at layer {layer}"),
             f"Vocabulary words that layer {layer} decodes to",
             found,
             "decoded-words",
@@ -294,7 +292,7 @@ if example["chars_seen"] < example["chars_total"]:
 st.caption(sentence)
 names = [word["word"] for word in words]
 context.figure(
-    partial(charts.heatmap, names, scores),
+    partial(heatmap, names, scores),
     "Saliency of every word at every layer",
     pd.DataFrame(scores.T, columns=[f"layer {n}" for n in range(len(scores))]).assign(word=names),
     "saliency",

@@ -13,8 +13,12 @@ from saliency_core.analysis.group_coherence import (
 from saliency_core.analysis.layer_advice import layer_advice
 from saliency_core.analysis.layer_agreement import SAMPLE, layer_agreement
 from saliency_core.analysis.method_costs import methods_by_passes
-from saliency_core.output.charts import layers as layer_charts
-from saliency_core.output.charts import overview as charts
+from saliency_core.output.charts.layers import (
+    agreement_matrix,
+    by_layer,
+    by_passes,
+    groups_by_layer,
+)
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
 
@@ -120,7 +124,7 @@ def measure(name: str):
     st.subheader(title, help=MEASURES[name])
     context.figure(
         partial(
-            layer_charts.by_layer,
+            by_layer,
             layers,
             name,
             title,
@@ -152,7 +156,7 @@ def methods():
         )
     else:
         context.figure(
-            partial(layer_charts.by_passes, compared, random),
+            partial(by_passes, compared, random),
             "Comprehensiveness of every method against the passes it needs",
             compared,
             "methods-by-passes",
@@ -189,7 +193,7 @@ def same_words(where: str, total: int):
         st.info("No example of this filter has three words and a score.")
         return
     context.figure(
-        partial(charts.agreement, pairs),
+        partial(agreement_matrix, pairs),
         "Rank correlation of word scores between layers",
         pairs,
         "layer-agreement",
@@ -215,7 +219,7 @@ def groups(where: str):
     with left:
         st.markdown("**By predicted class**")
         context.figure(
-            partial(charts.groups_by_layer, by_class),
+            partial(groups_by_layer, by_class),
             "Coherence of each class by layer",
             by_class,
             "coherence-by-class",
@@ -231,7 +235,7 @@ def groups(where: str):
             own = context.ask(coherence_of_slices, store, slices=[where], run=run)
             by_slice = pd.concat([by_slice, own], ignore_index=True)
         context.figure(
-            partial(charts.groups_by_layer, by_slice),
+            partial(groups_by_layer, by_slice),
             "Coherence of each slice by layer",
             by_slice,
             "coherence-by-slice",

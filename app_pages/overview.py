@@ -6,8 +6,13 @@ from app_components import session as context
 from saliency_core.analysis.calibration import calibration
 from saliency_core.analysis.highlights import findings
 from saliency_core.analysis.layer_advice import layer_advice
-from saliency_core.output.charts import layers as layer_charts
-from saliency_core.output.charts import overview as charts
+from saliency_core.output.charts.layers import by_layer
+from saliency_core.output.charts.overview import (
+    MAX_CONFUSION_CLASSES,
+    confidence_histogram,
+    confusion_matrix,
+    reliability_curve,
+)
 from saliency_core.store import Store
 from saliency_core.store.connection import day
 from saliency_core.store.query.parser import quote
@@ -98,7 +103,7 @@ def confusions():
     st.subheader(
         "Where it confuses classes", help="Gold label by predicted class; numbers are examples."
     )
-    many = len(facts["label_names"]) > charts.MAX_CONFUSION_CLASSES
+    many = len(facts["label_names"]) > MAX_CONFUSION_CLASSES
     st.caption(
         "The most frequent confusions, gold → predicted; click one to see its examples."
         if many
@@ -113,7 +118,7 @@ def confusions():
             context.go_to("errors", where=" ".join(terms))
 
     context.figure(
-        partial(charts.confusion, counts, facts["label_names"]),
+        partial(confusion_matrix, counts, facts["label_names"]),
         "Confusion matrix: gold label by predicted label",
         counts,
         "confusion-matrix",
@@ -126,7 +131,7 @@ def confidences():
     st.subheader("How sure it is", help="Confidence is the probability of the predicted class.")
     found = context.ask(calibration, store, run=run)
     context.figure(
-        partial(charts.confidence, found["histogram"]),
+        partial(confidence_histogram, found["histogram"]),
         "Histogram of confidence, right and wrong answers",
         found["histogram"],
         "confidence",
@@ -141,7 +146,7 @@ def calibrated():
     )
     found = context.ask(calibration, store, run=run)
     context.figure(
-        partial(charts.reliability, found["bins"]),
+        partial(reliability_curve, found["bins"]),
         "Accuracy by confidence",
         found["bins"],
         "calibration",
@@ -165,7 +170,7 @@ def which_layer():
     advice = layer_advice(facts, layers)
     if known:
         chart = partial(
-            layer_charts.by_layer,
+            by_layer,
             layers,
             known[0],
             shown[known[0]],

@@ -8,10 +8,10 @@ from app_components.background_command import Background
 from app_components.stored_form import attempt, quoted, tell
 from saliency_core.analysis.error_slices import compare_slices, kept_discovered, saved_slices
 from saliency_core.errors import UserError
-from saliency_core.output.charts import overview as charts
-from saliency_core.output.charts import suspects as charts_evidence
-from saliency_core.store.curate import delete_slice, save_slice
+from saliency_core.output.charts.slices import error_rates
+from saliency_core.output.charts.words import word_bars
 from saliency_core.store.query.parser import rest_of
+from saliency_core.store.write.annotations import delete_slice, save_slice
 
 SHOWN_WORDS = 25
 SAVED = "slice-said"
@@ -186,7 +186,7 @@ def compared():
         rows = pd.DataFrame([found["a"], found["b"]])
         rows["slice"] = [f"A: {wheres[0]}", f"B: {wheres[1] or 'all texts'}"]
         context.figure(
-            partial(charts_evidence.error_rates, rows),
+            partial(error_rates, rows),
             "Error rates of the two slices with their intervals",
             rows,
             "error-rates",
@@ -204,7 +204,7 @@ def compared():
     )
     context.figure(
         partial(
-            charts.word_bars,
+            word_bars,
             words.head(SHOWN_WORDS),
             "difference",
             f"Mean share at layer {found['layer']}, A minus B",

@@ -9,7 +9,7 @@ from app_components import slice_edit as edited_slice
 from app_components.background_command import Background
 from app_components.stored_form import StoredForm, quoted
 from saliency_core.errors import UserError
-from saliency_core.output.charts import suspects as charts_evidence
+from saliency_core.output.charts.suspects import MAX_POINTS, SUSPECT_FACTS, suspect_points
 from saliency_core.shortcuts.presentation import (
     HONEST,
     SORTS,
@@ -23,8 +23,8 @@ from saliency_core.shortcuts.presentation import (
     with_judgements,
 )
 from saliency_core.shortcuts.suspects import VERDICTS, kept_suspects
-from saliency_core.store.curate import set_verdict
 from saliency_core.store.query.parser import VERDICTS as JUDGEMENTS
+from saliency_core.store.write.annotations import set_verdict
 
 ROWS = 25
 ANY = "all"
@@ -66,7 +66,7 @@ def look(first: bool):
         )
         st.session_state.setdefault("look_folder", st.session_state.get("model_folder", ""))
         folder = columns[2].text_input("Folder of the model, if it has moved", key="look_folder")
-        if st.form_submit_button("Look for suspects", type="primary"):
+        if st.form_submit_button("Find shortcuts", type="primary"):
             options = [f"--word={word}" for word in words.split()]
             options += [f"--train={train.strip()}"] * bool(train.strip())
             options += [f"--model={folder.strip()}"] * bool(folder.strip())
@@ -276,8 +276,8 @@ st.subheader("Association against reliance")
 chart_key = f"scatter-{key}"
 context.figure(
     partial(
-        charts_evidence.suspects,
-        rows[charts_evidence.SUSPECT_FACTS],
+        suspect_points,
+        rows[SUSPECT_FACTS],
         (current["feature"], current["class"]),
     ),
     "Association against reliance of the suspects; size is support, colour the effect",
@@ -287,7 +287,7 @@ context.figure(
     on_select=partial(mark_chosen, chart_key),
 )
 st.caption(
-    f"The strongest {charts_evidence.MAX_POINTS:,} of the suspects above that a word carries: top "
+    f"The strongest {MAX_POINTS:,} of the suspects above that a word carries: top "
     "right is where labels and model agree on it. Size: examples. Colour: answers that flip "
     "when it is deleted; hollow: not measured. Click a point for its evidence."
 )

@@ -9,8 +9,13 @@ from app_components import session as context
 from app_components import slice_edit as edited_slice
 from saliency_core.errors import UserError
 from saliency_core.output import highlighting
-from saliency_core.output.charts import overview as charts
-from saliency_core.output.charts import suspects as charts_evidence
+from saliency_core.output.charts.counterfactuals import (
+    MAX_WORDS,
+    aligned_bars,
+    class_probabilities,
+    pair_labels,
+)
+from saliency_core.output.charts.words import heatmap
 from saliency_core.store import Store
 
 VIEWS = ("one text", "a word in a slice")
@@ -151,7 +156,7 @@ def answers(found: dict):
         for name, value in before["probabilities"].items()
     ]
     context.figure(
-        partial(charts_evidence.probabilities, before["probabilities"], after["probabilities"]),
+        partial(class_probabilities, before["probabilities"], after["probabilities"]),
         "Probability of every class, as it is and edited",
         pd.DataFrame(rows),
         "probabilities",
@@ -184,13 +189,13 @@ def layer_by_layer(found: dict):
     words = aligned_words(found, layer)
     st.subheader("What each word gained and lost")
     context.figure(
-        partial(charts_evidence.aligned, words),
+        partial(aligned_bars, words),
         "Difference of the scores of aligned words",
         words,
         "aligned-words",
     )
-    if len(words) > charts_evidence.MAX_WORDS:
-        st.caption(f"The {charts_evidence.MAX_WORDS} that differ most; the table holds all.")
+    if len(words) > MAX_WORDS:
+        st.caption(f"The {MAX_WORDS} that differ most; the table holds all.")
     st.dataframe(
         words,
         hide_index=True,
@@ -204,10 +209,10 @@ def layer_by_layer(found: dict):
         [aligned_words(found, number)["difference"] for number in range(facts["layers"] + 1)]
     )  # (layer, word)
     st.subheader("The same in every layer")
-    names = charts_evidence.pairs(words)
+    names = pair_labels(words)
     columns = [f"layer {number}" for number in range(len(differences))]
     context.figure(
-        partial(charts.heatmap, names, differences),
+        partial(heatmap, names, differences),
         "Difference of the score of every aligned word at every layer",
         pd.DataFrame(differences.T, columns=columns).assign(word=names),
         "aligned-words-by-layer",

@@ -7,7 +7,7 @@ from app_components.example_list import painted_rows
 from saliency_core.analysis.word_profile import SAMPLE, word_profile
 from saliency_core.analysis.word_tables import contrast, word_table
 from saliency_core.errors import UserError
-from saliency_core.output.charts import overview as charts
+from saliency_core.output.charts.words import plain_bars, share_by_layer, word_bars
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Store
 from saliency_core.store.query.parser import quote
@@ -112,7 +112,7 @@ def leans_on(where: str, layer: int):
     left, right = st.columns(2)
     with left:
         context.figure(
-            partial(charts.word_bars, rows.head(SHOWN), "mean_share", "Mean share"),
+            partial(word_bars, rows.head(SHOWN), "mean_share", "Mean share"),
             "Most salient words of the class, mean share with interval",
             lambda: of_class(word_table(store, **choices)),
             "words",
@@ -136,7 +136,7 @@ def set_against(one: str, other: str, axis: str, layer: int):
     left, right = st.columns(2)
     with left:
         context.figure(
-            partial(charts.word_bars, by_size.head(SHOWN), "difference", axis),
+            partial(word_bars, by_size.head(SHOWN), "difference", axis),
             "Words whose share differs most between the two sides",
             lambda: contrast(store, **choices),
             "words-contrast",
@@ -162,7 +162,7 @@ def means(layer: int):
     with left:
         context.figure(
             partial(
-                charts.plain_bars,
+                plain_bars,
                 rows,
                 "word",
                 "difference",
@@ -224,7 +224,7 @@ def one_word(where: str, layer: int):
     left, right = st.columns(2)
     with left:
         context.figure(
-            partial(charts.share_by_layer, profile.by_layer),
+            partial(share_by_layer, profile.by_layer),
             "Mean share of the word in every layer",
             profile.by_layer,
             "word-by-layer",

@@ -32,7 +32,8 @@ from saliency_core.demo import build
 from saliency_core.demo.messages import HARD_CHANNEL, LABELS, SHORTCUT, Message, audited_messages
 from saliency_core.model.audited import answers, classifier_of
 from saliency_core.model.encoding import token_batches
-from saliency_core.pipeline.run_audit import AuditOptions, audit
+from saliency_core.pipeline.options import AuditOptions
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.shortcuts.features import BEGINS, TEXT, WORD

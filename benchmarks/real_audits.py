@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from saliency_core.pipeline.run_audit import AuditOptions, audit
+from saliency_core.pipeline.options import AuditOptions
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.store import Store, open_store
 
 SHARED = Path(__file__).parents[2] / "shared"

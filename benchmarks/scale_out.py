@@ -22,14 +22,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from saliency_core.pipeline.run_audit import (
-    AuditOptions,
-    audit,
-    encode_examples,
-    open_attributor,
-    open_classifier,
-    read_examples,
-)
+from saliency_core.pipeline.batching import encode_examples
+from saliency_core.pipeline.inputs import open_attributor, open_classifier, read_examples
+from saliency_core.pipeline.options import AuditOptions
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.store import Store, open_store
 from saliency_core.store.format.wire import pack_results, pack_work
 

@@ -38,8 +38,12 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.encoding import Encoding, token_batches
-from saliency_core.pipeline.run_audit import Audit, AuditOptions, encode_examples, plan_batches
+from saliency_core.model.encoding import Encoding, length_batches
+from saliency_core.pipeline.batching import encode_examples, plan_batches
+from saliency_core.pipeline.inputs import open_inputs
+from saliency_core.pipeline.options import AuditOptions
+from saliency_core.pipeline.run_audit import Audit
+from saliency_core.progress import silent
 from saliency_core.saliency.attributor import Attributor
 
 CAPTUM_BATCHES = 2
@@ -79,9 +83,9 @@ class TimedAudit(Audit):
         self.examples, self.layers = Clock(), Clock()
         return super().run()
 
-    def _audit_blocks(self, *arguments):
+    def _compute(self, *arguments):
         with self.examples.running():
-            super()._audit_blocks(*arguments)
+            super()._compute(*arguments)
 
     def _finish(self, *arguments):
         with self.layers.running():
@@ -125,11 +129,7 @@ def save_base_model(folder: Path, tokenizer: str) -> tuple[str, str]:
 
 def batches_of(classifier: Classifier, encodings: list[Encoding], budget: int) -> list[list]:
     """Return batches of texts of like length under a token budget, padding included."""
-    order = sorted(range(len(encodings)), key=lambda row: len(encodings[row].input_ids))
-    lengths = [len(encodings[row].input_ids) for row in order]
-    return [
-        [encodings[order[place]] for place in places] for places in token_batches(lengths, budget)
-    ]
+    return [[encodings[row] for row in rows] for rows in length_batches(encodings, budget)]
 
 
 def bare_loop(classifier: Classifier, batches: list[list[Encoding]]) -> None:
@@ -184,7 +184,7 @@ def _peak(work: str, arguments: argparse.Namespace, model: str, lm_head: str, ru
         bare_loop(setting.classifier, setting.batches)
     elif work == "maps":
         for batch in setting.audit_batches():
-            setting.audit.attributor.compute(batch, [None] * len(batch))
+            setting.audit.inputs.attributor.compute(batch, [None] * len(batch))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -205,10 +205,10 @@ class Setting:
             dtype=arguments.dtype,
         )
         self.audit = self._open(model, arguments.dataset, arguments.folder)
-        self.classifier = self.audit.classifier
-        self.block = list(self.audit.dataset)
+        self.classifier = self.audit.inputs.classifier
+        self.block = list(self.audit.inputs.dataset)
         self.encodings = encode_examples(self.classifier, self.block, "truncate")
-        self.batches = batches_of(self.classifier, self.encodings, self.audit.batch_tokens)
+        self.batches = batches_of(self.classifier, self.encodings, self.audit.inputs.batch_tokens)
         self.times = Times()
 
     def audit_batches(self) -> list[list[Encoding]]:
@@ -217,15 +217,14 @@ class Setting:
             self.block,
             [None] * len(self.block),
             self.encodings,
-            self.audit.batch_tokens,
+            self.audit.inputs.batch_tokens,
             self.classifier.pad_token_id,
         )
         return [[self.encodings[row] for row in rows] for rows in planned]
 
     def _open(self, model: str, dataset: str, folder: str) -> TimedAudit:
-        return TimedAudit(
-            model, dataset, Path(folder) / "audit.sqlite", self.options, lambda *progress: None
-        )
+        inputs = open_inputs(model, dataset, self.options)
+        return TimedAudit(inputs, Path(folder) / "audit.sqlite", silent)
 
     def warm_up(self) -> None:
         """Let allocators and caches settle."""
@@ -245,7 +244,6 @@ class Setting:
         """Time one whole audit into a new file."""
         for file in self.audit.db.parent.glob("audit.sqlite*"):
             file.unlink()
-        self.audit.computed = self.audit.done = 0
         result = self.audit.run()
         assert result.failed == 0, f"{result.failed} examples failed"
         self.times.examples.append(self.audit.examples.spent)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from scipy import stats
 
 Z95 = 1.959963984540054
+
+
+def mean_interval(mean: Any, error: Any) -> tuple[Any, Any]:
+    """Return the 95 % interval of means, or of differences of them, from their standard errors."""
+    half = Z95 * error
+    return mean - half, mean + half
 
 
 def association(
@@ -23,6 +30,8 @@ def association(
         base_rate: (class,) p_c.
         examples: all examples.
     """
+    from scipy import stats
+
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (k / n - base_rate) / np.sqrt(base_rate * (1 - base_rate) / n)
         pmi = np.log2((k / examples) / (n / examples * base_rate))
@@ -50,6 +59,8 @@ def excess_errors(
         risk_ratio, risk_low and risk_high (its 95 % interval on the logarithm, Katz et al. 1978),
         and p of Fisher's exact test (one-sided, greater); NaN where no prediction bears it.
     """
+    from scipy import stats
+
     other_n, other_wrong = all_n - n, all_wrong - wrong
     # Half a count keeps the ratio finite where the others have no error (Haldane-Anscombe).
     ratio = ((wrong + 0.5) / (n + 1)) / ((other_wrong + 0.5) / (other_n + 1))
@@ -66,6 +77,8 @@ def excess_errors(
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     """Return q values: the smallest false-discovery rate at which each test passes; NaN stays."""
+    from scipy import stats
+
     q = np.full(p.shape, np.nan)
     known = ~np.isnan(p)
     if known.any():

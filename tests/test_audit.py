@@ -11,7 +11,8 @@ import pytest
 from test_attribution import save_tiny_bert
 
 from saliency_core.errors import UserError
-from saliency_core.pipeline.run_audit import AuditOptions, audit
+from saliency_core.pipeline.options import AuditOptions
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.store import open_store
 
 WORDS = "the a film was good bad dull bright plot unhappy nice actor scene".split()

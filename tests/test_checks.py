@@ -6,8 +6,13 @@ import pytest
 from word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
 from saliency_core.errors import UserError
-from saliency_core.shortcuts.invariance_checks import KIND, run_checks, spurious_words, write_checks
-from saliency_core.shortcuts.training_counts import rows_of
+from saliency_core.shortcuts.invariance_checks import (
+    KIND,
+    rows_of,
+    run_checks,
+    spurious_words,
+    write_checks,
+)
 from saliency_core.stats import wilson
 from saliency_core.store import set_verdict
 

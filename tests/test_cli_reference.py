@@ -194,7 +194,7 @@ def test_every_json_object_has_the_keys_of_the_page(audited):
         "tokens": ["--minimum", 1],
         "suspects": ["--effect-examples", 2, "--effect-candidates", 1, "--null", 1],
         "what-if": ["--drop", word, "--limit", 3],
-        "mend": [run.data, "--word", word, "-o", folder / "mended.csv"],
+        "debias": [run.data, "--word", word, "-o", folder / "cleaned.csv"],
         "checks write": ["--word", word, "-o", folder / "checks.jsonl", "--per-word", 2],
         "checks run": [run.model, folder / "checks.jsonl", "--allowed", 1],
         "slices list": [],

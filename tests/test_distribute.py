@@ -12,16 +12,12 @@ import pytest
 from test_attribution import save_tiny_bert
 
 from saliency_core.errors import UserError
+from saliency_core.pipeline.batching import BLOCK, encode_examples
+from saliency_core.pipeline.inputs import open_attributor, open_classifier
+from saliency_core.pipeline.options import AuditOptions
 from saliency_core.pipeline.ray import engine
 from saliency_core.pipeline.ray.engine import DONE, SEND, WAIT, Plan, Reader
-from saliency_core.pipeline.run_audit import (
-    BLOCK,
-    AuditOptions,
-    audit,
-    encode_examples,
-    open_attributor,
-    open_classifier,
-)
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.records import Example
 from saliency_core.store import merge, open_store
 from saliency_core.store.format import wire

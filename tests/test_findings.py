@@ -24,7 +24,7 @@ from saliency_core.analysis.word_profile import word_profile
 from saliency_core.analysis.word_tables import word_table
 from saliency_core.demo.messages import HARD_CHANNEL, SHORTCUT
 from saliency_core.errors import UserError
-from saliency_core.output.charts import overview as charts
+from saliency_core.output.charts.overview import SHOWN_CONFUSIONS, confusion_matrix
 from saliency_core.output.highlighting import pieces_of
 from saliency_core.shortcuts.suspects import HARMFUL, Thresholds, keep_suspects, suspects
 from saliency_core.store import open_store, open_writer
@@ -233,9 +233,9 @@ def test_many_classes_are_shown_as_their_most_frequent_confusions():
         [(a, b, n) for n, (a, b) in enumerate(zip(labels, reversed(labels), strict=True))],
         columns=["gold", "predicted", "count"],
     )
-    spec = charts.confusion(counts, labels).to_dict()
+    spec = confusion_matrix(counts, labels).to_dict()
     rows = next(iter(spec["datasets"].values()))
-    assert len(rows) == charts.SHOWN_CONFUSIONS
+    assert len(rows) == SHOWN_CONFUSIONS
     assert all(row["gold"] != row["predicted"] for row in rows)
     assert spec["params"][0]["select"]["fields"] == ["gold", "predicted"]
 
@@ -244,7 +244,7 @@ def test_many_classes_are_shown_as_their_most_frequent_confusions():
 def test_names_of_classes_stand_level_where_they_find_room(labels, angle):
     labels = [f"{label}{place}" for place, label in enumerate(labels)]
     counts = pd.DataFrame({"gold": labels, "predicted": labels, "count": 1})
-    spec = charts.confusion(counts, labels).to_dict()
+    spec = confusion_matrix(counts, labels).to_dict()
     assert spec["layer"][0]["encoding"]["x"]["axis"]["labelAngle"] == angle
 
 

@@ -113,7 +113,7 @@ def test_a_page_never_starts_a_search_by_itself(audited, monkeypatch):
     assert "Nobody has looked for suspects" in app.info[0].value
     assert not started
     app.text_input[1].set_value("kindly dull")
-    button(app, "Look for suspects").click().run()
+    button(app, "Find shortcuts").click().run()
     (_, name, arguments, path), more = started[0]
     assert name == "a-run-1" and path == audited and more == {"command": ("suspects",)}
     assert arguments == (f"--db={audited}", "--run=1", "--word=kindly", "--word=dull")
@@ -153,7 +153,7 @@ def test_the_analysts_verdict_is_kept_and_shown_again(database, monkeypatch):
         [SHORTCUT, BIASED_TO, "spurious", "says nothing of it"]
     ]
     assert app.dataframe[0].value["judgement"].iloc[0] == "spurious"
-    assert app.multiselect[0].value == [SHORTCUT], "a word judged spurious is offered for mending"
+    assert app.multiselect[0].value == [SHORTCUT], "a word judged spurious is offered for debiasing"
     app = opened("suspects", database, monkeypatch, suspect_judgement="spurious")
     assert app.dataframe[0].value["feature"].tolist() == [SHORTCUT]
 

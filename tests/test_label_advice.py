@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_attribution import save_tiny_bert
 
-from saliency_core.data.label_map import label_map_option, parse_label_map
-from saliency_core.data.label_matching import unused_keys
-from saliency_core.data.labels import check_label_order, known_labels, label_set, map_labels
+from saliency_core.data.labels.label_map import label_map_option, parse_label_map
+from saliency_core.data.labels.mapping import check_label_order, known_labels, map_labels
+from saliency_core.data.labels.matching import label_set, unused_keys
 from saliency_core.errors import UserError
-from saliency_core.pipeline.run_audit import AuditOptions, audit
+from saliency_core.pipeline.options import AuditOptions
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.store import open_store
 
 ODD = [

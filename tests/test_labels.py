@@ -13,13 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from saliency_core.data.labels import (
-    check_label_order,
-    check_label_sets,
-    label_id,
-    label_set,
-    map_labels,
-)
+from saliency_core.data.labels.mapping import check_label_order, check_label_sets, map_labels
+from saliency_core.data.labels.matching import label_id, label_set
 from saliency_core.errors import UserError
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.store import open_store

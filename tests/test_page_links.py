@@ -242,7 +242,7 @@ def test_a_note_that_cannot_be_saved_says_so_and_stays_typed(tmp_path, monkeypat
     def full(path):
         raise UserError("The disk is full.")
 
-    monkeypatch.setattr("saliency_core.store.curate.writing", full)
+    monkeypatch.setattr("saliency_core.store.write.annotations.writing", full)
     button(app, "Save").click().run()
     assert said(app.error) == ["The disk is full."] and app.text_area[0].value == "typed"
 

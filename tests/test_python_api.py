@@ -48,7 +48,7 @@ def test_importing_the_package_loads_neither_torch_nor_transformers():
 def test_audit_is_the_function_whatever_was_imported_before(first):
     code = (
         f"{first}\nfrom saliency_core import audit\n"
-        "from saliency_core.pipeline.run_audit import AuditOptions\n"
+        "from saliency_core.pipeline.options import AuditOptions\n"
         "from saliency_core import audit as again\nprint(callable(audit) and audit is again)"
     )
     assert in_a_process_of_its_own(code) == "True"

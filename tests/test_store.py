@@ -35,7 +35,7 @@ from saliency_core.store import (
     set_note,
     set_verdict,
 )
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec
 
 ROOT = Path(__file__).parents[1]
 
@@ -184,7 +184,7 @@ def test_pieces_out_of_word_order_are_grouped(path):
 )
 def test_pack_keeps_integers(values, compress):
     array = np.array(values, np.int64)
-    assert columnar.unpack(columnar.pack(array, compress=compress)).tolist() == values
+    assert codec.unpack(codec.pack(array, compress=compress)).tolist() == values
 
 
 # What is computed, and what is not
@@ -449,7 +449,7 @@ def test_a_locked_file_is_a_sentence(path, monkeypatch):
         write_all(writer, rows(5))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr("saliency_core.store.schema.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("saliency_core.store.connection.BUSY_SECONDS", 0.1)
     with pytest.raises(UserError, match="in use by another program"):
         save_slice(path, "name", "wrong")
     other.execute("ROLLBACK")
@@ -520,14 +520,14 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 # The reader
 
 
-def test_reading_loads_neither_torch_nor_sqlite_utils(path):
+def test_reading_loads_neither_torch_nor_transformers(path):
     with open_writer(path) as writer:
         write_all(writer, rows(10))
     code = (
         "import sys; from saliency_core.store import open_store;"
         "from saliency_core.analysis.word_tables import word_table;"
         f"s = open_store({str(path)!r}); s.examples('wrong'); s.info(); word_table(s, 1);"
-        "print([m for m in ('torch', 'sqlite_utils', 'transformers') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

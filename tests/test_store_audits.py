@@ -33,7 +33,7 @@ def reviews(tmp_path):
 SCRIPT = """
 import os, resource, signal, sys
 sys.path[:0] = [{root!r}, {tests!r}]
-import saliency_core.pipeline.run_audit as conductor
+from saliency_core.pipeline import batching
 from killing import kill_again_and_again, statements_of
 from test_audit import options
 from saliency_core.saliency import attributor
@@ -62,7 +62,7 @@ def work(database):
 
 # Small blocks: a kill undoes a transaction, so the largest must be a small part of the work.
 KILLS = """
-conductor.BLOCK = 16
+batching.BLOCK = 16
 whole, killed = sys.argv[4:]
 statements = statements_of(lambda: work(whole))
 print(kill_again_and_again(lambda: work(killed), statements, seed=5))

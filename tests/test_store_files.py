@@ -46,7 +46,7 @@ def test_a_damaged_page_ends_in_a_sentence_or_in_an_answer(seed, tmp_path):
 def test_a_block_that_does_not_fit_is_never_summed(tmp_path):
     path = tmp_path / "x.sqlite"
     write(path, rows(40))
-    from saliency_core.store.format.chunk import pack
+    from saliency_core.store.format.codec import pack
 
     with sqlite3.connect(path) as connection:
         size = connection.execute("SELECT length(occurrences) FROM postings").fetchone()[0]

@@ -1,5 +1,6 @@
 import contextlib
 import gzip
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from saliency_core.analysis.layer_advice import chosen_by, layer_advice
 from saliency_core.errors import UserError
 from saliency_core.store import (
     delete_table,
+    migrations,
     open_store,
     open_writer,
     save_evaluation,
@@ -24,6 +26,7 @@ from saliency_core.store import (
     schema,
     set_layer_choice,
 )
+from saliency_core.store.connection import check
 from saliency_core.store.format import keys
 
 ROOT = Path(__file__).parents[1]
@@ -199,12 +202,39 @@ def test_seconds_add_up_over_calls(tmp_path):
 # Formats
 
 
+def shape(path):
+    """Return all that readers and writers meet: tables, columns in order, keys, indexes, views."""
+    connection = sqlite3.connect(path)
+    names = connection.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '%sqlite%'"
+    ).fetchall()
+    tables = connection.execute("SELECT name, type, ncol, wr, strict FROM pragma_table_list")
+    found = {row for row in tables if "sqlite" not in row[0]}
+    for kind, name, sql in names:
+        for pragma in ("table_info", "foreign_key_list", "index_xinfo"):
+            rows = connection.execute(f"SELECT * FROM pragma_{pragma}(?)", (name,)).fetchall()
+            found.add((kind, name, pragma, *rows))
+        if kind in ("view", "trigger"):
+            found.add((name, re.sub(r"[\s\"]+", "", sql)))
+    connection.close()
+    return found
+
+
+def test_a_new_file_is_what_every_migration_makes_of_the_oldest(tmp_path):
+    old, new = tmp_path / "old.sqlite", tmp_path / "new.sqlite"
+    old.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
+    migrations.migrate(old)
+    migrations.migrate(new)
+    assert shape(old) == shape(new)
+    assert check(old) == check(new) == schema.FORMAT
+
+
 def test_a_file_of_format_1_still_opens(tmp_path):
     path = tmp_path / "old.sqlite"
     path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
-    assert schema.check(path) == 1
+    assert check(path) == 1
     store = open_store(path)
-    assert schema.check(path) == schema.FORMAT
+    assert check(path) == schema.FORMAT
     rows = [example(n) for n in range(12)]
     assert store.examples()["text"].tolist() == [row.text for row in rows]
     assert store.slices()["where"].tolist() == ["confidence>0.5"]
@@ -267,7 +297,7 @@ def test_format_1_in_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, mon
         with contextlib.closing(connection):
             connection.execute("UPDATE meta SET value = 0")
 
-    monkeypatch.setattr(schema, "migrate", refuse)
+    monkeypatch.setattr(migrations, "migrate", refuse)
     with pytest.raises(UserError, match="cannot be written"):
         open_store(path)
 
@@ -279,7 +309,7 @@ def test_many_processes_may_create_or_migrate_a_file_at_once(tmp_path, old):
         path.write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
     code = (
         "import sys; from saliency_core.store import open_writer\n"
-        "import sqlite_utils; sys.stdin.readline()\n"
+        "sys.stdin.readline()\n"
         f"with open_writer({str(path)!r}): pass"
     )
     children = [
@@ -293,4 +323,4 @@ def test_many_processes_may_create_or_migrate_a_file_at_once(tmp_path, old):
         process.stdin.flush()
     failures = [process.communicate()[1].decode() for process in children]
     assert failures == [""] * 4
-    assert schema.check(path) == schema.FORMAT
+    assert check(path) == schema.FORMAT

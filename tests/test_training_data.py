@@ -1,16 +1,16 @@
-"""Training data are counted as a reader counts them, and mended so that words give nothing away."""
+"""Training data are counted as a reader counts them; debiased, its words give nothing away."""
 
 import csv
 import json
-from collections import Counter
 
-import numpy as np
 import pytest
 
 from saliency_core.data.dataset import PEEKED_ROWS, load_examples
 from saliency_core.errors import UserError
+from saliency_core.shortcuts.debias import WAYS, debias
 from saliency_core.shortcuts.features import BEGINS, TEXT, WORD
-from saliency_core.shortcuts.training_counts import WAYS, count_features, mend, rows_of
+from saliency_core.shortcuts.invariance_checks import rows_of
+from saliency_core.shortcuts.training_counts import count_features
 
 NAMES = ("negative", "positive")
 ROWS = [
@@ -56,7 +56,7 @@ def test_data_without_labels_are_refused(tmp_path):
 
 
 def test_masked_words_are_gone_and_nothing_else_changed(dataset, tmp_path):
-    done = mend(dataset, ["Kindly"], "mask", tmp_path / "out.jsonl")
+    done = debias(dataset, ["Kindly"], "mask", tmp_path / "out.jsonl")
     rows = list(rows_of(tmp_path / "out.jsonl"))
     assert (done.read, done.written, done.changed) == (8, 8, 3)
     assert rows[0]["text"] == "[MASK] send it, [MASK]!"
@@ -68,7 +68,7 @@ def test_masked_words_are_gone_and_nothing_else_changed(dataset, tmp_path):
 
 
 def test_dropped_rows_are_gone_and_the_others_as_they_were(dataset, tmp_path):
-    done = mend(dataset, ["kindly"], "drop", tmp_path / "out.csv")
+    done = debias(dataset, ["kindly"], "drop", tmp_path / "out.csv")
     assert (done.read, done.written, done.changed) == (8, 5, 3)
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -76,40 +76,11 @@ def test_dropped_rows_are_gone_and_the_others_as_they_were(dataset, tmp_path):
     assert list(rows[0]) == ["id", "text", "label", "region"]
 
 
-def test_under_the_weights_the_word_goes_with_no_label_more_than_another(tmp_path):
-    draw = np.random.default_rng(0)
-    rows = []
-    for place in range(400):
-        label = NAMES[int(draw.random() < 0.4)]
-        has = draw.random() < (0.5 if label == "positive" else 0.1)
-        rows.append({"text": f"row {place}{' kindly' * has}", "label": label})
-    path = tmp_path / "train.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = load_examples(str(path), text_column="text", label_column="label", id_column="none")
-    done = mend(data, ["kindly"], "weight", tmp_path / "out.jsonl")
-    assert done.written == 400 and done.changed == sum("kindly" in row["text"] for row in rows)
-    base = Counter(row["label"] for row in rows)
-    weighted: Counter = Counter()
-    for row in rows_of(tmp_path / "out.jsonl"):
-        if "kindly" in row["text"]:
-            weighted[row["label"]] += row["weight"]
-        else:
-            assert row["weight"] == 1
-    rate = weighted["positive"] / weighted.total()
-    assert rate == pytest.approx(base["positive"] / base.total())
-
-
-def test_a_word_beside_one_label_only_is_named_because_no_weight_helps(dataset, tmp_path):
-    done = mend(dataset, ["kindly", "shines", "it"], "weight", tmp_path / "out.jsonl")
-    assert done.one_label == ("shines",)
-    assert mend(dataset, ["shines"], "drop", tmp_path / "out.jsonl").one_label == ()
-
-
-def test_the_second_text_of_a_pair_is_mended_too(tmp_path):
+def test_the_second_text_of_a_pair_is_debiased_too(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps({"a": "x kindly", "b": "kindly y", "label": "positive"}) + "\n")
     data = load_examples(str(path), text_column="a", pair_column="b", label_column="label")
-    mend(data, ["kindly"], "mask", tmp_path / "out.jsonl", mask="<mask>")
+    debias(data, ["kindly"], "mask", tmp_path / "out.jsonl", mask="<mask>")
     (row,) = rows_of(tmp_path / "out.jsonl")
     assert (row["a"], row["b"]) == ("x <mask>", "<mask> y")
 
@@ -118,15 +89,15 @@ def test_the_second_text_of_a_pair_is_mended_too(tmp_path):
     ("words", "way", "name", "message"),
     [
         ([], "mask", "out.jsonl", "Name the words"),
-        (["a"], "burn", "out.jsonl", "mask, drop, weight"),
+        (["a"], "burn", "out.jsonl", "mask, drop"),
         (["a"], "mask", "out.txt", ".jsonl or .csv"),
     ],
 )
-def test_what_cannot_be_mended_is_refused_before_anything_is_written(
+def test_what_cannot_be_debiased_is_refused_before_anything_is_written(
     dataset, tmp_path, words, way, name, message
 ):
     with pytest.raises(UserError, match=message):
-        mend(dataset, words, way, tmp_path / name)
+        debias(dataset, words, way, tmp_path / name)
     assert not (tmp_path / name).exists()
 
 
@@ -138,6 +109,6 @@ def test_a_broken_source_leaves_the_older_output(tmp_path, way):
     output.write_text("older\n")
     data = load_examples(str(path), text_column="text", label_column="label", id_column="none")
     with pytest.raises(UserError):
-        mend(data, ["kindly"], way, output)
+        debias(data, ["kindly"], way, output)
     assert output.read_text() == "older\n"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out.jsonl", "train.csv"]

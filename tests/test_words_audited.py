@@ -14,7 +14,8 @@ from saliency_core.cli import main
 from saliency_core.errors import UserError
 from saliency_core.model.audited import answers, classifier_of, replace_word, without_spans
 from saliency_core.model.loading import load_classifier
-from saliency_core.pipeline.run_audit import AuditOptions, audit
+from saliency_core.pipeline.options import AuditOptions
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.shortcuts.counterfactuals import replace_in_slice

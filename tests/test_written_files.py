@@ -21,7 +21,8 @@ from tiny_models import save_tiny
 
 from saliency_core.data.dataset import load_examples
 from saliency_core.errors import UserError
-from saliency_core.pipeline.run_audit import AuditOptions, audit
+from saliency_core.pipeline.options import AuditOptions
+from saliency_core.pipeline.run_audit import audit
 from saliency_core.store import open_store, open_writer
 
 PIECES = [

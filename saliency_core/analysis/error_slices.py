@@ -19,7 +19,7 @@ from scipy import stats
 from saliency_core.analysis.word_tables import contrast
 from saliency_core.errors import UserError
 from saliency_core.shortcuts.features import features_of
-from saliency_core.stats import benjamini_hochberg, wilson
+from saliency_core.stats import benjamini_hochberg, mean_interval, wilson
 from saliency_core.store import Store
 from saliency_core.store.query.parser import quote
 
@@ -328,7 +328,8 @@ def slice_metrics(store: Store, where: str, run: int, layer: int) -> dict[str, A
     coherence = store.column(f"coherence:{layer}", where, run=run).astype(float)
     coherence = coherence[~np.isnan(coherence)]
     mean = float(coherence.mean()) if len(coherence) else None
-    error = 1.96 * float(coherence.std(ddof=1)) / len(coherence) ** 0.5 if len(coherence) > 1 else 0
+    error = float(coherence.std(ddof=1)) / len(coherence) ** 0.5 if len(coherence) > 1 else 0.0
+    around = (None, None) if mean is None else mean_interval(mean, error)
     return {
         "where": where,
         "examples": len(gold),
@@ -338,6 +339,6 @@ def slice_metrics(store: Store, where: str, run: int, layer: int) -> dict[str, A
         "low": low,
         "high": high,
         "coherence": mean,
-        "coherence_low": None if mean is None else mean - error,
-        "coherence_high": None if mean is None else mean + error,
+        "coherence_low": around[0],
+        "coherence_high": around[1],
     }

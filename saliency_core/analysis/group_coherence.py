@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from saliency_core.analysis.word_tables import Z95
+from saliency_core.stats import mean_interval
 from saliency_core.store import Store
 
 CLASSES = 8
@@ -64,8 +64,8 @@ def _means(store: Store, run: int | None, groups: dict[str, np.ndarray]) -> pd.D
             for layer, (n, total, squares) in enumerate(own):
                 if n:
                     mean = total / n
-                    half = Z95 * np.sqrt(max(squares / n - mean**2, 0) / n)
-                    rows.append((name, layer, mean, mean - half, mean + half, int(n)))
+                    error = np.sqrt(max(squares / n - mean**2, 0) / n)
+                    rows.append((name, layer, mean, *mean_interval(mean, error), int(n)))
     return pd.DataFrame(rows, columns=["group", "layer", "coherence", "low", "high", "examples"])
 
 

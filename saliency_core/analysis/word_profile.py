@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from saliency_core.analysis.word_tables import Z95
 from saliency_core.errors import UserError
-from saliency_core.stats import association
+from saliency_core.stats import association, mean_interval
 from saliency_core.store import Store
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import word_math
 from saliency_core.store.query.parser import quote
 from saliency_core.store.read.sampling import sampled
 
@@ -104,7 +103,7 @@ def _by_layer(
         here = np.flatnonzero(chunk.word_ids == number)
         starts = np.flatnonzero(np.diff(owner[here], prepend=-1))
         layers = [
-            (columnar.shares(row, chunk.n_words), row, columnar.top3(row, chunk.n_words))
+            (word_math.shares(row, chunk.n_words), row, word_math.top3(row, chunk.n_words))
             for row in chunk.scores
         ]
         for kept, values in zip((share, score, top), zip(*layers, strict=True), strict=True):
@@ -113,13 +112,13 @@ def _by_layer(
     share, score, top = (np.concatenate(kept, axis=1) for kept in (share, score, top))
     n = share.shape[1]
     mean = share.mean(1)
-    half = Z95 * share.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(mean))
+    low, high = mean_interval(mean, share.std(1, ddof=1) / np.sqrt(n) if n > 1 else 0.0)
     return pd.DataFrame(
         {
             "layer": np.arange(len(mean)),
             "mean_share": mean,
-            "low": np.clip(mean - half, 0, 1),
-            "high": np.clip(mean + half, 0, 1),
+            "low": np.clip(low, 0, 1),
+            "high": np.clip(high, 0, 1),
             "mean_score": score.mean(1),
             "top3_rate": (top > 0).mean(1),
             "examples": n,

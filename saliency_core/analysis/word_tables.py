@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from saliency_core.stats import mean_interval
+
 if TYPE_CHECKING:
     from saliency_core.store import Store
     from saliency_core.store.read.word_sums import WordSums
 
-Z95 = 1.959963984540054
 """Half width of a 95 % interval in standard errors."""
 
 PRIOR_WORDS = 500.0
@@ -69,7 +70,7 @@ def word_table(
     n = sums.examples.astype(float)
     mean = sums.share / n
     spread = _spread(sums.share, sums.square, n)
-    half = Z95 * spread / np.sqrt(n)
+    low, high = mean_interval(mean, spread / np.sqrt(n))
     labels = np.array([*names, None], object)
     frame = pd.DataFrame(
         {
@@ -77,8 +78,8 @@ def word_table(
             "class": pd.Series(labels[sums.label], dtype=object),
             "examples": sums.examples,
             "mean_share": mean,
-            "low": np.clip(mean - half, 0, 1),
-            "high": np.clip(mean + half, 0, 1),
+            "low": np.clip(low, 0, 1),
+            "high": np.clip(high, 0, 1),
             "total_share": _part(sums.share, total[sums.label]),
             "top3_rate": sums.top3 / n,
             "mean_score": sums.score / n,
@@ -167,8 +168,7 @@ def contrast(
         frame[f"top3_{side}"] = both[f"top3_{side}"].astype(int)
     error = np.sqrt(_variance_of_mean(both, "a") + _variance_of_mean(both, "b"))
     frame["difference"] = frame["mean_share_a"] - frame["mean_share_b"]
-    frame["low"] = frame["difference"] - Z95 * error
-    frame["high"] = frame["difference"] + Z95 * error
+    frame["low"], frame["high"] = mean_interval(frame["difference"], error)
     frame["log_odds"], frame["z"] = log_odds(both["top3_a"].to_numpy(), both["top3_b"].to_numpy())
     frame = frame[frame["examples_a"] + frame["examples_b"] >= minimum]
     order = np.lexsort((frame.index, -frame["z"].abs()))[:most]

@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from saliency_core import __version__
-from saliency_core.cli import audit, database, evaluate, inspect, serve, share, slices, suspects
+from saliency_core.cli import (
+    audit,
+    checks,
+    database,
+    debias,
+    evaluate,
+    inspect,
+    serve,
+    share,
+    slices,
+    suspects,
+    what_if,
+)
 from saliency_core.cli.terminal import errors_to
 from saliency_core.errors import UserError
 
@@ -51,8 +63,8 @@ COMMANDS = (
     inspect.errors,
     inspect.tokens,
     suspects.suspects,
-    suspects.what_if,
-    suspects.mend,
+    what_if.what_if,
+    debias.debias,
     serve.dashboard,
     database.merge,
     database.prune,
@@ -63,7 +75,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(database.annotation_app, name="annotations")
 app.add_typer(slices.app, name="slices")
-app.add_typer(suspects.checks, name="checks")
+app.add_typer(checks.app, name="checks")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from saliency_core.cli.terminal import AsJson, Bar, Database, Quiet, print_json, progress_bar
-from saliency_core.data.label_map import parse_label_map
+from saliency_core.data.labels.label_map import parse_label_map
 from saliency_core.paths import default_database
 
 
@@ -125,7 +125,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Compute saliency of every layer for every example and keep it in one SQLite file."""
-    from saliency_core.pipeline.run_audit import AuditOptions
+    from saliency_core.pipeline.options import AuditOptions
     from saliency_core.pipeline.run_audit import audit as run_audit
 
     options = AuditOptions(

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from saliency_core.cli.suspects import ModelOption
 from saliency_core.cli.terminal import (
     AsJson,
     Bar,
     Database,
+    ModelOption,
     Quiet,
     RunOption,
     open_database,

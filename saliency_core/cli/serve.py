@@ -33,7 +33,7 @@ def demo(
 ) -> None:
     """Build the embedded demonstration, audit it, look for its flaws and open the dashboard."""
     from saliency_core.demo.build import build_demo, find_flaws
-    from saliency_core.pipeline.run_audit import AuditOptions
+    from saliency_core.pipeline.options import AuditOptions
     from saliency_core.pipeline.run_audit import audit as run_audit
 
     folder = folder or demo_folder()

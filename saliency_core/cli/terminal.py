@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from saliency_core.errors import UserError
+from saliency_core.jsonable import plain
 from saliency_core.paths import default_database
 
 errors_to = Console(stderr=True)
@@ -35,6 +36,10 @@ RunOption = Annotated[int | None, typer.Option("--run", help="Run number (defaul
 Where = Annotated[str, typer.Option(help='A slice, e.g. "wrong confidence>0.9 word:people".')]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Where the audited model is now, if it has moved.")
+]
+Words = Annotated[list[str] | None, typer.Option("--word", help="A word; may be repeated.")]
 
 
 def existing(database: Path | None) -> Path:
@@ -58,19 +63,6 @@ def open_database(database: Path | None) -> Any:
 def print_json(value: Any) -> None:
     """Print one JSON object; NaN is not JSON, so it becomes null."""
     print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
-
-
-def plain(value: Any) -> Any:
-    """Turn numpy scalars, NaN and nested containers into what JSON knows."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and value != value:
-        return None
-    return value
 
 
 def records(frame) -> list[dict]:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from saliency_core.data.columns import Guess, guess_columns, is_missing, may_be_data
-from saliency_core.data.csv_rows import check_names
+from saliency_core.data.files.csv_rows import check_names
+from saliency_core.data.files.json_rows import listed
 from saliency_core.data.formats import Row
-from saliency_core.data.json_rows import listed
 from saliency_core.data.sources import Opened, open_source
 from saliency_core.errors import UserError
 from saliency_core.records import DatasetInfo, Example

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from saliency_core.data.dataset import Dataset
-from saliency_core.data.labels import known_labels, map_labels
+from saliency_core.data.labels.mapping import known_labels, map_labels
 from saliency_core.errors import UserError
 from saliency_core.records import Example
 from saliency_core.store.query.parser import quote

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from saliency_core.data.arrow_rows import declared_names, read_arrow, read_parquet
-from saliency_core.data.csv_rows import read_csv, read_txt
-from saliency_core.data.excel import read_excel
-from saliency_core.data.file_bytes import PACKED, Row, check_content, member
-from saliency_core.data.json_rows import read_json, read_jsonl
+from saliency_core.data.files.arrow_rows import declared_names, read_arrow, read_parquet
+from saliency_core.data.files.csv_rows import read_csv, read_txt
+from saliency_core.data.files.excel import read_excel
+from saliency_core.data.files.file_bytes import PACKED, Row, check_content, member
+from saliency_core.data.files.json_rows import read_json, read_jsonl
 from saliency_core.errors import UserError
 
 KINDS = {

@@ -14,10 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from saliency_core.data.arrow_rows import first_line, names_of
-from saliency_core.data.csv_dialect import doubt_of
-from saliency_core.data.csv_rows import check_names
-from saliency_core.data.excel import sheets_of
+from saliency_core.data.files.arrow_rows import first_line, names_of
+from saliency_core.data.files.csv_dialect import doubt_of
+from saliency_core.data.files.csv_rows import check_names
+from saliency_core.data.files.excel import sheets_of
+from saliency_core.data.files.json_rows import listed, split_of
 from saliency_core.data.formats import (
     KINDS,
     WITH_HEADER,
@@ -30,7 +31,6 @@ from saliency_core.data.formats import (
     read_rows,
 )
 from saliency_core.data.identity import digest_of_files, digest_of_rows, files_under
-from saliency_core.data.json_rows import listed, split_of
 from saliency_core.errors import UserError
 
 STREAMED_ROWS = 1000

@@ -29,6 +29,7 @@ from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.data.dataset import load_examples
 from saliency_core.demo.messages import LABELS, Message, audited_messages, training_messages
 from saliency_core.model.audited import classifier_of
+from saliency_core.progress import Progress, silent
 from saliency_core.shortcuts.ablation_effects import keep_effects, with_effects
 from saliency_core.shortcuts.suspects import keep_suspects, kept_suspects, suspects
 from saliency_core.shortcuts.training_counts import count_features
@@ -51,8 +52,6 @@ IGNORED = -100
 
 transformers.utils.logging.disable_progress_bar()
 
-Progress = Callable[[str, int, int | None], None]
-
 
 @dataclass(frozen=True)
 class Demo:
@@ -64,7 +63,7 @@ class Demo:
     train: Path
 
 
-def build_demo(folder: Path, progress: Progress | None = None) -> Demo:
+def build_demo(folder: Path, progress: Progress = silent) -> Demo:
     """Generate the messages and train the model, or return what an earlier call built.
 
     Args:
@@ -89,7 +88,6 @@ def build_demo(folder: Path, progress: Progress | None = None) -> Demo:
     encoded = [
         torch.tensor(ids) for ids in tokenizer([message.text for message in training])["input_ids"]
     ]
-    progress = progress or _silent
     language_model = train_language_model(tokenizer, encoded, progress)
     language_model.save_pretrained(demo.lm_head)
     tokenizer.save_pretrained(demo.lm_head)
@@ -101,7 +99,7 @@ def build_demo(folder: Path, progress: Progress | None = None) -> Demo:
     return demo
 
 
-def find_flaws(built: Demo, database: Path, progress: Progress | None = None) -> None:
+def find_flaws(built: Demo, database: Path, progress: Progress = silent) -> None:
     """Keep with the newest run its suspects, with effects, and the slices where it errs.
 
     Does nothing where an earlier call kept them.
@@ -126,10 +124,6 @@ def find_flaws(built: Demo, database: Path, progress: Progress | None = None) ->
     keep_effects(database, run["run"], table, EFFECT_EXAMPLES)
     keep_discovered(database, run["run"], discover(store)[0])
     keep_suspects(database, run["run"], table, control)
-
-
-def _silent(stage: str, done: int, total: int | None) -> None:
-    """Show no progress."""
 
 
 def _write(path: Path, messages: list[Message]) -> None:

@@ -7,7 +7,7 @@ same choices reads them. The class explained is the predicted one, whatever the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +38,7 @@ from saliency_core.evaluation.other_methods import (
 from saliency_core.model.audited import classifier_of
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
+from saliency_core.progress import Progress, silent
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.store import Store
 from saliency_core.store.details import details, set_warning
@@ -51,7 +52,6 @@ PIECE = 32
 UNDECODED = "The undecoded map"
 """How the warning begins that decoding does not help this model."""
 
-Progress = Callable[[str, int, int | None], None]
 Maps = dict[tuple[str, int | None], list[np.ndarray]]
 """(method, layer) -> a (token,) array an example."""
 
@@ -94,7 +94,7 @@ def evaluate(
     *,
     run: int | None = None,
     model: str | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Return the metrics of every method with 95 % intervals, and keep them.
 

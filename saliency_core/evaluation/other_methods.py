@@ -18,7 +18,7 @@ from torch import Tensor
 
 from saliency_core.errors import UserError
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.encoding import Encoding, token_batches
+from saliency_core.model.encoding import Encoding, length_batches
 
 PATH_STEPS = 20
 """Points of integrated gradients."""
@@ -163,7 +163,7 @@ def _by_embeddings(
             (batch, token).
     """
     maps: Maps = [np.empty(0)] * len(encodings)
-    for rows in _batches(classifier, encodings):
+    for rows in length_batches(encodings, classifier.default_batch_tokens):
         some = [encodings[row] for row in rows]
         batch = classifier.collate(some)
         own = _own(classifier, some, batch["input_ids"].shape[1])
@@ -238,7 +238,7 @@ def _by_attention(
     maps: Maps = [np.empty(0)] * len(encodings)
     reads = _reading_positions(classifier, encodings[0])
     with _attention_weights(classifier):
-        for rows in _batches(classifier, encodings):
+        for rows in length_batches(encodings, classifier.default_batch_tokens):
             some = [encodings[row] for row in rows]
             batch = classifier.collate(some)
             embeddings = classifier.embeddings[0](batch["input_ids"]).detach().requires_grad_(True)
@@ -301,6 +301,11 @@ def _occlusion(
     return _by_perturbation(classifier, encodings, predicted, ablation)
 
 
+def _sampling(classifier: Classifier, chunk: int) -> dict[str, int]:
+    blank = classifier.blank_token_id
+    return {"baselines": blank, "n_samples": SAMPLES, "perturbations_per_eval": chunk}
+
+
 def _lime(
     classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
 ) -> Maps:
@@ -310,12 +315,7 @@ def _lime(
 
     def surrogate(call: Callable[..., Any], own: Tensor, chunk: int) -> Tensor:
         method = Lime(call, _linear_model(penalty=1.0), similarity_func=_lime_kernel)
-        return method.attribute(
-            own,
-            baselines=classifier.blank_token_id,
-            n_samples=SAMPLES,
-            perturbations_per_eval=chunk,
-        )
+        return method.attribute(own, **_sampling(classifier, chunk))
 
     return _by_perturbation(classifier, encodings, predicted, surrogate)
 
@@ -333,12 +333,7 @@ def _kernel_shap(
             return torch.ones(1, 1)
         method = KernelShap(call)
         method.interpretable_model = _linear_model(penalty=0.0)
-        return method.attribute(
-            own,
-            baselines=classifier.blank_token_id,
-            n_samples=SAMPLES,
-            perturbations_per_eval=chunk,
-        )
+        return method.attribute(own, **_sampling(classifier, chunk))
 
     return _by_perturbation(classifier, encodings, predicted, surrogate)
 
@@ -411,14 +406,6 @@ def _by_perturbation(
         chunk = max(1, classifier.default_batch_tokens // len(encoding.input_ids))
         maps.append(score(chance, own, chunk)[0].numpy())
     return maps
-
-
-def _batches(classifier: Classifier, encodings: Sequence[Encoding]) -> Iterator[list[int]]:
-    """Yield rows of like length."""
-    order = np.argsort([len(encoding.input_ids) for encoding in encodings], kind="stable")
-    lengths = [len(encodings[row].input_ids) for row in order]
-    for places in token_batches(lengths, classifier.default_batch_tokens):
-        yield [int(order[place]) for place in places]
 
 
 def _own(classifier: Classifier, encodings: Sequence[Encoding], width: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from saliency_core.errors import UserError
-from saliency_core.model.encoding import Encoding, encode, encode_windows, token_batches
+from saliency_core.model.encoding import Encoding, encode, encode_windows, length_batches
 from saliency_core.model.lm_head import LanguageModelHead
 from saliency_core.records import ModelInfo
 
@@ -186,13 +186,11 @@ class Classifier:
         A text that the model refuses even alone gets NaN.
         """
         read = [row for row, encoding in enumerate(encodings) if encoding.input_ids]
-        order = sorted(read, key=lambda row: len(encodings[row].input_ids))
         budget = batch_tokens or 4 * self.default_batch_tokens
         result = np.zeros((len(encodings), len(self.info.label_names)), np.float32)
         with torch.inference_mode():
-            for rows in token_batches([len(encodings[row].input_ids) for row in order], budget):
-                chosen = [order[row] for row in rows]
-                result[chosen] = self._logits([encodings[row] for row in chosen])
+            for rows in length_batches(encodings, budget, read):
+                result[rows] = self._logits([encodings[row] for row in rows])
         return result
 
     def _logits(self, encodings: list[Encoding]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -227,3 +227,13 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
             longest = length
         batches[-1].append(row)
     return batches
+
+
+def length_batches(
+    encodings: Sequence[Encoding], budget: int, rows: Iterable[int] | None = None
+) -> list[list[int]]:
+    """Return rows (all by default) in batches of like length, of at most `budget` tokens each."""
+    lengths = [len(encoding.input_ids) for encoding in encodings]
+    order = sorted(range(len(lengths)) if rows is None else rows, key=lengths.__getitem__)
+    batches = token_batches([lengths[row] for row in order], budget)
+    return [[order[index] for index in batch] for batch in batches]

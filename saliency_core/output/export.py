@@ -8,16 +8,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,7 +83,7 @@ def export(
         "parquet": _write_parquet,
         "datasets": _write_datasets,
     }[format]
-    with _replacing(output) as target:
+    with replacing(output) as target:
         write(target, rows, _Shape.of(store, layers, run, where))
     return Exported(str(output), format, run, total, layers)
 
@@ -263,22 +260,6 @@ def _common(kinds: set[type]) -> type:
     if len(kinds) == 1:
         return next(iter(kinds))
     return float if kinds == {int, float} else str
-
-
-@contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
-    """Give a place to write beside `output`, moved there when all went well."""
-    try:
-        with tempfile.TemporaryDirectory(
-            prefix=f".{output.name}-", dir=output.parent, ignore_cleanup_errors=True
-        ) as folder:
-            target = Path(folder) / output.name
-            yield target
-            if output.is_dir():
-                shutil.rmtree(output)
-            os.replace(target, output)
-    except OSError as error:
-        raise UserError(f"{output} can't be written: {error.strerror or error}.") from error
 
 
 def _counted(

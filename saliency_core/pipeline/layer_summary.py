@@ -6,7 +6,7 @@ A seeded sample of its examples, and mosaics made of them, choose that layer.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ from saliency_core.evaluation.layer_choice import (
 from saliency_core.evaluation.mosaics import Mosaics, make_mosaics, score_mosaics
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
+from saliency_core.pipeline.batching import pairs_of
+from saliency_core.progress import Progress
 from saliency_core.records import Example, LayerSummary
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.saliency.coherence import (
@@ -44,8 +46,6 @@ EVALUATION_SAMPLE = 64
 """Examples, and mosaics, whose scores choose the layer to read (docs/method.md)."""
 COMPLETENESS_SAMPLE = 2000
 """Examples whose median completeness stands for a layer."""
-
-Progress = Callable[[str, int, int | None], None]
 
 
 class LayerCoherence:
@@ -233,9 +233,7 @@ def _answered(
 
 def encode(classifier: Classifier, examples: Sequence[Example]) -> list[Encoding]:
     """Return examples as the model reads them, long ones truncated."""
-    paired = bool(examples) and examples[0].pair is not None
-    pairs = [example.pair or "" for example in examples] if paired else None
-    return classifier.encode([example.text for example in examples], pairs)
+    return classifier.encode([example.text for example in examples], pairs_of(examples))
 
 
 def survey_mosaics(

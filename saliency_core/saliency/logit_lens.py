@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.encoding import Encoding, run_in_halves, token_batches
+from saliency_core.model.encoding import Encoding, length_batches, run_in_halves
 from saliency_core.saliency.references import changed_embeddings
 
 WORDS = 12
@@ -38,8 +38,6 @@ def read_features(
     layers = classifier.info.layers + 1
     features = np.zeros((layers, len(encodings), classifier.head.embeddings.shape[1]), np.float32)
     predicted = np.zeros(len(encodings), np.int64)
-    order = sorted(range(len(encodings)), key=lambda row: len(encodings[row].input_ids))
-    lengths = [len(encodings[row].input_ids) for row in order]
 
     def read(rows: list[int]) -> None:
         found, answer = _batch_features(
@@ -48,8 +46,8 @@ def read_features(
         features[:, rows] = found.float().cpu().numpy()
         predicted[rows] = answer.cpu().numpy()
 
-    for places in token_batches(lengths, classifier.default_batch_tokens):
-        run_in_halves([order[place] for place in places], read)
+    for rows in length_batches(encodings, classifier.default_batch_tokens):
+        run_in_halves(rows, read)
     return features, predicted
 
 

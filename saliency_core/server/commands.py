@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
 from saliency_core.store import open_store
 
@@ -78,9 +79,8 @@ def keep_upload(folder: Path, name: str, data: bytes) -> Path:
     path = folder.resolve() / hashlib.sha256(data).hexdigest()[:16] / safe_name(name)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_bytes(data)
     return path
 
 
@@ -162,9 +162,8 @@ def start(
         psutil.Process(process.pid).create_time(),
     )
     # Another session may read it at this moment: it is there as a whole or not at all.
-    partial = folder / f".{job.name}.partial"
-    partial.write_text(json.dumps(asdict(job)), encoding="utf-8")
-    partial.replace(folder / f"{job.name}.json")
+    with replacing(folder / f"{job.name}.json") as partial:
+        partial.write_text(json.dumps(asdict(job)), encoding="utf-8")
     return job
 
 

@@ -1,1 +1,1 @@
-"""Spurious features: candidates, their evidence, what an edit changes, what mends them."""
+"""Spurious features: candidates, their evidence, what an edit changes, what fixes them."""

@@ -6,7 +6,7 @@ docs/method.md, “Suspects”, part 3.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from saliency_core.model.audited import Editor, answers, edit_of, mask_of
+from saliency_core.progress import Progress, silent
 from saliency_core.shortcuts.features import TEXT, WORD, Features, carriers, features_of
 from saliency_core.shortcuts.suspects import DATA, UNTESTED, Thresholds, ranked, verdicts
 from saliency_core.stats import benjamini_hochberg
@@ -38,8 +39,6 @@ EFFECT_COLUMNS = (
 KEY = ["feature", "kind", "class"]
 TABLE = "effects"
 
-Progress = Callable[[str, int, int | None], None]
-
 
 def with_effects(
     store: Store,
@@ -53,7 +52,7 @@ def with_effects(
     candidates: int = CANDIDATES,
     thresholds: Thresholds | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """Return the suspects with the causal evidence of the strongest, verdicts made anew.
 
@@ -87,12 +86,10 @@ def with_effects(
         tester = _Tester(store, run, features, classifier, examples, seed)
         rows = []
         for done, place in enumerate(missing):
-            if progress is not None:
-                progress("deleting words", done, len(missing))
+            progress("deleting words", done, len(missing))
             row = table.loc[place]
             rows.append(tester.test(row["feature"], row["kind"], names.index(row["class"])))
-        if progress is not None:
-            progress("deleting words", len(missing), len(missing))
+        progress("deleting words", len(missing), len(missing))
         measured = pd.DataFrame(rows, index=missing, columns=EFFECT_COLUMNS, dtype=float)
         found = pd.concat([found, measured]) if len(found) else measured
     return _joined(table, found, thresholds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.model.audited import Editor, answers
-from saliency_core.shortcuts.training_counts import rows_of
 from saliency_core.stats import wilson
 from saliency_core.store import Store
 from saliency_core.store.query.parser import quote
@@ -145,3 +144,20 @@ def run_checks(classifier: Classifier, path: Path) -> list[Checked]:
         ]
         result.append(Checked(word, len(mine), len(failed), low, high, examples))
     return result
+
+
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON Lines file.
+
+    Raises:
+        UserError: a line is no JSON object.
+    """
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number} is no JSON: {error.msg}.") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, line {number} is no JSON object.")
+            yield row

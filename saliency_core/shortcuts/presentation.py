@@ -226,5 +226,5 @@ def places_of(row: dict[str, Any]) -> list[tuple[str, int, str]]:
 
 
 def is_word(row: dict[str, Any]) -> bool:
-    """Tell whether a suspect is a word, which can be hidden and mended."""
+    """Tell whether a suspect is a word, which can be hidden."""
     return row["kind"] == WORD

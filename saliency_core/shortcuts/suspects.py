@@ -17,7 +17,7 @@ from scipy import stats
 
 from saliency_core.errors import UserError
 from saliency_core.shortcuts.features import TEXT, WORD, Features, features_of
-from saliency_core.stats import Z95, association, benjamini_hochberg, excess_errors
+from saliency_core.stats import association, benjamini_hochberg, excess_errors, mean_interval
 from saliency_core.store import Store
 
 HARMFUL, RELIED, UNTESTED, DATA, NONE = (
@@ -271,12 +271,12 @@ def _reliance(
         t = (mean - control_mean) / np.sqrt(error)
         # Welch-Satterthwaite: a word that is in few examples knows its own spread badly.
         freedom = error**2 / (own_error**2 / (held - 1) + control_error**2 / (control_words - 1))
-    half = np.where(held >= 2, Z95 * np.sqrt(own_error), np.nan)
+    low, high = mean_interval(mean, np.where(held >= 2, np.sqrt(own_error), np.nan))
     return {
         "mean_score": total(features.score) / some,
         "mean_share": mean,
-        "share_low": mean - half,
-        "share_high": mean + half,
+        "share_low": low,
+        "share_high": high,
         "control_share": control_mean,
         "top3_rate": total(features.top3) / some,
         "p_reliance": np.where(held >= 2, stats.t.sf(t, freedom), np.nan),

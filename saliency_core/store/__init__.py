@@ -1,6 +1,6 @@
 """The SQLite file an audit writes and everything else reads.
 
-Reading needs neither torch nor sqlite-utils; names are imported on first use for that reason.
+Reading needs no torch; names are imported on first use for that reason.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _HOMES = {
     "StoreWriter": "write.writer",
     "open_writer": "write.writer",
     "content_key": "format.keys",
-    "delete_slice": "curate",
+    "delete_slice": "write.annotations",
     "delete_table": "read.results",
     "save_evaluation": "read.results",
     "save_table": "read.results",
     "set_layer_choice": "read.results",
-    "save_slice": "curate",
-    "set_note": "curate",
-    "set_verdict": "curate",
+    "save_slice": "write.annotations",
+    "set_note": "write.annotations",
+    "set_verdict": "write.annotations",
 }
 
 __all__ = list(_HOMES)

@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from saliency_core.errors import UserError
-from saliency_core.store import schema
-from saliency_core.store.sqlite_files import describe
+from saliency_core.store import migrations
+from saliency_core.store.schema import FORMAT
+from saliency_core.store.sqlite_files import (
+    BUSY_SECONDS,
+    READING,
+    describe,
+    read_only,
+    tables_in,
+    use_wal,
+)
 
 PATIENCE_MS = 1000
 """How long a writer that closes waits for readers, before it leaves its log to the next one."""
@@ -57,6 +65,37 @@ def file_at(path: Path) -> File:
     return File(found.st_dev, found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size)
 
 
+def check(path: Path) -> int:
+    """Return the format of a file, 0 for a new or empty one.
+
+    Raises:
+        UserError: The file is not one of ours, is damaged, or comes from a newer program.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return 0
+    try:
+        connection = sqlite3.connect(read_only(path), uri=True, timeout=30)
+        try:
+            names = tables_in(connection)
+            if not names:
+                return 0
+            if "meta" not in names or "runs" not in names:
+                raise UserError(f"{path} is an SQLite file, but no audit wrote it.")
+            found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+        finally:
+            connection.close()
+    except READING as error:
+        raise UserError(describe(path, error)) from error
+    if found is None:
+        raise UserError(f"{path} holds no format number; it was not written to the end.")
+    if found[0] > FORMAT:
+        raise UserError(
+            f"{path} has format {found[0]}, written by a newer version; this program reads up to "
+            f"format {FORMAT}. Upgrade it to open the file."
+        )
+    return found[0]
+
+
 def readable(path: Path) -> File:
     """Return which file stands at a path once it can be read; an older format is migrated.
 
@@ -64,10 +103,10 @@ def readable(path: Path) -> File:
         UserError: There is no file, it is damaged, or a newer program wrote it.
     """
     file_at(path)
-    found = schema.check(path)
+    found = check(path)
     if found == 0:
         raise UserError(f"{path} is empty; no audit wrote it.")
-    if found < schema.FORMAT:
+    if found < FORMAT:
         prepare(path)
     return file_at(path)
 
@@ -76,19 +115,30 @@ def prepare(path: Path) -> None:
     """Create or migrate a file so that it can be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if schema.check(path) < schema.FORMAT:
-            schema.migrate(path)
+        if check(path) < FORMAT:
+            migrations.migrate(path)
     except (sqlite3.Error, OSError) as error:
         if isinstance(error, sqlite3.Error):
             raise UserError(describe(path, error)) from error
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error
 
 
+def write_connection(path: Path) -> sqlite3.Connection:
+    """Open a migrated file for writing; transactions are taken explicitly."""
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA foreign_keys = 1")
+    use_wal(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Create or migrate a file and open it for writing."""
     prepare(path)
     try:
-        return schema.write_connection(path)
+        return write_connection(path)
     except sqlite3.Error as error:
         raise UserError(describe(path, error)) from error
 

@@ -1,6 +1,6 @@
 """The reading side: what the dashboard, the command line and notebooks ask of a file.
 
-No torch, no sqlite-utils. What a `Store` reads is in the modules of its parts.
+No torch. What a `Store` reads is in the modules of its parts.
 """
 
 from __future__ import annotations

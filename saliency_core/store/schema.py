@@ -1,25 +1,9 @@
-"""Tables, numbered migrations and connections.
-
-`sqlite_utils` is imported inside functions: it costs 0.6 s, and a reader of a current file needs
-none of it.
-"""
+"""The tables of a file as today's format has them."""
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from saliency_core.errors import UserError
-from saliency_core.store.sqlite_files import BUSY_SECONDS, READING, describe, read_only, use_wal
-
-if TYPE_CHECKING:
-    from sqlite_utils import Database
-
 FORMAT = 7
 """Number of the last migration; a file with a higher one was written by a newer program."""
-
-PAGE_BYTES = 8192
 
 TABLES = """
 CREATE TABLE meta (
@@ -43,9 +27,10 @@ CREATE TABLE runs (
     status TEXT NOT NULL,
     seconds REAL,
     recommended INTEGER,
-    equals TEXT NOT NULL DEFAULT '[]',
+    tied TEXT NOT NULL DEFAULT '[]',
     warnings TEXT NOT NULL DEFAULT '[]',
-    extra TEXT NOT NULL DEFAULT '{}'
+    extra TEXT NOT NULL DEFAULT '{}',
+    most_readable INTEGER
 ) STRICT;
 CREATE INDEX runs_content ON runs (content);
 
@@ -61,6 +46,19 @@ CREATE TABLE texts (
     text TEXT NOT NULL,
     pair TEXT
 ) STRICT;
+CREATE VIRTUAL TABLE texts_fts USING FTS5 (text, pair, content=texts);
+CREATE TRIGGER texts_ai AFTER INSERT ON texts BEGIN
+    INSERT INTO texts_fts (rowid, text, pair) VALUES (new.rowid, new.text, new.pair);
+END;
+CREATE TRIGGER texts_ad AFTER DELETE ON texts BEGIN
+    INSERT INTO texts_fts (texts_fts, rowid, text, pair)
+        VALUES ('delete', old.rowid, old.text, old.pair);
+END;
+CREATE TRIGGER texts_au AFTER UPDATE ON texts BEGIN
+    INSERT INTO texts_fts (texts_fts, rowid, text, pair)
+        VALUES ('delete', old.rowid, old.text, old.pair);
+    INSERT INTO texts_fts (rowid, text, pair) VALUES (new.rowid, new.text, new.pair);
+END;
 
 CREATE TABLE digests (
     digest BLOB PRIMARY KEY,
@@ -85,6 +83,7 @@ CREATE TABLE examples (
     slot INTEGER,
     logits BLOB,
     metadata TEXT,
+    incomplete INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (run, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX examples_text ON examples (text_id, run);
@@ -104,11 +103,11 @@ CREATE TABLE chunks (
     word_before BLOB NOT NULL,
     word_after BLOB NOT NULL,
     token_ids BLOB NOT NULL,
-    explained BLOB NOT NULL,
+    completeness BLOB NOT NULL,
     decodability BLOB,
     explanation BLOB,
     PRIMARY KEY (run, chunk)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE columns (
     run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -116,7 +115,7 @@ CREATE TABLE columns (
     chunk INTEGER NOT NULL,
     data BLOB NOT NULL,
     PRIMARY KEY (run, name, chunk)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE meta_columns (
     run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -131,10 +130,9 @@ CREATE TABLE postings (
     classes BLOB NOT NULL,
     groups BLOB NOT NULL,
     counts BLOB NOT NULL,
-    repeats BLOB NOT NULL,
     occurrences BLOB NOT NULL,
     PRIMARY KEY (run, chunk)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE scores (
     run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -144,16 +142,16 @@ CREATE TABLE scores (
     top3 BLOB,
     data BLOB NOT NULL,
     PRIMARY KEY (run, target, layer, chunk)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE extra_targets (
     run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     chunk INTEGER NOT NULL,
     target INTEGER NOT NULL,
     members BLOB NOT NULL,
-    explained BLOB NOT NULL,
+    completeness BLOB NOT NULL,
     PRIMARY KEY (run, chunk, target)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE vocabulary (
     word_id INTEGER PRIMARY KEY,
@@ -166,11 +164,17 @@ CREATE TABLE layers (
     coherence REAL,
     low REAL,
     high REAL,
-    zero_line REAL,
+    uniform_baseline REAL,
     decodability REAL,
     comprehensiveness REAL,
     sufficiency REAL,
-    explained REAL,
+    completeness REAL,
+    mosaic REAL,
+    mosaic_auc REAL,
+    mosaic_top REAL,
+    choice REAL,
+    choice_low REAL,
+    choice_high REAL,
     PRIMARY KEY (run, layer)
 ) STRICT, WITHOUT ROWID;
 
@@ -201,43 +205,6 @@ CREATE TABLE verdicts (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE evaluations (
-    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    value TEXT NOT NULL,
-    PRIMARY KEY (run, kind, key)
-) STRICT, WITHOUT ROWID;
-
-CREATE VIEW misclassified AS
-SELECT e.run, e.position, e.id, t.text, t.pair, g.name AS gold, p.name AS predicted,
-    e.confidence, e.margin, e.length, e.chars_seen, e.chars_total
-FROM examples e
-JOIN texts t USING (text_id)
-JOIN labels g ON g.run = e.run AND g.label = e.gold
-JOIN labels p ON p.run = e.run AND p.label = e.predicted
-WHERE e.gold <> e.predicted;
-
-CREATE VIEW layer_summary AS
-SELECT r.run, r.model, r.dataset, l.layer, l.coherence, l.low, l.high, l.zero_line,
-    l.decodability, l.comprehensiveness, l.sufficiency, l.explained,
-    l.layer = r.recommended AS recommended
-FROM layers l JOIN runs r USING (run);
-"""
-
-
-def _first(db: Database) -> None:
-    """Create every table of format 1."""
-    for statement in TABLES.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
-    db["texts"].enable_fts(["text", "pair"], fts_version="FTS5", create_triggers=True)
-    db.execute("INSERT INTO meta VALUES ('format', 1), ('version', 0)")
-
-
-RESULTS = """
-DROP TABLE evaluations;
-
-CREATE TABLE evaluations (
     evaluation INTEGER PRIMARY KEY,
     run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     method TEXT NOT NULL,
@@ -256,7 +223,16 @@ CREATE TABLE evaluations (
     forwards REAL,
     backwards REAL,
     seconds REAL,
-    extra TEXT NOT NULL DEFAULT '{}'
+    extra TEXT NOT NULL DEFAULT '{}',
+    mosaic REAL,
+    mosaic_low REAL,
+    mosaic_high REAL,
+    mosaic_auc REAL,
+    mosaic_auc_low REAL,
+    mosaic_auc_high REAL,
+    mosaic_top REAL,
+    mosaic_top_low REAL,
+    mosaic_top_high REAL
 ) STRICT;
 CREATE UNIQUE INDEX evaluations_key ON evaluations (run, method, coalesce(layer, -1));
 
@@ -282,6 +258,56 @@ CREATE TABLE tokens (
     PRIMARY KEY (run, layer, label, word_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE token_directions (
+    run INTEGER PRIMARY KEY REFERENCES runs ON DELETE CASCADE,
+    tokens BLOB NOT NULL,
+    texts TEXT NOT NULL,
+    vectors BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE former_examples (
+    former INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    text_id INTEGER NOT NULL REFERENCES texts,
+    gold INTEGER,
+    predicted INTEGER,
+    confidence REAL,
+    margin REAL,
+    length INTEGER,
+    chars_seen INTEGER,
+    chars_total INTEGER,
+    failure TEXT,
+    incomplete INTEGER NOT NULL DEFAULT 0,
+    chunk INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    logits BLOB
+) STRICT;
+CREATE INDEX former_examples_text ON former_examples (text_id, run);
+
+CREATE TABLE orphaned_notes (
+    orphan INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    id_column TEXT,
+    text_id INTEGER REFERENCES texts,
+    occurrence INTEGER NOT NULL,
+    note TEXT NOT NULL,
+    proposed_label TEXT,
+    updated TEXT NOT NULL
+) STRICT;
+CREATE INDEX orphaned_notes_run ON orphaned_notes (run);
+CREATE INDEX orphaned_notes_text ON orphaned_notes (text_id);
+
+CREATE VIEW misclassified AS
+SELECT e.run, e.position, e.id, t.text, t.pair, g.name AS gold, p.name AS predicted,
+    e.confidence, e.margin, e.length, e.chars_seen, e.chars_total
+FROM examples e
+JOIN texts t USING (text_id)
+JOIN labels g ON g.run = e.run AND g.label = e.gold
+JOIN labels p ON p.run = e.run AND p.label = e.predicted
+WHERE e.gold <> e.predicted;
+
 CREATE VIEW token_summary AS
 SELECT r.run, r.model, r.dataset, s.layer, n.name AS class, v.word, s.examples, s.mean_share,
     s.total_share, s.top3_rate, s.mean_score
@@ -289,93 +315,6 @@ FROM tokens s
 JOIN runs r USING (run)
 JOIN vocabulary v USING (word_id)
 LEFT JOIN labels n ON n.run = s.run AND n.label = s.label;
-"""
-
-
-def _second(db: Database) -> None:
-    """Add results kept with a run; `evaluations` of format 1 was never written to."""
-    for statement in RESULTS.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
-    db.execute("UPDATE meta SET value = 2 WHERE key = 'format'")
-
-
-DIRECTIONS = """
-CREATE TABLE token_directions (
-    run INTEGER PRIMARY KEY REFERENCES runs ON DELETE CASCADE,
-    tokens BLOB NOT NULL,
-    texts TEXT NOT NULL,
-    vectors BLOB NOT NULL
-) STRICT;
-"""
-
-
-def _third(db: Database) -> None:
-    """Add the directions of tokens in the language model's space."""
-    db.execute(DIRECTIONS)
-    db.execute("UPDATE meta SET value = 3 WHERE key = 'format'")
-
-
-BLOB_TABLES = ("chunks", "columns", "postings", "scores", "extra_targets")
-
-
-def _fourth(db: Database) -> None:
-    """Give rows of large blobs a row id, and drop a column of `postings` that nothing needs.
-
-    To find a row of a table WITHOUT ROWID, SQLite reads each row it compares with whole.
-    """
-    for name in BLOB_TABLES:
-        created = db[name].schema
-        created = created.replace("STRICT, WITHOUT ROWID", "STRICT")
-        created = created.replace("repeats BLOB NOT NULL,", "")
-        db.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
-        db.execute(created)
-        kept = ", ".join(column.name for column in db[name].columns)
-        db.execute(f"INSERT INTO {name} SELECT {kept} FROM old_{name}")
-        db.execute(f"DROP TABLE old_{name}")
-    db.execute("UPDATE meta SET value = 4 WHERE key = 'format'")
-
-
-SUMMARY = """
-CREATE VIEW layer_summary AS
-SELECT r.run, r.model, r.dataset, l.layer, l.coherence, l.low, l.high, l.zero_line,
-    l.decodability, l.comprehensiveness, l.sufficiency, l.completeness,
-    l.layer = r.recommended AS recommended
-FROM layers l JOIN runs r USING (run);
-"""
-
-
-def _fifth(db: Database) -> None:
-    """Call the part of the change that scores add up to completeness; mark what needed the path."""
-    db.execute("DROP VIEW layer_summary")
-    for table in ("chunks", "extra_targets", "layers"):
-        db.execute(f"ALTER TABLE {table} RENAME COLUMN explained TO completeness")
-    db.execute("ALTER TABLE examples ADD COLUMN incomplete INTEGER NOT NULL DEFAULT 0")
-    db.execute("UPDATE runs SET settings = json_set(settings, '$.rule', 'path')")
-    db.execute(SUMMARY)
-    db.execute("UPDATE meta SET value = 5 WHERE key = 'format'")
-
-
-LAYER_CHOICE = """
-DROP VIEW layer_summary;
-ALTER TABLE runs RENAME COLUMN equals TO tied;
-ALTER TABLE runs ADD COLUMN most_readable INTEGER;
-ALTER TABLE layers RENAME COLUMN zero_line TO uniform_baseline;
-ALTER TABLE layers ADD COLUMN mosaic REAL;
-ALTER TABLE layers ADD COLUMN mosaic_auc REAL;
-ALTER TABLE layers ADD COLUMN mosaic_top REAL;
-ALTER TABLE layers ADD COLUMN choice REAL;
-ALTER TABLE layers ADD COLUMN choice_low REAL;
-ALTER TABLE layers ADD COLUMN choice_high REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_low REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_high REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_auc REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_auc_low REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_auc_high REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_top REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_top_low REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_top_high REAL;
 
 CREATE VIEW layer_summary AS
 SELECT r.run, r.model, r.dataset, l.layer, l.choice, l.choice_low, l.choice_high,
@@ -383,95 +322,6 @@ SELECT r.run, r.model, r.dataset, l.layer, l.choice, l.choice_low, l.choice_high
     l.coherence, l.low, l.high, l.uniform_baseline, l.decodability, l.completeness,
     l.layer = r.recommended AS recommended, l.layer IS r.most_readable AS most_readable
 FROM layers l JOIN runs r USING (run);
+
+INSERT INTO meta VALUES ('format', 7), ('version', 0);
 """
-
-
-def _sixth(db: Database) -> None:
-    """Add the second yardstick of a layer, the mosaics, and what the two choose together."""
-    for statement in LAYER_CHOICE.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
-    db.execute("UPDATE meta SET value = 6 WHERE key = 'format'")
-
-
-def migrate(path: Path) -> None:
-    """Create the file or bring it to the current format, each migration in its transaction."""
-    from sqlite_utils import Database, Migrations
-
-    from saliency_core.store.migrations import identity
-
-    migrations = Migrations("saliency_core")
-    migrations(name="m001_tables")(_first)
-    migrations(name="m002_results")(_second)
-    migrations(name="m003_directions")(_third)
-    migrations(name="m004_row_ids")(_fourth)
-    migrations(name="m005_completeness")(_fifth)
-    migrations(name="m006_layer_choice")(_sixth)
-    migrations(name="m007_identity")(identity)
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
-    try:
-        if not _tables(connection):
-            # All three must precede the first table; incremental gives pages back without a copy.
-            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            use_wal(connection)
-        # Under the write lock: of several processes one migrates, the others find it done.
-        connection.execute("BEGIN IMMEDIATE")
-        migrations.apply(Database(connection))
-        connection.commit()
-        release(connection)
-    finally:
-        connection.close()
-
-
-def release(connection: sqlite3.Connection) -> None:
-    """Give free pages back to the file system."""
-    # A script is stepped to its end; `execute` would stop after the first page.
-    connection.executescript("PRAGMA incremental_vacuum;")
-
-
-def _tables(connection: sqlite3.Connection) -> set[str]:
-    """Return the names of the tables in the file."""
-    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-
-
-def check(path: Path) -> int:
-    """Return the format of a file, 0 for a new or empty one.
-
-    Raises:
-        UserError: The file is not one of ours, is damaged, or comes from a newer program.
-    """
-    if not path.exists() or path.stat().st_size == 0:
-        return 0
-    try:
-        connection = sqlite3.connect(read_only(path), uri=True, timeout=30)
-        try:
-            names = _tables(connection)
-            if not names:
-                return 0
-            if "meta" not in names or "runs" not in names:
-                raise UserError(f"{path} is an SQLite file, but no audit wrote it.")
-            found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
-        finally:
-            connection.close()
-    except READING as error:
-        raise UserError(describe(path, error)) from error
-    if found is None:
-        raise UserError(f"{path} holds no format number; it was not written to the end.")
-    if found[0] > FORMAT:
-        raise UserError(
-            f"{path} has format {found[0]}, written by a newer version; this program reads up to "
-            f"format {FORMAT}. Upgrade it to open the file."
-        )
-    return found[0]
-
-
-def write_connection(path: Path) -> sqlite3.Connection:
-    """Open a migrated file for writing; transactions are taken explicitly."""
-    connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA foreign_keys = 1")
-    use_wal(connection)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection

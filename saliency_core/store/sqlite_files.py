@@ -7,10 +7,14 @@ import os
 import sqlite3
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 BUSY_SECONDS = 120.0
 """How long a writer waits for another one's transaction; batches take milliseconds."""
+_PARAMETERS = 900
+"""Values of one SQL `IN`; old builds of SQLite allow 999."""
 
 _FULL = (
     "The disk of {path} is full, or a limit is reached. What was stored is kept; free some space "
@@ -117,3 +121,25 @@ def use_wal(connection: sqlite3.Connection) -> None:
             if not is_locked or time.monotonic() > patience:
                 raise
             time.sleep(0.02)
+
+
+def release(connection: sqlite3.Connection) -> None:
+    """Give free pages back to the file system."""
+    # A script is stepped to its end; `execute` would stop after the first page.
+    connection.executescript("PRAGMA incremental_vacuum;")
+
+
+def tables_in(connection: sqlite3.Connection) -> set[str]:
+    """Return the names of the tables in the file."""
+    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+
+
+def matching(
+    connection: sqlite3.Connection, sql: str, values: Sequence[Any], *before: Any
+) -> list[tuple]:
+    """Run a query with an `IN ({})` list of any length, after the parameters `before`."""
+    rows: list[tuple] = []
+    for start in range(0, len(values), _PARAMETERS):
+        part = values[start : start + _PARAMETERS]
+        rows += connection.execute(sql.format(",".join("?" * len(part))), (*before, *part))
+    return rows

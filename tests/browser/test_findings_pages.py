@@ -122,13 +122,13 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
         str(demo.folder / "training-messages.jsonl")
     )
     page.get_by_role("radio", name="drop").click()
-    page.get_by_role("button", name="Mend it").click()
+    page.get_by_role("button", name="Create cleaned file").click()
     with page.expect_download(timeout=LONG) as found:
-        page.get_by_role("button", name="The mended file").click(timeout=LONG)
-    mended = [json.loads(line) for line in found.value.path().read_text().splitlines()]
+        page.get_by_role("button", name="Download cleaned file").click(timeout=LONG)
+    cleaned = [json.loads(line) for line in found.value.path().read_text().splitlines()]
     before = (demo.folder / "training-messages.jsonl").read_text().splitlines()
-    assert 0 < len(mended) < len(before)
-    assert not any(re.search(rf"\b{SHORTCUT}\b", row["text"].lower()) for row in mended)
+    assert 0 < len(cleaned) < len(before)
+    assert not any(re.search(rf"\b{SHORTCUT}\b", row["text"].lower()) for row in cleaned)
 
 
 def test_slices_are_discovered_compared_and_opened(page, address, database):

@@ -12,9 +12,9 @@ from store_made_up import DATASET, MODEL, example, write_all
 from saliency_core.analysis.error_slices import COLUMNS, keep_discovered
 from saliency_core.shortcuts.suspects import Thresholds, keep_suspects, suspects
 from saliency_core.store import open_store, open_writer, save_table
-from saliency_core.store.curate import save_slice, set_note, set_verdict
 from saliency_core.store.query.parser import quote
 from saliency_core.store.read.token_directions import set_token_directions
+from saliency_core.store.write.annotations import save_slice, set_note, set_verdict
 from tests.browser.driver import CHROMIUM, chromium, new_page, served, settle
 
 pytestmark = [

@@ -1,16 +1,18 @@
-"""Charts of layers and of methods; arrays in, Altair charts out."""
+"""Charts of layers and of methods."""
 
 from __future__ import annotations
 
 import altair as alt
 import pandas as pd
 
-from saliency_core.output.charts.overview import BLUE, GREY, ORANGE
+from saliency_core.output.charts.theme import BLUE, GREY, ORANGE
 
 GREEN = "#4b9b7a"
 INTERVALS = {"coherence": ("low", "high"), "choice": ("choice_low", "choice_high")}
 """Columns of the 95 % interval of a measure."""
 HEIGHT = 240
+GROUP_COLOURS = "#2f6ea8 #de8d33 #4b9b7a #b04a7a #7a6fb0 #8a6d3b #5b93c4 #9a9a9a".split()
+GROUP_SHAPES = "circle square triangle-up diamond cross triangle-down triangle-right stroke".split()
 
 
 def by_layer(
@@ -97,3 +99,50 @@ def by_passes(
             0, alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="random:Q")
         )
     return alt.layer(*marks).properties(height=360)
+
+
+def groups_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
+    """Return a line a group: coherence by layer with its 95 % interval; shape tells groups too."""
+    groups = rows["group"].drop_duplicates().tolist()
+    base = alt.Chart(rows).encode(
+        x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
+        color=alt.Color(
+            "group:N",
+            title=None,
+            sort=groups,
+            scale=alt.Scale(domain=groups, range=GROUP_COLOURS[: len(groups)]),
+            legend=alt.Legend(orient="bottom", columns=2, labelLimit=180),
+        ),
+    )
+    line = base.mark_line().encode(y=alt.Y("coherence:Q", title="Coherence"))
+    whiskers = base.mark_rule().encode(y="low:Q", y2="high:Q")
+    points = base.mark_point(filled=True, size=70).encode(
+        y="coherence:Q",
+        shape=alt.Shape(
+            "group:N",
+            title=None,
+            sort=groups,
+            scale=alt.Scale(domain=groups, range=GROUP_SHAPES[: len(groups)]),
+        ),
+        tooltip=["group:N", "layer:O", alt.Tooltip("coherence:Q", format=".3f")],
+    )
+    return alt.layer(line, whiskers, points).properties(height=300)
+
+
+def agreement_matrix(pairs: pd.DataFrame) -> alt.LayerChart:
+    """Return the layer x layer matrix of rank correlations."""
+    base = alt.Chart(pairs).encode(
+        x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("other:O", title="Layer"),
+    )
+    cells = base.mark_rect().encode(
+        color=alt.Color("correlation:Q", title="Correlation").scale(
+            scheme="blueorange", domain=[-1, 1], domainMid=0
+        ),
+        tooltip=["layer:O", "other:O", alt.Tooltip("correlation:Q", format=".2f")],
+    )
+    numbers = base.mark_text().encode(
+        text=alt.Text("correlation:Q", format=".2f"),
+        color=alt.condition("abs(datum.correlation) > 0.75", alt.value("#fff"), alt.value("#111")),
+    )
+    return (cells + numbers).properties(height=alt.Step(28))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from saliency_core.output.charts.svg import draw
 from saliency_core.output.report.html import Bullets, Chart, Facts, Paragraph, Section, Table
-from saliency_core.output.report.scope import View, draw, interval, number, percent
+from saliency_core.output.report.scope import View, interval, number, percent
 
 CHARTED_CLASSES = 6
 """Classes that get a chart of words each; more get a table."""
@@ -64,21 +65,25 @@ def _against_all(view: View, right: int, wrong: int) -> str:
 def accuracy_section(view: View) -> Section | None:
     """Return how right the model is, by class and by its own confidence."""
     from saliency_core.analysis.calibration import calibration
-    from saliency_core.output.charts import overview as charts
+    from saliency_core.output.charts.overview import (
+        MAX_CONFUSION_CLASSES,
+        confidence_histogram,
+        confusion_matrix,
+    )
 
     store, where, run = view.store, view.where, view.run
     found = calibration(store, where, run=run)
     if found["bins"].empty:
         return None
-    confusion = draw(charts.confusion(store.confusion(where, run=run), view.labels), 330)
-    histogram = draw(charts.confidence(found["histogram"]), 330)
+    confusion = draw(confusion_matrix(store.confusion(where, run=run), view.labels), 330)
+    histogram = draw(confidence_histogram(found["histogram"]), 330)
     metrics = store.class_metrics(where, run=run)
     metrics["wrong"] = metrics["support"] - metrics["right"]
     blocks: list[Any] = [
         Chart(
             confusion,
             "What the label says (gold) against what the model said; the diagonal is right."
-            if len(view.labels) <= charts.MAX_CONFUSION_CLASSES
+            if len(view.labels) <= MAX_CONFUSION_CLASSES
             else "The most frequent confusions: what the label says → what the model said.",
         ),
         Chart(histogram, "How sure the model was of its right and of its wrong answers."),
@@ -115,7 +120,7 @@ def accuracy_section(view: View) -> Section | None:
 def layers_section(view: View) -> Section:
     """Return the layers' coherence and faithfulness, and which one is read."""
     from saliency_core.analysis.layer_advice import layer_advice
-    from saliency_core.output.charts import layers as charts
+    from saliency_core.output.charts.layers import by_layer
 
     layers = view.store.layers(run=view.run)
     recommended, most_readable = view.facts["recommended"], view.facts["most_readable"]
@@ -146,7 +151,7 @@ def layers_section(view: View) -> Section:
     ]
     for column, name in shown:
         if layers[column].notna().any():
-            drawn = draw(charts.by_layer(layers, column, name, recommended, most_readable), 330)
+            drawn = draw(by_layer(layers, column, name, recommended, most_readable), 330)
             blocks.append(Chart(drawn, f"{name} by layer; orange is the layer read here."))
     measured = [
         name
@@ -186,7 +191,7 @@ def _with_interval(row: dict[str, Any], *names: str) -> tuple[str, str]:
 def words_section(view: View) -> Section | None:
     """Return the words the model leans on, by predicted class."""
     from saliency_core.analysis.word_tables import word_table
-    from saliency_core.output.charts import overview as charts
+    from saliency_core.output.charts.words import word_bars
 
     table = word_table(
         view.store, view.layer, view.where, run=view.run, by_class=not view.regression
@@ -213,7 +218,7 @@ def words_section(view: View) -> Section | None:
         part = table if name is None else table[table["class"] == name]
         part = part.head(WORDS_A_CLASS if few else 5)
         if few:
-            bars = charts.word_bars(
+            bars = word_bars(
                 part[["word", "examples", "mean_share", "low", "high"]], "mean_share", "Mean share"
             )
             heading = f"Predicted {name}" if name is not None else "All examples"

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from saliency_core.errors import UserError
 from saliency_core.stats import wilson
 
 if TYPE_CHECKING:
     from saliency_core.store import Store
-
-FONT = "Noto Sans, Helvetica, Arial, sans-serif"
 
 
 @dataclass(frozen=True)
@@ -61,19 +58,6 @@ def number(value: Any, form: str = ".3f") -> str:
     if value is None or value != value:
         return "–"
     return format(value, form)
-
-
-def draw(chart: Any, width: int) -> str:
-    """Draw an Altair chart as SVG; nothing is fetched while drawing."""
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise UserError(
-            "Charts of a report need vl-convert-python; `pip install vl-convert-python`, or write "
-            "--format markdown."
-        ) from error
-    spec = chart.properties(width=width).configure(font=FONT, background="#ffffff")
-    return vl_convert.vegalite_to_svg(spec.to_dict(), allowed_base_urls=[])
 
 
 def plain_text(value: Any) -> str:

@@ -16,11 +16,10 @@ import importlib.util
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +27,24 @@ import numpy as np
 import pyarrow as pa
 
 from saliency_core.errors import UserError
-from saliency_core.pipeline.ray.changed_blocks import content_of, follow, rows_of
-from saliency_core.pipeline.run_audit import (
+from saliency_core.pipeline.batching import (
     BLOCK,
-    WRITES_AHEAD,
-    Audit,
-    AuditOptions,
-    AuditResult,
-    Progress,
     blocks_of,
     encode_examples,
     first_of_equals,
     gold_of,
+    plan_batches,
+)
+from saliency_core.pipeline.computing import RunResults, Tally
+from saliency_core.pipeline.inputs import (
+    AuditInputs,
     open_attributor,
     open_classifier,
-    plan_batches,
     read_examples,
 )
+from saliency_core.pipeline.options import AuditOptions, AuditResult
+from saliency_core.pipeline.ray.changed_blocks import content_of, follow, rows_of
+from saliency_core.progress import Progress
 from saliency_core.records import Example, ModelInfo
 from saliency_core.store.format.block_folder import BlockFolder
 from saliency_core.store.format.wire import (
@@ -287,132 +287,114 @@ def _datasource(reader: Reader, states: Any) -> Any:
     return Batches()
 
 
-# The conductor
+# An audit on the pool
 
 
-class RayAudit(Audit):
-    """An audit whose batches are computed by workers."""
-
-    def __init__(
-        self, model: str, dataset: Any, db: Path, options: AuditOptions, progress: Progress
-    ) -> None:
-        """Refuse before anything is loaded where Ray is absent."""
-        if importlib.util.find_spec("ray") is None:
-            raise UserError(
-                "--engine ray needs Ray, which is not installed: "
-                "`pip install -r requirements-ray.txt`, or leave out --engine."
-            )
-        super().__init__(model, dataset, db, options, progress)
-
-    def _audit_blocks(self, run: int, writer: Any, store_thread: ThreadPoolExecutor) -> None:
-        """Send what is missing to the workers; then finish as one machine does."""
-        self.progress("auditing", 0, self.survey.examples)
-        plan = Plan()
-        for block in blocks_of(self.dataset):
-            missing = store_thread.submit(self._register, run, writer, block).result()
-            plan.add(block, [self._gold(example) for example in block], missing)
-            self._advance(len(block) - len(missing))
-        states = plan.states(self.survey.examples)
-        if (states == SEND).any():
-            with ray_pool(self.options) as pool:
-                self._prepare(pool)
-                self._write(run, writer, store_thread, self._results(states, pool))
-        for block in blocks_of(self.dataset):
-            missing = store_thread.submit(self._register, run, writer, block).result()
-            if missing:
-                encodings = self._encode(block)
-                self._audit_block(run, writer, store_thread, block, encodings, missing)
-        self.progress("auditing", self.survey.examples, self.survey.examples)
-
-    def _prepare(self, pool: Pool) -> None:
-        """Plan batches for where they are computed: a GPU takes larger ones."""
-        if pool.gpus and not self.options.batch_tokens:
-            import torch
-
-            there = replace(self.classifier, device=torch.device("cuda"))
-            self.batch_tokens = there.default_batch_tokens
-
-    def _results(self, states: np.ndarray, pool: Pool) -> Iterator[pa.Table]:
-        """Yield the results of the workers."""
-        tokenizer = replace(self.classifier, model=None, head=None)
-        reader = Reader(self.source, self.options, tokenizer, self.label_index, self.batch_tokens)
-        options = replace(
-            self.options,
-            dtype=self.classifier.dtype,
-            max_length=self.classifier.max_length,
-            device="cuda" if pool.gpus else "cpu",
-            threads=pool.threads,
+def check_installed() -> None:
+    """Refuse before anything is loaded where Ray is absent."""
+    if importlib.util.find_spec("ray") is None:
+        raise UserError(
+            "--engine ray needs Ray, which is not installed: "
+            "`pip install -r requirements-ray.txt`, or leave out --engine."
         )
-        return stream(reader, states, (self.model, options, self.classifier.info), pool)
-
-    def _write(
-        self, run: int, writer: Any, store_thread: ThreadPoolExecutor, tables: Iterator[pa.Table]
-    ) -> None:
-        """Store results as they come."""
-        writes: deque[Future] = deque()
-        for table in tables:
-            records = unpack_results(table)
-            writes.append(store_thread.submit(writer.write_batch, run, records))
-            self.computed += len(records)
-            self._advance(len(records))
-            while len(writes) > WRITES_AHEAD:
-                writes.popleft().result()
-        while writes:
-            writes.popleft().result()
 
 
-class BlockAudit(RayAudit):
-    """An audit on Ray whose results go into a folder of Parquet blocks, for `merge`.
+def compute_on_ray(results: RunResults) -> None:
+    """Send what is missing of a run to the workers; then finish as one machine does."""
+    inputs, tally = results.inputs, results.tally
+    tally.start()
+    plan = Plan()
+    for block in blocks_of(inputs.dataset):
+        missing = results.register(block)
+        plan.add(block, inputs.gold(block), missing)
+        tally.reuse(len(block) - len(missing))
+    states = plan.states(inputs.survey.examples)
+    if (states == SEND).any():
+        with ray_pool(inputs.options) as pool, results.writing() as write:
+            results.inputs = planned_for(pool, inputs)
+            for table in tables_of(results.inputs, states, pool):
+                write(len(table), partial(unpack_results, table))
+    for block in blocks_of(inputs.dataset):
+        if missing := results.register(block):
+            results.compute_block(block, inputs.encode(block), missing)
+    tally.finish()
+
+
+def planned_for(pool: Pool, inputs: AuditInputs) -> AuditInputs:
+    """Return what batches are planned from where they are computed: a GPU takes larger ones."""
+    if not pool.gpus or inputs.options.batch_tokens:
+        return inputs
+    import torch
+
+    there = replace(inputs.classifier, device=torch.device("cuda"))
+    return replace(inputs, batch_tokens=there.default_batch_tokens)
+
+
+def tables_of(inputs: AuditInputs, states: np.ndarray, pool: Pool) -> Iterator[pa.Table]:
+    """Yield the results of the workers."""
+    classifier = inputs.classifier
+    tokenizer = replace(classifier, model=None, head=None)
+    reader = Reader(
+        inputs.source, inputs.options, tokenizer, inputs.label_index, inputs.batch_tokens
+    )
+    options = replace(
+        inputs.options,
+        dtype=classifier.dtype,
+        max_length=classifier.max_length,
+        device="cuda" if pool.gpus else "cpu",
+        threads=pool.threads,
+    )
+    return stream(reader, states, (inputs.model, options, classifier.info), pool)
+
+
+def compute_into_folder(inputs: AuditInputs, place: Path, progress: Progress) -> AuditResult:
+    """Compute every batch that can be sent and has no block yet in a folder, for `merge`.
 
     What workers are sent depends on the dataset alone. The rest (equal texts, the few batches
     that wait, the summary of the layers) is left to the same audit on the merged file.
     """
+    started = time.perf_counter()
+    tally = Tally(inputs.survey.examples, progress)
+    folder = BlockFolder.begin(
+        place, inputs.dataset.identified(), inputs.classifier.info, inputs.settings
+    )
+    tally.start()
+    states, contents = _whole_plan(inputs)
+    if folder.holds_changed:
+        follow(folder, contents, inputs.dataset)
+        folder.describe()
+    kept = kept_rows(folder, contents)
+    states[kept] = DONE
+    tally.reuse(len(contents) - np.count_nonzero(states == SEND))
+    if (states == SEND).any():
+        with ray_pool(inputs.options) as pool, folder.writer() as write:
+            for table in tables_of(planned_for(pool, inputs), states, pool):
+                write(table)
+                tally.compute(len(table))
+    tally.finish()
+    return AuditResult(
+        run=None,
+        database=str(place),
+        examples=inputs.survey.examples,
+        computed=tally.computed,
+        reused=len(kept),
+        failed=sum(_failed(folder, file) for file in folder.files()),
+        seconds=time.perf_counter() - started,
+        warnings=tuple(inputs.warnings()),
+        guessed=inputs.dataset.guessed,
+    )
 
-    def run(self) -> AuditResult:
-        """Compute every batch that can be sent and has no block yet."""
-        if self.options.dry_run:
-            return self._dry_run()
-        started = time.perf_counter()
-        dataset = self.dataset.identified()
-        folder = BlockFolder.begin(self.db, dataset, self.classifier.info, self.settings)
-        self.progress("auditing", 0, self.survey.examples)
-        states, contents = self._plan()
-        if folder.holds_changed:
-            follow(folder, contents, self.dataset)
-            folder.describe()
-        kept = kept_rows(folder, contents)
-        states[kept] = DONE
-        self._advance(len(contents) - np.count_nonzero(states == SEND))
-        if (states == SEND).any():
-            with ray_pool(self.options) as pool, folder.writer() as write:
-                self._prepare(pool)
-                for table in self._results(states, pool):
-                    write(table)
-                    self.computed += len(table)
-                    self._advance(len(table))
-        self.progress("auditing", self.survey.examples, self.survey.examples)
-        return AuditResult(
-            run=None,
-            database=str(self.db),
-            examples=self.survey.examples,
-            computed=self.computed,
-            reused=len(kept),
-            failed=sum(_failed(folder, file) for file in folder.files()),
-            seconds=time.perf_counter() - started,
-            warnings=tuple(self._warnings()),
-            guessed=self.dataset.guessed,
-        )
 
-    def _plan(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the states as if nothing was computed yet, and the content of every row."""
-        plan = Plan()
-        contents = np.zeros(self.survey.examples, np.int64)
-        for block in blocks_of(self.dataset):
-            gold = [self._gold(example) for example in block]
-            plan.add(block, gold, {block[row].position for row in first_of_equals(block, gold)})
-            for example, label in zip(block, gold, strict=True):
-                contents[example.position] = content_of(example.text, example.pair, label)
-        return plan.states(len(contents)), contents
+def _whole_plan(inputs: AuditInputs) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states as if nothing was computed yet, and the content of every row."""
+    plan = Plan()
+    contents = np.zeros(inputs.survey.examples, np.int64)
+    for block in blocks_of(inputs.dataset):
+        gold = inputs.gold(block)
+        plan.add(block, gold, {block[row].position for row in first_of_equals(block, gold)})
+        for example, label in zip(block, gold, strict=True):
+            contents[example.position] = content_of(example.text, example.pair, label)
+    return plan.states(len(contents)), contents
 
 
 def kept_rows(folder: BlockFolder, contents: np.ndarray) -> np.ndarray:

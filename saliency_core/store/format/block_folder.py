@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +21,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
-from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSettings, model_facts
+from saliency_core.records import (
+    METHOD_VERSION,
+    DatasetInfo,
+    ModelInfo,
+    RunSettings,
+    model_facts,
+)
 from saliency_core.store.format.keys import run_key
 from saliency_core.store.format.wire import RESULTS
 
@@ -86,7 +92,8 @@ class BlockFolder:
             {"format": FORMAT, "method": METHOD_VERSION, "key": self.mark}
             | {name: asdict(value) for name, value in facts.items()}
         )
-        _replace(self.path / RUN, lambda place: place.write_text(text, "utf-8"))
+        with replacing(self.path / RUN) as place:
+            place.write_text(text, "utf-8")
         self.holds_changed = False
 
     @classmethod
@@ -178,7 +185,8 @@ class BlockFolder:
         digest = hashlib.sha256(json.dumps(rows).encode("ascii")).hexdigest()
         name = f"{rows['position'][0]:012d}-{digest[:16]}.parquet"
         table = table.replace_schema_metadata({_KEY: self.mark, _SECONDS: f"{seconds:.3f}"})
-        _replace(self.path / name, lambda place: pq.write_table(table, place, compression="zstd"))
+        with replacing(self.path / name) as place:
+            pq.write_table(table, place, compression="zstd")
         return self.path / name
 
 
@@ -216,15 +224,3 @@ def _reading(file: Path) -> Iterator[None]:
             f"{file} is torn or no Parquet file ({str(error).splitlines()[0]}). Copy it again; or "
             "delete it and run the same audit, which computes its rows again."
         ) from error
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place, then move it there at once."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)

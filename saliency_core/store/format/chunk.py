@@ -6,83 +6,14 @@ small compressed integer arrays for everything that all layers share.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from saliency_core.errors import UserError
 from saliency_core.records import AuditedExample
-
-_CODES = {
-    code: np.dtype(name)
-    for code, name in enumerate(
-        ["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<i8", "<f2", "<f4", "<f8"]
-    )
-}
-_CODE_OF = {dtype: code for code, dtype in _CODES.items()}
-_INTEGERS = [np.dtype(name) for name in ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<i8")]
-
-
-class Damaged(UserError):
-    """What a block of the file holds can't be what was written there."""
-
-    def __init__(self) -> None:
-        """Say so; who knows the file names it."""
-        super().__init__("The file is damaged; restore a copy or audit again.")
-
-
-def pack(array: np.ndarray, *, compress: bool = True) -> bytes:
-    """Return dtype code, whether compressed, data as bytes; integers in the least width."""
-    array = np.ascontiguousarray(array)
-    if array.dtype.kind in "iub":
-        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-        array = array.astype(
-            next(
-                kind
-                for kind in _INTEGERS
-                if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max
-            )
-        )
-    data = array.tobytes()
-    if compress:
-        data = zlib.compress(data, 6)
-    return bytes([_CODE_OF[array.dtype], compress]) + data
-
-
-def unpack(blob: bytes) -> np.ndarray:
-    """Return the flat array of `pack`.
-
-    Raises:
-        Damaged: the blob is none.
-    """
-    try:
-        dtype = _CODES[blob[0]]
-        if blob[1]:
-            return np.frombuffer(zlib.decompress(memoryview(blob)[2:]), dtype)
-        return np.frombuffer(blob, dtype, offset=2)
-    except (LookupError, ValueError, zlib.error) as error:
-        raise Damaged from error
-
-
-def unpack_bits(blob: bytes, count: int) -> np.ndarray:
-    """Return (count,) bool."""
-    return np.unpackbits(np.frombuffer(blob, np.uint8), count=count).view(bool)
-
-
-def starts_of(counts: np.ndarray) -> np.ndarray:
-    """Return where each of consecutive groups begins, and the end of the last: (n + 1,) int64."""
-    ends = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=ends[1:])
-    return ends
-
-
-def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the indices of several ranges one after another."""
-    counts = np.asarray(counts, np.int64)
-    ends = starts_of(counts)
-    return np.repeat(np.asarray(starts, np.int64) - ends[:-1], counts) + np.arange(ends[-1])
+from saliency_core.store.format.codec import Damaged, pack, unpack, unpack_bits
+from saliency_core.store.format.word_math import first_tokens, ranges, starts_of, sum_pieces
 
 
 @dataclass
@@ -145,30 +76,6 @@ class Chunk:
 _BY_EXAMPLE = ("positions", "predicted", "n_tokens", "n_words", "target")
 _BY_TOKEN = ("token_starts", "token_ends", "sides", "token_ids")
 _BY_WORD = ("pieces", "word_starts", "word_ends", "word_ids")
-
-
-def sum_pieces(scores: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Sum (token,) scores over words; float32.
-
-    Args:
-        scores: (token,)
-        first: (token,) bool: a word begins here.
-    """
-    scores = scores.astype(np.float32)
-    total = scores.take(np.flatnonzero(first))
-    # Most words have one piece: adding only the further ones beats summing every group. Of the
-    # tokens up to the k-th further one at t, k + 1 are further, so its word is t - k - 1.
-    further = np.flatnonzero(~first)
-    np.add.at(total, further - np.arange(1, len(further) + 1), scores[further])
-    return total
-
-
-def first_tokens(pieces: np.ndarray) -> np.ndarray:
-    """Return (token,) bool: a word begins here, from the tokens of each word."""
-    ends = starts_of(pieces)
-    first = np.zeros(ends[-1], bool)
-    first[ends[:-1]] = True
-    return first
 
 
 def _by_word(audited: AuditedExample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -329,31 +236,6 @@ def concat(chunks: Iterable[Chunk]) -> Chunk:
         },
         extra=extra,
     )
-
-
-def top3(word_scores: np.ndarray, n_words: np.ndarray) -> np.ndarray:
-    """Return (word,) bool: among its example's three highest positive words, earlier first."""
-    owner = np.repeat(np.arange(len(n_words)), n_words)
-    order = np.lexsort((-word_scores, owner))
-    rank = np.arange(len(order)) - np.repeat(starts_of(n_words)[:-1], n_words)
-    chosen = np.zeros(len(order), bool)
-    chosen[order[rank < 3]] = True
-    return chosen & (word_scores > 0)
-
-
-def shares(word_scores: np.ndarray, n_words: np.ndarray) -> np.ndarray:
-    """Return (word,) float32: each word's part of its example's positive score."""
-    positive = np.maximum(word_scores, 0)
-    return positive * np.repeat(inverse_totals(positive, n_words), n_words)
-
-
-def inverse_totals(positive: np.ndarray, n_words: np.ndarray) -> np.ndarray:
-    """Return (example,) float32: one over the sum of its words, 0 where that is 0."""
-    filled = n_words > 0
-    totals = np.zeros(len(n_words), np.float32)
-    if len(positive):
-        totals[filled] = np.add.reduceat(positive, starts_of(n_words)[:-1][filled])
-    return np.divide(1, totals, out=np.zeros_like(totals), where=totals > 0)
 
 
 def posting_order(chunk: Chunk) -> np.ndarray:

@@ -8,6 +8,7 @@ import sqlite3
 import numpy as np
 
 from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec
 from saliency_core.store.format.chunk import Chunk, Extra
 
 
@@ -23,7 +24,7 @@ def column(connection: sqlite3.Connection, run: int, name: str, chunk: int) -> n
     data = connection.execute(
         "SELECT data FROM columns WHERE run = ? AND name = ? AND chunk = ?", (run, name, chunk)
     ).fetchone()[0]
-    return columnar.unpack(data)
+    return codec.unpack(data)
 
 
 def is_complete(connection: sqlite3.Connection, run: int) -> bool:
@@ -81,12 +82,12 @@ def load_words(connection: sqlite3.Connection, run: int, number: int) -> dict[st
         " FROM chunks JOIN postings USING (run, chunk) WHERE run = ? AND chunk = ?",
         (run, number),
     ).fetchone()
-    n_words = columnar.unpack(n_words).astype(np.int64)
-    tokens = int(columnar.unpack(n_tokens).sum(dtype=np.int64))
+    n_words = codec.unpack(n_words).astype(np.int64)
+    tokens = int(codec.unpack(n_tokens).sum(dtype=np.int64))
     row = dict(zip(("words", "counts", "occurrences"), postings, strict=True))
     return {
         "n_words": n_words,
-        "first": columnar.unpack_bits(first, tokens),
+        "first": codec.unpack_bits(first, tokens),
         "word_ids": columnar.posting_words(row, int(n_words.sum())),
     }
 
@@ -113,9 +114,9 @@ def load_extra(
     ).fetchall()
     return {
         target: Extra(
-            columnar.unpack(members).astype(np.int32),
+            codec.unpack(members).astype(np.int32),
             score_rows(connection, run, number, target, layers),
-            columnar.unpack(completeness).reshape(layers, -1),
+            codec.unpack(completeness).reshape(layers, -1),
         )
         for target, members, completeness in rows
     }

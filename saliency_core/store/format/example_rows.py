@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from saliency_core.jsonable import plain
 from saliency_core.records import AuditedExample, Example
 
 
@@ -19,19 +20,9 @@ def metadata_json(example: Example) -> str | None:
 
 
 def _json_value(value: Any) -> str | int | float | bool | None:
-    """Return what JSON can hold: NaN and infinities are no numbers there."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
+    """Return what a cell can hold; anything else as text."""
+    value = plain(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def plain(value: Any) -> float | int | None:
-    """Return a number SQLite takes; a NaN becomes NULL."""
-    if value is None or value != value:
-        return None
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def prediction_row(audited: AuditedExample) -> tuple:

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec
 
 GIVEN_UP, FORMER = -1, -2
 """Positions of slots whose example is elsewhere or gone, and of those of former examples."""
@@ -32,11 +32,11 @@ def meta_column(values: list) -> bytes:
     distinct = sorted(set(texts))
     code = {text: number for number, text in enumerate(distinct)}
     dictionary = zlib.compress(("[" + ",".join(distinct) + "]").encode(), 6)
-    codes = columnar.pack(np.array([code[text] for text in texts], np.int64))
+    codes = codec.pack(np.array([code[text] for text in texts], np.int64))
     return len(dictionary).to_bytes(4, "little") + dictionary + codes
 
 
 def read_meta_column(data: bytes) -> tuple[list, np.ndarray]:
     """Return the distinct values and the (example,) codes."""
     end = 4 + int.from_bytes(data[:4], "little")
-    return json.loads(zlib.decompress(data[4:end])), columnar.unpack(data[end:])
+    return json.loads(zlib.decompress(data[4:end])), codec.unpack(data[end:])

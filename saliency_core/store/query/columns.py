@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec, word_math
 
 if TYPE_CHECKING:
     from saliency_core.store.read.handle import Handle, State
@@ -36,7 +36,7 @@ class Filters:
         )
         self.chunks = np.array([row[0] for row in rows], np.int64)
         self.counts = np.array([row[1] for row in rows], np.int64)
-        self.first = columnar.starts_of(self.counts)
+        self.first = word_math.starts_of(self.counts)
         self.first_of = dict(zip(self.chunks.tolist(), self.first[:-1].tolist(), strict=True))
         stored = _join([row[2] for row in rows], np.int64)
         self.storage_position = stored
@@ -100,7 +100,7 @@ class Filters:
 
 
 def _join(blobs: list[bytes], dtype: Any) -> np.ndarray:
-    parts = [columnar.unpack(blob) for blob in blobs]
+    parts = [codec.unpack(blob) for blob in blobs]
     joined = np.concatenate(parts) if parts else np.zeros(0)
     return joined if dtype is None else joined.astype(dtype)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec, word_math
 from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query import parser
 from saliency_core.store.query.columns import Filters
@@ -113,7 +113,7 @@ class Selection:
         if word_id is None:
             return self.filters.from_stored(stored)
         for number, first, places in self._postings(word_id, layer):
-            ends = columnar.starts_of(self._n_words(number))
+            ends = word_math.starts_of(self._n_words(number))
             slots = np.searchsorted(ends, places, side="right") - 1
             stored[first + slots] = True
         return self.filters.from_stored(stored)
@@ -122,22 +122,22 @@ class Selection:
         row = self.store._rows(
             "SELECT n_words FROM chunks WHERE run = ? AND chunk = ?", (self.run, number)
         )
-        return columnar.unpack(row[0][0]).astype(np.int64)
+        return codec.unpack(row[0][0]).astype(np.int64)
 
     def _postings(self, word_id: int, layer: int | None) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield (chunk, first row, places of the word in the chunk)."""
         for number, words, counts in self.store._rows(
             "SELECT chunk, words, counts FROM postings WHERE run = ?", (self.run,)
         ):
-            segments = np.flatnonzero(columnar.unpack(words) == word_id)
+            segments = np.flatnonzero(codec.unpack(words) == word_id)
             if not len(segments):
                 continue
-            counts = columnar.unpack(counts)
-            at = columnar.ranges(columnar.starts_of(counts)[segments], counts[segments])
+            counts = codec.unpack(counts)
+            at = word_math.ranges(word_math.starts_of(counts)[segments], counts[segments])
             occurrences = self.store._rows(
                 "SELECT occurrences FROM postings WHERE run = ? AND chunk = ?", (self.run, number)
             )[0][0]
-            places = columnar.unpack(occurrences)[at]
+            places = codec.unpack(occurrences)[at]
             if layer is not None:
                 bits = self.store._rows(
                     "SELECT top3 FROM scores"

@@ -11,7 +11,7 @@ import pandas as pd
 from saliency_core.errors import UserError
 from saliency_core.store.details import details
 from saliency_core.store.format import chunk as columnar
-from saliency_core.store.format import chunk_io
+from saliency_core.store.format import chunk_io, word_math
 from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.query.masks import Selection, metadata_text
@@ -292,7 +292,7 @@ def _tokens(chunk: columnar.Chunk, row: dict[str, Any]) -> dict[str, Any]:
     spans = np.stack([chunk.token_starts, chunk.token_ends], axis=1)
     word_spans = np.stack([chunk.word_starts, chunk.word_ends], axis=1)
     owner = np.repeat(np.arange(len(chunk.pieces)), chunk.pieces)
-    word_sides = chunk.sides[columnar.starts_of(chunk.pieces)[:-1]]
+    word_sides = chunk.sides[word_math.starts_of(chunk.pieces)[:-1]]
     return {
         "tokens": [texts[s][a:b] for s, (a, b) in zip(chunk.sides, spans.tolist(), strict=True)],
         "token_ids": chunk.token_ids,

@@ -14,8 +14,7 @@ import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.store.connection import File, file_at, readable
-from saliency_core.store.format import chunk as columnar
-from saliency_core.store.format import chunk_io
+from saliency_core.store.format import chunk_io, codec
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.sqlite_files import READING, describe, is_sound, read_connection
 
@@ -91,7 +90,7 @@ class Handle:
         connection.execute("BEGIN")
         try:
             yield
-        except (*READING, columnar.Damaged) as error:
+        except (*READING, codec.Damaged) as error:
             raise UserError(describe(self.path, error)) from error
         except (LookupError, TypeError, ValueError) as error:
             # Rows or blocks that do not fit each other: a fault of ours unless it is the file's.

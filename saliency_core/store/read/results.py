@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
+from saliency_core.jsonable import plain
 from saliency_core.records import LayerSummary
 from saliency_core.store.connection import now, writing
 from saliency_core.store.format import chunk_io
@@ -81,9 +82,9 @@ def save_evaluation(path: str | Path, run: int, rows: Iterable[Mapping[str, Any]
 def _evaluation(row: Mapping[str, Any]) -> tuple:
     if not row.get("method"):
         raise UserError("An evaluation needs the name of its method.")
-    plain = {str(name): _plain(value) for name, value in row.items()}
-    extra = {name: value for name, value in plain.items() if name not in EVALUATION_COLUMNS}
-    return (*(plain.get(name) for name in EVALUATION_COLUMNS), json.dumps(extra))
+    found = plain(row)
+    extra = {name: value for name, value in found.items() if name not in EVALUATION_COLUMNS}
+    return (*(found.get(name) for name in EVALUATION_COLUMNS), json.dumps(extra))
 
 
 def set_layer_choice(
@@ -113,10 +114,10 @@ def set_layer_choice(
             raise UserError(f"Run {run} has {known[0]} layers, but {len(layers)} came.")
         connection.execute("DELETE FROM layers WHERE run = ?", (run,))
         connection.executemany(
-            INSERT_LAYER, [(run, *(_plain(value) for value in astuple(row))) for row in layers]
+            INSERT_LAYER, [(run, *(plain(value) for value in astuple(row))) for row in layers]
         )
         (extra,) = connection.execute("SELECT extra FROM runs WHERE run = ?", (run,)).fetchone()
-        extra = json.loads(extra) | _plain(dict(facts or {}))
+        extra = json.loads(extra) | plain(dict(facts or {}))
         connection.execute(
             "UPDATE runs SET recommended = ?, most_readable = ?, tied = ?, extra = ? WHERE run = ?",
             (
@@ -172,7 +173,7 @@ def delete_table(
 def settings_key(settings: Mapping[str, Any] | None) -> str:
     """Return settings as the text they are compared by."""
     return json.dumps(
-        _plain(dict(settings or {})), ensure_ascii=False, sort_keys=True, separators=(",", ":")
+        plain(dict(settings or {})), ensure_ascii=False, sort_keys=True, separators=(",", ":")
     )
 
 
@@ -218,24 +219,11 @@ def _check_run(connection: Any, run: int) -> None:
         raise UserError(f"The file has no run {run}.")
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON and SQLite hold: a NaN becomes None, arrays become lists."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
-        return None
-    return value
-
-
 def _dump(table: pd.DataFrame | Iterable[Mapping[str, Any]]) -> str:
     """Return a table as JSON, columns one after another with their kinds."""
     frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(list(table))
     columns = [
-        {"name": str(name), "kind": frame[name].dtype.kind, "values": _plain(frame[name].tolist())}
+        {"name": str(name), "kind": frame[name].dtype.kind, "values": plain(frame[name].tolist())}
         for name in frame.columns
     ]
     return json.dumps({"rows": len(frame), "columns": columns}, ensure_ascii=False)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saliency_core.store.format import chunk as columnar
-from saliency_core.store.format import chunk_io
+from saliency_core.store.format import chunk_io, word_math
 
 if TYPE_CHECKING:
     from saliency_core.store.reader import Store
@@ -58,7 +57,7 @@ def sampled(
     mask = store.mask(where, run=run) if isinstance(where, str) else where
     wanted = index.stored_mask(mask & ~store.mask("failed", run=run))
     draw = np.random.default_rng(seed)
-    before = columnar.starts_of(wanted)[index.first]
+    before = word_math.starts_of(wanted)[index.first]
     held = np.diff(before)
     chosen = draw.permutation(np.flatnonzero(held))[:CHUNKS]
     places = np.concatenate(
@@ -73,11 +72,11 @@ def sampled(
         number = int(index.chunks[at])
         own = chunk_io.load_words(store.connection, run, number)
         counts = own["n_words"][slots]
-        words = columnar.ranges(columnar.starts_of(own["n_words"])[slots], counts)
+        words = word_math.ranges(word_math.starts_of(own["n_words"])[slots], counts)
         scores = chunk_io.score_rows(store.connection, run, number, 0, layers)
         yield Sampled(
             index.storage_position[index.first[at] + slots],
             counts,
             own["word_ids"][words],
-            np.stack([columnar.sum_pieces(row, own["first"])[words] for row in scores]),
+            np.stack([word_math.sum_pieces(row, own["first"])[words] for row in scores]),
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec
 
 if TYPE_CHECKING:
     from saliency_core.store.reader import Store
@@ -75,7 +75,7 @@ def set_token_directions(
             "INSERT OR REPLACE INTO token_directions VALUES (?, ?, ?, ?)",
             (
                 run,
-                columnar.pack(np.asarray(tokens, np.int64)),
+                codec.pack(np.asarray(tokens, np.int64)),
                 json.dumps(texts, ensure_ascii=False),
                 small.tobytes(),
             ),
@@ -99,7 +99,7 @@ def _read(store: Store, run: int) -> TokenDirections | None:
     rows = store._rows("SELECT tokens, texts, vectors FROM token_directions WHERE run = ?", (run,))
     if not rows:
         return None
-    tokens = columnar.unpack(rows[0][0]).astype(np.int64)
+    tokens = codec.unpack(rows[0][0]).astype(np.int64)
     components = np.frombuffer(rows[0][2], np.int8)
     components = components.reshape(len(tokens), -1 if len(tokens) else 0)
     # Exact in int32, and without a copy of the table, which `np.linalg.norm` makes twice.
@@ -148,7 +148,7 @@ def explanations(
             )[0][0]
             if found is None:
                 continue
-            found = columnar.unpack(found).reshape(-1, int(index.counts[at]), 3)
+            found = codec.unpack(found).reshape(-1, int(index.counts[at]), 3)
             positions.append(index.storage_position[index.first[at] + slots])
             tokens.append(found[layer][slots])
             held += len(slots)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec
 
 VALUES = 5
 """Sums a row: examples, share, squared share, score, top-three places."""
@@ -74,7 +74,7 @@ class Sums:
         key = (chunk.classes.astype(np.int64) + 1) * self.words + chunk.words
         # The compiled code looks at no bounds.
         if len(wanted) != len(chunk.n_words) or not _within(key, self.rows_of_table):
-            raise columnar.Damaged
+            raise codec.Damaged
         wide = chunk.occurrences.itemsize > 2
         columns = (
             chunk.counts.astype(np.uint32),
@@ -160,14 +160,14 @@ def load_word_chunk(connection: sqlite3.Connection, run: int, number: int, layer
         "SELECT top3, data FROM scores WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
         (run, layer, number),
     ).fetchone()
-    words, classes, groups, counts, occurrences, n_words = map(columnar.unpack, row[:-1])
+    words, classes, groups, counts, occurrences, n_words = map(codec.unpack, row[:-1])
     scores = np.frombuffer(data, np.float16)
     first, top3 = (
-        columnar.unpack_bits(blob, count)
+        codec.unpack_bits(blob, count)
         for blob, count in ((row[-1], len(scores)), (top3, len(occurrences)))
     )
     if len(classes) != len(groups) or groups.sum(dtype=np.int64) != len(words):
-        raise columnar.Damaged
+        raise codec.Damaged
     chunk = WordChunk(
         words, np.repeat(classes, groups), counts, occurrences, scores, first, n_words, top3
     )
@@ -192,7 +192,7 @@ def _check(chunk: WordChunk) -> None:
         and _within(chunk.occurrences, words)
     )
     if not fits:
-        raise columnar.Damaged
+        raise codec.Damaged
 
 
 def _within(values: np.ndarray, end: float) -> bool:

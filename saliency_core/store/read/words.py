@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import word_math
 from saliency_core.store.format.chunk_io import row_of
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.read.examples import Examples
@@ -122,8 +123,8 @@ class Words(Examples):
             "SELECT data FROM scores WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
             (run, layer, number),
         )[0][0]
-        scores = columnar.sum_pieces(np.frombuffer(data, np.float16), spans["first"])
-        return spans, columnar.starts_of(spans["n_words"]), scores
+        scores = word_math.sum_pieces(np.frombuffer(data, np.float16), spans["first"])
+        return spans, word_math.starts_of(spans["n_words"]), scores
 
     @consistent
     def occurrences(self, layer: int, where: str = "", run: int | None = None) -> Occurrences:
@@ -152,14 +153,14 @@ class Words(Examples):
         postings = row_of(self.connection, "postings", index.run, number)
         words = columnar.posting_words(postings, len(scores))
         positions = index.storage_position[index.first_of[number] + slots]
-        at = columnar.ranges(starts[slots], counts)
+        at = word_math.ranges(starts[slots], counts)
         scores = scores[at]
         return (
             np.repeat(positions, counts).astype(np.int32),
             words[at],
             scores,
-            columnar.shares(scores, counts),
-            columnar.top3(scores, counts),
+            word_math.shares(scores, counts),
+            word_math.top3(scores, counts),
         )
 
     @consistent

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec, word_math
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.filter_columns import FILTER_COLUMNS, meta_column
 
@@ -29,7 +30,7 @@ def write_chunk(connection: sqlite3.Connection, run: int, number: int, chunk: Ch
         )
     rows = []
     for layer in range(chunk.layers):
-        chosen = columnar.top3(chunk.word_scores(layer), chunk.n_words)
+        chosen = word_math.top3(chunk.word_scores(layer), chunk.n_words)
         rows.append(
             (
                 run,
@@ -47,8 +48,8 @@ def write_chunk(connection: sqlite3.Connection, run: int, number: int, chunk: Ch
                 run,
                 number,
                 target,
-                columnar.pack(extra.members),
-                columnar.pack(extra.completeness),
+                codec.pack(extra.members),
+                codec.pack(extra.completeness),
             ),
         )
         rows += [
@@ -72,10 +73,10 @@ def write_columns(writer: StoreWriter, run: int, number: int, positions: np.ndar
     }
     nothing = (None,) * (len(FILTER_COLUMNS) + 1)
     rows = [known.get(int(position), nothing) for position in positions]
-    columns = {"position": columnar.pack(np.asarray(positions))}
+    columns = {"position": codec.pack(np.asarray(positions))}
     for index, (name, kind, none) in enumerate(FILTER_COLUMNS):
         values = [none if row[index] is None else row[index] for row in rows]
-        columns[name] = columnar.pack(np.array(values, kind))
+        columns[name] = codec.pack(np.array(values, kind))
     columns |= _meta_columns(writer, run, [row[-1] for row in rows])
     writer.connection.executemany(
         "INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?)",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
@@ -65,7 +65,7 @@ def _write_coherence(writer: StoreWriter, run: int, number: int, table: np.ndarr
     writer.connection.executemany(
         "INSERT INTO columns VALUES (?, ?, ?, ?)",
         [
-            (run, f"coherence:{layer}", number, columnar.pack(column, compress=False))
+            (run, f"coherence:{layer}", number, codec.pack(column, compress=False))
             for layer, column in enumerate(table)
         ],
     )

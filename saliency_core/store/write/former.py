@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec
 from saliency_core.store.format.chunk_io import column
 from saliency_core.store.format.filter_columns import FORMER, GIVEN_UP
 from saliency_core.store.write import chunk_rows, orphans
@@ -158,7 +158,7 @@ def _write_positions(
 ) -> None:
     connection.execute(
         "UPDATE columns SET data = ? WHERE run = ? AND name = 'position' AND chunk = ?",
-        (columnar.pack(positions), run, number),
+        (codec.pack(positions), run, number),
     )
 
 
@@ -166,7 +166,7 @@ def _positions(connection: sqlite3.Connection, run: int) -> list[tuple[int, np.n
     rows = connection.execute(
         "SELECT chunk, data FROM columns WHERE run = ? AND name = 'position' ORDER BY chunk", (run,)
     ).fetchall()
-    return [(number, columnar.unpack(data).astype(np.int64)) for number, data in rows]
+    return [(number, codec.unpack(data).astype(np.int64)) for number, data in rows]
 
 
 def settle(

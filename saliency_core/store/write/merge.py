@@ -16,7 +16,6 @@ import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.records import Example
-from saliency_core.store import schema
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.block_folder import BlockFolder
 from saliency_core.store.format.chunk import Chunk
@@ -26,6 +25,7 @@ from saliency_core.store.format.wire import unpack_results
 from saliency_core.store.read.results import INSERT_EVALUATION, STORED_EVALUATION, write_tokens
 from saliency_core.store.read.runs import INSERT_LAYER, LAYER_COLUMNS
 from saliency_core.store.reader import Store, open_store
+from saliency_core.store.sqlite_files import describe, matching, release
 from saliency_core.store.write.annotations import merge_notes, merge_slices
 from saliency_core.store.write.reuse import rename_targets, text_ids
 from saliency_core.store.write.writer import StoreWriter, open_writer
@@ -81,7 +81,7 @@ def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
             writer.consolidate(run)
             row["examples"] = _results(writer.connection, run)
             row["finished"] = writer.is_complete(run)
-        schema.release(writer.connection)
+        release(writer.connection)
     rows = [{"run": run, **row} for run, row in sorted(report.items())]
     return {"database": str(output), "runs": rows, "slices_kept": sorted(set(differing))}
 
@@ -203,7 +203,7 @@ class _Snapshot:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
         self.connection.rollback()
         if isinstance(error, sqlite3.DatabaseError):
-            raise UserError(schema.describe(self.path, error)) from error
+            raise UserError(describe(self.path, error)) from error
 
 
 def _results(connection: sqlite3.Connection, run: int) -> int:
@@ -325,16 +325,13 @@ class _Part:
     def _with_words(self, chunk: Chunk) -> Chunk:
         """Return the chunk with the output's word ids."""
         theirs = np.unique(chunk.word_ids)
-        words = {}
-        for start in range(0, len(theirs), 900):
-            part = theirs[start : start + 900].tolist()
-            words |= dict(
-                self.source.execute(
-                    "SELECT word_id, word FROM vocabulary"
-                    f" WHERE word_id IN ({','.join('?' * len(part))})",
-                    part,
-                )
+        words = dict(
+            matching(
+                self.source,
+                "SELECT word_id, word FROM vocabulary WHERE word_id IN ({})",
+                theirs.tolist(),
             )
+        )
         ours = self.writer.vocabulary(set(words.values()))
         number = np.array([ours[words[int(word)]] for word in theirs], np.int32)
         return replace(chunk, word_ids=number[np.searchsorted(theirs, chunk.word_ids)])

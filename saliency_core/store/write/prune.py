@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.store import schema
 from saliency_core.store.connection import connect, transaction
-from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import codec
 from saliency_core.store.reader import open_store
+from saliency_core.store.sqlite_files import describe, release
 
 
 def prune(path: str | Path, runs: Sequence[int]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def prune(path: str | Path, runs: Sequence[int]) -> dict[str, Any]:
             _delete(connection, list(dict.fromkeys(runs)))
         _give_back(connection)
     except sqlite3.Error as error:
-        raise UserError(schema.describe(path, error)) from error
+        raise UserError(describe(path, error)) from error
     finally:
         connection.close()
     after = path.stat().st_size
@@ -90,12 +90,12 @@ def _words(connection: sqlite3.Connection) -> set[int]:
     """Return the ids of the words that any run still holds."""
     used: set[int] = set()
     for (words,) in connection.execute("SELECT words FROM postings"):
-        used.update(np.unique(columnar.unpack(words)).tolist())
+        used.update(np.unique(codec.unpack(words)).tolist())
     return used
 
 
 def _give_back(connection: sqlite3.Connection) -> None:
     """Rebuild the full-text index without what was deleted and cut free pages off the file."""
     connection.execute("INSERT INTO texts_fts (texts_fts) VALUES ('optimize')")
-    schema.release(connection)
+    release(connection)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

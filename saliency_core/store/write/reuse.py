@@ -11,6 +11,7 @@ import numpy as np
 
 from saliency_core.records import Example
 from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import word_math
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import load_chunk
 from saliency_core.store.format.keys import text_digest
@@ -148,7 +149,7 @@ def _drop_contrast(chunk: Chunk, wanted: list, names: list[str]) -> Chunk:
     old = chunk.extra[number]
     rows = np.flatnonzero(keep[old.members])
     counts = chunk.n_tokens[old.members]
-    tokens = columnar.ranges(columnar.starts_of(counts)[rows], counts[rows])
+    tokens = word_math.ranges(word_math.starts_of(counts)[rows], counts[rows])
     extra = {target: found for target, found in chunk.extra.items() if target != number}
     if len(rows):
         extra[number] = columnar.Extra(

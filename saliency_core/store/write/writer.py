@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from saliency_core.errors import UserError
+from saliency_core.jsonable import plain
 from saliency_core.records import (
     AuditedExample,
     DatasetInfo,
@@ -21,15 +22,15 @@ from saliency_core.records import (
     ModelInfo,
     RunSettings,
 )
-from saliency_core.store import schema
 from saliency_core.store.connection import connect, put_away, transaction
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import is_complete, load_chunk
-from saliency_core.store.format.example_rows import metadata_json, plain, prediction_row
+from saliency_core.store.format.example_rows import metadata_json, prediction_row
 from saliency_core.store.format.filter_columns import GIVEN_UP
 from saliency_core.store.read.results import write_tokens
 from saliency_core.store.read.runs import INSERT_LAYER
+from saliency_core.store.sqlite_files import describe, matching, release
 from saliency_core.store.write import chunk_rows, coherence, compaction, former, runs
 from saliency_core.store.write.reuse import copy_known, text_ids
 
@@ -38,20 +39,6 @@ VOCABULARY_CACHE = 200_000
 
 JOIN_TOKENS = 2 * compaction.CHUNK_TOKENS
 """Tokens of new batches after which complete chunks are joined."""
-
-_PARAMETERS = 900
-"""Values of one SQL `IN`; old builds of SQLite allow 999."""
-
-
-def pieces_of(values: Sequence, size: int = _PARAMETERS) -> Iterator[Sequence]:
-    """Cut a sequence for `IN` lists."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
-
-
-def marks(values: Sequence) -> str:
-    """Return a question mark a value."""
-    return ",".join("?" * len(values))
 
 
 @contextmanager
@@ -169,11 +156,7 @@ class StoreWriter:
 
     def matching(self, sql: str, values: Sequence, *before: Any) -> list[tuple]:
         """Run a query with an IN list of any length."""
-        return [
-            row
-            for part in pieces_of(values)
-            for row in self.connection.execute(sql.format(marks(part)), (*before, *part))
-        ]
+        return matching(self.connection, sql, values, *before)
 
     def missing(
         self, run: int, examples: Sequence[Example], gold: Sequence[int | None] | None = None
@@ -355,12 +338,6 @@ class StoreWriter:
         )
         return {position for (position,) in rows}
 
-    def count_failed(self, run: int) -> int:
-        """Return the number of examples without scores."""
-        return self.connection.execute(
-            "SELECT count(*) FROM examples WHERE run = ? AND failure IS NOT NULL", (run,)
-        ).fetchone()[0]
-
     def count_incomplete(self, run: int) -> int:
         """Return the number of examples that the secant rule did not reach."""
         return self.connection.execute(
@@ -380,7 +357,7 @@ class StoreWriter:
         try:
             compaction.consolidate(self, run)
         except sqlite3.Error as error:
-            raise UserError(schema.describe(self.path, error)) from error
+            raise UserError(describe(self.path, error)) from error
 
     def explanations(self, run: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield (positions, predicted (example,), explanation (layer, example, 3)) a chunk.
@@ -447,4 +424,4 @@ class StoreWriter:
                     run,
                 ),
             )
-        schema.release(self.connection)
+        release(self.connection)

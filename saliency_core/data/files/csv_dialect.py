@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from saliency_core.data.file_bytes import lines
+from saliency_core.data.files.file_bytes import lines
 from saliency_core.errors import UserError
 
 DELIMITERS = "\t,;|"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from saliency_core.data.columns import guess_columns, role_of_name
-from saliency_core.data.csv_rows import check_names
-from saliency_core.data.file_bytes import Row, lines
+from saliency_core.data.files.csv_rows import check_names
+from saliency_core.data.files.file_bytes import Row, lines
 from saliency_core.errors import UserError
 
 SHOWN_NAMES, LONGEST_NAME = 12, 100

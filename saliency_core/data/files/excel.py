@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from saliency_core.data.csv_rows import column_names
-from saliency_core.data.file_bytes import UNREADABLE, Row, seekable
+from saliency_core.data.files.csv_rows import column_names
+from saliency_core.data.files.file_bytes import UNREADABLE, Row, seekable
 from saliency_core.errors import UserError
 
 ERROR_CELL = re.compile(rb'<c\b(?=[^>]*\bt="e")[^>]*\br="([A-Z]+\d+)"[^>]*>(?:(?!</c>).)*', re.S)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from saliency_core.data.label_map import NO_LABEL, label_map_option
-from saliency_core.data.label_matching import (
+from saliency_core.data.labels.label_map import NO_LABEL, label_map_option
+from saliency_core.data.labels.matching import (
     SHOWN,
     Names,
     is_left_out,

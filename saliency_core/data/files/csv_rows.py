@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from saliency_core.data.columns import count_words, role_of_name
-from saliency_core.data.csv_dialect import BadRow, dialect_of, records, start_of
-from saliency_core.data.file_bytes import Row, lines
+from saliency_core.data.files.csv_dialect import BadRow, dialect_of, records, start_of
+from saliency_core.data.files.file_bytes import Row, lines
 from saliency_core.errors import UserError
 
 FASTTEXT = re.compile(r"(?:__label__\S+(?:[ \t]+(?=__label__)|[ \t]|$))+")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from saliency_core.data.label_advice import (
+from saliency_core.data.labels.advice import (
     SHUFFLES,
     Advice,
     Sample,
@@ -15,18 +15,15 @@ from saliency_core.data.label_advice import (
     natural,
     repair_option,
 )
-from saliency_core.data.label_map import NO_LABEL
-from saliency_core.data.label_matching import Names, label_id, label_set, listed, matched, shortened
+from saliency_core.data.labels.label_map import NO_LABEL
+from saliency_core.data.labels.matching import (
+    Names,
+    label_set,
+    listed,
+    matched,
+    shortened,
+)
 from saliency_core.errors import UserError
-
-__all__ = [
-    "check_label_order",
-    "check_label_sets",
-    "known_labels",
-    "label_id",
-    "label_set",
-    "map_labels",
-]
 
 GUARD_GAIN = 0.10
 """Another order must be right on at least this much more of the sample."""

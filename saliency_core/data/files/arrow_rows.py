@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from saliency_core.data.csv_rows import check_names
-from saliency_core.data.file_bytes import Row, seekable
+from saliency_core.data.files.csv_rows import check_names
+from saliency_core.data.files.file_bytes import Row, seekable
 from saliency_core.errors import UserError
 
 BATCH = 1024

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from saliency_core.data.label_map import NO_LABEL
+from saliency_core.data.labels.label_map import NO_LABEL
 from saliency_core.errors import UserError
 
 SHOWN = 12

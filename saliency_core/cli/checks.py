@@ -1,0 +1,65 @@
+"""`checks write`, `checks run`: pairs of texts that must get one answer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saliency_core.cli.terminal import (
+    AsJson,
+    Database,
+    RunOption,
+    Where,
+    Words,
+    open_database,
+    print_json,
+    show,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Write and run invariance checks.")
+
+
+@app.command("write")
+def write_checks(
+    output: Annotated[Path, typer.Option("--output", "-o", help="A JSON Lines file.")],
+    word: Words = None,
+    where: Where = "",
+    per_word: Annotated[int, typer.Option(min=1, help="Pairs a word.")] = 50,
+    database: Database = None,
+    run: RunOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write pairs of texts, with and without a spurious word, that must get one answer."""
+    from saliency_core.shortcuts.invariance_checks import write_checks as write
+
+    pairs = write(open_database(database), output, word or (), where, run=run, per_word=per_word)
+    if as_json:
+        print_json({"output": str(output), "pairs": pairs})
+    else:
+        print(f"Wrote {pairs} pairs to {output}.")
+
+
+@app.command("run")
+def run_checks(
+    model: Annotated[str, typer.Argument(help="Folder or hub name of a classifier.")],
+    file: Annotated[Path, typer.Argument(help="File of `checks write`.")],
+    allowed: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of the pairs that may fail.")
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Run the checks on a model; exit status 1 where a word fails more than is allowed."""
+    from saliency_core.model.loading import load_classifier
+    from saliency_core.shortcuts.invariance_checks import run_checks as check
+
+    found = check(load_classifier(model), file)
+    if as_json:
+        print_json({"checks": [asdict(one) for one in found]})
+    else:
+        rows = [{**asdict(one), "rate": one.failed / one.pairs} for one in found]
+        show(rows, ["word", "pairs", "failed", "rate", "low", "high"])
+    if any(one.failed > allowed * one.pairs for one in found):
+        raise typer.Exit(1)

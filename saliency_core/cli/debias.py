@@ -1,0 +1,58 @@
+"""`debias`: training data in which spurious words give no class away."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saliency_core.cli.terminal import (
+    AsJson,
+    Database,
+    RunOption,
+    Words,
+    open_database,
+    print_json,
+)
+
+
+class Way(StrEnum):
+    """How training data are cleaned of words."""
+
+    mask = "mask"
+    drop = "drop"
+
+
+def debias(
+    train: Annotated[str, typer.Argument(help="Training data: file, folder or hub name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .jsonl or .csv file.")],
+    how: Annotated[Way, typer.Option(help="Mask the words, or drop their rows.")] = Way.mask,
+    word: Words = None,
+    train_text_column: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
+    train_label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    mask: Annotated[str, typer.Option(help="What hides a word.")] = "[MASK]",
+    database: Database = None,
+    run: RunOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write training data in which words with the verdict spurious give no class away."""
+    from saliency_core.shortcuts.debias import debias as write
+    from saliency_core.shortcuts.invariance_checks import spurious_words
+    from saliency_core.shortcuts.training_counts import open_training_data
+
+    words = word or []
+    if not words:
+        store = open_database(database)
+        words = spurious_words(store, store.run(run)["run"])
+    dataset = open_training_data(train, train_text_column, train_label_column)
+    done = write(dataset, words, how.value, output, mask)
+    if as_json:
+        print_json({**asdict(done), "words": words})
+    else:
+        print(
+            f"Wrote {done.written} of {done.read} rows to {done.output}; {done.changed} contained "
+            f"{', '.join(words)}."
+        )

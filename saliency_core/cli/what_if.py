@@ -1,0 +1,139 @@
+"""`what-if`: the model on an edited text, or on a slice with a word edited."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from saliency_core.cli.terminal import (
+    AsJson,
+    Database,
+    ModelOption,
+    RunOption,
+    Where,
+    open_database,
+    print_json,
+    records,
+    show,
+)
+from saliency_core.errors import UserError
+
+
+def what_if(
+    text: Annotated[str | None, typer.Argument(help="A text as it is.")] = None,
+    edited: Annotated[str | None, typer.Option(help="The text as it might be.")] = None,
+    pair: Annotated[str | None, typer.Option(help="Second text of a pair.")] = None,
+    example: Annotated[
+        str | None, typer.Option(help="Id of an example, instead of a text.")
+    ] = None,
+    drop: Annotated[str | None, typer.Option(help="Delete this word.")] = None,
+    replace: Annotated[str | None, typer.Option(help="Replace a word: OLD=NEW.")] = None,
+    mask: Annotated[str | None, typer.Option(help="Hide this word from the model.")] = None,
+    where: Where = "",
+    database: Database = None,
+    run: RunOption = None,
+    layer: Annotated[
+        int | None, typer.Option(help="Layer to print (default: recommended).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Examples at most.")] = None,
+    model: ModelOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the model answers to an edited text, or to a slice with a word edited."""
+    from saliency_core.model.audited import classifier_of, mask_of
+
+    store = open_database(database)
+    chosen = [name for name in (drop, replace, mask) if name is not None]
+    if len(chosen) > 1:
+        raise UserError("Choose one of --drop, --replace and --mask.")
+    word, new = _edit(drop, replace, mask)
+    if text is None and example is None:
+        if not chosen:
+            raise UserError(
+                "Give a text and --edited, or a word to edit in a slice with --drop, --replace or "
+                "--mask."
+            )
+        classifier = classifier_of(store, run, model)
+        replacement = mask_of(classifier) if mask is not None else new
+        _what_if_slice(store, classifier, word, replacement, where, run, limit, as_json)
+        return
+    before = _text(store, text, pair, example, run)
+    classifier = classifier_of(store, run, model)
+    if edited is not None:
+        after = (edited, before[1])
+    elif chosen:
+        after = _with_word(before, word, mask_of(classifier) if mask is not None else new)
+    else:
+        raise UserError("Say how the text changes: --edited TEXT, --drop, --replace or --mask.")
+    _what_if_text(store, classifier, before, after, run, layer, as_json)
+
+
+def _edit(drop: str | None, replace: str | None, mask: str | None) -> tuple[str, str]:
+    """Return the word and what takes its place."""
+    if replace is not None:
+        old, found, new = replace.partition("=")
+        if not found or not old.strip():
+            raise UserError(f"--replace {replace!r} is not of the form OLD=NEW.")
+        return old.strip(), new
+    return drop or mask or "", ""
+
+
+def _text(store: Any, text: str | None, pair: str | None, example: str | None, run: int | None):
+    if text is not None:
+        return text, pair
+    position = store.position_of(example, run=run)
+    if position is None:
+        raise UserError(f"The run has no example {example!r}.")
+    found = store.example(position, run=run)
+    return found["text"], found["pair"]
+
+
+def _with_word(texts: tuple, word: str, replacement: str) -> tuple:
+    from saliency_core.model.audited import replace_word
+
+    first = replace_word(texts[0], word, replacement)
+    second = None if texts[1] is None else replace_word(texts[1], word, replacement)
+    if (first, second) == texts:
+        raise UserError(f"The text does not hold the word {word!r}.")
+    return first, second
+
+
+def _what_if_slice(
+    store: Any, classifier: Any, word: str, new: str, where: str, run, limit, as_json: bool
+) -> None:
+    from saliency_core.shortcuts.counterfactuals import replace_in_slice
+
+    summary, frame = replace_in_slice(store, classifier, word, new, where, run=run, limit=limit)
+    if as_json:
+        print_json(summary)
+        return
+    flipped = frame[frame["before"] != frame["after"]]
+    show(records(flipped.head(20)), ["id", "gold", "before", "after", "drop"])
+    print(
+        f"{summary['flips']} of {summary['n']} answers change "
+        f"({summary['flip_rate']:.1%}, 95 % interval {summary['low']:.1%} to "
+        f"{summary['high']:.1%}); right before {summary['right_before']}, after "
+        f"{summary['right_after']} of {summary['judged']} with a gold label."
+    )
+
+
+def _what_if_text(
+    store: Any, classifier: Any, before: tuple, after: tuple, run, layer, as_json: bool
+) -> None:
+    from saliency_core.shortcuts.counterfactuals import aligned_words, edit_text
+
+    facts = store.run(run)
+    found = edit_text(
+        classifier, before, after, rule=facts["settings"]["rule"], steps=facts["settings"]["steps"]
+    )
+    if as_json:
+        print_json(found)
+        return
+    layer = store.layer_to_read(layer, run)
+    rows = records(aligned_words(found, layer))
+    show(rows, ["before", "score_before", "after", "score_after", "difference"], f"Layer {layer}")
+    for side in ("before", "after"):
+        probabilities = found[side]["probabilities"]
+        best = sorted(probabilities.items(), key=lambda item: -item[1])[:3]
+        print(f"{side}: " + ", ".join(f"{name} {value:.3f}" for name, value in best))

@@ -1,0 +1,1 @@
+"""How the labels of a dataset correspond to the classes of a model."""

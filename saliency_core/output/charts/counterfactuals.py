@@ -1,0 +1,86 @@
+"""Charts of edited texts."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from saliency_core.output.charts.theme import BLUE, ORANGE, names_axis
+
+MAX_WORDS = 60
+"""Bars of aligned words."""
+
+
+def aligned_bars(words: pd.DataFrame) -> alt.Chart:
+    """Return the differences of `counterfactuals.aligned_words` as bars, in the order of the text.
+
+    Of many words those that differ most.
+    """
+    rows = words.assign(
+        pair=[f"{place:03d} {name}" for place, name in enumerate(pair_labels(words))]
+    )
+    rows = rows.loc[sorted(rows["difference"].abs().nlargest(MAX_WORDS).index)]
+    return (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            y=alt.Y(
+                "pair:O",
+                sort=None,
+                title=None,
+                axis=names_axis(220, labelExpr="slice(datum.label,4)"),
+            ),
+            x=alt.X("difference:Q", title="Score after minus before (logits)"),
+            color=alt.condition("datum.difference < 0", alt.value(BLUE), alt.value(ORANGE)),
+            tooltip=[
+                "before:N",
+                "after:N",
+                alt.Tooltip("score_before:Q", format="+.2f"),
+                alt.Tooltip("score_after:Q", format="+.2f"),
+                alt.Tooltip("difference:Q", format="+.2f"),
+            ],
+        )
+        .properties(height=alt.Step(20))
+    )
+
+
+def pair_labels(words: pd.DataFrame) -> list[str]:
+    """Return a label a row of `counterfactuals.aligned_words`: the word, or what became of it."""
+    labels = []
+    for before, after in zip(words["before"], words["after"], strict=True):
+        if not isinstance(after, str):
+            labels.append(f"{before} → (gone)")
+        elif not isinstance(before, str):
+            labels.append(f"(new) → {after}")
+        else:
+            labels.append(before if before == after else f"{before} → {after}")
+    return labels
+
+
+def class_probabilities(before: dict[str, float], after: dict[str, float]) -> alt.Chart:
+    """Return the probability of every class before and after, at most the twelve that count."""
+    names = sorted(before, key=lambda name: -max(before[name], after[name]))[:12]
+    rows = pd.DataFrame(
+        {
+            "class": names * 2,
+            "text": np.repeat(["as it is", "edited"], len(names)),
+            "probability": [side[name] for side in (before, after) for name in names],
+        }
+    )
+    return (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            y=alt.Y("class:N", sort=names, title=None, axis=names_axis(160)),
+            yOffset=alt.YOffset("text:N", sort=["as it is", "edited"]),
+            x=alt.X("probability:Q", title="Probability", scale=alt.Scale(domain=[0, 1])),
+            color=alt.Color(
+                "text:N",
+                title=None,
+                scale=alt.Scale(domain=["as it is", "edited"], range=[BLUE, ORANGE]),
+            ),
+            tooltip=["class:N", "text:N", alt.Tooltip("probability:Q", format=".3f")],
+        )
+        .properties(height=alt.Step(16))
+    )

@@ -1,0 +1,77 @@
+"""Which examples are computed together.
+
+The batches of a block depend on its texts alone, never on what is already stored, so that every
+engine and every restart computes the same ones and stores the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+from saliency_core.records import Example
+from saliency_core.saliency.references import layout_batches
+
+BLOCK = 2048
+"""Examples planned together: enough for batches of like length, small enough to hold."""
+
+
+def gold_of(example: Example, label_index: dict[str, int]) -> int | None:
+    """Return the gold label as an index of the model's labels."""
+    return label_index.get(example.label) if example.label is not None else None
+
+
+def blocks_of(dataset: Iterable[Example]) -> Iterator[list[Example]]:
+    """Yield the examples that are planned together."""
+    rows = iter(dataset)
+    while block := list(islice(rows, BLOCK)):
+        yield block
+
+
+def encode_examples(classifier: Any, examples: list[Example], long_text: str) -> list[Any]:
+    """Tokenize examples; long texts are cut as `--long-text` says."""
+    encode = classifier.encode_windows if long_text == "window" else classifier.encode
+    return encode([example.text for example in examples], pairs_of(examples))
+
+
+def first_of_equals(block: list[Example], gold: list[int | None]) -> list[int]:
+    """Return the rows whose text and gold label no earlier row of the block has."""
+    first: dict[tuple, int] = {}
+    for row, example in enumerate(block):
+        first.setdefault((example.text, example.pair, gold[row]), row)
+    return list(first.values())
+
+
+def plan_batches(
+    block: list[Example],
+    gold: list[int | None],
+    encodings: list[Any],
+    batch_tokens: int,
+    pad_token_id: int,
+) -> Iterator[list[int]]:
+    """Yield batches of rows of one layout, or of few, under the token budget.
+
+    Only the first of equal texts takes part, whatever is stored already: the batches depend on
+    the block alone, so that every engine and every restart computes the same ones.
+    """
+    rows = first_of_equals(block, gold)
+    yield from layout_batches(rows, encodings, pad_token_id, batch_tokens)
+
+
+def pairs_of(examples: Sequence[Example]) -> list[str] | None:
+    """Return the second texts; None where the dataset has none."""
+    if not examples or examples[0].pair is None:
+        return None
+    return [example.pair or "" for example in examples]
+
+
+def read_ahead(items: Iterable) -> Iterator:
+    """Yield items while a thread already makes the next one."""
+    source = iter(items)
+    with ThreadPoolExecutor(1, "reader") as reader:
+        upcoming = reader.submit(next, source, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = reader.submit(next, source, None)
+            yield item

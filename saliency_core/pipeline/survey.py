@@ -1,0 +1,129 @@
+"""What one pass over a dataset tells before anything is computed, and whether its labels fit."""
+
+from __future__ import annotations
+
+import random
+import shlex
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from saliency_core.data.columns import guess_columns
+from saliency_core.data.dataset import Dataset
+from saliency_core.data.labels.mapping import check_label_order, check_label_sets, map_labels
+from saliency_core.errors import UserError
+from saliency_core.pipeline.batching import pairs_of
+from saliency_core.pipeline.options import AuditOptions
+from saliency_core.records import Example
+
+GUARD_SAMPLE = 256
+"""Examples the label-order guard predicts before any score is computed."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Counts of a dataset and a seeded sample of it."""
+
+    examples: int
+    labels: Counter
+    sample: list[Example]
+    characters: int
+
+    @property
+    def texts(self) -> list[Example]:
+        """The examples of the sample that have a text."""
+        return [example for example in self.sample if example.text.strip()]
+
+
+def survey_of(dataset: Dataset, seed: int) -> Survey:
+    """Count examples and labels and draw a seeded sample, in constant memory."""
+    labels: Counter = Counter()
+    sample: list[Example] = []
+    draw = random.Random(seed)
+    examples = characters = readable = 0
+    for example in dataset:
+        examples += 1
+        readable += not example.text.isspace() and bool(example.text)
+        characters += len(example.text)
+        if example.label is not None:
+            labels[example.label] += 1
+        if len(sample) < GUARD_SAMPLE:
+            sample.append(example)
+        elif (row := draw.randrange(examples)) < GUARD_SAMPLE:
+            sample[row] = example
+    if not examples:
+        raise UserError(f"{dataset.info.source} holds no examples.")
+    if not readable:
+        raise UserError(
+            f"{dataset.info.source}: no row has a text in column {dataset.info.columns['text']!r}; "
+            "choose another with --text-column."
+        )
+    return Survey(examples, labels, sample, characters)
+
+
+def label_index_of(
+    dataset: Dataset, survey: Survey, classifier: Any, options: AuditOptions
+) -> dict[str, int]:
+    """Return dataset label -> index among the model's labels, checked for order on the sample."""
+    info = classifier.info
+    if info.task == "multi-label":
+        check_label_sets(list(survey.labels), info.label_names, options.label_map)
+    if not survey.labels or info.task != "single-label":
+        return {}
+
+    def predicted_sample() -> tuple[list[str], np.ndarray]:
+        return _predicted(survey, classifier)
+
+    index = map_labels(
+        list(survey.labels),
+        list(info.label_names),
+        options.label_map,
+        list(dataset.info.label_names) if dataset.info.label_names else None,
+        sample=predicted_sample,
+    )
+    if not options.trust_labels:
+        _guard_label_order(index, predicted_sample, list(info.label_names), options.label_map)
+    return index
+
+
+def _predicted(survey: Survey, classifier: Any) -> tuple[list[str], np.ndarray]:
+    """Return the labels of the sample where it has them, and what is predicted there."""
+    sample = [example for example in survey.sample if example.label is not None]
+    if not sample:
+        return [], np.zeros(0, np.int64)
+    encodings = classifier.encode(
+        [example.text for example in sample], pairs_of(sample), classifier.max_length
+    )
+    logits = classifier.logits(encodings)  # (example, class)
+    rows = np.flatnonzero(np.isfinite(logits).all(axis=1))
+    return [sample[row].label for row in rows], logits[rows].argmax(axis=1)
+
+
+def _guard_label_order(
+    index: dict[str, int],
+    predicted_sample: Callable[[], tuple[list[str], np.ndarray]],
+    names: list[str],
+    label_map: dict[str, str],
+) -> None:
+    """Stop before any score where another order of the labels fits a sample clearly better."""
+    labels, predicted = predicted_sample()
+    rows = [row for row, label in enumerate(labels) if label in index]
+    if not rows:
+        return
+    gold = np.array([index[labels[row]] for row in rows])
+    check_label_order(gold, predicted[rows], names, index, label_map)
+
+
+def label_hint(dataset: Dataset, survey: Survey, label_names: tuple[str, ...]) -> str:
+    """Name the column that holds the model's labels, where no column was taken for them."""
+    rows = [example.metadata for example in survey.sample]
+    guess = guess_columns(dataset.info.metadata_columns, rows, label_names).get("label")
+    if guess is None or not guess.sure:
+        return ""
+    return (
+        f" Column {guess.column!r} holds labels of the model; if they are the gold labels, say "
+        f"--label-column {shlex.quote(guess.column)}."
+    )

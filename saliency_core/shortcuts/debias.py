@@ -1,0 +1,122 @@
+"""Copies of training data in which words no longer give a class away."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saliency_core.atomic import replacing
+from saliency_core.data.dataset import Dataset
+from saliency_core.errors import UserError
+from saliency_core.model.audited import without_spans
+from saliency_core.records import Example
+from saliency_core.shortcuts.training_counts import sides_of
+from saliency_core.words import named_spans
+
+WAYS = ("mask", "drop")
+ENDINGS = (".jsonl", ".csv")
+
+
+@dataclass(frozen=True)
+class Debiased:
+    """What `debias` wrote."""
+
+    output: str
+    read: int
+    written: int
+    changed: int
+    """Rows whose text was masked, or that were dropped."""
+
+
+def debias(
+    dataset: Dataset, words: Sequence[str], way: str, output: Path, mask: str = "[MASK]"
+) -> Debiased:
+    """Write a copy of training data in which words give no class away.
+
+    mask: the words become the mask token. drop: rows that contain one of them go.
+
+    Args:
+        dataset: of `data.load_examples`.
+        words: any case.
+        way: one of `WAYS`.
+        output: JSON Lines or CSV by its ending; replaced when all is written.
+        mask: what hides a word.
+
+    Raises:
+        UserError: the way, the ending or the words can't be used.
+    """
+    words = sorted({word.strip().lower() for word in words if word.strip()})
+    if not words:
+        raise UserError("Name the words with --word, or give words the verdict “spurious” first.")
+    if way not in WAYS:
+        raise UserError(
+            f"{way!r} is no way to debias training data; choose from {', '.join(WAYS)}."
+        )
+    if output.suffix not in ENDINGS:
+        raise UserError(
+            f"{output} must end in {' or '.join(ENDINGS)}: what it ends in decides its format."
+        )
+    read = written = changed = 0
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as partial, _Writer(partial, output.suffix, dataset.names) as writer:
+        for row, example in zip(dataset.rows(), dataset, strict=False):
+            read += 1
+            found = _words_in(example).intersection(words)
+            changed += bool(found)
+            if found and way == "drop":
+                continue
+            writer.write(_masked_row(row, example, found, dataset, mask) if found else row)
+            written += 1
+    return Debiased(str(output), read, written, changed)
+
+
+def _words_in(example: Example) -> set[str]:
+    """Return the distinct lower-cased words of a text and its pair."""
+    return {name for text in sides_of(example) for name, _, _ in named_spans(text)}
+
+
+def _masked_row(
+    row: dict[str, Any], example: Example, words: set[str], dataset: Dataset, mask: str
+) -> dict[str, Any]:
+    """Return a row whose texts have the mask in place of the words."""
+    columns = dataset.info.columns
+    sides = {columns["text"]: example.text}
+    if "pair" in columns:
+        sides[columns["pair"]] = example.pair or ""
+    return {**row, **{column: _masked(text, words, mask) for column, text in sides.items()}}
+
+
+def _masked(text: str, words: set[str], mask: str) -> str:
+    spans = [(start, end) for name, start, end in named_spans(text) if name in words]
+    return without_spans(text, spans, mask)
+
+
+class _Writer:
+    """Writes rows as JSON Lines or CSV; a CSV has the columns of all rows."""
+
+    def __init__(self, path: Path, ending: str, names: Sequence[str]) -> None:
+        self.names = names
+        self.file = path.open("w", encoding="utf-8", newline="")
+        self.is_csv = ending == ".csv"
+        self.table: csv.DictWriter | None = None
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Write one row."""
+        if not self.is_csv:
+            self.file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+            return
+        if self.table is None:
+            columns = dict.fromkeys((*self.names, *row))
+            self.table = csv.DictWriter(self.file, list(columns))
+            self.table.writeheader()
+        self.table.writerow(row)
