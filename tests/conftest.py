@@ -12,6 +12,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
+
+# A busy machine is no fault of the code.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ SURVEYED = 100
 """Texts among whose tokens the unknown ones are counted."""
 UNKNOWN_REPORTED = 0.2
 UNKNOWN_REFUSED = 0.9
-TOKENS_TO_REFUSE = 4
+TOKENS_TO_REFUSE = 3
 """Of fewer tokens, none known may be chance: one odd text does not tell of the tokenizer."""
 
 
