@@ -7,6 +7,7 @@ import streamlit as st
 from app_components import session as context
 from saliency_core.paths import default_database
 from saliency_core.server import commands as jobs
+from saliency_core.store import Run
 
 SECONDS = 1.0
 """Between two looks at a running command."""
@@ -15,20 +16,20 @@ SECONDS = 1.0
 class Background:
     """One command for one run, at most one of them at a time."""
 
-    def __init__(self, store, run: int, *command: str) -> None:
+    def __init__(self, run: Run, *command: str) -> None:
         """Follow `command` for a run of a file."""
-        self.command, self.store, self.run = command, store, run
+        self.command, self.run = command, run
         # A folder of its own keeps these out of the list of audits.
         self.folder = default_database().parent / "jobs" / "_".join(command)
-        self.name = jobs.safe_name(f"{store.path.stem}-run-{run}")
+        self.name = jobs.safe_name(f"{run.store.path.stem}-run-{run.number}")
 
     def start(self, *arguments: str) -> None:
         """Start the command on the file and run unless it runs already; draw the page anew."""
         job = self.job()
         if job is not None and jobs.is_running(job):
             st.rerun()
-        path = self.store.path.resolve()
-        arguments = (f"--db={path}", f"--run={self.run}", *arguments)
+        path = self.run.store.path.resolve()
+        arguments = (f"--db={path}", f"--run={self.run.number}", *arguments)
         jobs.start(self.folder, self.name, arguments, path, command=self.command)
         st.rerun()
 

@@ -13,7 +13,7 @@ from saliency_core.paths import default_database
 from saliency_core.records import MEAN_EMBEDDING
 from saliency_core.server import commands as jobs
 from saliency_core.shortcuts.invariance_checks import PER_WORD, write_checks
-from saliency_core.store import open_store
+from saliency_core.store import Run
 
 WAYS = {
     "mask": "The mask token takes the place of the words.",
@@ -21,29 +21,29 @@ WAYS = {
 }
 
 
-def show(store, run: int, facts: dict, current: str | None) -> None:
+def show(run: Run, current: str | None) -> None:
     """Offer what helps against the words with the verdict spurious and for the one on show."""
     st.subheader("Fix it")
-    verdicts = store.verdicts(run)
+    verdicts = run.verdicts()
     spurious = sorted(set(verdicts.loc[verdicts["verdict"] == "spurious", "word"]))
     options = sorted({*spurious, *([current] if current else [])})
     words = st.multiselect(
         "Words",
         options,
-        key=_chosen(store, run, spurious, options),
+        key=_chosen(run, spurious, options),
         help="Those you judged spurious; the one on show can be added.",
         placeholder="no word is judged spurious yet",
     )
     left, right = st.columns(2)
     with left:
-        _debias(store, run, facts, words)
+        _debias(run, words)
     with right:
-        _checks(store, run, words)
+        _checks(run, words)
 
 
-def _chosen(store, run: int, spurious: list[str], options: list[str]) -> str:
+def _chosen(run: Run, spurious: list[str], options: list[str]) -> str:
     """Return the key of the chosen words; a new verdict adds or takes one, the others stay."""
-    key = f"debias-{context.here(store)}-{run}"
+    key = f"debias-{context.here(run)}"
     before = st.session_state.get(f"{key}-spurious", [])
     kept = [
         word
@@ -55,9 +55,9 @@ def _chosen(store, run: int, spurious: list[str], options: list[str]) -> str:
     return key
 
 
-def _debias(store, run: int, facts: dict, words: list[str]) -> None:
+def _debias(run: Run, words: list[str]) -> None:
     """Write a training file without the words, in a process of its own."""
-    background = Background(store, run, "debias")
+    background = Background(run, "debias")
     folder = default_database().parent
     with st.form("debias"):
         st.markdown("**A cleaned training file**")
@@ -78,8 +78,8 @@ def _debias(store, run: int, facts: dict, words: list[str]) -> None:
                 output = folder / "exports" / f"{name}-{way}.jsonl"
                 options = {"how": way, "output": str(output.resolve())}
                 options |= {"train-text-column": text.strip(), "train-label-column": label.strip()}
-                if facts["model"]["reference"] != MEAN_EMBEDDING:
-                    options |= {"mask": facts["model"]["reference"]}
+                if run.model.reference != MEAN_EMBEDDING:
+                    options |= {"mask": run.model.reference}
                 named = [f"--{key}={value}" for key, value in options.items() if value]
                 background.start(*named, *(f"--word={word}" for word in words), "--", source)
             st.warning("Upload a file or name one, and choose how.")
@@ -102,13 +102,13 @@ def _cleaned(job: jobs.Job) -> None:
         )
 
 
-def _checks(store, run: int, words: list[str]) -> None:
+def _checks(run: Run, words: list[str]) -> None:
     """Offer pairs of texts, with and without the words, that must get one answer."""
 
     def checks() -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "checks.jsonl"
-            write_checks(open_store(store.path), output, words, run=run)
+            write_checks(run.filter(), output, words)
             return output.read_bytes()
 
     with st.container(border=True):

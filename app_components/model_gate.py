@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from app_components import session as context
 from saliency_core.errors import UserError
-from saliency_core.store import Store
+from saliency_core.store import Run
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier
@@ -20,38 +21,38 @@ RUNNING = threading.Lock()
 
 
 @st.cache_resource(max_entries=1, show_spinner="Loading the model ...")
-def _loaded(audited: str, folder: str, _store: Store, _run: int) -> Classifier:
+def _loaded(audited: str, folder: str, _run: Run) -> Classifier:
     from saliency_core.model.audited import classifier_of
 
-    return classifier_of(_store, _run, folder or None)
+    return classifier_of(_run, folder or None)
 
 
-def loaded(store: Store, run: int, folder: str) -> Classifier:
+def loaded(run: Run, folder: str) -> Classifier:
     """Return the classifier of a run; `folder` says where it is, empty: where the run says.
 
     Raises:
         UserError: it is not there, or is another model.
     """
-    return _loaded(audited(store.run(run)), folder, store, run)
+    return _loaded(audited(run), folder, run)
 
 
-def audited(facts: dict) -> str:
+def audited(run: Run) -> str:
     """Return what tells the model of a run, as it was audited, from every other one.
 
     Answers of the model are kept by it: a run of that number in another file may be of another.
     """
-    return json.dumps([facts["model"], facts["settings"]], sort_keys=True)
+    return json.dumps([asdict(run.model), asdict(run.settings)], sort_keys=True)
 
 
-def asked_for(store: Store, run: int, facts: dict) -> str | None:
+def asked_for(run: Run) -> str | None:
     """Return the folder of the loaded model ("" where the run says) once it was asked for.
 
     Before that a button stands here; where the model has moved, a question for its folder.
     """
-    wanted = audited(facts)
+    wanted = audited(run)
     if st.session_state.get("model_wanted") != wanted:
         st.caption(
-            f"This runs the model {context.escape(facts['model']['name'])}. Loading it takes some "
+            f"This runs the model {context.escape(run.model.name)}. Loading it takes some "
             "seconds and memory; nothing else on these pages needs it."
         )
         if st.button("Load the model", type="primary"):
@@ -61,7 +62,7 @@ def asked_for(store: Store, run: int, facts: dict) -> str | None:
     folder = st.session_state.get("model_folder", "")
     try:
         with RUNNING:
-            loaded(store, run, folder)
+            loaded(run, folder)
         return folder
     except UserError as error:
         st.warning(context.escape(error))

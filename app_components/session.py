@@ -17,8 +17,8 @@ from streamlit.errors import StreamlitAPIException
 from saliency_core.errors import UserError
 from saliency_core.output.export import frame_as_csv
 from saliency_core.paths import default_database
-from saliency_core.store import Store, open_store
-from saliency_core.store.read.handle import State
+from saliency_core.store import Run, Slice, Store, open_store
+from saliency_core.store.connection import State
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&\"'/=@^])")
 
@@ -54,40 +54,52 @@ def _answer(path: str, state: State, name: str, arguments: dict[str, Any], _comp
     return _compute()
 
 
-def ask(function: Callable, store: Store, **arguments: Any) -> Any:
-    """Return `function(store, **arguments)`, computed once for a state of the file.
+def ask(function: Callable, source: Store | Run | Slice, **arguments: Any) -> Any:
+    """Return `function(source, **arguments)`, computed once for a state of the file.
 
     Args:
         function: of a module or class; what it returns is copied at every call, so it is small.
-        store: the open file.
-        arguments: numbers, texts and lists of them.
+        source: the open file, a run of it or a slice of a run.
+        arguments: numbers, texts, runs, slices and lists of numbers and texts.
     """
+    store = source if isinstance(source, Store) else source.store
+    named = {name: _named(value) for name, value in (arguments | {"source": source}).items()}
     with store.steady():
         return _answer(
             str(store.path),
             store.state(),
             f"{function.__module__}.{function.__qualname__}",
-            arguments,
-            lambda: function(store, **arguments),
+            named,
+            lambda: function(source, **arguments),
         )
 
 
+def _named(value: Any) -> Any:
+    """Return what tells an argument from others about the same file."""
+    if isinstance(value, Slice):
+        return ("slice", value.run.number, value.where)
+    if isinstance(value, Store):
+        return "store"
+    return ("run", value.number) if isinstance(value, Run) else value
+
+
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _order(path: str, state: State, run: int, where: str, sort: str, down: bool, _store: Store):
-    positions = _store.ids(where, sort=sort, descending=down, run=run)
+def _order(path: str, state: State, run: int, where: str, sort: str, down: bool, _part: Slice):
+    positions = _part.positions(sort=sort, descending=down)
     positions.flags.writeable = False
     return positions
 
 
-def order(store: Store, run: int, where: str, sort: str, descending: bool) -> np.ndarray:
+def order(part: Slice, sort: str, descending: bool) -> np.ndarray:
     """Return the positions of a slice in order; shared and not copied, as there may be millions."""
+    store, run = part.store, part.run.number
     with store.steady():
-        return _order(str(store.path), store.state(), run, where, sort, descending, store)
+        return _order(str(store.path), store.state(), run, part.where, sort, descending, part)
 
 
-def here(store: Store) -> str:
-    """Return what keys of widgets hold, so that what is typed stays with the file it is about."""
-    return f"{store.path}-{store.file().inode}"
+def here(run: Run) -> str:
+    """Return what keys of widgets hold, so that what is typed stays with the run it is about."""
+    return f"{run.store.path}-{run.store.file().inode}-{run.number}"
 
 
 def databases() -> list[str]:
@@ -270,16 +282,15 @@ def listed(names: list[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
-def opened():
-    """Return (store, run, facts of the run), or say how to make one and stop."""
+def opened() -> Run:
+    """Return the run that all pages are about, or say how to make one and stop."""
     _say_what_is_missing()
     path = database()
     try:
-        store = store_at(path)
-        run = st.session_state.get("run")
-        facts = store.run(int(run) if run else None)
-        if not ask(Store.count, store, where="", run=facts["run"]):
-            raise UserError(f"Run {facts['run']} holds no audited example yet.")
+        chosen = st.session_state.get("run")
+        run = store_at(path).run(int(chosen) if chosen else None)
+        if not ask(Slice.count, run.filter()):
+            raise UserError(f"Run {run.number} holds no audited example yet.")
     except UserError as error:
         st.info(f"{escape(error)}")
         st.markdown("Make an audit, then reload this page:")
@@ -289,11 +300,11 @@ def opened():
             language="bash",
         )
         st.stop()
-    if facts["status"] != "finished":
+    if not run.is_finished:
         st.caption("⏳ This run has not finished: layers are summarised and compared at its end.")
-    for warning in facts["warnings"]:
+    for warning in run.warnings:
         st.caption(f"⚠️ {escape(warning)}")
-    return store, facts["run"], facts
+    return run
 
 
 def slice_input(
@@ -313,10 +324,10 @@ def slice_input(
     )
 
 
-def counted(store, run: int, where: str) -> int:
+def counted(part: Slice) -> int:
     """Return how many examples a slice holds; explain a slice that can't be read and stop."""
     try:
-        return ask(Store.count, store, where=where, run=run)
+        return ask(Slice.count, part)
     except UserError as error:
         st.error(escape(error))
         st.stop()
@@ -393,26 +404,16 @@ def top_words(words: list[dict[str, Any]], count: int = 3) -> str:
     return ", ".join(word["word"] for word in best if word["score"] > 0)
 
 
-def recommended_layer(facts: dict) -> int:
-    """Return the layer to start at; a run that has not finished has none recommended yet.
-
-    The last block is no good start: all gradient sits on the classifier's own token there.
-    """
-    if facts["recommended"] is None:
-        return max(facts["layers"] - 1, 0)
-    return facts["recommended"]
-
-
-def reading_layer(facts: dict) -> int:
+def reading_layer(run: Run) -> int:
     """Return the layer that was chosen for all pages, else the recommended one."""
     chosen = st.session_state.get("layer")
-    return chosen if chosen in range(facts["layers"] + 1) else recommended_layer(facts)
+    return chosen if chosen in range(run.model.layers + 1) else run.layer_to_read()
 
 
-def layer_slider(facts: dict, key: str) -> int:
+def layer_slider(run: Run, key: str) -> int:
     """Let the user choose a layer, starting at the recommended one; it is in the URL."""
-    recommended = recommended_layer(facts)
-    layers = list(range(facts["layers"] + 1))
+    recommended = run.layer_to_read()
+    layers = list(range(run.model.layers + 1))
     if st.session_state.get(key, recommended) not in layers:
         st.session_state[key] = recommended
     return st.select_slider(
@@ -421,5 +422,5 @@ def layer_slider(facts: dict, key: str) -> int:
         recommended,
         key=key,
         bind="query-params",
-        help=f"0 is the embeddings, {facts['layers']} the last block; recommended: {recommended}.",
+        help=f"0 is the embeddings, {run.model.layers} the last block; recommended: {recommended}.",
     )

@@ -11,8 +11,8 @@ from app_components import model_gate as model
 from app_components import session as context
 from saliency_core.errors import UserError
 from saliency_core.output.charts.overview import confusion_matrix
-from saliency_core.store import Store
-from saliency_core.store.read.handle import State
+from saliency_core.store import Run
+from saliency_core.store.connection import State
 
 ROWS = 50
 WAYS = ("hide", "delete", "replace")
@@ -23,33 +23,33 @@ HELP = (
 
 
 @st.cache_data(max_entries=32, show_spinner="Running the model ...")
-def edited(state: State, run: int, folder: str, edit: dict[str, Any], _store: Store):
+def edited(state: State, number: int, folder: str, edit: dict[str, Any], _run: Run):
     """Return summary, rows, and the accuracy of the whole slice where nothing was left out."""
     from saliency_core.model.audited import mask_of
     from saliency_core.shortcuts.counterfactuals import replace_in_slice, whole_slice
 
-    classifier = model.loaded(_store, run, folder)
-    word, where, limit = edit["word"], edit["where"], edit["limit"]
+    classifier = model.loaded(_run, folder)
+    part, limit = _run.filter(edit["where"]), edit["limit"]
     ways = {"hide": mask_of(classifier), "delete": "", "replace": edit["new"]}
     with model.RUNNING:
         summary, frame = replace_in_slice(
-            _store, classifier, word, ways[edit["way"]], where, run=run, limit=limit
+            part, classifier, edit["word"], ways[edit["way"]], limit=limit
         )
     is_whole = limit is None or summary["n"] < limit
-    return summary, frame, whole_slice(_store, frame, where, run=run) if is_whole else None
+    return summary, frame, whole_slice(part, frame) if is_whole else None
 
 
-def show(store: Store, run: int, facts: dict, folder: str, **edit: Any) -> None:
+def show(run: Run, folder: str, **edit: Any) -> None:
     """Run an edit (word, way, new, where, limit) and show what it changes."""
     try:
-        found = edited(store.state(), run, folder, edit, store)
+        found = edited(run.store.state(), run.number, folder, edit, run)
     except UserError as error:
         st.error(context.escape(error))
         return
     _numbers(*found[::2])
-    _confusions(found[1], facts["label_names"])
+    _confusions(found[1], run.label_names)
     # The key holds what was edited: a selected row must never mean a row of another table.
-    _flipped(store, run, found[1], "-".join(map(str, (run, *edit.values()))))
+    _flipped(run, found[1], "-".join(map(str, (run.number, *edit.values()))))
 
 
 def _numbers(summary: dict, whole: dict | None) -> None:
@@ -78,10 +78,10 @@ def _numbers(summary: dict, whole: dict | None) -> None:
             border=True,
             help="Of the class the model answered before.",
         )
-        for name, facts in (("of these texts", summary), ("of the whole filter", whole)):
-            if facts and facts["judged"]:
-                before = facts["right_before"] / facts["judged"]
-                after = facts["right_after"] / facts["judged"]
+        for name, found in (("of these texts", summary), ("of the whole filter", whole)):
+            if found and found["judged"]:
+                before = found["right_before"] / found["judged"]
+                after = found["right_after"] / found["judged"]
                 st.metric(
                     f"Accuracy {name}",
                     f"{after:.1%}",
@@ -110,14 +110,14 @@ def _confusions(frame, labels: list[str]) -> None:
             )
 
 
-def _flipped(store, run: int, frame, key: str) -> None:
+def _flipped(run: Run, frame, key: str) -> None:
     flipped = frame[frame["before"] != frame["after"]]
     if flipped.empty:
         st.info("No answer changes.")
         return
     page = st.pagination(max(1, -(-len(flipped) // ROWS)), key=f"{key}-page")
     rows = flipped.iloc[(page - 1) * ROWS : page * ROWS]
-    texts = store.examples_at(rows["example"].tolist(), run=run)["text"]
+    texts = run.examples_at(rows["example"].tolist())["text"]
     table = rows[["gold", "before", "after", "drop", "id"]].assign(text=texts.to_numpy())
     grid = f"{key}-flipped-{page}"
 

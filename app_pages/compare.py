@@ -11,7 +11,7 @@ from saliency_core.errors import UserError
 from saliency_core.output.charts.layers import groups_by_layer
 from saliency_core.output.charts.words import word_bars
 from saliency_core.output.highlighting import painted_row
-from saliency_core.store import Store
+from saliency_core.store import Run, Store
 
 ROWS = 20
 WORDS = 25
@@ -22,22 +22,23 @@ MEANING = {
     "right in both": "Right in both runs.",
 }
 
-store, run, facts = context.opened()
+run = context.opened()
 
 
-def other_run() -> tuple[int, dict[int, str]]:
+def other_run() -> tuple[Run, dict[int, str]]:
     """Let the user choose a second run over the same dataset; return it and how runs are called."""
-    same = context.ask(runs_over_the_same, store, run=run)
+    same = context.ask(runs_over_the_same, run)
     if not same:
         st.info(
             "This file holds one run over this dataset. Audit the dataset with a second model into "
             "the same file, then both can be compared here."
         )
         st.code(
-            f"python -m saliency_core audit OTHER_MODEL DATASET --db {store.path}", language="bash"
+            f"python -m saliency_core audit OTHER_MODEL DATASET --db {run.store.path}",
+            language="bash",
         )
         st.stop()
-    runs = context.ask(Store.runs, store)
+    runs = context.ask(Store.runs, run.store)
     names = {int(row.run): f"{row.run}: {context.name_of(row.model)}" for row in runs.itertuples()}
     options = [str(number) for number in same]
     # Not bound: Streamlit would write the label into the address, not the number.
@@ -52,7 +53,7 @@ def other_run() -> tuple[int, dict[int, str]]:
         help="Runs over the same dataset in this file.",
     )
     st.query_params["other"] = chosen
-    return int(chosen), names
+    return run.store.run(int(chosen)), names
 
 
 def counts(found):
@@ -63,7 +64,7 @@ def counts(found):
             )
 
 
-def examples(found, other: int):
+def examples(found, other: Run):
     """Show the examples of one kind, painted by both runs."""
     kind = st.segmented_control(
         "Show", KINDS, default=KINDS[0], key="kind", bind="query-params", required=True
@@ -75,14 +76,13 @@ def examples(found, other: int):
     page = st.pagination(max(1, -(-len(positions) // ROWS)), key="compare_page")
     places = positions[(page - 1) * ROWS : page * ROWS].tolist()
     sides = []
-    for number in (run, other):
-        layer = context.recommended_layer(store.run(number))
-        frame = context.ask(Store.examples_at, store, positions=places, run=number)
-        words = context.ask(Store.top_words, store, positions=places, layer=layer, run=number)
+    for side in (run, other):
+        frame = context.ask(Run.examples_at, side, positions=places)
+        words = context.ask(Run.top_words, side, positions=places, layer=side.layer_to_read())
         sides.append((frame, words))
     (before, one), (after, two) = sides
     rows = [
-        painted_row(example, *words, about=f"run {other}: {answer} ({confidence:.3f})")
+        painted_row(example, *words, about=f"run {other.number}: {answer} ({confidence:.3f})")
         for example, words, answer, confidence in zip(
             before.to_dict("records"),
             zip(one, two, strict=True),
@@ -93,9 +93,9 @@ def examples(found, other: int):
     ]
     painted_rows(
         rows,
-        key=f"compared-{run}-{other}-{kind}-{page}",
+        key=f"compared-{run.number}-{other.number}-{kind}-{page}",
         on_open=context.open_example(""),
-        headings=(f"run {run}", f"run {other}"),
+        headings=(f"run {run.number}", f"run {other.number}"),
     )
     table = before[["id", "gold", "predicted", "confidence", "text"]].assign(
         then=after["predicted"], then_confidence=after["confidence"]
@@ -103,22 +103,20 @@ def examples(found, other: int):
     context.download(table, "compared", "These rows as CSV")
 
 
-def words_between(other: int):
+def words_between(other: Run):
     st.subheader(
         "Words that gain and lose saliency",
         help="Mean share in the other run minus in this one, with 95 % interval.",
     )
-    layer = context.recommended_layer(facts)
-    words = context.ask(
-        contrast, store, layer=layer, where_a="", where_b="", run=other, run_b=run, minimum=5
-    )
+    layer = run.layer_to_read()
+    words = context.ask(contrast, other.filter(), part_b=run.filter(), layer=layer, minimum=5)
     words = words.reindex(words["difference"].abs().sort_values(ascending=False).index)
     context.figure(
         partial(
             word_bars,
             words.head(WORDS),
             "difference",
-            f"Mean share, run {other} minus {run}",
+            f"Mean share, run {other.number} minus {run.number}",
         ),
         "Words whose share differs most between the two runs",
         words,
@@ -127,12 +125,12 @@ def words_between(other: int):
     st.caption(f"At layer {layer} of both runs.")
 
 
-def coherence_between(other: int):
+def coherence_between(other: Run):
     st.subheader(
         "Coherence side by side",
         help="Semantic coherence of every layer of both runs, with 95 % interval.",
     )
-    rows = context.ask(coherence_of_runs, store, runs=[run, other])
+    rows = context.ask(coherence_of_runs, run, runs=[run.number, other.number])
     if rows.empty:
         st.info("Neither run has a coherence yet.")
         return
@@ -146,11 +144,11 @@ def coherence_between(other: int):
 
 other, names = other_run()
 try:
-    found = compare(store, run, other)
+    found = compare(run, other)
 except UserError as error:
     st.error(context.escape(error))
     st.stop()
-this, that = context.escape(names[run]), context.escape(names[other])
+this, that = context.escape(names[run.number]), context.escape(names[other.number])
 st.caption(f"Fixed: wrong in {this}, right in {that}. Broken: the other way round.")
 counts(found)
 examples(found, other)

@@ -3,7 +3,7 @@ import streamlit as st
 from app_components import session as context
 from app_components.example_list import painted_rows
 from saliency_core.output.highlighting import painted_row
-from saliency_core.store import Store
+from saliency_core.store import Run
 from saliency_core.store.query.parser import quote
 
 ROWS = 50
@@ -18,7 +18,7 @@ SORTS = {
     "dataset order": ("position", False),
 }
 
-store, run, facts = context.opened()
+run = context.opened()
 
 
 def first_page():
@@ -67,8 +67,8 @@ with st.expander("Pick instead of typing"):
     for place, (name, options) in enumerate(
         {
             "Answer": ["wrong", "right"],
-            "Gold": facts["label_names"],
-            "Predicted": facts["label_names"],
+            "Gold": run.label_names,
+            "Predicted": run.label_names,
         }.items()
     ):
         columns[place].selectbox(
@@ -79,7 +79,7 @@ with st.expander("Pick instead of typing"):
     columns[1].text_input("Leans on the word", key="pick_salient", help="Among its top three.")
     columns[2].text_input("Holds the phrase", key="pick_text")
     columns[3].checkbox("Text was cut", key="pick_truncated")
-    if metadata := store.metadata_columns(run=run):
+    if metadata := run.metadata_columns():
         columns[0].selectbox(
             "Metadata column", metadata, index=None, placeholder="any", key="pick_column"
         )
@@ -88,7 +88,7 @@ with st.expander("Pick instead of typing"):
         "Apply", on_click=add_picked, help="Writes the filter line; it replaces what is there."
     )
 
-total, everything = context.counted(store, run, where), context.counted(store, run, "")
+total, everything = context.counted(run.filter(where)), context.counted(run.filter(""))
 left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
 left.markdown(
     f"**{total:,}** of {everything:,} examples ({total / everything:.1%})",
@@ -108,13 +108,13 @@ if not total:
     st.button("Show all examples", on_click=show_all)
     st.stop()
 with right:
-    layer = context.layer_slider(facts, "layer")
+    layer = context.layer_slider(run, "layer")
 page = st.pagination(max(1, -(-total // ROWS)), key="page", bind="query-params")
 sort, descending = SORTS[chosen]
-order = context.order(store, run, where, sort, descending)
+order = context.order(run.filter(where), sort, descending)
 places = order[(page - 1) * ROWS : page * ROWS].tolist()
-frame = context.ask(Store.examples_at, store, positions=places, run=run)
-words = context.ask(Store.top_words, store, positions=places, layer=layer, run=run)
+frame = context.ask(Run.examples_at, run, positions=places)
+words = context.ask(Run.top_words, run, positions=places, layer=layer)
 st.caption(
     f"Painted at layer {layer}: orange speaks for the predicted class, blue against it; full "
     "colour is the strongest word of the row. Click a row, or go with arrow keys and Enter."
@@ -123,7 +123,7 @@ rows = [
     painted_row(example, found, about=context.top_words(found))
     for example, found in zip(frame.to_dict("records"), words, strict=True)
 ]
-painted_rows(rows, f"rows-{run}-{page}-{chosen}-{where}", context.open_example(where))
+painted_rows(rows, f"rows-{run.number}-{page}-{chosen}-{where}", context.open_example(where))
 context.download(
     frame.drop(columns="example").assign(words=[row["about"] for row in rows]),
     "examples",

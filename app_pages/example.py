@@ -18,7 +18,7 @@ from saliency_core.analysis.similar_explanations import SAMPLE, nearest_explanat
 from saliency_core.errors import UserError
 from saliency_core.output import highlighting
 from saliency_core.output.charts.words import heatmap, plain_bars
-from saliency_core.store import Store
+from saliency_core.store import Run
 from saliency_core.store.write.annotations import set_note
 
 TARGETS = {
@@ -29,7 +29,7 @@ TARGETS = {
 UNCHANGED = ""
 """Stands for no other label than the gold one; no class is called so."""
 
-store, run, facts = context.opened()
+run = context.opened()
 
 
 def go(to: str):
@@ -41,12 +41,12 @@ def chosen_example():
     columns = st.columns([3, 1])
     with columns[0]:
         where = context.slice_input(first="wrong")
-    context.counted(store, run, where)
-    order = context.order(store, run, where, "confidence", True)
+    context.counted(run.filter(where))
+    order = context.order(run.filter(where), "confidence", True)
     wanted = columns[1].text_input("Id", key="id", bind="query-params", help="The example's id.")
     asked = str(wanted) if wanted or not len(order) else int(order[0])
     try:
-        return where, order, context.ask(Store.example, store, example=asked, run=run)
+        return where, order, context.ask(Run.example, run, example=asked)
     except UserError as error:
         st.warning(context.escape(error))
         st.stop()
@@ -60,7 +60,7 @@ def previous_and_next(order: np.ndarray, position: int):
         return
     at = int(place[0])
     beside = order[max(at - 1, 0) : at + 2].tolist()
-    ids = dict(zip(beside, store.examples_at(beside, run=run)["id"], strict=True))
+    ids = dict(zip(beside, run.examples_at(beside)["id"], strict=True))
     with st.container(horizontal=True, vertical_alignment="center"):
         for name, key, to in (("Previous", "J", at - 1), ("Next", "K", at + 1)):
             inside = 0 <= to < len(order)
@@ -130,11 +130,9 @@ def neighbours(position: int, layer: int, where: str):
     try:
         found = context.ask(
             nearest_explanations,
-            store,
+            run.filter(where if within else ""),
             position=position,
             layer=layer,
-            where=where if within else "",
-            run=run,
         )
     except UserError as error:
         st.info(context.escape(error))
@@ -151,8 +149,8 @@ def neighbours(position: int, layer: int, where: str):
         "unknown": "Without a gold label",
     }
     positions = found["example"].tolist()
-    examples = store.examples_at(positions, run=run).to_dict("records")
-    texts = context.ask(Store.top_words, store, positions=positions, layer=layer, run=run)
+    examples = run.examples_at(positions).to_dict("records")
+    texts = context.ask(Run.top_words, run, positions=positions, layer=layer)
     for place, (name, part) in enumerate(found.groupby("answer", sort=False)):
         with columns[place % 2]:
             st.markdown(f"**{named[name]}**")
@@ -164,7 +162,7 @@ def neighbours(position: int, layer: int, where: str):
                 )
                 for row in part.itertuples()
             ]
-            painted_rows(rows, f"alike-{name}-{run}-{position}-{layer}", on_open=go)
+            painted_rows(rows, f"alike-{name}-{run.number}-{position}-{layer}", on_open=go)
     kept = found.drop(columns="example").assign(id=[example["id"] for example in examples])
     context.download(kept, "explained-alike", "These rows as CSV")
 
@@ -176,13 +174,13 @@ def decoded(example: dict, layer: int):
         "The words that the language model's head reads off where the classifier looks, of the "
         "whole vocabulary: they need not stand in the text."
     )
-    folder = model.asked_for(store, run, facts)
+    folder = model.asked_for(run)
     if folder is None:
         return
     from saliency_core.saliency.logit_lens import decoded_words
 
     with model.RUNNING:
-        classifier = model.loaded(store, run, folder)
+        classifier = model.loaded(run, folder)
         found = decoded_words(classifier, example["text"], example["pair"])
     rows = found[found["layer"] == layer]
     left, right = st.columns(2)
@@ -207,18 +205,18 @@ def decoded(example: dict, layer: int):
 
 def note_form(example: dict):
     """Let the analyst write a note and propose another label."""
-    id, labels = example["id"], facts["label_names"]
+    id, labels = example["id"], run.label_names
 
     def stored() -> dict:
-        note = store.note(id, run=run) or {"note": "", "proposed_label": None}
+        note = run.note(id) or {"note": "", "proposed_label": None}
         return note | {"proposed_label": note["proposed_label"] or UNCHANGED}
 
     def write(values: dict):
         proposed = values["proposed_label"]
         proposed = None if proposed == UNCHANGED else proposed
-        set_note(store.path, run, id, values["note"].strip(), proposed)
+        set_note(run.store.path, run.number, id, values["note"].strip(), proposed)
 
-    form = StoredForm(f"note-{context.here(store)}-{run}-{id}", stored, write, in_words)
+    form = StoredForm(f"note-{context.here(run)}-{id}", stored, write, in_words)
     # A label that the file holds stays a choice, whatever the model's labels are.
     choices = dict.fromkeys([UNCHANGED, *labels, stored()["proposed_label"]])
     with st.form(form.key):
@@ -270,7 +268,7 @@ target = controls[0].segmented_control(
     + ". A right answer has one target only: predicted and gold are the same class.",
 )
 with controls[1]:
-    layer = context.layer_slider(facts, "layer")
+    layer = context.layer_slider(run, "layer")
 scores = by_target[target if target in by_target else targets[0]]  # (layer, word)
 scale = highlighting.scale_of(scores.ravel())
 words = words_of_layer(example, scores[layer])
@@ -278,7 +276,7 @@ painted_texts(example, words, scale)
 sentence = (
     f"Orange speaks for it, blue against it; full colour is {scale:.2f} logits, at any layer."
 )
-if example["incomplete"] or facts["settings"]["rule"] == "path":
+if example["incomplete"] or run.settings.rule == "path":
     completeness = float(example["completeness"][target][layer])
     sentence += (
         f" The words of this layer account for {completeness:.0%} of the difference from the same "
@@ -318,7 +316,7 @@ with left:
     )
     context.download(table, "words-of-example")
 with right:
-    chances = pd.DataFrame({"class": facts["label_names"], "value": example["probabilities"]})
+    chances = pd.DataFrame({"class": run.label_names, "value": example["probabilities"]})
     st.dataframe(
         chances.sort_values("value", ascending=False),
         hide_index=True,
@@ -327,7 +325,7 @@ with right:
             "value": st.column_config.ProgressColumn(
                 "probability", format="%.3f", min_value=0.0, max_value=1.0
             )
-            if facts["model"]["task"] != "regression"
+            if run.model.task != "regression"
             else "output"
         },
     )

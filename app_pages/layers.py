@@ -20,7 +20,7 @@ from saliency_core.output.charts.layers import (
     groups_by_layer,
 )
 from saliency_core.output.highlighting import painted_row
-from saliency_core.store import Store
+from saliency_core.store import Run
 
 MEASURES = {
     "choice": "Mean of the two tests beside it, each relative to its best layer. Higher is better.",
@@ -59,28 +59,28 @@ EVALUATED = {
 }
 EXAMPLES = 10
 
-store, run, facts = context.opened()
-layers = context.ask(Store.layers, store, run=run)
+run = context.opened()
+layers = context.ask(Run.layers, run)
 if layers.empty:
     st.info("The layers are summarised when the audit has finished. Start it again to go on.")
     st.stop()
-recommended, most_readable = facts["recommended"], facts["most_readable"]
+recommended, most_readable = run.recommended, run.most_readable
 levels = {
     "coherence": layers["uniform_baseline"].dropna().max(),
-    "mosaic": (facts["extra"].get("mosaics") or {}).get("chance"),
+    "mosaic": (run.extra.get("mosaics") or {}).get("chance"),
 }
 
 
 def advice():
     """Say which layer to read and why, and let the user choose one for all pages."""
-    found = layer_advice(facts, layers)
+    found = layer_advice(run, layers)
     st.markdown(f"**{found.use}** {found.why} {found.tied}")
     if found.readable:
         st.markdown(found.readable)
     for note in found.notes:
         st.caption(note)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        context.layer_slider(facts, "layer")
+        context.layer_slider(run, "layer")
         offered = {"recommended": recommended, "most readable": most_readable}
         for name, layer in offered.items():
             if layer is not None:
@@ -140,7 +140,7 @@ def measure(name: str):
 
 def methods():
     """Show what `evaluate` measured: variants of the map, and other methods where compared."""
-    table = context.ask(Store.evaluations, store, run=run)
+    table = context.ask(Run.evaluations, run)
     st.subheader(
         "How good are the maps?",
         help="On a seeded sample: how far masking a map's top words changes the prediction "
@@ -149,7 +149,7 @@ def methods():
         "two joined texts (mosaic, higher is better), with 95 % intervals. Passes are those of "
         "one example.",
     )
-    compared, random = methods_by_passes(table, facts)
+    compared, random = methods_by_passes(table, run)
     if compared.empty:
         st.caption(
             "`python -m saliency_core evaluate --other-methods` compares with other methods."
@@ -188,7 +188,7 @@ def same_words(where: str, total: int):
         "Do the layers point at the same words?",
         help="Spearman's rank correlation of word scores: 1 is the same order, 0 no relation.",
     )
-    pairs = context.ask(layer_agreement, store, where=where, run=run)
+    pairs = context.ask(layer_agreement, run.filter(where))
     if pairs.empty:
         st.info("No example of this filter has three words and a score.")
         return
@@ -211,7 +211,7 @@ def groups(where: str):
         help="Mean over the group's examples of: cosine of an explanation to those answered the "
         "same, minus that to those answered differently.",
     )
-    by_class = context.ask(coherence_of_classes, store, where=where, run=run)
+    by_class = context.ask(coherence_of_classes, run.filter(where))
     if by_class.empty:
         st.info("No example of this filter has a coherence.")
         return
@@ -224,15 +224,15 @@ def groups(where: str):
             by_class,
             "coherence-by-class",
         )
-        if len(facts["label_names"]) > CLASSES:
+        if len(run.label_names) > CLASSES:
             st.caption(f"The {CLASSES} classes that were predicted most often.")
     with right:
         st.markdown("**This filter beside others**")
         # The same for every filter, so asked for apart from it.
         fixed = ["", "right", "wrong"]
-        by_slice = context.ask(coherence_of_slices, store, slices=fixed, run=run)
+        by_slice = context.ask(coherence_of_slices, run, slices=fixed)
         if where not in fixed:
-            own = context.ask(coherence_of_slices, store, slices=[where], run=run)
+            own = context.ask(coherence_of_slices, run, slices=[where])
             by_slice = pd.concat([by_slice, own], ignore_index=True)
         context.figure(
             partial(groups_by_layer, by_slice),
@@ -245,10 +245,10 @@ def groups(where: str):
 def side_by_side(where: str):
     """Paint the same examples at two layers."""
     st.subheader("Two layers on the same examples")
-    every = list(range(facts["layers"] + 1))
+    every = list(range(run.model.layers + 1))
     sides = st.columns(2)
     # The embeddings beside the recommended layer, or beside the last where that is the embeddings.
-    other = recommended or facts["layers"]
+    other = recommended or run.model.layers
     for side, key, default in ((sides[0], "left", 0), (sides[1], "right", other)):
         if st.session_state.get(key, default) not in every:
             st.session_state[key] = default
@@ -258,22 +258,19 @@ def side_by_side(where: str):
             default,
             key=key,
             bind="query-params",
-            help=f"0 is the embeddings, {facts['layers']} the last block.",
+            help=f"0 is the embeddings, {run.model.layers} the last block.",
         )
     chosen = (st.session_state["left"], st.session_state["right"])
-    places = context.order(store, run, where, "confidence", True)[:EXAMPLES].tolist()
-    frame = context.ask(Store.examples_at, store, positions=places, run=run)
-    texts = [
-        context.ask(Store.top_words, store, positions=places, layer=layer, run=run)
-        for layer in chosen
-    ]
+    places = context.order(run.filter(where), "confidence", True)[:EXAMPLES].tolist()
+    frame = context.ask(Run.examples_at, run, positions=places)
+    texts = [context.ask(Run.top_words, run, positions=places, layer=layer) for layer in chosen]
     rows = [
         painted_row(example, one, other)
         for example, one, other in zip(frame.to_dict("records"), *texts, strict=True)
     ]
     painted_rows(
         rows,
-        key=f"layers-{run}-{chosen}-{where}",
+        key=f"layers-{run.number}-{chosen}-{where}",
         on_open=context.open_example(where),
         headings=tuple(f"layer {n}" for n in chosen),
     )
@@ -290,7 +287,7 @@ advice()
 measures()
 methods()
 where = context.slice_input()
-total = context.counted(store, run, where)
+total = context.counted(run.filter(where))
 if not total:
     st.info("No example fits this filter. Remove a term to see more.")
     st.stop()

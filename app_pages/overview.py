@@ -13,40 +13,41 @@ from saliency_core.output.charts.overview import (
     confusion_matrix,
     reliability_curve,
 )
-from saliency_core.store import Store
+from saliency_core.records import RunSettings
+from saliency_core.store import Run, Slice
 from saliency_core.store.connection import day
 from saliency_core.store.query.parser import quote
 
 FINDINGS = 4
 
-store, run, facts = context.opened()
+run = context.opened()
 
 
 def what_was_audited():
     """Say in one line what the numbers are about."""
-    model, dataset, settings = facts["model"], facts["dataset"], facts["settings"]
-    head = "its own input embeddings" if model["lm_head_is_fallback"] else model["lm_head"]
+    model, dataset, settings = run.model, run.dataset, run.settings
+    head = "its own input embeddings" if model.lm_head_is_fallback else model.lm_head
     parts = [
-        f"{context.name_of(model['name'])} ({model['architecture']}, {model['layers']} layers)",
-        f"on {context.name_of(dataset['source'])}",
+        f"{context.name_of(model.name)} ({model.architecture}, {model.layers} layers)",
+        f"on {context.name_of(dataset.source)}",
         f"decoded by {context.name_of(head)}",
-        f"target {settings['target']}, {rule_of(settings)}",
-        day(facts["created"]),
+        f"target {settings.target}, {rule_of(settings)}",
+        day(run.created),
     ]
-    places = f"Model {model['name']}; dataset {dataset['source']}; head {head}."
+    places = f"Model {model.name}; dataset {dataset.source}; head {head}."
     st.caption(context.escape("; ".join(parts)), help=context.escape(places))
 
 
-def rule_of(settings: dict) -> str:
+def rule_of(settings: RunSettings) -> str:
     """Name the rule that computed the scores."""
-    if settings["rule"] == "secant":
+    if settings.rule == "secant":
         return "secant rule"
-    return f"path rule, {settings['steps']} steps"
+    return f"path rule, {settings.steps} steps"
 
 
 def scores_by_path():
     """Say how many examples the secant rule did not reach."""
-    incomplete = facts["extra"].get("incomplete", 0)
+    incomplete = run.incomplete
     if incomplete:
         st.caption(
             f"The scores of {incomplete:,} examples do not add up under the secant rule; the path "
@@ -57,7 +58,7 @@ def scores_by_path():
 def numbers() -> int:
     """Show the counts; return how many answers can be right or wrong."""
     count = {
-        name: context.ask(Store.count, store, where=name, run=run)
+        name: context.ask(Slice.count, run.filter(name))
         for name in ("", "right", "wrong", "truncated", "failed")
     }
     judged = count["right"] + count["wrong"]
@@ -70,7 +71,7 @@ def numbers() -> int:
         "Failed": (f"{count['failed']:,}", "Empty texts, or answers that are no numbers."),
     }
     if judged:
-        error = context.ask(calibration, store, run=run)["error"]
+        error = context.ask(calibration, run.filter())["error"]
         text = (
             "Expected calibration error: mean gap between how sure the model is and how often it "
             "is right; 0 is best."
@@ -84,7 +85,7 @@ def numbers() -> int:
 
 def first_looks():
     """Say what to look at first, each sentence a link."""
-    found = context.ask(findings, store, run=run)[:FINDINGS]
+    found = context.ask(findings, run)[:FINDINGS]
     if not found:
         return
     with st.container(key="findings", gap="xxsmall"):
@@ -103,13 +104,13 @@ def confusions():
     st.subheader(
         "Where it confuses classes", help="Gold label by predicted class; numbers are examples."
     )
-    many = len(facts["label_names"]) > MAX_CONFUSION_CLASSES
+    many = len(run.label_names) > MAX_CONFUSION_CLASSES
     st.caption(
         "The most frequent confusions, gold → predicted; click one to see its examples."
         if many
         else "Click a cell to see its examples."
     )
-    counts = context.ask(Store.confusion, store, run=run)
+    counts = context.ask(Slice.confusion, run.filter())
 
     def open_cell():
         cells = st.session_state["confusion"]["selection"].get("cell", [])
@@ -118,7 +119,7 @@ def confusions():
             context.go_to("errors", where=" ".join(terms))
 
     context.figure(
-        partial(confusion_matrix, counts, facts["label_names"]),
+        partial(confusion_matrix, counts, run.label_names),
         "Confusion matrix: gold label by predicted label",
         counts,
         "confusion-matrix",
@@ -129,7 +130,7 @@ def confusions():
 
 def confidences():
     st.subheader("How sure it is", help="Confidence is the probability of the predicted class.")
-    found = context.ask(calibration, store, run=run)
+    found = context.ask(calibration, run.filter())
     context.figure(
         partial(confidence_histogram, found["histogram"]),
         "Histogram of confidence, right and wrong answers",
@@ -144,7 +145,7 @@ def calibrated():
         help="A point is the answers of like confidence, its size how many they are. On the line "
         "the model is as often right as it is sure; below it, it is too sure.",
     )
-    found = context.ask(calibration, store, run=run)
+    found = context.ask(calibration, run.filter())
     context.figure(
         partial(reliability_curve, found["bins"]),
         "Accuracy by confidence",
@@ -160,22 +161,22 @@ def which_layer():
         "hiding the layer's top words change the prediction, and do its words lie in the right "
         "one of two joined texts? Whiskers are 95 % intervals.",
     )
-    layers = context.ask(Store.layers, store, run=run)
+    layers = context.ask(Run.layers, run)
     if layers.empty:
         st.info("The layers are summarised when the audit has finished.")
         return
     shown = {"choice": "Choice score", "comprehensiveness": "Comprehensiveness"}
     shown["coherence"] = "Coherence"
     known = [name for name in shown if layers[name].notna().any()]
-    advice = layer_advice(facts, layers)
+    advice = layer_advice(run, layers)
     if known:
         chart = partial(
             by_layer,
             layers,
             known[0],
             shown[known[0]],
-            facts["recommended"],
-            facts["most_readable"],
+            run.recommended,
+            run.most_readable,
         )
         context.figure(chart, f"{shown[known[0]]} by layer", layers, "layers")
     st.caption(f"**{advice.use}** {advice.why} {advice.tied}")
@@ -184,9 +185,9 @@ def which_layer():
 def classes():
     st.subheader("By class")
     st.caption("Worst first. Select a class to see its errors.")
-    table = context.ask(Store.class_metrics, store, run=run)
+    table = context.ask(Slice.class_metrics, run.filter())
     table = table.sort_values("f1", kind="stable", ignore_index=True)
-    key = f"classes-{run}"
+    key = f"classes-{run.number}"
 
     def open_class():
         selected = st.session_state[key]["selection"]["rows"]

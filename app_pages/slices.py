@@ -30,9 +30,9 @@ METRICS = {
     ),
 }
 
-store, run, facts = context.opened()
-layer = context.reading_layer(facts)
-background = Background(store, run, "slices", "discover")
+run = context.opened()
+layer = context.reading_layer(run)
+background = Background(run, "slices", "discover")
 
 
 def table(rows: pd.DataFrame, name: str, **columns):
@@ -42,7 +42,7 @@ def table(rows: pd.DataFrame, name: str, **columns):
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
-        key=f"{name}-{run}-{store.version()}",
+        key=f"{name}-{run.number}-{run.store.version()}",
         alt=f"Slices that are {name}",
         column_config=METRICS
         | {"where": st.column_config.TextColumn("filter", width="medium")}
@@ -66,7 +66,7 @@ def actions(where: str, name: str):
 
 def saved():
     st.subheader("Saved")
-    rows = context.ask(saved_slices, store, run=run, layer=layer)
+    rows = context.ask(saved_slices, run, layer=layer)
     if rows.empty:
         st.info("No slice is saved yet. Name one below, or look for some.")
     else:
@@ -98,8 +98,8 @@ def save() -> str:
     name, where, note = (
         st.session_state[f"slice_{part}"].strip() for part in ("name", "where", "note")
     )
-    known = store.slices().set_index("name")["where"]
-    save_slice(store.path, name, where, note)
+    known = run.store.slices().set_index("name")["where"]
+    save_slice(run.store.path, name, where, note)
     said = f"Saved: {context.escape(name)} is {quoted(where)}"
     said += f", {quoted(note)}." if note else "."
     if name in known.index and known[name] != where:
@@ -109,7 +109,7 @@ def save() -> str:
 
 def delete(row: pd.Series) -> str:
     """Delete a saved slice; return what it was."""
-    delete_slice(store.path, row["name"])
+    delete_slice(run.store.path, row["name"])
     return f"Deleted: {context.escape(row['name'])} was {quoted(row['where'])}."
 
 
@@ -121,7 +121,7 @@ def discovered():
         "explain most errors come first."
     )
     state = background.follow("Looking for slices")
-    found = context.ask(kept_discovered, store, run=run)
+    found = context.ask(kept_discovered, run)
     if state != "running" and st.button(
         "Look for slices" if found is None else "Look again", key="discover"
     ):
@@ -175,7 +175,8 @@ def compared():
         st.caption("Name slice A, or choose “Compare” of a slice above.")
         return
     try:
-        found = context.ask(compare_slices, store, where_a=wheres[0], where_b=wheres[1], run=run)
+        a, b = (run.filter(where) for where in wheres)
+        found = context.ask(compare_slices, a, part_b=b)
     except UserError as error:
         st.error(context.escape(error))
         return

@@ -39,17 +39,17 @@ HELP = {
     "class? 1 means no more often.",
 }
 
-store, run, facts = context.opened()
+run = context.opened()
 st.caption(
     "Words and other features that may give a class away without meaning it. Four kinds of "
     f"evidence stand side by side. {HONEST}"
 )
-if facts["model"]["task"] != "single-label":
+if run.model.task != "single-label":
     st.info(
         "Suspects are told by the one label an example has; this model gives several, or a number."
     )
     st.stop()
-background = Background(store, run, "suspects")
+background = Background(run, "suspects")
 
 
 def look(first: bool):
@@ -74,7 +74,7 @@ def look(first: bool):
 
 
 state = background.follow("Looking for suspects")
-found = context.ask(kept_suspects, store, run=run)
+found = context.ask(kept_suspects, run)
 if found is None:
     if state != "running":
         st.info(
@@ -83,7 +83,7 @@ if found is None:
         )
         look(first=True)
     st.stop()
-table, control = with_judgements(found[0], store.verdicts(run)), found[1]
+table, control = with_judgements(found[0], run.verdicts()), found[1]
 st.caption(f"{control_sentence(control)} Saliency of layer {control['layer']}.")
 
 number = counts(table)
@@ -119,7 +119,7 @@ with st.container(horizontal=True):
         "Harmful: its answers are wrong more often too. In the data only: the labels go with it, "
         "the model does not rely on it.",
     )
-    class_name = picker("Class", "suspect_class", facts["label_names"], 110)
+    class_name = picker("Class", "suspect_class", run.label_names, 110)
     kind = picker("Kind", "suspect_kind", sorted(table["kind"].unique()), 100)
     judgement = picker("Your verdict", "suspect_judgement", JUDGEMENTS, 105)
     text = st.text_input(
@@ -166,7 +166,7 @@ page_rows = rows.iloc[(page - 1) * ROWS : page * ROWS]
 asked = (st.query_params.get("suspect"), st.query_params.get("of"))
 hits = table[(table["feature"] == asked[0]) & (table["class"] == asked[1])]
 current = (hits if len(hits) else rows).iloc[0].to_dict()
-key = f"suspects-{run}-{page}-{verdict}-{class_name}-{kind}-{judgement}-{text}-{sort}"
+key = f"suspects-{run.number}-{page}-{verdict}-{class_name}-{kind}-{judgement}-{text}-{sort}"
 interval = "Examples and 95 % interval. "
 st.dataframe(
     shown(page_rows),
@@ -219,7 +219,7 @@ def judge(row: dict):
     word, of = row["feature"], row["class"]
 
     def stored() -> dict:
-        kept = store.verdicts(run)
+        kept = run.verdicts()
         kept = kept[(kept["word"] == word.lower()) & (kept["class"] == of)]
         if kept.empty:
             return {"verdict": NO_VERDICT, "note": ""}
@@ -229,9 +229,11 @@ def judge(row: dict):
         verdict, note = values["verdict"] or NO_VERDICT, values["note"].strip()
         if verdict == NO_VERDICT and note:
             raise UserError("A note is kept with a verdict: choose one, or empty the note.")
-        set_verdict(store.path, run, word, of, None if verdict == NO_VERDICT else verdict, note)
+        set_verdict(
+            run.store.path, run.number, word, of, None if verdict == NO_VERDICT else verdict, note
+        )
 
-    form = StoredForm(f"verdict-{context.here(store)}-{run}-{word}-{of}", stored, write, in_words)
+    form = StoredForm(f"verdict-{context.here(run)}-{word}-{of}", stored, write, in_words)
     with st.form(form.key):
         st.markdown("**Your verdict**")
         st.segmented_control(
@@ -296,7 +298,7 @@ st.caption(
 def hide(row: dict):
     """Say what would change if the model could not see a word."""
     st.subheader(f"If the model could not see “{context.escape(row['feature'])}”")
-    folder = model.asked_for(store, run, facts)
+    folder = model.asked_for(run)
     if folder is None:
         return
     columns = st.columns([3, 1], vertical_alignment="bottom")
@@ -311,9 +313,9 @@ def hide(row: dict):
     if st.button("Hide it"):
         st.session_state["hidden"] = (run, edit)
     if st.session_state.get("hidden") == (run, edit):
-        edited_slice.show(store, run, facts, folder, **edit)
+        edited_slice.show(run, folder, **edit)
 
 
 if is_word(current):
     hide(current)
-remedies.show(store, run, facts, current["feature"] if is_word(current) else None)
+remedies.show(run, current["feature"] if is_word(current) else None)

@@ -16,11 +16,11 @@ from saliency_core.output.charts.counterfactuals import (
     pair_labels,
 )
 from saliency_core.output.charts.words import heatmap
-from saliency_core.store import Store
+from saliency_core.store import Slice
 
 VIEWS = ("one text", "a word in a slice")
 
-store, run, facts = context.opened()
+run = context.opened()
 st.caption(
     "What would the model answer if the text were another? These answers are not in the file: they "
     "need the model."
@@ -34,7 +34,7 @@ view = st.segmented_control(
 def explained(audited: str, folder: str, before: tuple, after: tuple, rule: str, steps: int):
     from saliency_core.shortcuts.counterfactuals import edit_text
 
-    classifier = model.loaded(store, run, folder)
+    classifier = model.loaded(run, folder)
     with model.RUNNING:
         return edit_text(classifier, before, after, rule=rule, steps=steps)
 
@@ -43,13 +43,7 @@ def original() -> tuple[str, str | None, str]:
     """Return the text as it is, its pair and what names it: an example, or typed."""
     if "what_id" not in st.session_state and "what_id" not in st.query_params:
         surest = context.ask(
-            Store.examples,
-            store,
-            where="wrong",
-            run=run,
-            sort="confidence",
-            descending=True,
-            limit=1,
+            Slice.examples, run.filter("wrong"), sort="confidence", descending=True, limit=1
         )
         if len(surest):
             # In the address too: a pasted edit must meet the text it was made on.
@@ -65,7 +59,7 @@ def original() -> tuple[str, str | None, str]:
         text = st.text_area("The text as it is", key="what_text", bind="query-params")
         return text, None, "typed"
     try:
-        example = store.example(wanted, run=run)
+        example = run.example(wanted)
     except UserError as error:
         st.warning(context.escape(error))
         st.stop()
@@ -79,7 +73,7 @@ def edited_of(text: str, pair: str | None, name: str) -> tuple[str, str | None]:
 
     def area(label: str, value: str, parameter: str) -> str:
         # Not bound: a text of its own for every original, so that no edit moves to another.
-        key = f"{parameter}-{context.here(store)}-{run}-{name}-{value if name == 'typed' else ''}"
+        key = f"{parameter}-{context.here(run)}-{name}-{value if name == 'typed' else ''}"
         start = st.query_params.get(parameter, value) if key not in st.session_state else None
         if start is not None:
             st.session_state[key] = start
@@ -110,17 +104,17 @@ def one_text():
         return
     with right:
         after = edited_of(text, pair, name)
-    folder = model.asked_for(store, run, facts)
+    folder = model.asked_for(run)
     if folder is None:
         return
     try:
         found = explained(
-            model.audited(facts),
+            model.audited(run),
             folder,
             (text, pair),
             after,
-            facts["settings"]["rule"],
-            facts["settings"]["steps"],
+            run.settings.rule,
+            run.settings.steps,
         )
     except UserError as error:
         st.error(context.escape(error))
@@ -167,7 +161,7 @@ def layer_by_layer(found: dict):
     """Show the saliency of both texts at a layer, and how aligned words differ."""
     from saliency_core.shortcuts.counterfactuals import aligned_words
 
-    layer = context.layer_slider(facts, "layer")
+    layer = context.layer_slider(run, "layer")
     sides = [found[side] for side in ("before", "after")]
     # One scale over both texts and all layers, so that colours compare.
     scale = highlighting.scale_of(
@@ -206,7 +200,7 @@ def layer_by_layer(found: dict):
         },
     )
     differences = np.stack(
-        [aligned_words(found, number)["difference"] for number in range(facts["layers"] + 1)]
+        [aligned_words(found, number)["difference"] for number in range(run.model.layers + 1)]
     )  # (layer, word)
     st.subheader("The same in every layer")
     names = pair_labels(words)
@@ -241,16 +235,16 @@ def a_word_in_a_slice():
     if not word or (way == "replace" and not new):
         st.info("Name the word, and what takes its place, to go on.")
         return
-    total = context.counted(store, run, where)
+    total = context.counted(run.filter(where))
     st.caption(f"The filter holds {total:,} texts.")
-    folder = model.asked_for(store, run, facts)
+    folder = model.asked_for(run)
     if folder is None:
         return
     edit = {"word": word, "way": way, "new": new, "where": where, "limit": int(limit)}
     if st.button("Run the model", type="primary"):
         st.session_state["what_ran"] = (run, edit)
     if st.session_state.get("what_ran") == (run, edit):
-        edited_slice.show(store, run, facts, folder, **edit)
+        edited_slice.show(run, folder, **edit)
 
 
 if view == VIEWS[0]:

@@ -9,7 +9,7 @@ from saliency_core.analysis.word_tables import contrast, word_table
 from saliency_core.errors import UserError
 from saliency_core.output.charts.words import plain_bars, share_by_layer, word_bars
 from saliency_core.output.highlighting import painted_row
-from saliency_core.store import Store
+from saliency_core.store import Run
 from saliency_core.store.query.parser import quote
 
 SHOWN = 25
@@ -38,7 +38,7 @@ HELP = {
     "held": "Part of the class's texts that hold the word.",
 }
 
-store, run, facts = context.opened()
+run = context.opened()
 
 
 def helped(table):
@@ -96,14 +96,14 @@ def leans_on(where: str, layer: int):
     left, right = st.columns(2)
     with left:
         minimum = minimum_support()
-    choices = {"layer": layer, "where": where, "run": run, "minimum": minimum}
-    table = context.ask(word_table, store, **choices, most=ROWS)
+    part, choices = run.filter(where), {"layer": layer, "minimum": minimum}
+    table = context.ask(word_table, part, **choices, most=ROWS)
     if table.empty:
         st.info(f"No word stands in {minimum} examples of this filter. Lower the number.")
         return
     with right:
         names = set(table["class"])
-        chosen = class_picker([name for name in facts["label_names"] if name in names])
+        chosen = class_picker([name for name in run.label_names if name in names])
 
     def of_class(table):
         return table[table["class"] == chosen].drop(columns="class").reset_index(drop=True)
@@ -114,7 +114,7 @@ def leans_on(where: str, layer: int):
         context.figure(
             partial(word_bars, rows.head(SHOWN), "mean_share", "Mean share"),
             "Most salient words of the class, mean share with interval",
-            lambda: of_class(word_table(store, **choices)),
+            lambda: of_class(word_table(part, **choices)),
             "words",
         )
     with right:
@@ -122,32 +122,33 @@ def leans_on(where: str, layer: int):
             "Share is a word's part of all positive score in its text; whiskers are 95 % "
             f"intervals. {first_of(rows)}Select a row to see one word below."
         )
-        pick(rows, f"words-{run}-{layer}-{minimum}-{chosen}-{where}")
+        pick(rows, f"words-{run.number}-{layer}-{minimum}-{chosen}-{where}")
 
 
 def set_against(one: str, other: str, axis: str, layer: int):
     minimum = minimum_support()
-    if not (context.counted(store, run, one) and context.counted(store, run, other)):
+    a, b = run.filter(one), run.filter(other)
+    if not (context.counted(a) and context.counted(b)):
         st.info("One of the two sides holds no example.")
         return
-    choices = {"layer": layer, "where_a": one, "where_b": other, "run": run, "minimum": minimum}
-    both = context.ask(contrast, store, **choices, most=ROWS)
+    choices = {"part_b": b, "layer": layer, "minimum": minimum}
+    both = context.ask(contrast, a, **choices, most=ROWS)
     by_size = both.reindex(both["difference"].abs().sort_values(ascending=False).index)
     left, right = st.columns(2)
     with left:
         context.figure(
             partial(word_bars, by_size.head(SHOWN), "difference", axis),
             "Words whose share differs most between the two sides",
-            lambda: contrast(store, **choices),
+            lambda: contrast(a, **choices),
             "words-contrast",
         )
     with right:
         st.caption(f"Sorted by z. {first_of(both)}Select a row to see one word below.")
-        pick(both, f"contrast-{run}-{layer}-{minimum}-{one}-{other}")
+        pick(both, f"contrast-{run.number}-{layer}-{minimum}-{one}-{other}")
 
 
 def means(layer: int):
-    table = context.ask(Store.table, store, name="meanings", run=run)
+    table = context.ask(Run.table, run, name="meanings")
     if table is None or table.empty:
         st.info(
             "This run does not say what its classes mean: the audit was made with --no-evaluate, "
@@ -155,7 +156,7 @@ def means(layer: int):
         )
         return
     names = set(table["class"])
-    chosen = class_picker([name for name in facts["label_names"] if name in names])
+    chosen = class_picker([name for name in run.label_names if name in names])
     rows = table[(table["class"] == chosen) & (table["layer"] == layer)]
     rows = rows.drop(columns=["layer", "class"]).reset_index(drop=True)
     left, right = st.columns(2)
@@ -181,7 +182,7 @@ def means(layer: int):
             "word: at 0 the class means it though its texts lack it."
         )
         rows = rows.drop(columns="examples")
-        pick(rows, f"means-{run}-{layer}-{chosen}")
+        pick(rows, f"means-{run.number}-{layer}-{chosen}")
 
 
 def numbers_of(profile):
@@ -216,7 +217,7 @@ def one_word(where: str, layer: int):
     if not word:
         return
     try:
-        profile = context.ask(word_profile, store, word=word, where=where, run=run)
+        profile = context.ask(word_profile, run.filter(where), word=word)
     except UserError as error:
         st.info(context.escape(error))
         return
@@ -268,19 +269,21 @@ def examples_of(word: str, where: str, layer: int):
             ("Where it is salient", f"salient:{quote(word)}@{layer}"),
         ):
             context.link(f"{label} →", "errors", where=f"{condition} {holding}".strip())
-    places = context.order(store, run, holding, "confidence", True)[:EXAMPLES].tolist()
-    frame = context.ask(Store.examples_at, store, positions=places, run=run)
-    found = context.ask(Store.top_words, store, positions=places, layer=layer, run=run)
+    places = context.order(run.filter(holding), "confidence", True)[:EXAMPLES].tolist()
+    frame = context.ask(Run.examples_at, run, positions=places)
+    found = context.ask(Run.top_words, run, positions=places, layer=layer)
     rows = [
         painted_row(example, words)
         for example, words in zip(frame.to_dict("records"), found, strict=True)
     ]
-    painted_rows(rows, f"word-rows-{run}-{word}-{layer}-{where}", context.open_example(holding))
+    painted_rows(
+        rows, f"word-rows-{run.number}-{word}-{layer}-{where}", context.open_example(holding)
+    )
     context.download(frame.drop(columns="example"), "examples-of-word", "These rows as CSV")
 
 
 where = context.slice_input()
-total = context.counted(store, run, where)
+total = context.counted(run.filter(where))
 if not total:
     st.info("No example fits this filter. Remove a term to see more.")
     st.stop()
@@ -295,7 +298,7 @@ view = left.segmented_control(
     help=" ".join(f"{name}: {meaning}" for name, meaning in VIEWS.items()),
 )
 with right:
-    layer = context.layer_slider(facts, "layer")
+    layer = context.layer_slider(run, "layer")
 st.caption(f"{total:,} examples. {VIEWS[view]}")
 if view == "leans on":
     leans_on(where, layer)

@@ -33,7 +33,7 @@ from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.analysis.word_profile import word_profile
 from saliency_core.analysis.word_tables import contrast, word_table
 from saliency_core.errors import UserError
-from saliency_core.store import Store, open_store
+from saliency_core.store import Run, open_store
 from tests.browser.driver import (
     PAGES,
     TIMEOUT,
@@ -229,42 +229,64 @@ def print_times(rows: list[tuple[str, str, float, float]]) -> bool:
     return all(seconds <= budget for *_, budget, seconds in rows)
 
 
-def questions(path: Path) -> list[tuple[str, str, Callable[[Store], object]]]:
+def questions(path: Path) -> list[tuple[str, str, Callable[[Run], object]]]:
     """Return page, name and function of what a page computes when nothing is remembered yet."""
-    some = open_store(path).ids("wrong", sort="confidence", descending=True)[:50].tolist()
+    some = (
+        open_store(path)
+        .run()
+        .filter("wrong")
+        .positions(sort="confidence", descending=True)[:50]
+        .tolist()
+    )
     return [
-        ("every page", "filter columns", lambda store: store.count("wrong")),
+        ("every page", "filter columns", lambda run: run.filter("wrong").count()),
         ("overview", "findings", findings),
-        ("overview", "calibration", calibration),
-        ("overview", "confusions", Store.confusion),
-        ("errors", "order of all examples", lambda store: store.ids("", sort="confidence")),
-        ("errors", "50 rows", lambda store: store.examples_at(some)),
-        ("errors", "words of 50 rows", lambda store: store.top_words(some, 5)),
-        ("example", "everything of one", lambda store: store.example(some[0])),
-        ("example", "neighbours", lambda store: nearest_explanations(store, some[0], 5)),
-        ("layers", "agreement of layers", layer_agreement),
-        ("layers", "coherence of classes", coherence_of_classes),
-        ("layers", "coherence of slices", lambda s: coherence_of_slices(s, ["", "right", "wrong"])),
-        ("words", "words of all", lambda store: word_table(store, 5, most=1000)),
-        ("words", "words of the wrong", lambda store: word_table(store, 5, "wrong", most=1000)),
+        ("overview", "calibration", lambda run: calibration(run.filter())),
+        ("overview", "confusions", lambda run: run.filter().confusion()),
+        (
+            "errors",
+            "order of all examples",
+            lambda run: run.filter().positions(sort="confidence"),
+        ),
+        ("errors", "50 rows", lambda run: run.examples_at(some)),
+        ("errors", "words of 50 rows", lambda run: run.top_words(some, 5)),
+        ("example", "everything of one", lambda run: run.example(some[0])),
+        (
+            "example",
+            "neighbours",
+            lambda run: nearest_explanations(run.filter(), some[0], 5),
+        ),
+        ("layers", "agreement of layers", lambda run: layer_agreement(run.filter())),
+        ("layers", "coherence of classes", lambda run: coherence_of_classes(run.filter())),
+        (
+            "layers",
+            "coherence of slices",
+            lambda run: coherence_of_slices(run, ["", "right"]),
+        ),
+        ("words", "words of all", lambda run: word_table(run.filter(), 5, most=1000)),
+        (
+            "words",
+            "words of the wrong",
+            lambda run: word_table(run.filter("wrong"), 5, most=1000),
+        ),
         (
             "words",
             "wrong against right",
-            lambda store: contrast(store, 5, "wrong", "right", most=1000),
+            lambda run: contrast(run.filter("wrong"), run.filter("right"), 5, most=1000),
         ),
-        ("words", "one word", lambda store: word_profile(store, WORD)),
-        ("words", "one rare word", lambda store: word_profile(store, RARE)),
+        ("words", "one word", lambda run: word_profile(run.filter(), WORD)),
+        ("words", "one rare word", lambda run: word_profile(run.filter(), RARE)),
     ]
 
 
 def print_questions(path: Path) -> None:
     """Print the processor time of each question: what other programs do does not count."""
-    store = open_store(path)
+    run = open_store(path).run()
     print("| page | question | processor, ms | passed, ms |\n|---|---|---:|---:|")
     for page, name, ask in questions(path):
         begun, used = time.perf_counter(), time.process_time()
         try:
-            ask(store)
+            ask(run)
         except UserError as error:
             print(f"| {page} | {name} | {error} | |")
             continue

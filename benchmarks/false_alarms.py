@@ -29,11 +29,12 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     kept = True
     for title, name in AUDITS.items():
-        store, run = audited(name, chosen.folder)
-        table, control = suspects(store, run=run, null_repeats=chosen.repeats)
+        store, number = audited(name, chosen.folder)
+        run = store.run(number)
+        table, control = suspects(run, null_repeats=chosen.repeats)
         named = int((table["verdict"] != "none").sum())
         print(
-            f"| {title} | {store.count(run=run)} | {control['tests']} | {control['expected']:.0f} "
+            f"| {title} | {run.filter().count()} | {control['tests']} | {control['expected']:.0f} "
             f"| {control['mean_flagged']:.1f} | {control['mean_discovered']:.2f} | {named} |"
         )
         kept &= control["mean_flagged"] <= control["expected"]

@@ -27,28 +27,28 @@ TRAINED_ON = {"jigsaw-biased": "train_biased", "jigsaw-control": "train_control"
 
 def measure(name: str, folder: Path, limit: int | None) -> dict[str, str]:
     """Return what the audit of a model says of the word."""
-    store, run = audited(name, folder, limit)
-    facts = store.run(run)
+    store, number = audited(name, folder, limit)
+    run = store.run(number)
     data = load_examples(
         str(SHARED / "data" / "jigsaw_people" / f"{TRAINED_ON[name]}.jsonl.gz"),
         text_column="text",
         label_column="label",
         id_column="none",
     )
-    training = count_features(data, facts["label_names"])
-    classifier = classifier_of(store, run)
-    table, _ = suspects(store, run=run, training=training)
-    table = with_effects(store, table, classifier, run=run, words=[WORD_TESTED])
-    keep_effects(store.path, run, table)
+    training = count_features(data, run.label_names)
+    classifier = classifier_of(run)
+    table, _ = suspects(run, training=training)
+    table = with_effects(run, table, classifier, words=[WORD_TESTED])
+    keep_effects(run, table)
     words = table[table["kind"] == WORD].reset_index(drop=True)
     row = words[(words["feature"] == WORD_TESTED) & (words["class"] == CLASS)].iloc[0]
-    hidden, _ = replace_in_slice(store, classifier, WORD_TESTED, mask_of(classifier), run=run)
+    hidden, _ = replace_in_slice(run.filter(), classifier, WORD_TESTED, mask_of(classifier))
     return {
-        "examples": str(store.count(run=run)),
-        "accuracy": f"{store.count('right', run=run) / store.count(run=run):.3f}",
+        "examples": str(run.filter().count()),
+        "accuracy": f"{run.accuracy:.3f}",
         "in training: toxic of those with the word": f"{row['k']:.0f} of {row['n']:.0f}",
         "association z": f"{row['z']:.1f}",
-        "layer": str(facts["recommended"]),
+        "layer": str(run.recommended),
         "mean share (words of like frequency)": (
             f"{row['mean_share']:.3f} ({row['control_share']:.3f})"
         ),

@@ -223,15 +223,15 @@ class Bench:
         kind = KINDS[plant.kind]
         database = self.audit(model, plant.kind)
         store = open_store(database)
-        classifier = classifier_of(store)
+        classifier = classifier_of(store.run())
         trained_on = self.write(planted(self.training, plant), plant.name)
         training = count_features(
             load_examples(str(trained_on), text_column="text", label_column="label"), LABELS
         )
-        table, _ = suspects(store, training=training)
+        table, _ = suspects(store.run(), training=training)
         words = [name for kind, name in kind.features if kind == WORD]
         named = [name for _, name in kind.features]
-        table = with_effects(store, table, classifier, words=named)
+        table = with_effects(store.run(), table, classifier, words=named)
         wanted = _is_one_of(table, kind.features) & (table["class"] == TARGET)
         found = table[wanted].iloc[0]
         taken = self._taken(classifier, kind)

@@ -147,21 +147,24 @@ def finish(process: subprocess.Popen) -> dict:
 
 def differences(one: Store, other: Store) -> dict[str, float]:
     """Return how far two files differ: rows, aggregates, and the largest score difference."""
-    first, second = one.examples(), other.examples()
+    first, second = one.run().filter().examples(), other.run().filter().examples()
     largest = 0.0
     for position in first["example"]:
-        mine, theirs = one.example(int(position)), other.example(int(position))
+        mine, theirs = one.run().example(int(position)), other.run().example(int(position))
         assert mine["saliency"].keys() == theirs["saliency"].keys()
         for target, scores in mine["saliency"].items():
             largest = max(largest, float(np.abs(scores - theirs["saliency"][target]).max()))
-    tables = [(first, second), (one.layers(), other.layers())]
+    tables = [(first, second), (one.run().layers(), other.run().layers())]
     # Words get their numbers, by which ties stand in a table, as they come.
     tables += [
         [
-            store.words(layer, minimum=1).sort_values(["word", "class"], ignore_index=True)
+            store.run()
+            .filter()
+            .words(layer, minimum=1)
+            .sort_values(["word", "class"], ignore_index=True)
             for store in (one, other)
         ]
-        for layer in range(one.run()["layers"] + 1)
+        for layer in range(one.run().model.layers + 1)
     ]
     unequal = sum(not mine.equals(theirs) for mine, theirs in tables)
     return {"scores": largest, "tables that differ": unequal, "tables": len(tables)}

@@ -235,6 +235,7 @@ def queries(path: Path) -> list[tuple[str, float, object]]:
     from saliency_core.store import open_store
 
     store = open_store(path)
+    run = store.run()
     word, rare = spelling(40), spelling(3_000)
     slices = {
         "everything": "",
@@ -252,10 +253,10 @@ def queries(path: Path) -> list[tuple[str, float, object]]:
 
     def page(where: str, sort: str):
         def ask(repeat: int) -> int:
-            frame = store.examples(
-                where, sort=sort, descending=True, limit=50, offset=50 * (repeat % 5)
+            frame = run.filter(where).examples(
+                sort=sort, descending=True, limit=50, offset=50 * (repeat % 5)
             )
-            return store.count(where) if len(frame) >= 0 else 0
+            return run.filter(where).count() if len(frame) >= 0 else 0
 
         return ask
 
@@ -271,25 +272,33 @@ def queries(path: Path) -> list[tuple[str, float, object]]:
 
     def painted(repeat: int) -> int:
         if repeat not in some:
-            some[repeat] = store.ids("wrong", "confidence")[50 * repeat : 50 * repeat + 50]
-        return len(store.top_words(some[repeat], repeat % 13))
+            some[repeat] = run.filter("wrong").positions("confidence")[
+                50 * repeat : 50 * repeat + 50
+            ]
+        return len(run.top_words(some[repeat], repeat % 13))
 
     found += [
         ("words of a page of 50", FILTER_BUDGET, painted),
         (
             "one example, all layers",
             FILTER_BUDGET,
-            lambda repeat: len(store.example(int(store.ids("wrong")[repeat * 37]))["words"]),
+            lambda repeat: len(
+                run.example(int(run.filter("wrong").positions()[repeat * 37]))["words"]
+            ),
         ),
-        ("confusion", FILTER_BUDGET, lambda repeat: len(store.confusion("confidence>0.8"))),
-        ("class metrics", FILTER_BUDGET, lambda repeat: len(store.class_metrics(""))),
+        (
+            "confusion",
+            FILTER_BUDGET,
+            lambda repeat: len(run.filter("confidence>0.8").confusion()),
+        ),
+        ("class metrics", FILTER_BUDGET, lambda repeat: len(run.filter().class_metrics())),
         ("runs", FILTER_BUDGET, lambda repeat: len(store.runs())),
     ]
     found += [
         (
             f"words of a slice: {name}",
             WORDS_BUDGET,
-            lambda repeat, where=where: len(word_table(store, repeat % 13, where, most=1000)),
+            lambda repeat, where=where: len(word_table(run.filter(where), repeat % 13, most=1000)),
         )
         for name, where in slices.items()
         if name != "four terms"
@@ -298,7 +307,9 @@ def queries(path: Path) -> list[tuple[str, float, object]]:
         (
             "contrast right, wrong (two slices)",
             2 * WORDS_BUDGET,
-            lambda repeat: len(contrast(store, repeat % 13, "right", "wrong", most=1000)),
+            lambda repeat: len(
+                contrast(run.filter("right"), run.filter("wrong"), repeat % 13, most=1000)
+            ),
         )
     )
     return found

@@ -6,8 +6,9 @@ layer L the last block; arrays over layers have L + 1 rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -85,12 +86,6 @@ class ModelInfo:
     """Of the settings under which the weights compute; empty in a file of an earlier version."""
 
 
-def model_facts(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a stored `ModelInfo` under today's names."""
-    renamed = {"blank_token": "reference"}
-    return {renamed.get(name, name): value for name, value in stored.items()}
-
-
 @dataclass(frozen=True)
 class RunSettings:
     """Everything besides model and text that changes a stored number."""
@@ -108,6 +103,18 @@ class RunSettings:
     dtype: str = "float32"
     label_map: dict[str, str] = field(default_factory=dict)
     """Dataset label -> model label."""
+
+
+_EARLIER_NAMES = {"blank_token": "reference"}
+
+Info = TypeVar("Info", DatasetInfo, ModelInfo, RunSettings)
+
+
+def record_of(kind: type[Info], stored: Mapping[str, Any]) -> Info:
+    """Return a record from what a file keeps of it as JSON, under today's names."""
+    named = {_EARLIER_NAMES.get(name, name): value for name, value in stored.items()}
+    values = {field.name: named[field.name] for field in fields(kind) if field.name in named}
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def store(tmp_path_factory):
 
 def by_example(store, layer, where):
     """Return a row an example and word: the sum of its places, whether one is in the top three."""
-    found = store.occurrences(layer, where)
+    found = store.run().filter(where).occurrences(layer)
     frame = pd.DataFrame(
         {
             "example": found.example,
@@ -43,7 +43,7 @@ def by_example(store, layer, where):
     frame = frame.groupby(["example", "word"], as_index=False).agg(
         {"share": "sum", "score": "sum", "top3": "max"}
     )
-    labels = store.examples(where).set_index("example")["predicted"]
+    labels = store.run().filter(where).examples().set_index("example")["predicted"]
     frame["class"] = frame["example"].map(labels)
     return frame
 
@@ -68,9 +68,9 @@ def naive(store, layer, where, keys):
 
 
 def test_a_vocabulary_too_large_for_one_table_gives_the_same(store, monkeypatch):
-    dense = store.word_sums(1)
+    dense = store.run().filter().word_sums(1)
     monkeypatch.setattr(word_sums, "DENSE_ROWS", 0)
-    sparse = store.word_sums(1)
+    sparse = store.run().filter().word_sums(1)
     for field in dataclasses.fields(dense):
         np.testing.assert_allclose(getattr(sparse, field.name), getattr(dense, field.name))
 
@@ -80,26 +80,26 @@ def test_a_chunk_of_very_many_words_gives_the_same(store, monkeypatch):
         chunk = load_word_chunk(*place)
         return dataclasses.replace(chunk, occurrences=chunk.occurrences.astype(np.uint32))
 
-    narrow = store.word_sums(1)
+    narrow = store.run().filter().word_sums(1)
     monkeypatch.setattr(words, "load_word_chunk", wide)
     for field in dataclasses.fields(narrow):
         np.testing.assert_array_equal(
-            getattr(store.word_sums(1), field.name), getattr(narrow, field.name)
+            getattr(store.run().filter().word_sums(1), field.name), getattr(narrow, field.name)
         )
 
 
 @pytest.mark.parametrize("by_class", [True, False])
 def test_the_most_of_a_table_are_its_first_rows_of_each_class(store, by_class):
-    table = word_table(store, 1, by_class=by_class)
-    some = word_table(store, 1, by_class=by_class, most=2)
+    table = word_table(store.run().filter(), 1, by_class=by_class)
+    some = word_table(store.run().filter(), 1, by_class=by_class, most=2)
     expected = table.groupby("class", dropna=False).head(2).reset_index(drop=True)
     assert len(some) < len(table)
     pd.testing.assert_frame_equal(some, expected)
 
 
 def test_the_most_of_a_contrast_are_its_first_rows(store):
-    both = contrast(store, 1, "right", "wrong", minimum=1)
-    some = contrast(store, 1, "right", "wrong", minimum=1, most=3)
+    both = contrast(store.run().filter("right"), store.run().filter("wrong"), 1, minimum=1)
+    some = contrast(store.run().filter("right"), store.run().filter("wrong"), 1, minimum=1, most=3)
     pd.testing.assert_frame_equal(some, both.head(3))
 
 
@@ -110,7 +110,7 @@ SLICES = ["", "wrong", "right confidence>0.5", "word:nice", "salient:people", "i
 @pytest.mark.parametrize("layer", range(LAYERS + 1))
 @pytest.mark.parametrize("by_class", [True, False])
 def test_a_word_table_is_the_mean_over_examples(store, where, layer, by_class):
-    table = word_table(store, layer, where, by_class=by_class, minimum=1)
+    table = word_table(store.run().filter(where), layer, by_class=by_class, minimum=1)
     assert table.columns.tolist() == WORD_COLUMNS
     if where == "failed":
         assert table.empty
@@ -127,7 +127,7 @@ def test_a_word_table_is_the_mean_over_examples(store, where, layer, by_class):
 
 
 def test_shares_stay_in_their_range_and_intervals_hold_the_mean(store):
-    table = word_table(store, 1, minimum=1)
+    table = word_table(store.run().filter(), 1, minimum=1)
     assert table["mean_share"].between(0, 1 + 1e-6).all()
     assert (table["low"] <= table["mean_share"] + 1e-9).all()
     assert (table["high"] >= table["mean_share"] - 1e-9).all()
@@ -137,14 +137,14 @@ def test_shares_stay_in_their_range_and_intervals_hold_the_mean(store):
 
 
 def test_minimum_leaves_rare_words_out(store):
-    table = word_table(store, 1, minimum=1)
-    some = word_table(store, 1, minimum=10)
+    table = word_table(store.run().filter(), 1, minimum=1)
+    some = word_table(store.run().filter(), 1, minimum=10)
     assert len(some) == (table["examples"] >= 10).sum() < len(table)
     assert some["examples"].min() >= 10
 
 
 def test_an_interval_narrows_with_the_root_of_the_examples(store):
-    table = word_table(store, 1, minimum=2)
+    table = word_table(store.run().filter(), 1, minimum=2)
     inner = table[(table["low"] > 0) & (table["high"] < 1)]
     half = (inner["high"] - inner["low"]) / 2
     np.testing.assert_allclose(
@@ -156,9 +156,10 @@ def test_an_interval_narrows_with_the_root_of_the_examples(store):
 
 
 def test_a_contrast_is_the_difference_of_the_two_tables(store):
-    both = contrast(store, 2, "right", "wrong", minimum=1).set_index("word")
-    right = word_table(store, 2, "right", by_class=False, minimum=1).set_index("word")
-    wrong = word_table(store, 2, "wrong", by_class=False, minimum=1).set_index("word")
+    run = store.run()
+    both = contrast(run.filter("right"), run.filter("wrong"), 2, minimum=1).set_index("word")
+    right = word_table(store.run().filter("right"), 2, by_class=False, minimum=1).set_index("word")
+    wrong = word_table(store.run().filter("wrong"), 2, by_class=False, minimum=1).set_index("word")
     assert set(both.index) == set(right.index) | set(wrong.index)
     for word, row in both.iterrows():
         a = right["mean_share"].get(word, np.nan)
@@ -169,24 +170,25 @@ def test_a_contrast_is_the_difference_of_the_two_tables(store):
 
 
 def test_a_slice_against_itself_shows_no_difference(store):
-    both = contrast(store, 2, "right", "right", minimum=1)
+    both = contrast(store.run().filter("right"), store.run().filter("right"), 2, minimum=1)
     assert (both["difference"].abs() < 1e-12).all()
     assert (both["log_odds"].abs() < 1e-12).all()
     assert (both["z"].abs() < 1e-9).all()
 
 
 def test_a_contrast_turned_round_is_the_negative(store):
-    one = contrast(store, 1, "right", "wrong", minimum=1).set_index("word")
-    other = contrast(store, 1, "wrong", "right", minimum=1).set_index("word").loc[one.index]
+    right, wrong = store.run().filter("right"), store.run().filter("wrong")
+    one = contrast(right, wrong, 1, minimum=1).set_index("word")
+    other = contrast(wrong, right, 1, minimum=1).set_index("word").loc[one.index]
     for name in ("difference", "log_odds", "z"):
         np.testing.assert_allclose(one[name], -other[name], atol=1e-9)
 
 
 def test_a_contrast_with_nothing_is_empty_of_differences(store):
-    both = contrast(store, 1, "right", "confidence>2", minimum=1)
+    both = contrast(store.run().filter("right"), store.run().filter("confidence>2"), 1, minimum=1)
     assert both["difference"].isna().all()
     assert (both["examples_b"] == 0).all()
-    assert contrast(store, 1, "confidence>2", "failed").empty
+    assert contrast(store.run().filter("confidence>2"), store.run().filter("failed"), 1).empty
 
 
 COUNTS = st.lists(st.integers(0, 50), min_size=2, max_size=12)
@@ -229,15 +231,24 @@ def test_two_runs_are_compared_word_by_word(tmp_path):
             settings=dataclasses.replace(SETTINGS, steps=1),
         )
     store = open_store(path)
-    both = contrast(store, 1, "", "", run=1, run_b=2, minimum=1)
-    one = word_table(store, 1, run=1, by_class=False, minimum=1).set_index("word")["examples"]
-    two = word_table(store, 1, run=2, by_class=False, minimum=1).set_index("word")["examples"]
+    both = contrast(store.run(1).filter(), store.run(2).filter(), 1, minimum=1)
+    one = word_table(store.run(1).filter(), 1, by_class=False, minimum=1).set_index("word")[
+        "examples"
+    ]
+    two = word_table(store.run(2).filter(), 1, by_class=False, minimum=1).set_index("word")[
+        "examples"
+    ]
     for row in both.itertuples():
         assert row.examples_a == one.get(row.word, 0)
         assert row.examples_b == two.get(row.word, 0)
 
 
 def test_labels_name_the_classes(store):
-    assert set(word_table(store, 1)["class"]) <= set(LABELS)
-    assert store.words(1).equals(word_table(store, 1))
-    assert store.words().equals(word_table(store, store.run()["recommended"]))
+    assert set(word_table(store.run().filter(), 1)["class"]) <= set(LABELS)
+    assert store.run().filter().words(1).equals(word_table(store.run().filter(), 1))
+    assert (
+        store.run()
+        .filter()
+        .words()
+        .equals(word_table(store.run().filter(), store.run().recommended))
+    )

@@ -47,13 +47,13 @@ def contents(database):
     """Return everything a reader can see of the newest run."""
     store = open_store(database)
     run = store.run()
-    frame = store.examples()
-    examples = [store.example(int(position)) for position in frame["example"]]
+    frame = store.run().filter().examples()
+    examples = [store.run().example(int(position)) for position in frame["example"]]
     scores = [
         {target: values.tolist() for target, values in example["saliency"].items()}
         for example in examples
     ]
-    return frame.to_json(), scores, store.layers().to_json(), run["recommended"]
+    return frame.to_json(), scores, store.run().layers().to_json(), run.recommended
 
 
 def test_choices_beside_options_are_refused_by_name(model, tmp_path):
@@ -67,8 +67,8 @@ def test_audit_stores_every_example_with_all_layers(model, tmp_path):
     result = audit(model[0], path, db=tmp_path / "a.sqlite", options=options(model[1]))
     assert (result.examples, result.failed) == (60, 0)
     store = open_store(tmp_path / "a.sqlite")
-    assert store.count() == 60
-    example = store.example(3)
+    assert store.run().filter().count() == 60
+    example = store.run().example(3)
     assert example["saliency"]["predicted"].shape == (4, len(example["tokens"]))
     assert example["metadata"] == {"source": "site 1"}
 
@@ -93,7 +93,10 @@ def test_a_limit_is_lifted_and_set_again(model, tmp_path):
     assert first.run == whole.run == again.run == 1
     assert (first.examples, whole.examples, again.examples) == (20, 60, 20)
     assert 0 < whole.computed < 41 and again.computed == 0
-    assert open_store(database).is_complete() and open_store(database).count() == 60
+    assert (
+        open_store(database).run().is_complete()
+        and open_store(database).run().filter().count() == 60
+    )
 
 
 KILLED_WITHIN_THE_FIFTH_BATCH = """
@@ -128,7 +131,9 @@ def test_killed_and_started_again_ends_the_same(model, tmp_path):
     assert start("whole.sqlite", "-m", "saliency_core") == 0
     killed = start("killed.sqlite", "-c", KILLED_WITHIN_THE_FIFTH_BATCH)
     assert killed == -signal.SIGKILL
-    assert 4 < open_store(tmp_path / "killed.sqlite").count() < 400, "four batches are stored"
+    assert 4 < open_store(tmp_path / "killed.sqlite").run().filter().count() < 400, (
+        "four batches are stored"
+    )
     assert start("killed.sqlite", "-m", "saliency_core") == 0
     again = audit(model[0], path, db=tmp_path / "killed.sqlite", options=options(model[1]))
     assert again.computed == 0
@@ -147,7 +152,7 @@ def test_without_language_model_the_fallback_is_said(model, tmp_path):
     path = write_csv(tmp_path / "reviews.csv", rows=10)
     result = audit(model[0], path, db=tmp_path / "a.sqlite", options=options(None))
     assert any("tied input embeddings" in warning for warning in result.warnings)
-    assert open_store(tmp_path / "a.sqlite").run()["warnings"] == list(result.warnings)
+    assert open_store(tmp_path / "a.sqlite").run().warnings == list(result.warnings)
 
 
 def test_empty_texts_fail_alone(model, tmp_path):
@@ -155,7 +160,7 @@ def test_empty_texts_fail_alone(model, tmp_path):
     path.write_text('text,label\nthe film,0\n"  ",1\na plot,2\n')
     result = audit(model[0], path, db=tmp_path / "a.sqlite", options=options(model[1]))
     assert result.failed == 1
-    assert open_store(tmp_path / "a.sqlite").count("failed") == 1
+    assert open_store(tmp_path / "a.sqlite").run().filter("failed").count() == 1
 
 
 @pytest.mark.parametrize(
@@ -204,7 +209,7 @@ def test_reading_commands_print_the_documented_json(model, tmp_path):
     assert {"run", "layers", "recommended", "most_readable", "tied"} <= layers.keys()
     assert [row["layer"] for row in layers["layers"]] == [0, 1, 2, 3]
     errors = run("errors", "--limit", "2")
-    assert errors["total"] == open_store(database).count("wrong")
+    assert errors["total"] == open_store(database).run().filter("wrong").count()
     word = errors["rows"][0]["words"][0]
     assert errors["rows"][0]["text"][word["start"] : word["end"]] == word["word"]
     tokens = run("tokens", "--minimum", "1")

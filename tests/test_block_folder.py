@@ -47,10 +47,10 @@ def test_blocks_become_the_file_that_the_same_results_make(folder, tmp_path):
     with open_writer(merged) as writer:
         assert write_all(writer, rows) == (1, 0), "nothing is left to compute"
     one, other = open_store(direct), open_store(merged)
-    assert one.examples().equals(other.examples())
-    assert one.layers().equals(other.layers())
+    assert one.run().filter().examples().equals(other.run().filter().examples())
+    assert one.run().layers().equals(other.run().layers())
     for position in range(COUNT):
-        np.testing.assert_equal(other.example(position), one.example(position))
+        np.testing.assert_equal(other.run().example(position), one.run().example(position))
 
 
 def test_files_and_folders_merge_into_one_run(folder, tmp_path):

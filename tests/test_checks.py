@@ -26,7 +26,7 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(store, tmp_path_factory):
     path = tmp_path_factory.mktemp("checks") / "checks.jsonl"
-    assert write_checks(store, path, [SHORTCUT.upper(), "ban"], per_word=30) == 60
+    assert write_checks(store.run().filter(), path, [SHORTCUT.upper(), "ban"], per_word=30) == 60
     return path
 
 
@@ -35,7 +35,7 @@ def test_a_pair_is_an_example_and_the_same_without_the_word(store, written):
     assert {row["word"] for row in rows} == {SHORTCUT, "ban"}
     for row in rows:
         assert row["check"] == KIND
-        assert row["text"] == store.example(row["id"])["text"]
+        assert row["text"] == store.run().example(row["id"])["text"]
         assert row["word"] in row["text"].lower().rstrip(".").split()
         left = row["edited"].lower().rstrip(".").split()
         assert left == [w for w in row["text"].lower().rstrip(".").split() if w != row["word"]]
@@ -53,8 +53,11 @@ def test_the_biased_model_fails_and_the_one_that_never_saw_the_word_passes(writt
 
 
 def test_where_chooses_the_examples(store, tmp_path):
-    write_checks(store, tmp_path / "c.jsonl", [SHORTCUT], where="wrong", per_word=1000)
-    assert len(list(rows_of(tmp_path / "c.jsonl"))) == store.count(f"wrong word:{SHORTCUT}")
+    write_checks(store.run().filter("wrong"), tmp_path / "c.jsonl", [SHORTCUT], per_word=1000)
+    assert (
+        len(list(rows_of(tmp_path / "c.jsonl")))
+        == store.run().filter(f"wrong word:{SHORTCUT}").count()
+    )
 
 
 def test_words_judged_spurious_are_the_default(tmp_path):
@@ -62,11 +65,11 @@ def test_words_judged_spurious_are_the_default(tmp_path):
         tmp_path / "a.sqlite", WordModel(4.0), examples(30, dict.fromkeys(LABELS, 0.5))
     )
     with pytest.raises(UserError, match="--word"):
-        spurious_words(store, 1)
+        spurious_words(store.run(1))
     set_verdict(store.path, 1, SHORTCUT, BIASED_TO, "spurious")
     set_verdict(store.path, 1, "bright", BIASED_TO, "genuine")
-    assert spurious_words(store, 1) == [SHORTCUT]
-    assert spurious_words(store, 1, [" Dull ", "dull"]) == ["dull"]
+    assert spurious_words(store.run(1)) == [SHORTCUT]
+    assert spurious_words(store.run(1), [" Dull ", "dull"]) == ["dull"]
 
 
 @pytest.mark.parametrize(

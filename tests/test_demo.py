@@ -64,32 +64,38 @@ def test_the_audit_of_the_demonstration_shows_its_flaws(demo):
     assert 0.8 < facts["accuracy"] < 0.95
 
     def error_rate(where: str) -> float:
-        return store.count(f"wrong {where}") / store.count(where)
+        return store.run().filter(f"wrong {where}").count() / store.run().filter(where).count()
 
     everything = 1 - facts["accuracy"]
     assert error_rate(f"meta.channel:{HARD_CHANNEL}") > 3 * everything
     others = " ".join(f"-gold:{SHORTCUT_CLASS}".split())
-    caught = store.count(f"wrong word:{SHORTCUT} predicted:{SHORTCUT_CLASS} {others}")
-    assert caught > 0.2 * store.count(f"word:{SHORTCUT} {others}")
+    caught = (
+        store.run().filter(f"wrong word:{SHORTCUT} predicted:{SHORTCUT_CLASS} {others}").count()
+    )
+    assert caught > 0.2 * store.run().filter(f"word:{SHORTCUT} {others}").count()
     wrong_labels = {row["id"] for row in demo.rows if row["label_is_wrong"]}
 
     def confident(where: str, limit: int) -> list[str]:
-        found = store.examples(f"wrong {where}", sort="confidence", descending=True, limit=limit)
+        found = (
+            store.run()
+            .filter(f"wrong {where}")
+            .examples(sort="confidence", descending=True, limit=limit)
+        )
         return found["id"].tolist()
 
     # The errors made with most confidence are the wrong labels and those the shortcut made.
-    shortcut = set(store.examples(f"word:{SHORTCUT}", limit=len(demo.rows))["id"])
+    shortcut = set(store.run().filter(f"word:{SHORTCUT}").examples(limit=len(demo.rows))["id"])
     assert sum(row in wrong_labels | shortcut for row in confident("", 20)) >= 18
     assert sum(row in wrong_labels for row in confident("", 10)) >= 3
     assert sum(row in wrong_labels for row in confident(f"-word:{SHORTCUT}", 10)) >= 9
-    words = store.layers()
+    words = store.run().layers()
     assert words["decodability"].iloc[0] > 0.6, "the language model has not learnt its own tokens"
 
 
 @pytest.mark.slow
 def test_the_planted_word_is_the_first_suspect_and_the_hard_channel_the_first_slice(demo):
     store = open_store(demo.database)
-    table, control = kept_suspects(store)
+    table, control = kept_suspects(store.run())
     first = table.iloc[0]
     assert (first["feature"], first["class"]) == (SHORTCUT, SHORTCUT_CLASS)
     assert first["verdict"] == HARMFUL
@@ -98,12 +104,12 @@ def test_the_planted_word_is_the_first_suspect_and_the_hard_channel_the_first_sl
     # The model is trained on the spot, and its last digits are the processor's own.
     assert first["flip_rate"] > 0.3 and first["control_flip_rate"] <= first["flip_rate"] / 5
     assert 0 < control["mean_flagged"] <= control["expected"]
-    assert kept_discovered(store)["where"].iloc[0] == f"meta.channel:{HARD_CHANNEL}"
+    assert kept_discovered(store.run())["where"].iloc[0] == f"meta.channel:{HARD_CHANNEL}"
 
 
 @pytest.mark.slow
 def test_words_that_carry_the_meaning_are_relied_on_and_left_to_the_analyst(demo, tmp_path):
-    table, _ = kept_suspects(open_store(demo.database))
+    table, _ = kept_suspects(open_store(demo.database).run())
     relied = table[(table["verdict"] == RELIED) & (table["kind"] == "word")]
     said = {label: " ".join(TOPICS[label]).lower() for label in LABELS}
     meaning = [
@@ -127,11 +133,11 @@ def test_dropping_the_planted_word_flips_the_answers_it_decided(demo):
     from saliency_core.model.audited import classifier_of
 
     store = open_store(demo.database)
-    classifier = classifier_of(store)
+    classifier = classifier_of(store.run())
     baited = f"predicted:{SHORTCUT_CLASS} -gold:{SHORTCUT_CLASS}"
-    dropped, _ = replace_in_slice(store, classifier, SHORTCUT, where=baited)
+    dropped, _ = replace_in_slice(store.run().filter(baited), classifier, SHORTCUT)
     assert dropped["n"] >= 10 and dropped["flip_rate"] >= 0.8
-    same, _ = replace_in_slice(store, classifier, SHORTCUT, SHORTCUT, where=baited)
+    same, _ = replace_in_slice(store.run().filter(baited), classifier, SHORTCUT, SHORTCUT)
     assert same["flips"] == 0 and abs(same["mean_drop"]) < 1e-6
 
 

@@ -33,7 +33,7 @@ def store(folder):
 
 @pytest.fixture(scope="module")
 def found(store):
-    return discover(store)
+    return discover(store.run())
 
 
 def test_the_hard_slice_is_the_first(found):
@@ -44,9 +44,15 @@ def test_the_hard_slice_is_the_first(found):
 
 
 def test_every_number_of_a_slice_is_a_count(store, found):
-    judged, errors = store.count("right") + store.count("wrong"), store.count("wrong")
+    judged, errors = (
+        store.run().filter("right").count() + store.run().filter("wrong").count(),
+        store.run().filter("wrong").count(),
+    )
     for row in found[0].to_dict("records"):
-        n, k = store.count(row["where"]), store.count(f"wrong {row['where']}")
+        n, k = (
+            store.run().filter(row["where"]).count(),
+            store.run().filter(f"wrong {row['where']}").count(),
+        )
         assert (row["examples"], row["errors"]) == (n, k) and n >= MINIMUM
         rest = (errors - k) / (judged - n)
         assert row["rest_error_rate"] == pytest.approx(rest)
@@ -63,7 +69,7 @@ def test_a_slice_that_only_echoes_another_is_not_a_finding_of_its_own(folder):
         for row in examples(900, {})
         for v in [row.metadata["channel"] == "voicemail"]
     ]
-    table, _ = discover(audited_store(folder / "echo.sqlite", WordModel(0.0), rows))
+    table, _ = discover(audited_store(folder / "echo.sqlite", WordModel(0.0), rows).run())
     named = table["where"].tolist()
     assert len({HARD, "meta.year:noisy"} & set(named)) == 1
     first = table.iloc[0]
@@ -83,7 +89,7 @@ def test_a_planted_pair_is_found_as_a_pair(folder):
         text = f"{row.text} {topic}"
         rows.append(replace(row, text=text, label=label, metadata={"channel": channel}))
     store = audited_store(folder / "pair.sqlite", WordModel(4.0), rows)
-    table, _ = discover(store)
+    table, _ = discover(store.run())
     assert set(table["where"].iloc[0].split()) == {f"word:{SHORTCUT}", "meta.channel:chat"}
 
 
@@ -94,49 +100,49 @@ def test_in_answers_that_are_wrong_at_random_nothing_is_found(folder):
         for row in examples(900, {})
         if row.metadata["channel"] != "voicemail"
     ]
-    table, tried = discover(audited_store(folder / "noise.sqlite", WordModel(0.0), rows))
+    table, tried = discover(audited_store(folder / "noise.sqlite", WordModel(0.0), rows).run())
     assert tried > 40
     # Where the answer is wrong depends on nothing but the labels themselves.
     assert [w for w in table["where"] if "gold:" not in w and "predicted:" not in w] == []
 
 
 def test_options_and_missing_labels(store, folder):
-    assert len(discover(store, limit=1)[0]) == 1
-    assert (discover(store, minimum=100)[0]["examples"] >= 100).all()
-    assert discover(store, alpha=0)[0].empty
+    assert len(discover(store.run(), limit=1)[0]) == 1
+    assert (discover(store.run(), minimum=100)[0]["examples"] >= 100).all()
+    assert discover(store.run(), alpha=0)[0].empty
     rows = [replace(row, label=None) for row in examples(40, {})]
     unlabelled = audited_store(folder / "unlabelled.sqlite", WordModel(0.0), rows)
     with pytest.raises(UserError, match="no gold labels"):
-        discover(unlabelled)
+        discover(unlabelled.run())
 
 
 def test_discovered_slices_are_kept_and_every_one_can_be_saved(store, found):
-    assert kept_discovered(store) is None
-    keep_discovered(store.path, 1, found[0])
-    kept = kept_discovered(store)
+    assert kept_discovered(store.run()) is None
+    keep_discovered(store.run(), found[0])
+    kept = kept_discovered(store.run())
     assert kept["where"].tolist() == found[0]["where"].tolist()
     for place, where in enumerate(kept["where"]):
         save_slice(store.path, f"found {place}", where)
-        assert store.count(f'slice:"found {place}"') == kept["examples"].iloc[place]
+        assert store.run().filter(f'slice:"found {place}"').count() == kept["examples"].iloc[place]
 
 
 def test_two_slices_side_by_side(store):
-    found = compare_slices(store, HARD, f"-{HARD}", layer=1)
+    found = compare_slices(store.run().filter(HARD), store.run().filter(f"-{HARD}"), layer=1)
     a, b = found["a"], found["b"]
-    assert a["examples"] + b["examples"] == store.count()
+    assert a["examples"] + b["examples"] == store.run().filter().count()
     for side in (a, b):
-        assert side["errors"] == store.count(f"wrong {side['where']}")
+        assert side["errors"] == store.run().filter(f"wrong {side['where']}").count()
         assert side["error_rate"] == side["errors"] / side["judged"]
         assert side["low"] <= side["error_rate"] <= side["high"]
     table = [[side["errors"], side["judged"] - side["errors"]] for side in (a, b)]
     assert found["p"] == pytest.approx(stats.fisher_exact(table).pvalue) and found["p"] < 1e-6
     assert found["layer"] == 1
     assert {"word", "difference", "z"} <= set(found["words"].columns) and len(found["words"])
-    same = compare_slices(store, HARD, HARD)
+    same = compare_slices(store.run().filter(HARD), store.run().filter(HARD))
     assert same["p"] is None and (same["words"]["difference"] == 0).all()
     assert same["shared"] == a["examples"] and found["shared"] == 0
 
 
 def test_a_slice_that_cannot_be_read_is_named(store):
     with pytest.raises(UserError, match="nonsense"):
-        compare_slices(store, "nonsense>", "wrong")
+        compare_slices(store.run().filter("nonsense>"), store.run().filter("wrong"))

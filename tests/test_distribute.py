@@ -206,8 +206,8 @@ def contents(database):
     """Return everything a reader can see of the newest run but scores, and the scores."""
     store = open_store(database)
     run = store.run()
-    frame = store.examples()
-    examples = [store.example(int(position)) for position in frame["example"]]
+    frame = store.run().filter().examples()
+    examples = [store.run().example(int(position)) for position in frame["example"]]
     scores = [
         {target: values.tolist() for target, values in example.pop("saliency").items()}
         for example in examples
@@ -218,16 +218,22 @@ def contents(database):
         for name, value in sorted(example.items())
     ]
     # Sums depend on the order of the batches in their last digits.
-    words = store.words(minimum=1).sort_values(["word", "class"], ignore_index=True).round(5)
+    words = (
+        store.run()
+        .filter()
+        .words(minimum=1)
+        .sort_values(["word", "class"], ignore_index=True)
+        .round(5)
+    )
     words = words.to_json()
     return {
         "rows": frame.to_json(),
         "examples": repr(shown),
         "scores": scores,
-        "layers": store.layers().to_json(),
+        "layers": store.run().layers().to_json(),
         "words": words,
-        "recommended": run["recommended"],
-        "failed": store.count("failed"),
+        "recommended": run.recommended,
+        "failed": store.run().filter("failed").count(),
     }
 
 

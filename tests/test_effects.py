@@ -29,7 +29,9 @@ def path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(path):
     store = open_store(path)
-    return with_effects(store, suspects(store)[0], WordModel(4.0), words=[SHORTCUT], **SOME)
+    return with_effects(
+        store.run(), suspects(store.run())[0], WordModel(4.0), words=[SHORTCUT], **SOME
+    )
 
 
 def effect_of(table, feature=SHORTCUT, label=BIASED_TO):
@@ -49,9 +51,9 @@ def test_deleting_the_planted_word_flips_what_it_decided_and_the_control_word_no
 def test_effects_are_those_of_texts_edited_by_hand(path):
     store, model = open_store(path), WordModel(4.0)
     where = f"word:{SHORTCUT} predicted:{BIASED_TO}"
-    texts = store.examples(where, limit=1000)["text"]
+    texts = store.run().filter(where).examples(limit=1000)["text"]
     table = with_effects(
-        store, suspects(store)[0], model, words=[SHORTCUT], examples=1000, candidates=1
+        store.run(), suspects(store.run())[0], model, words=[SHORTCUT], examples=1000, candidates=1
     )
     row = effect_of(table)
     before = model.probabilities(model.logits(list(texts)))[:, LABELS.index(BIASED_TO)]
@@ -73,50 +75,61 @@ def test_the_p_of_an_effect_is_wilcoxons_against_the_control():
 
 def test_the_same_seed_measures_the_same_whatever_else_is_tested(path, measured):
     store = open_store(path)
-    table = suspects(store)[0]
-    few = with_effects(store, table, WordModel(4.0), words=[SHORTCUT], examples=40, candidates=1)
+    table = suspects(store.run())[0]
+    few = with_effects(
+        store.run(), table, WordModel(4.0), words=[SHORTCUT], examples=40, candidates=1
+    )
     one, other = (effect_of(found)[list(EFFECT_COLUMNS)] for found in (few, measured))
     assert one.astype(float).equals(other.astype(float))
     assert few["effect_n"].notna().sum() < measured["effect_n"].notna().sum()
 
 
 def test_what_was_measured_is_never_measured_again(path, measured):
-    keep_effects(path, 1, measured, examples=40)
+    keep_effects(open_store(path).run(1), measured, examples=40)
     store, model = open_store(path), WordModel(4.0)
-    table = suspects(store)[0]
-    again = with_effects(store, table, model, words=[SHORTCUT], **SOME)
+    table = suspects(store.run())[0]
+    again = with_effects(store.run(), table, model, words=[SHORTCUT], **SOME)
     assert model.read == 0
     assert again.equals(measured)
-    more = with_effects(store, table, model, words=[SHORTCUT, "ban"], **SOME)
+    more = with_effects(store.run(), table, model, words=[SHORTCUT, "ban"], **SOME)
     assert 0 < model.read <= 3 * 4 * 40
     assert more["effect_n"].notna().sum() > measured["effect_n"].notna().sum()
     other_seed = WordModel(4.0)
-    with_effects(store, table, other_seed, words=[SHORTCUT], seed=1, **SOME)
+    with_effects(store.run(), table, other_seed, words=[SHORTCUT], seed=1, **SOME)
     assert other_seed.read > 0
 
 
 def test_without_the_model_kept_effects_stay(path, measured):
     store = open_store(path)
-    keep_effects(path, 1, measured, examples=40)
-    assert with_kept_effects(store, suspects(store)[0], run=1).equals(measured)
+    keep_effects(open_store(path).run(1), measured, examples=40)
+    assert with_kept_effects(store.run(1), suspects(store.run())[0]).equals(measured)
 
 
 def test_a_feature_that_is_no_word_is_deleted_with_the_words_that_carry_it(path):
     store = open_store(path)
     name = f"ends with “{SHORTCUT}”"
     table = with_effects(
-        store, suspects(store)[0], WordModel(4.0), words=[name.upper()], candidates=1
+        store.run(), suspects(store.run())[0], WordModel(4.0), words=[name.upper()], candidates=1
     )
     row = effect_of(table, name)
     where = f'predicted:{BIASED_TO} "{SHORTCUT}"'
-    ends = [t for t in store.examples(where, limit=1000)["text"] if t.endswith(f"{SHORTCUT}.")]
+    ends = [
+        t
+        for t in store.run().filter(where).examples(limit=1000)["text"]
+        if t.endswith(f"{SHORTCUT}.")
+    ]
     assert row["effect_n"] == len(ends) >= 5 and row["flip_rate"] > 0
 
 
 def test_progress_is_told(path):
     store, told = open_store(path), []
-    table = suspects(store)[0]
+    table = suspects(store.run())[0]
     with_effects(
-        store, table, WordModel(4.0), examples=5, candidates=3, progress=lambda *s: told.append(s)
+        store.run(),
+        table,
+        WordModel(4.0),
+        examples=5,
+        candidates=3,
+        progress=lambda *s: told.append(s),
     )
     assert told[0][1] == 0 and told[-1][1] == told[-1][2] == len(told) - 1

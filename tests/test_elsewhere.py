@@ -22,7 +22,13 @@ def own(tmp_path_factory):
     path = write_csv(folder / "reviews.csv")
     audit(model, path, db=folder / "own.sqlite", options=options(lm_head))
     store = open_store(folder / "own.sqlite")
-    return model, lm_head, pd.read_csv(path), store.examples()["predicted"], store.run()
+    return (
+        model,
+        lm_head,
+        pd.read_csv(path),
+        store.run().filter().examples()["predicted"],
+        store.run(),
+    )
 
 
 def compared(own, folder, predictions, **choices):
@@ -49,7 +55,7 @@ def test_the_models_own_predictions_agree(own, tmp_path):
 
 
 def test_a_disagreement_is_counted_told_and_kept(own, tmp_path):
-    names = own[4]["label_names"]
+    names = own[4].label_names
     theirs = own[3].copy()
     kept = theirs.iloc[4:].mode()[0]
     rows = theirs.index[theirs == kept][:5]
@@ -70,7 +76,7 @@ def test_a_disagreement_is_counted_told_and_kept(own, tmp_path):
     printed = CliRunner().invoke(app, ["info", "--db", database, "--json"]).stdout
     assert json.loads(printed)["runs"][0]["warnings"].count(sentence) == 1
     store = open_store(database)
-    assert store.count(f"meta.theirs:{other} predicted:{kept}") == 5
+    assert store.run().filter(f"meta.theirs:{other} predicted:{kept}").count() == 5
     again = compared(own, tmp_path, theirs)
     assert (again.computed, again.warnings.count(sentence)) == (0, 1)
     printed = CliRunner().invoke(app, ["info", "--db", database, "--json"]).stdout
@@ -78,7 +84,7 @@ def test_a_disagreement_is_counted_told_and_kept(own, tmp_path):
 
 
 def test_ids_and_floats_are_predictions_too(own, tmp_path):
-    names = own[4]["label_names"]
+    names = own[4].label_names
     result = compared(own, tmp_path, own[3].map(lambda name: float(names.index(name))))
     assert result.predictions["differ"] == 0
 

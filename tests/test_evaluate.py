@@ -67,7 +67,7 @@ def test_every_variant_at_every_layer_equals_the_definition(database, classifier
     assert found["examples"] == 5
     places = [(row["method"], row["layer"]) for row in found["metrics"]]
     assert places == [(name, layer) for name in VARIANTS for layer in range(3)]
-    texts = open_store(database).examples()["text"].tolist()
+    texts = open_store(database).run().filter().examples()["text"].tolist()
     encodings = classifier.encode(texts)
     maps = Attributor(classifier, steps=2, variants=True).layer_maps(encodings, 1024)
     for row in found["metrics"]:
@@ -88,13 +88,13 @@ def test_every_variant_at_every_layer_equals_the_definition(database, classifier
 def test_it_chooses_the_layer_and_fills_the_layer_table(database):
     found = command("--db", database)
     store = open_store(database)
-    layers = store.layers()
+    layers = store.run().layers()
     own = [row for row in found["metrics"] if row["method"] == "saliency"]
     assert layers["comprehensiveness"].tolist() == [row["comprehensiveness"] for row in own]
     above = layers[layers["coherence"] > layers["uniform_baseline"].fillna(0)]
     among = layers if above.empty else above
     best = among.loc[among["choice"].idxmax(), "layer"]
-    assert store.run()["recommended"] == found["recommended"] == best
+    assert store.run().recommended == found["recommended"] == best
 
 
 def test_the_same_choices_are_read_from_the_file(database, monkeypatch):
@@ -112,14 +112,14 @@ def test_the_same_choices_are_read_from_the_file(database, monkeypatch):
 
 def test_deleting_leaves_the_layer_table_alone(database):
     masked = command("--db", database)["metrics"]
-    before = open_store(database).layers()
+    before = open_store(database).run().layers()
     deleted = command("--db", database, "--delete")["metrics"]
     assert {row["method"] for row in deleted} == {f"{name}, tokens deleted" for name in VARIANTS}
     assert command("--db", database)["metrics"] == masked, "both are kept"
     assert [row["comprehensiveness"] for row in masked] != [
         row["comprehensiveness"] for row in deleted
     ]
-    assert open_store(database).layers().equals(before)
+    assert open_store(database).run().layers().equals(before)
 
 
 def test_other_methods_stand_beside_ours_on_the_same_examples(database):
@@ -157,7 +157,7 @@ def test_the_layers_page_shows_what_was_evaluated(database, monkeypatch):
 
 def test_what_cannot_be_evaluated_is_said_in_one_sentence(database):
     with pytest.raises(UserError, match=r"no column 'rationale'; its metadata columns are marked"):
-        evaluate(open_store(database), EvaluationOptions(rationale_column="rationale"))
+        evaluate(open_store(database).run(), EvaluationOptions(rationale_column="rationale"))
     with pytest.raises(UserError, match=r"no list of \[start, end\]"):
         spans_of("here", "marked")
     assert spans_of(None, "marked") == []
@@ -312,7 +312,7 @@ def test_mosaics_are_scored_for_every_method_and_choose_with_masks(
         "LIME", None
     ].keys()
     assert by_place["random", None]["mosaic"] == pytest.approx(found["mosaics"]["chance"], abs=0.2)
-    layers = open_store(database).layers()
+    layers = open_store(database).run().layers()
     own = [by_place["saliency", layer] for layer in range(3)]
     assert layers["mosaic"].notna().any()
     np.testing.assert_allclose(layers["mosaic"], np.array([row["mosaic"] for row in own], float))
@@ -342,12 +342,12 @@ def test_the_layers_page_offers_layers_for_all_pages_and_costs(
     assert not page.exception
     page.switch_page("app_pages/layers.py").run()
     assert not page.exception
-    assert page.markdown[0].value.startswith(f"**Use layer {run['recommended']}.** Best on two")
+    assert page.markdown[0].value.startswith(f"**Use layer {run.recommended}.** Best on two")
     assert any("further left is cheaper" in caption.value for caption in page.caption)
     button = next(b for b in page.button if b.label.startswith("Use the most readable layer"))
     button.click().run()
-    assert page.session_state["layer"] == run["most_readable"]
+    assert page.session_state["layer"] == run.most_readable
     page.switch_page("app_pages/words.py").run()
     assert not page.exception
     slider = next(s for s in page.select_slider if s.label == "Layer")
-    assert slider.value == run["most_readable"]
+    assert slider.value == run.most_readable

@@ -49,11 +49,11 @@ def rows_of(path, format):
 @pytest.mark.parametrize("format", ["jsonl", "parquet", "datasets"])
 def test_every_format_holds_what_the_store_holds(format, store, tmp_path):
     path = tmp_path / f"out-{format}"
-    done = export(store, path, format=format, layers=range(LAYERS + 1))
+    done = export(store.run().filter(), path, format=format, layers=range(LAYERS + 1))
     rows = rows_of(path, format)
-    assert done.examples == len(rows) == store.count()
+    assert done.examples == len(rows) == store.run().filter().count()
     for row in rows:
-        kept = store.example(row["id"])
+        kept = store.run().example(row["id"])
         assert (row["text"], row["pair"]) == (kept["text"], kept["pair"])
         assert (row["gold"], row["predicted"]) == (kept["gold"], kept["predicted"])
         assert row["label"] == kept["label"]
@@ -74,11 +74,11 @@ def test_every_format_holds_what_the_store_holds(format, store, tmp_path):
 
 
 def test_notes_and_verdicts_go_with_their_examples(store):
-    rows = list(records(store, layers=[]))
+    rows = list(records(store.run().filter(), layers=[]))
     (noted,) = [row for row in rows if row["note"]]
     assert (noted["id"], noted["proposed_label"]) == ("id-3", "positive")
     with_verdict = [row["id"] for row in rows if row["verdicts"]]
-    holding = store.examples("word:people")
+    holding = store.run().filter("word:people").examples()
     assert with_verdict == holding["id"].tolist()
     assert all(
         [verdict["class"] for verdict in row["verdicts"]] == [row["predicted"]]
@@ -88,19 +88,24 @@ def test_notes_and_verdicts_go_with_their_examples(store):
 
 
 def test_a_slice_and_its_recommended_layer_are_the_default(store, tmp_path):
-    done = export(store, tmp_path / "a.jsonl", where="wrong predicted:positive")
+    done = export(store.run().filter("wrong predicted:positive"), tmp_path / "a.jsonl")
     assert done.layers == [2]
     rows = rows_of(tmp_path / "a.jsonl", "jsonl")
-    assert 0 < len(rows) == store.count("wrong predicted:positive") < store.count()
+    assert (
+        0
+        < len(rows)
+        == store.run().filter("wrong predicted:positive").count()
+        < store.run().filter().count()
+    )
     assert all(row["predicted"] == "positive" != row["gold"] for row in rows)
     assert set(rows[0]["layers"]) == {"2"}
 
 
 def test_a_csv_holds_no_formula_and_loses_nothing(store, tmp_path):
-    export(store, tmp_path / "a.csv", layers=[0, 2])
+    export(store.run().filter(), tmp_path / "a.csv", layers=[0, 2])
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         cells = list(csv.DictReader(file))
-    wanted = {row["id"]: row for row in records(store, layers=[0, 2])}
+    wanted = {row["id"]: row for row in records(store.run().filter(), layers=[0, 2])}
     assert len(cells) == len(wanted)
     numbers = {"confidence", "margin", "chars_seen", "chars_total"}
     for row in cells:
@@ -125,11 +130,13 @@ def test_the_guard_comes_off_again(text):
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_export_is_a_dataset_with_the_same_ids(format, store, tmp_path):
     path = tmp_path / (f"a.{format}" if format != "datasets" else "folder")
-    export(store, path, format=format)
+    export(store.run().filter(), path, format=format)
     again = list(load_examples(path, label_column="gold", id_column="id"))
-    assert [example.id for example in again] == store.examples()["id"].tolist()
+    assert [example.id for example in again] == store.run().filter().examples()["id"].tolist()
     undo = unguard if format == "csv" else str
-    assert [undo(example.text) for example in again] == store.examples()["text"].tolist()
+    assert [undo(example.text) for example in again] == store.run().filter().examples()[
+        "text"
+    ].tolist()
 
 
 def test_what_was_there_stays_where_an_export_fails(store, tmp_path, monkeypatch):
@@ -137,20 +144,20 @@ def test_what_was_there_stays_where_an_export_fails(store, tmp_path, monkeypatch
     path.write_text("before")
     monkeypatch.setattr("saliency_core.output.export.json.dumps", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        export(store, path)
+        export(store.run().filter(), path)
     assert path.read_text() == "before"
     assert [child.name for child in tmp_path.iterdir()] == ["a.jsonl"]
     monkeypatch.undo()
-    export(store, path)
-    assert len(rows_of(path, "jsonl")) == store.count()
+    export(store.run().filter(), path)
+    assert len(rows_of(path, "jsonl")) == store.run().filter().count()
     assert [child.name for child in tmp_path.iterdir()] == ["a.jsonl"]
 
 
 def test_a_folder_is_replaced_only_where_it_is_an_export(store, tmp_path):
     folder = tmp_path / "out"
-    export(store, folder, where="wrong")
-    export(store, folder)
-    assert len(rows_of(folder, "datasets")) == store.count()
+    export(store.run().filter("wrong"), folder)
+    export(store.run().filter(), folder)
+    assert len(rows_of(folder, "datasets")) == store.run().filter().count()
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.doc").write_text("dear")
@@ -159,9 +166,9 @@ def test_a_folder_is_replaced_only_where_it_is_an_export(store, tmp_path):
     )
 
 
-def refused(store, output, **choices):
+def refused(store, output, where="", **choices):
     with pytest.raises(UserError) as caught:
-        export(store, output, **choices)
+        export(store.run().filter(where), output, **choices)
     return str(caught.value)
 
 
@@ -184,7 +191,7 @@ def test_what_cannot_be_exported_says_so(store, tmp_path):
 
 def test_an_empty_slice_is_an_empty_file(store, tmp_path):
     for format in ("jsonl", "csv", "parquet"):
-        done = export(store, tmp_path / f"a.{format}", where="id:nobody")
+        done = export(store.run().filter("id:nobody"), tmp_path / f"a.{format}")
         assert done.examples == 0
         assert (tmp_path / f"a.{format}").is_file()
 
@@ -199,7 +206,7 @@ def test_the_command_prints_its_object(store, tmp_path):
         "output": str(path),
         "format": "jsonl",
         "run": 1,
-        "examples": store.count(),
+        "examples": store.run().filter().count(),
         "layers": [0, 1, 2, 3],
     }
     first = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
@@ -216,12 +223,12 @@ def test_a_copy_of_the_file_alone_holds_everything(tmp_path):
     with open_writer(path) as writer:
         write_all(writer, [example(n) for n in range(5)])
         reader = open_store(path)
-        assert reader.count() == 5
+        assert reader.run().filter().count() == 5
     set_note(path, 1, "id-3", "seen")
     shutil.copy(path, copy)
     copied = open_store(copy)
-    assert copied.count() == 5
-    assert copied.note("id-3")["note"] == "seen"
+    assert copied.run().filter().count() == 5
+    assert copied.run().note("id-3")["note"] == "seen"
 
 
 def test_a_table_as_csv_holds_no_formula_and_keeps_its_numbers():

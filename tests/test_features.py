@@ -58,7 +58,7 @@ def store(tmp_path_factory):
 
 
 def test_the_store_and_a_bare_text_have_the_same_features(store):
-    found = features_of(store, 1, 1)
+    found = features_of(store.run(1), 1)
     for place, text in enumerate([*TEXTS, None]):
         sides = ["bright", "see www.b.org"] if text is None else [text]
         has = {
@@ -93,8 +93,8 @@ def test_a_pair_carries_features_on_its_own_side():
 
 
 def test_scores_are_of_the_words_that_carry_a_feature(store):
-    found = features_of(store, 1, 1)
-    words = store.top_words(list(range(len(TEXTS) + 1)), 1)
+    found = features_of(store.run(1), 1)
+    words = store.run().top_words(list(range(len(TEXTS) + 1)), 1)
     checked = 0
     for code, (name, kind) in enumerate(zip(found.names, found.kinds, strict=True)):
         if kind not in (WORD, TEXT) or name in TEXT_TESTS or name.startswith("has "):

@@ -57,14 +57,14 @@ def test_views_say_what_the_reader_says(path, connection):
     wrong = connection.execute(
         "SELECT id, gold, predicted, confidence FROM misclassified WHERE run = 1 ORDER BY position"
     ).fetchall()
-    frame = store.examples("wrong")
+    frame = store.run().filter("wrong").examples()
     assert wrong == list(
         frame[["id", "gold", "predicted", "confidence"]].itertuples(index=False, name=None)
     )
     recommended = connection.execute(
         "SELECT layer FROM layer_summary WHERE run = 1 AND recommended"
     ).fetchall()
-    assert recommended == [(store.run()["recommended"],)]
+    assert recommended == [(store.run().recommended,)]
 
 
 def test_token_summary_is_the_plain_mean_over_examples(connection):

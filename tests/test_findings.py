@@ -70,11 +70,11 @@ def test_a_model_as_sure_as_it_is_right_has_no_calibration_error():
 
 
 def test_agreement_is_the_mean_of_scipys_rank_correlation(store):
-    found = layer_agreement(store, "right", run=1)
+    found = layer_agreement(store.run(1).filter("right"))
     table = found.pivot(index="layer", columns="other", values="correlation").to_numpy()
     expected = []
-    for position in store.ids("right", run=1):
-        row = store.example(int(position), run=1)
+    for position in store.run(1).filter("right").positions():
+        row = store.run(1).example(int(position))
         scores = row["saliency"]["predicted"]
         scores = word_scores(scores, row["word_of_token"], len(row["words"]))
         if scores.shape[1] >= 3:
@@ -84,11 +84,11 @@ def test_agreement_is_the_mean_of_scipys_rank_correlation(store):
 
 
 def test_agreement_of_nothing_is_empty(store):
-    assert layer_agreement(store, "confidence>2", run=1).empty
+    assert layer_agreement(store.run(1).filter("confidence>2")).empty
 
 
 def test_two_runs_are_matched_by_example(store):
-    found = compare(store, 1, 2)
+    found = compare(store.run(1), store.run(2))
     naive = dict.fromkeys(KINDS, 0)
     for row in ROWS[10:]:
         first = audit(row, gold_of(row))
@@ -101,71 +101,72 @@ def test_two_runs_are_matched_by_example(store):
 
 def test_only_runs_over_one_dataset_are_compared(store):
     with pytest.raises(UserError, match="itself"):
-        compare(store, 1, 1)
+        compare(store.run(1), store.run(1))
     with pytest.raises(UserError, match=r"elsewhere\.csv"):
-        compare(store, 1, 3)
+        compare(store.run(1), store.run(3))
 
 
 def test_metadata_values_are_those_the_slices_see(store):
-    values = pd.Series(store.metadata_values("region", run=1))
+    values = pd.Series(store.run(1).metadata_values("region"))
     for value, count in values[values != ""].value_counts().items():
-        assert store.count(f'meta.region:"{value}"', run=1) == count
-    assert set(store.metadata_values("odd key", run=1)) == {"true", "false"}
+        assert store.run(1).filter(f'meta.region:"{value}"').count() == count
+    assert set(store.run(1).metadata_values("odd key")) == {"true", "false"}
 
 
 def test_every_finding_leads_to_examples(store):
-    for finding in findings(store, 1):
-        assert store.count(finding.where, run=1) > 0
+    for finding in findings(store.run(1)):
+        assert store.run(1).filter(finding.where).count() > 0
 
 
 @pytest.mark.slow
 def test_the_planted_flaws_are_the_first_findings(demo):
-    first, second, third, *_ = findings(open_store(demo.database))
+    first, second, third, *_ = findings(open_store(demo.database).run())
     assert HARD_CHANNEL in first.where
     assert f"word:{SHORTCUT}" in second.where
     assert "confidence>0.9" in third.where
 
 
 def test_a_words_profile_counts_what_the_slices_count(store):
-    profile = word_profile(store, "People", run=1)
-    assert profile.examples == store.count("word:people", run=1)
-    assert profile.judged_with + profile.judged_without == store.count(
-        "right", run=1
-    ) + store.count("wrong", run=1)
+    profile = word_profile(store.run(1).filter(), "People")
+    assert profile.examples == store.run(1).filter("word:people").count()
+    assert (
+        profile.judged_with + profile.judged_without
+        == store.run(1).filter("right").count() + store.run(1).filter("wrong").count()
+    )
     assert profile.by_layer["layer"].tolist() == [0, 1, 2, 3]
     assert (profile.by_layer["low"] <= profile.by_layer["high"]).all()
     with pytest.raises(UserError, match="nowhere"):
-        word_profile(store, "nowhere", run=1)
+        word_profile(store.run(1).filter(), "nowhere")
 
 
 def test_a_sample_of_everything_holds_every_score(store):
     seen = 0
-    for chunk in sampled(store, run=1, examples=1_000):
+    for chunk in sampled(store.run(1).filter(), examples=1_000):
         starts = np.cumsum([0, *chunk.n_words])
         for row, position in enumerate(chunk.positions):
-            found = store.example(int(position), run=1)
+            found = store.run(1).example(int(position))
             expected = word_scores(
                 found["saliency"]["predicted"], found["word_of_token"], len(found["words"])
             )
             own = chunk.scores[:, starts[row] : starts[row + 1]]
             np.testing.assert_allclose(own, expected, rtol=1e-5, atol=1e-5)
             seen += 1
-    assert seen == store.count("-failed", run=1)
+    assert seen == store.run(1).filter("-failed").count()
 
 
 def test_a_sample_is_seeded_and_within_its_slice(store):
     def drawn(seed):
-        chunks = sampled(store, "right", run=1, examples=5, seed=seed)
+        chunks = sampled(store.run(1).filter("right"), examples=5, seed=seed)
         return np.concatenate([chunk.positions for chunk in chunks])
 
     assert drawn(1).tolist() == drawn(1).tolist() != drawn(2).tolist()
-    assert len(drawn(1)) == 5 and set(drawn(1)) <= set(store.ids("right", run=1))
+    assert len(drawn(1)) == 5 and set(drawn(1)) <= set(store.run(1).filter("right").positions())
 
 
 def test_a_words_shares_by_layer_are_those_of_the_word_table(store):
-    profile = word_profile(store, "people", "right", run=1)
+    profile = word_profile(store.run(1).filter("right"), "people")
     for row in profile.by_layer.itertuples():
-        table = word_table(store, row.layer, "right", run=1, by_class=False, minimum=1)
+        table = word_table(store.run(1).filter("right"), row.layer, by_class=False, minimum=1)
         expected = table.set_index("word").loc["people"]
         assert row.examples == expected["examples"] == profile.examples
         for name in ("mean_share", "mean_score", "top3_rate", "low", "high"):
@@ -173,39 +174,39 @@ def test_a_words_shares_by_layer_are_those_of_the_word_table(store):
 
 
 def test_a_words_classes_are_counted_among_gold_labels(store):
-    profile = word_profile(store, "people", run=1)
+    profile = word_profile(store.run(1).filter(), "people")
     for row in profile.by_class.itertuples():
-        assert row.examples == store.count(f"word:people gold:{quote(row._1)}", run=1)
-        total = store.count("right", run=1) + store.count("wrong", run=1)
-        share = store.count(f"gold:{quote(row._1)} -failed", run=1) / total
+        assert row.examples == store.run(1).filter(f"word:people gold:{quote(row._1)}").count()
+        total = store.run(1).filter("right").count() + store.run(1).filter("wrong").count()
+        share = store.run(1).filter(f"gold:{quote(row._1)} -failed").count() / total
         assert row.base_rate == pytest.approx(share, abs=0.1)
     assert profile.by_class["share"].sum() == pytest.approx(1)
 
 
 def test_groups_are_means_of_their_examples(store):
-    found = coherence_of_classes(store, "right", run=1)
+    found = coherence_of_classes(store.run(1).filter("right"))
     for row in found.itertuples():
         where = f"right predicted:{quote(row.group)}"
-        values = store.column(f"coherence:{row.layer}", where, run=1)
+        values = store.run(1).filter(where).column(f"coherence:{row.layer}")
         assert row.coherence == pytest.approx(float(values.mean(dtype=float)), abs=1e-6)
         assert row.low <= row.coherence <= row.high and row.examples == len(values)
-    slices = coherence_of_slices(store, ["", "wrong", ""], run=1)
+    slices = coherence_of_slices(store.run(1), ["", "wrong", ""])
     assert set(slices["group"]) <= {"all examples", "wrong"}
-    assert coherence_of_runs(store, [1, 2])["group"].unique().tolist() == ["run 1", "run 2"]
+    assert coherence_of_runs(store.run(), [1, 2])["group"].unique().tolist() == ["run 1", "run 2"]
 
 
 def test_very_many_groups_are_each_what_one_is(store):
     slices = [f"-id:id-{number}" for number in range(20)]
-    found = coherence_of_slices(store, slices, run=1)
-    alone = [coherence_of_slices(store, [where], run=1) for where in slices]
+    found = coherence_of_slices(store.run(1), slices)
+    alone = [coherence_of_slices(store.run(1), [where]) for where in slices]
     pd.testing.assert_frame_equal(found, pd.concat(alone, ignore_index=True))
 
 
 def test_gold_is_predicted_minus_contrast(store):
     example_ = next(
         found
-        for position in store.ids("wrong", run=1)
-        if "contrast" in (found := store.example(int(position), run=1))["saliency"]
+        for position in store.run(1).filter("wrong").positions()
+        if "contrast" in (found := store.run(1).example(int(position)))["saliency"]
     )
     found = word_scores_by_target(example_)
     np.testing.assert_allclose(found["gold"] + found["contrast"], found["predicted"], atol=1e-5)
@@ -249,13 +250,13 @@ def test_names_of_classes_stand_level_where_they_find_room(labels, angle):
 
 
 def test_a_strong_suspect_is_a_finding(path):
-    assert not any(found.page == "suspects" for found in findings(open_store(path), 2))
+    assert not any(found.page == "suspects" for found in findings(open_store(path).run(2)))
     table, control = suspects(
-        open_store(path), run=2, thresholds=Thresholds(minimum=1), null_repeats=1
+        open_store(path).run(2), thresholds=Thresholds(minimum=1), null_repeats=1
     )
     table.loc[0, "verdict"] = HARMFUL
-    keep_suspects(path, 2, table, control)
-    named = [found for found in findings(open_store(path), 2) if found.page == "suspects"]
+    keep_suspects(open_store(path).run(2), table, control)
+    named = [found for found in findings(open_store(path).run(2)) if found.page == "suspects"]
     assert len(named) == 1 and table["feature"].iloc[0] in named[0].sentence
 
 
@@ -263,7 +264,13 @@ def test_word_sums_of_a_sample_are_part_of_all(tmp_path):
     with open_writer(tmp_path / "a.sqlite") as writer:
         write_all(writer, ROWS, finish=False)
         whole = open_store(tmp_path / "a.sqlite")
-        everything, some = whole.word_sums(1), whole.word_sums(1, chunks=3)
+        everything, some = (
+            whole.run().filter().word_sums(1),
+            whole.run().filter().word_sums(1, chunks=3),
+        )
         assert 0 < some.examples.sum() < everything.examples.sum()
-        assert whole.word_sums(1, chunks=3).share.tolist() == some.share.tolist()
-        assert whole.word_sums(1, chunks=1_000).share.tolist() == everything.share.tolist()
+        assert whole.run().filter().word_sums(1, chunks=3).share.tolist() == some.share.tolist()
+        assert (
+            whole.run().filter().word_sums(1, chunks=1_000).share.tolist()
+            == everything.share.tolist()
+        )

@@ -49,10 +49,10 @@ def looked(audited):
     path = audited.with_name("b.sqlite")
     shutil.copy(audited, path)
     store = open_store(path)
-    table, control = suspects(store, null_repeats=2)
-    table = with_effects(store, table, WordModel(4.0), examples=40, candidates=8)
-    keep_suspects(path, 1, table, control | {"layer": 2})
-    keep_discovered(path, 1, discover(store)[0])
+    table, control = suspects(store.run(), null_repeats=2)
+    table = with_effects(store.run(), table, WordModel(4.0), examples=40, candidates=8)
+    keep_suspects(open_store(path).run(1), table, control | {"layer": 2})
+    keep_discovered(open_store(path).run(1), discover(store.run())[0])
     save_slice(path, "by phone", "meta.channel:voicemail", "worse?")
     return path
 
@@ -123,13 +123,13 @@ def test_the_strongest_suspect_stands_first_with_its_evidence(looked, monkeypatc
     app = opened("suspects", looked, monkeypatch)
     shown = texts(app)
     assert HONEST in shown and "Control: with labels and answers shuffled" in shown
-    row = kept_suspects(open_store(looked))[0].iloc[0]
+    row = kept_suspects(open_store(looked).run())[0].iloc[0]
     assert (row["feature"], row["class"]) == (SHORTCUT, BIASED_TO)
     assert f"“{SHORTCUT}” → {BIASED_TO}: {row['verdict']}" in shown
     assert f"{row['k']} of the {row['n']} labelled texts that have it are {BIASED_TO}" in shown
     assert f"Deleted from {row['effect_n']:.0f} texts, {row['flip_rate']:.0%} of the" in shown
     store = open_store(looked)
-    wrong = store.count(f"wrong predicted:{BIASED_TO} word:{SHORTCUT}")
+    wrong = store.run().filter(f"wrong predicted:{BIASED_TO} word:{SHORTCUT}").count()
     assert wrong and button(app, "Wrong answers").label == f"Wrong answers ({wrong}) →"
 
 
@@ -148,7 +148,7 @@ def test_the_analysts_verdict_is_kept_and_shown_again(database, monkeypatch):
     next(one for one in app.text_input if one.label == "Note").set_value("says nothing of it")
     button(app, "Save").click().run()
     assert not app.exception
-    kept = open_store(database).verdicts(1)
+    kept = open_store(database).run(1).verdicts()
     assert kept[["word", "class", "verdict", "note"]].values.tolist() == [
         [SHORTCUT, BIASED_TO, "spurious", "says nothing of it"]
     ]
@@ -170,7 +170,7 @@ def test_a_word_is_hidden_only_by_clicks_and_accuracy_is_that_of_the_edited_text
     button(app, "Hide it").click().run()
     assert not app.exception
     store, reader = open_store(looked), WordModel(4.0)
-    holding = store.examples(f"word:{SHORTCUT}")
+    holding = store.run().filter(f"word:{SHORTCUT}").examples()
     without = [re.sub(SHORTCUT, "", text, flags=re.IGNORECASE) for text in holding["text"]]
     hidden = [LABELS[reader.scores(text).argmax()] for text in without]
     flips = int((pd.Series(hidden) != holding["predicted"]).sum())
@@ -179,8 +179,11 @@ def test_a_word_is_hidden_only_by_clicks_and_accuracy_is_that_of_the_edited_text
     assert numbers["Texts edited"] == f"{len(holding)}"
     assert numbers["Answers that change"].startswith(f"{flips} (")
     assert numbers["Accuracy of these texts"] == f"{right / len(holding):.1%}"
-    others = store.count(f"right -word:{SHORTCUT}")
-    assert numbers["Accuracy of the whole filter"] == f"{(right + others) / store.count():.1%}"
+    others = store.run().filter(f"right -word:{SHORTCUT}").count()
+    assert (
+        numbers["Accuracy of the whole filter"]
+        == f"{(right + others) / store.run().filter().count():.1%}"
+    )
 
 
 def test_discovered_and_saved_slices_are_shown_with_their_metrics(database, monkeypatch):
@@ -189,8 +192,10 @@ def test_discovered_and_saved_slices_are_shown_with_their_metrics(database, monk
     assert found["where"].iloc[0] == "meta.channel:voicemail"
     store = open_store(database)
     assert saved["name"].tolist() == ["by phone"]
-    assert saved["examples"].iloc[0] == store.count("meta.channel:voicemail")
-    wrong, right = (store.count(f"{x} meta.channel:voicemail") for x in ("wrong", "right"))
+    assert saved["examples"].iloc[0] == store.run().filter("meta.channel:voicemail").count()
+    wrong, right = (
+        store.run().filter(f"{x} meta.channel:voicemail").count() for x in ("wrong", "right")
+    )
     assert saved["error_rate"].iloc[0] == pytest.approx(wrong / (wrong + right))
     assert saved["low"].iloc[0] < saved["error_rate"].iloc[0] < saved["high"].iloc[0]
 
@@ -221,11 +226,16 @@ def test_two_slices_side_by_side(looked, monkeypatch):
     store = open_store(looked)
     rates = [metric.value for metric in app.metric if metric.label == "Error rate"]
     for rate, where in zip(rates, both, strict=True):
-        wrong, right = store.count(f"wrong {where}"), store.count(f"right {where}")
+        wrong, right = (
+            store.run().filter(f"wrong {where}").count(),
+            store.run().filter(f"right {where}").count(),
+        )
         assert rate == f"{wrong / (wrong + right):.1%}"
     assert "The two rates differ with p = " in texts(app)
     app = opened("slices", looked, monkeypatch, compare_a=both[0])
-    assert f"{store.count(both[0])} texts are in both, so no test is made" in texts(app)
+    assert f"{store.run().filter(both[0]).count()} texts are in both, so no test is made" in texts(
+        app
+    )
     app = opened("slices", looked, monkeypatch, compare_a="meta.no:1")
     assert app.error
 
@@ -236,7 +246,7 @@ def test_a_text_is_edited_and_explained_only_once_the_model_is_asked_for(with_a_
     assert not app.metric and button(app, "Load the model")
     button(app, "Load the model").click().run()
     assert not app.exception and not app.error
-    before = open_store(database).example("3")
+    before = open_store(database).run().example("3")
     numbers = {metric.label: metric for metric in app.metric}
     assert numbers["Answer as it is"].value == before["predicted"].replace("_", "\\_")
     assert numbers["Answer as it is"].delta == f"probability {before['confidence']:.3f}"
@@ -270,14 +280,14 @@ def test_a_word_edited_in_a_slice_lists_the_answers_that_flip(looked, monkeypatc
     button(app, "Run the model").click().run()
     assert not app.exception
     flipped = app.dataframe[0].value
-    wrong = open_store(looked).examples(f"wrong word:{SHORTCUT}")
+    wrong = open_store(looked).run().filter(f"wrong word:{SHORTCUT}").examples()
     assert len(flipped) and set(flipped["id"]) <= set(wrong["id"])
     assert (flipped["before"] != flipped["after"]).all()
 
 
 def test_filters_and_sorting_are_those_of_a_plain_table(looked):
     table = with_judgements(
-        kept_suspects(open_store(looked))[0],
+        kept_suspects(open_store(looked).run())[0],
         pd.DataFrame(
             [("KINDLY", BIASED_TO, "unsure", "")], columns=["word", "class", "verdict", "note"]
         ).assign(word=SHORTCUT),

@@ -80,19 +80,24 @@ def told(path) -> dict:
     """Return everything a reader is told of the newest run but what a person wrote."""
     store = open_store(path)
     run = store.run()
-    frame = store.examples()
+    frame = store.run().filter().examples()
     filters = ["wrong", "failed", "word:bad", "gold:positive", "length>2", '"people"', "id:3"]
-    filters += [f"meta.{name}:EU" for name in store.metadata_columns()]
+    filters += [f"meta.{name}:EU" for name in store.run().metadata_columns()]
     found = {
         "rows": frame.to_dict("list"),
-        "details": [store.example(int(position)) for position in frame["example"]],
-        "filters": {line: store.ids(line).tolist() for line in filters},
-        "words": store.words(minimum=1).sort_values(["word", "class"]).round(5).to_dict("list"),
-        "layers": store.layers().to_dict("list"),
-        "columns": store.metadata_columns(),
-        "run": [run["recommended"], run["warnings"], run["extra"], run["status"]],
+        "details": [store.run().example(int(position)) for position in frame["example"]],
+        "filters": {line: store.run().filter(line).positions().tolist() for line in filters},
+        "words": store.run()
+        .filter()
+        .words(minimum=1)
+        .sort_values(["word", "class"])
+        .round(5)
+        .to_dict("list"),
+        "layers": store.run().layers().to_dict("list"),
+        "columns": store.run().metadata_columns(),
+        "run": [run.recommended, run.warnings, run.extra, run.status],
         "counts": store.runs()[["run", "examples", "failed", "accuracy", "status"]].to_dict("list"),
-        "evaluations": store.evaluations().to_dict("list"),
+        "evaluations": store.run().evaluations().to_dict("list"),
     }
     for row in found["details"]:
         row.pop("note")
@@ -142,7 +147,7 @@ def homes(first: list[Example], second: list[Example], noted: list[int], ids: bo
 
 
 def notes_of(path) -> dict[str, str]:
-    notes = open_store(path).notes()
+    notes = open_store(path).run().notes()
     return dict(zip(notes["id"], notes["note"], strict=True))
 
 
@@ -164,8 +169,8 @@ def test_a_note_stays_at_its_id_or_text_or_is_an_orphan(first, second, ids, note
         orphans = export_annotations(path)["orphans"]
         gone = {(first[n].id, first[n].text) for n in noted if n not in expected.values()}
         assert {(row["id"], row["text"]) for row in orphans} == gone
-        assert len(orphans) == len(open_store(path).orphaned_notes()) == len(gone)
-        assert len(open_store(path).verdicts()) == 1
+        assert len(orphans) == len(open_store(path).run().orphaned_notes()) == len(gone)
+        assert len(open_store(path).run().verdicts()) == 1
         conduct(path, first, dataset=dataset)
         assert notes_of(path) == before, "what came back has its note again"
         assert is_sound(path)
@@ -182,7 +187,7 @@ def test_a_limit_takes_rows_of_the_file_as_it_is(first, second, some, more):
         one, other = told(path), told(alone)
         same(*({part: found[part] for part in ("rows", "counts")} for found in (one, other)))
         conduct(path, second, limit=more)
-        assert open_store(path).count() == len(
+        assert open_store(path).run().filter().count() == len(
             second if first == second else second[: max(some, more)]
         )
         computed = conduct(path, second)[1]
@@ -208,8 +213,8 @@ def test_what_only_moved_or_was_inserted_is_not_computed(tmp_path):
     assert conduct(path, renumbered([replace(A[0], text="first"), *A]))[1] == 1
     assert conduct(path, renumbered(A[1:]))[1] == 0
     assert conduct(path, renumbered(replace(row, metadata={"k": 1}) for row in A))[1] == 0
-    assert open_store(path).metadata_columns()[-1] == "k"
-    assert open_store(path).count("meta.k:1") == len(A)
+    assert open_store(path).run().metadata_columns()[-1] == "k"
+    assert open_store(path).run().filter("meta.k:1").count() == len(A)
 
 
 def test_rows_behind_the_last_one_go_also_where_nothing_else_tells_of_a_change(tmp_path):
@@ -219,8 +224,8 @@ def test_rows_behind_the_last_one_go_also_where_nothing_else_tells_of_a_change(t
             run = writer.begin_run(dataset, MODEL, SETTINGS)
             writer.write_batch(run, [audit(row, gold_of(row)) for row in rows])
             changes = writer.settle(run, dataset, len(rows), whole=True)
-    assert open_store(path).examples()["id"].tolist() == ["0", "1", "2"]
-    assert changes.gone and not open_store(path).is_complete()
+    assert open_store(path).run().filter().examples()["id"].tolist() == ["0", "1", "2"]
+    assert changes.gone and not open_store(path).run().is_complete()
 
 
 def renumbered(rows) -> list[Example]:
@@ -303,8 +308,8 @@ def test_orphans_are_merged_once(tmp_path):
     conduct(path, B[:1])
     merge(out, [path])
     merge(out, [path])
-    assert open_store(out).orphaned_notes().equals(open_store(path).orphaned_notes())
-    assert open_store(out).examples()["text"].tolist() == ["new"]
+    assert open_store(out).run().orphaned_notes().equals(open_store(path).run().orphaned_notes())
+    assert open_store(out).run().filter().examples()["text"].tolist() == ["new"]
     assert is_sound(out)
 
 
@@ -316,8 +321,8 @@ def test_a_merge_of_a_file_in_the_middle_of_a_change(tmp_path):
         writer.begin_run(changed, MODEL, SETTINGS)
         writer.add_examples(1, B[:9], [gold_of(row) for row in B[:9]])
     merge(out, [path])
-    kept = [row.text for row in open_store(path).examples().itertuples()]
-    assert open_store(out).examples()["text"].tolist() == kept and 0 < len(kept) < 9
+    kept = [row.text for row in open_store(path).run().filter().examples().itertuples()]
+    assert open_store(out).run().filter().examples()["text"].tolist() == kept and 0 < len(kept) < 9
     assert is_sound(out) and is_sound(path)
     prune(path, [1])
     assert is_sound(path)

@@ -23,7 +23,7 @@ def database(tmp_path):
 
 
 def texts(database, run=None):
-    return open_store(database).examples(run=run)["text"].tolist()
+    return open_store(database).run(run).filter().examples()["text"].tolist()
 
 
 def csv(path, *rows):
@@ -49,8 +49,14 @@ def test_a_file_that_changed_is_one_run_of_its_rows(model, tmp_path, database):
     audit(model[0], path, db=alone, options=options(model[1]))
     assert texts(database) == texts(alone) and len(texts(database)) == 6
     plain = ["example", "id", "text", "gold", "predicted"]
-    assert open_store(database).examples()[plain].equals(open_store(alone).examples()[plain])
-    notes = open_store(database).notes()
+    assert (
+        open_store(database)
+        .run()
+        .filter()
+        .examples()[plain]
+        .equals(open_store(alone).run().filter().examples()[plain])
+    )
+    notes = open_store(database).run().notes()
     assert notes[["id", "note"]].values.tolist() == [["3", "the label is wrong here"]]
     again = audit(model[0], path, db=database, options=options(model[1]))
     assert (again.computed, again.changes, again.orphans) == (0, None, 1)
@@ -82,7 +88,7 @@ def test_frames_and_datasets_are_known_by_their_rows_or_their_name(model, databa
     assert run(datasets.Dataset.from_pandas(test)) == 2, "the same rows"
     assert [run(train, name="mine"), run(test, name="other"), run(test, name="mine")] == [3, 4, 3]
     assert (texts(database, 1), texts(database, 3)) == (train["text"].tolist(), ["test plot"])
-    assert open_store(database).run(3)["dataset"]["name"] == "mine"
+    assert open_store(database).run(3).dataset.name == "mine"
 
 
 def test_class_names_are_part_of_a_dataset():
@@ -111,12 +117,14 @@ def test_an_audit_stopped_while_its_file_changed_goes_on(model, tmp_path, databa
         audit(model[0], path, db=database, options=options(model[1]), progress=stop)
     store = open_store(database)
     assert set(texts(database)) <= {line.rsplit(",", 1)[0] for line in path.open()}
-    assert store.run()["status"] == "running" and store.layers().empty
+    assert store.run().status == "running" and store.run().layers().empty
     result = audit(model[0], path, db=database, options=options(model[1]))
     assert result.changes["gone"] == 2 and result.computed == 2
     audit(model[0], path, db=alone, options=options(model[1]))
     assert texts(database) == texts(alone)
-    assert open_store(database).layers().notna().equals(open_store(alone).layers().notna())
+    assert (
+        open_store(database).run().layers().notna().equals(open_store(alone).run().layers().notna())
+    )
 
 
 def test_splits_and_limits(model, tmp_path, database):

@@ -298,4 +298,8 @@ def test_an_audit_with_what_was_offered_is_right(model, tmp_path):
         options=AuditOptions(lm_head=model[1], steps=1, evaluate=False, label_map=pasted),
     )
     store = open_store(tmp_path / "a.sqlite")
-    assert (store.count("right"), store.count("wrong"), store.count()) == (59, 0, 60)
+    assert (
+        store.run().filter("right").count(),
+        store.run().filter("wrong").count(),
+        store.run().filter().count(),
+    ) == (59, 0, 60)

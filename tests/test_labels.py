@@ -251,9 +251,9 @@ def test_permuted_names_stop_an_audit_of_pairs_before_any_score(permuted, tmp_pa
 @pytest.mark.slow
 def test_a_label_map_repairs_them_and_trust_overrides(permuted, tmp_path):
     run(permuted, tmp_path, label_map=MAP)
-    repaired = open_store(tmp_path / "a.sqlite").count("right")
+    repaired = open_store(tmp_path / "a.sqlite").run().filter("right").count()
     run(permuted, tmp_path, trust_labels=True)
-    trusted = open_store(tmp_path / "a.sqlite").count("right", run=2)
+    trusted = open_store(tmp_path / "a.sqlite").run(2).filter("right").count()
     assert repaired > 0.45 * 400  # of three classes, by a model trained for seconds
     assert trusted < 0.4 * 400
 

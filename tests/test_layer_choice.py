@@ -1,5 +1,7 @@
 """Which layer to read: laws of the choice score, ties, gates and every fallback."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -201,10 +203,12 @@ def test_summaries_survive_the_frame_of_the_store():
 
 
 def advice(layers, recommended=0, most_readable=None, tied=(), **extra):
-    facts = {"recommended": recommended, "most_readable": most_readable, "tied": list(tied)}
+    run = SimpleNamespace(
+        recommended=recommended, most_readable=most_readable, tied=list(tied), extra=extra
+    )
     frame = pd.DataFrame([vars(row) for row in layers])
     numbers = frame.columns.drop("layer")
-    return layer_advice(facts | {"extra": extra}, frame.astype(dict.fromkeys(numbers, float)))
+    return layer_advice(run, frame.astype(dict.fromkeys(numbers, float)))
 
 
 MOSAICS = {"mosaics": 64, "chance": 0.53, "discarded": {}, "missing": None}

@@ -87,56 +87,58 @@ def test_decoded_words_are_chances_of_the_whole_vocabulary(classifier):
 
 
 def test_an_audit_keeps_the_directions_of_its_explanations(store, classifier):
-    kept = token_directions(store)
+    kept = token_directions(store.run())
     expected = all_directions(classifier.head.embeddings.numpy())
     alone = np.stack([kept.tokens, *2 * [np.full(len(kept.tokens), -1)]], 1)
     cosines = (kept.explanations(alone) * expected[kept.tokens]).sum(1)
     assert cosines.min() > 0.999
     for layer in range(4):
-        _, tokens = explanations(store, layer)
+        _, tokens = explanations(store.run().filter(), layer)
         assert (kept.rows_of(tokens[tokens >= 0]) >= 0).all()
     assert "good" in kept.texts
-    assert store.table("meanings")["layer"].max() == 3
+    assert store.run().table("meanings")["layer"].max() == 3
 
 
 def test_neighbours_are_those_of_all_cosines(store, classifier):
     directions = all_directions(classifier.head.embeddings.numpy())
-    position = int(store.ids("-failed")[0])
-    positions, tokens = explanations(store, 2)
+    position = int(store.run().filter("-failed").positions()[0])
+    positions, tokens = explanations(store.run().filter(), 2)
     q = in_token_space(directions, tokens)
-    own = in_token_space(directions, store.example(position)["explanation"][2][None])[0]
+    own = in_token_space(directions, store.run().example(position)["explanation"][2][None])[0]
     cosine = pd.Series(q @ own, positions).drop(position)
-    found = nearest_explanations(store, position, 2, count=4)
+    found = nearest_explanations(store.run().filter(), position, 2, count=4)
     assert position not in set(found["example"])
     for answer, part in found.groupby("answer"):
-        assert store.mask(answer)[part["example"]].all() or answer == "unknown"
+        assert store.run().filter(answer).mask()[part["example"]].all() or answer == "unknown"
         np.testing.assert_allclose(part["cosine"], cosine[part["example"]], atol=0.02)
-        best = cosine[cosine.index.isin(store.ids(answer))].nlargest(len(part))
+        best = cosine[cosine.index.isin(store.run().filter(answer).positions())].nlargest(len(part))
         np.testing.assert_allclose(part["cosine"], best, atol=0.02)
 
 
 def test_neighbours_stay_within_their_slice_and_sample(store):
-    position = int(store.ids("-failed")[0])
-    found = nearest_explanations(store, position, 1, "right", count=3)
+    position = int(store.run().filter("-failed").positions()[0])
+    found = nearest_explanations(store.run().filter("right"), position, 1, count=3)
     assert set(found["answer"]) <= {"right"}
-    assert len(explanations(store, 1, limit=1)[0]) <= len(store.ids())
+    assert len(explanations(store.run().filter(), 1, limit=1)[0]) <= len(
+        store.run().filter().positions()
+    )
 
 
 def test_a_run_in_which_no_word_speaks_for_an_answer_has_no_neighbours(tmp_path):
     with open_writer(tmp_path / "a.sqlite") as writer:
         write_all(writer, [replace(example(n), pair=None) for n in range(8)])
         set_token_directions(writer, 1, np.zeros(0, np.int64), [], np.zeros((0, 4), np.float32))
-    made_up = open_store(tmp_path / "a.sqlite")
+    made_up = open_store(tmp_path / "a.sqlite").run()
     assert token_directions(made_up).explanations(np.full((2, 3), -1)).shape == (2, 0)
     with pytest.raises(UserError, match="No word speaks"):
-        nearest_explanations(made_up, 0, 1)
+        nearest_explanations(made_up.filter(), 0, 1)
 
 
 def test_a_file_without_directions_says_so(tmp_path):
     with open_writer(tmp_path / "a.sqlite") as writer:
         write_all(writer, [replace(example(n), pair=None) for n in range(8)])
-    made_up = open_store(tmp_path / "a.sqlite")
+    made_up = open_store(tmp_path / "a.sqlite").run()
     assert token_directions(made_up) is None
-    assert explanations(made_up, LAYERS)[1].shape[1] == 3
+    assert explanations(made_up.filter(), LAYERS)[1].shape[1] == 3
     with pytest.raises(UserError, match="token directions"):
-        nearest_explanations(made_up, 0, 1)
+        nearest_explanations(made_up.filter(), 0, 1)

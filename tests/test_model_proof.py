@@ -3,13 +3,14 @@
 import json
 import shutil
 import struct
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 import transformers as T
 from safetensors.torch import load_file, save_file
+from store_made_up import MODEL
 from tiny_models import GROUPED, SIZES, TEXTS, save_tiny, tokenizer_of, unigram, wordpiece
 from tokenizers import processors
 
@@ -18,7 +19,7 @@ from saliency_core.model.classifier import Classifier
 from saliency_core.model.loading import load_classifier
 from saliency_core.model.proof import own_logits, prove
 from saliency_core.pipeline.run_audit import audit
-from saliency_core.records import MEAN_EMBEDDING, model_facts
+from saliency_core.records import MEAN_EMBEDDING, ModelInfo, record_of
 from saliency_core.store import open_store
 
 
@@ -82,7 +83,8 @@ def test_a_reference_is_what_the_embedding_module_itself_gives(name, tmp_path):
 
 
 def test_a_run_of_an_earlier_version_names_its_reference():
-    assert model_facts({"name": "m", "blank_token": "[MASK]"})["reference"] == "[MASK]"
+    stored = {name: value for name, value in asdict(MODEL).items() if name != "reference"}
+    assert record_of(ModelInfo, stored | {"blank_token": "[MASK]"}).reference == "[MASK]"
 
 
 # What is cut off
@@ -182,7 +184,7 @@ def test_changed_settings_are_another_run(copy, tmp_path):
         place = tmp_path / "a.sqlite"
         done = audit(str(copy), str(tmp_path / "rows.jsonl"), db=place, evaluate=False)
         assert (done.computed, done.reused) == (4, 0)
-        stored.append(open_store(place).example(0, run=done.run)["logits"])
+        stored.append(open_store(place).run(done.run).example(0)["logits"])
     assert not np.allclose(*stored)
 
 
@@ -227,7 +229,7 @@ def test_the_string_of_an_end_token_in_a_text_ends_no_audit(name, tmp_path):
     assert (done.computed, done.failed) == (4, 0)
     classifier = load_classifier(model)
     alone = equal_alone(classifier, texts)
-    stored = [open_store(database).example(row, run=done.run)["logits"] for row in range(4)]
+    stored = [open_store(database).run(done.run).example(row)["logits"] for row in range(4)]
     np.testing.assert_allclose(stored, alone, atol=1e-4)
 
 
@@ -422,7 +424,7 @@ def audited(model, tmp_path):
     assert (done.computed, done.failed) == (4, 0)
     classifier = load_classifier(model)
     alone = equal_alone(classifier)
-    stored = [open_store(tmp_path / "a.sqlite").example(row)["logits"] for row in range(4)]
+    stored = [open_store(tmp_path / "a.sqlite").run().example(row)["logits"] for row in range(4)]
     np.testing.assert_allclose(stored, alone, atol=1e-4)
     return classifier
 

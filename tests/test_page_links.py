@@ -62,7 +62,9 @@ def said(elements):
 def counts(path, rows):
     """Return what Overview must show of a file."""
     store = open_store(path)
-    return str(store.count("wrong")), f"{store.count('right') / store.count('right|wrong'):.1%}"
+    return str(
+        store.run().filter("wrong").count()
+    ), f"{store.run().filter('right').count() / store.run().filter('right|wrong').count():.1%}"
 
 
 # Whose numbers are these?
@@ -73,12 +75,12 @@ def test_a_file_that_another_one_replaced_is_read_anew(how, tmp_path, monkeypatc
     path = audited(tmp_path / "x.sqlite", range(12))
     # As many rows and as many transactions: only what the file is tells them apart.
     other = audited(tmp_path / "other", range(100, 112))
-    wrong, theirs = (open_store(file).count("wrong") for file in (path, other))
+    wrong, theirs = (open_store(file).run().filter("wrong").count() for file in (path, other))
     assert open_store(path).version() == open_store(other).version() and wrong != theirs
     app = opened(path, monkeypatch)
     assert metric(app, "Wrong") == str(wrong)
     store = open_store(path)
-    assert store.count("wrong") == wrong
+    assert store.run().filter("wrong").count() == wrong
     if how == "moved":
         os.replace(other, path)
     elif how == "copied over":
@@ -88,7 +90,7 @@ def test_a_file_that_another_one_replaced_is_read_anew(how, tmp_path, monkeypatc
         shutil.copy(other, path)
     assert metric(app.run(), "Wrong") == str(theirs)
     assert metric(opened(path, monkeypatch), "Wrong") == str(theirs)
-    assert store.count("wrong") == theirs, "an open store notices it too"
+    assert store.run().filter("wrong").count() == theirs, "an open store notices it too"
     assert store.words_of([0]) is not None
 
 
@@ -176,13 +178,19 @@ def test_a_link_to_a_file_that_is_not_there_says_so(tmp_path, monkeypatch):
 def test_every_note_and_label_is_saved_and_said(times, tmp_path, monkeypatch):
     path = audited(tmp_path / "x.sqlite", range(12))
     app = opened(path, monkeypatch, "example")
-    id = open_store(path).examples("wrong", sort="confidence", descending=True)["id"].iloc[0]
+    id = (
+        open_store(path)
+        .run()
+        .filter("wrong")
+        .examples(sort="confidence", descending=True)["id"]
+        .iloc[0]
+    )
     typed = [("first", "negative"), ("second, corrected", ""), ("third", "not sure")][:times]
     for note, label in typed:
         app.text_area[0].set_value(note)
         next(box for box in app.selectbox if box.label == "Correct label").set_value(label)
         button(app, "Save").click().run()
-        assert open_store(path).note(id) == {"note": note, "proposed_label": label or None}
+        assert open_store(path).run().note(id) == {"note": note, "proposed_label": label or None}
         assert f'Saved: "{note}"' in said(app.success)[0] and label in said(app.success)[0]
         assert app.text_area[0].value == note
         app.run()
@@ -190,14 +198,19 @@ def test_every_note_and_label_is_saved_and_said(times, tmp_path, monkeypatch):
     app.text_area[0].set_value("")
     next(box for box in app.selectbox if box.label == "Correct label").set_value("")
     button(app, "Save").click().run()
-    assert open_store(path).note(id) is None
+    assert open_store(path).run().note(id) is None
     assert said(app.success) == ["Saved: no note, label unchanged."]
 
 
 def test_each_example_run_and_file_has_a_note_of_its_own(tmp_path, monkeypatch):
     path = audited(tmp_path / "x.sqlite", range(12), runs=2)
     audited(tmp_path / "y.sqlite", range(12))
-    first, second = open_store(path).examples("wrong", sort="confidence", descending=True)["id"][:2]
+    first, second = (
+        open_store(path)
+        .run()
+        .filter("wrong")
+        .examples(sort="confidence", descending=True)["id"][:2]
+    )
     app = opened(path, monkeypatch, "example")
     app.text_area[0].set_value("of the first")
     button(app, "Save").click().run()
@@ -211,7 +224,7 @@ def test_each_example_run_and_file_has_a_note_of_its_own(tmp_path, monkeypatch):
     assert app.text_area[0].value == ""
     app.selectbox(key="db-widget").set_value("y.sqlite").run()
     assert app.text_area[0].value == ""
-    notes = open_store(path).notes(2)
+    notes = open_store(path).run(2).notes()
     assert notes.set_index("id")["note"].to_dict() == {
         first: "of the first",
         second: "of the second",
@@ -220,14 +233,20 @@ def test_each_example_run_and_file_has_a_note_of_its_own(tmp_path, monkeypatch):
 
 def test_a_note_of_another_tab_is_shown_and_what_replaces_it_says_so(tmp_path, monkeypatch):
     path = audited(tmp_path / "x.sqlite", range(12))
-    id = open_store(path).examples("wrong", sort="confidence", descending=True)["id"].iloc[0]
+    id = (
+        open_store(path)
+        .run()
+        .filter("wrong")
+        .examples(sort="confidence", descending=True)["id"]
+        .iloc[0]
+    )
     app = opened(path, monkeypatch, "example")
     set_note(path, 1, id, "theirs")
     app.run()
     assert 'Saved elsewhere meanwhile: "theirs".' in said(app.caption)
     app.text_area[0].set_value("mine")
     button(app, "Save").click().run()
-    assert open_store(path).note(id)["note"] == "mine"
+    assert open_store(path).run().note(id)["note"] == "mine"
     assert said(app.success) == [
         'Saved: "mine". This replaced what was saved elsewhere meanwhile: "theirs".'
     ]

@@ -115,20 +115,25 @@ def test_layers_are_decoded_only_once_the_model_is_asked_for(database, monkeypat
     assert not app.exception and not app.warning
     (shown,) = tables(app)
     store = open_store(database)
-    example = store.example(app.text_input(key="id").value or first_wrong(store))
-    expected = decoded_words(classifier_of(store, store.run()["run"]), example["text"])
-    assert shown["layer"].tolist() == list(range(store.run()["layers"] + 1))
+    example = store.run().example(app.text_input(key="id").value or first_wrong(store))
+    expected = decoded_words(classifier_of(store.run()), example["text"])
+    assert shown["layer"].tolist() == list(range(store.run().model.layers + 1))
     for layer, words in shown.itertuples(index=False):
         assert words.split(", ") == expected.loc[expected["layer"] == layer, "word"].tolist()
 
 
 def first_wrong(store):
-    return store.examples("wrong", sort="confidence", descending=True, limit=1)["id"].iloc[0]
+    return (
+        store.run()
+        .filter("wrong")
+        .examples(sort="confidence", descending=True, limit=1)["id"]
+        .iloc[0]
+    )
 
 
 def test_the_overview_tells_the_time_as_people_write_it(database, monkeypatch):
     app = opened("overview", database, monkeypatch)
-    created = datetime.fromisoformat(open_store(database).run()["created"])
+    created = datetime.fromisoformat(open_store(database).run().created)
     about = app.caption[0].value.replace("\\", "")
     assert created.strftime("%B %Y, %H:%M UTC") in about
     assert "T" + created.strftime("%H:%M") not in about
@@ -139,7 +144,7 @@ def test_a_note_is_kept(database, monkeypatch):
     app.text_area[0].set_value("look again")
     next(button for button in app.button if button.label == "Save").click().run()
     assert not app.exception
-    assert open_store(database).notes()["note"].tolist() == ["look again"]
+    assert open_store(database).run().notes()["note"].tolist() == ["look again"]
 
 
 def test_a_filter_without_examples_offers_all_of_them(database, monkeypatch):

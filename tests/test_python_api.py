@@ -63,10 +63,10 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_a_store_answers_with_frames(store):
     answers = {
-        "examples": store.examples("wrong", limit=3),
-        "words": store.words(where="right", minimum=2),
-        "layers": store.layers(),
-        "suspects": store.suspects(layer=1),
+        "examples": store.run().filter("wrong").examples(limit=3),
+        "words": store.run().filter("right").words(minimum=2),
+        "layers": store.run().layers(),
+        "suspects": store.run().suspects(layer=1),
     }
     assert all(isinstance(frame, pd.DataFrame) and len(frame) for frame in answers.values())
     assert {"id", "text", "gold", "predicted", "confidence"} <= {*answers["examples"]}
@@ -92,43 +92,45 @@ class Seen(HTMLParser):
 
 def test_an_example_paints_itself_and_nothing_in_it_is_live(store):
     for number, payload in enumerate(PAYLOADS, 40):
-        seen = Seen(show_example(store, f"evil {number}")._repr_html_())
+        seen = Seen(show_example(store.run(), f"evil {number}")._repr_html_())
         assert {tag for tag, _ in seen.tags} <= {"style", "div", "small", "p", "span"}
         assert {name for _, names in seen.tags for name in names} <= {"class", "title", "dir"}
         assert payload in "".join(seen.texts)
 
 
 def test_an_example_holds_its_words_as_the_store_has_them(store):
-    shown = show_example(store, "id-3", layer=1)
-    (words,) = store.top_words([store.position_of("id-3")], 1)
+    shown = show_example(store.run(), "id-3", layer=1)
+    (words,) = store.run().top_words([store.run().position_of("id-3")], 1)
     assert shown.frame().to_dict("records") == [
         {name: word[name] for name in ("word", "start", "end", "side", "score", "share")}
         for word in words
     ]
     best = max(words, key=lambda word: word["score"])
-    row = store.example("id-3")
+    row = store.run().example("id-3")
     assert repr(shown).startswith(f"<id-3: {row['gold']} → {row['predicted']}, confidence 0.")
     assert f"layer 1; {best['word']} {best['score']:+.2f}" in repr(shown)
     assert row["predicted"] in LABELS
 
 
 def test_pairs_cut_texts_and_failures_show_themselves(store):
-    pair = "".join(Seen(show_example(store, 90)._repr_html_()).texts)
+    pair = "".join(Seen(show_example(store.run(), 90)._repr_html_()).texts)
     assert pair.endswith("people herea nice pair")
-    whole = show_example(store, 3)
+    whole = show_example(store.run(), 3)
     assert "not read by the model" not in replace(whole, words=[])._repr_html_()
     cut = replace(whole, example={**whole.example, "chars_seen": 3}, words=[])
     assert "not read by the model" in cut._repr_html_()
-    failed = show_example(store, 91)
+    failed = show_example(store.run(), 91)
     assert failed.frame().empty
-    assert repr(failed) == f"<{store.example(91)['id']}: {store.example(91)['failure']}>"
+    assert (
+        repr(failed) == f"<{store.run().example(91)['id']}: {store.run().example(91)['failure']}>"
+    )
 
 
 def test_what_is_not_there_says_so(store):
     with pytest.raises(UserError, match="Run 1 has no audited example 'nobody'"):
-        show_example(store, "nobody")
+        show_example(store.run(), "nobody")
     with pytest.raises(UserError, match="no layer 9"):
-        show_example(store, 1, layer=9)
+        show_example(store.run(), 1, layer=9)
 
 
 @pytest.mark.slow

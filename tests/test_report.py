@@ -89,10 +89,12 @@ def hostile(tmp_path_factory):
         set_note(path, 1, rows[number].id, text, labels[0])
     for word in ("people", "img", "script"):
         set_verdict(path, 1, word, labels[0], "spurious", PAYLOADS[6])
-    found, control = suspects(open_store(path))
+    found, control = suspects(open_store(path).run())
     renamed = found.assign(feature=[PAYLOADS[n % 11] for n in range(len(found))], verdict="none!")
-    keep_suspects(path, 1, renamed, control)
-    keep_discovered(path, 1, pd.DataFrame([discovered(PAYLOADS[3])], columns=COLUMNS))
+    keep_suspects(open_store(path).run(1), renamed, control)
+    keep_discovered(
+        open_store(path).run(1), pd.DataFrame([discovered(PAYLOADS[3])], columns=COLUMNS)
+    )
     return open_store(path)
 
 
@@ -124,8 +126,8 @@ class Page(HTMLParser):
         return " ".join("".join(self.seen).split())
 
 
-def html_of(store, tmp_path, **choices):
-    write_report(store, tmp_path / "a.html", **choices)
+def html_of(store, tmp_path, where="", **choices):
+    write_report(store.run().filter(where), tmp_path / "a.html", **choices)
     return (tmp_path / "a.html").read_text(encoding="utf-8")
 
 
@@ -138,7 +140,7 @@ def charts_of(page):
 
 def test_a_report_says_what_the_file_holds(store, tmp_path):
     text = Page(html_of(store, tmp_path)).text
-    right, wrong = store.count("right"), store.count("wrong")
+    right, wrong = store.run().filter("right").count(), store.run().filter("wrong").count()
     assert f"Accuracy {right / (right + wrong):.1%}".replace(" ", "") in text.replace(" ", "")
     for part in [
         "61 examples",
@@ -154,7 +156,9 @@ def test_a_report_says_what_the_file_holds(store, tmp_path):
         "ICML 2023",
     ]:
         assert part in text, part
-    first = store.examples("wrong", sort="confidence", descending=True, limit=1).iloc[0]
+    first = (
+        store.run().filter("wrong").examples(sort="confidence", descending=True, limit=1).iloc[0]
+    )
     assert f"{first['gold']} → {first['predicted']}" in text
     assert f"id {first['id']}" in text
 
@@ -162,21 +166,21 @@ def test_a_report_says_what_the_file_holds(store, tmp_path):
 def test_a_slice_is_set_against_the_whole(store, tmp_path):
     where = "meta.region:EU"
     text = Page(html_of(store, tmp_path, where=where, examples=3)).text
-    assert f"holds {store.count(where)} of the 61 audited examples" in text
+    assert f"holds {store.run().filter(where).count()} of the 61 audited examples" in text
     assert text.count("· id id-") == 3
 
 
 def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
     assert "Suspects" not in Page(html_of(store, tmp_path)).text
-    table, control = suspects(store, null_repeats=2, thresholds=Thresholds(alpha=1))
-    keep_suspects(store.path, 1, table, control)
+    table, control = suspects(store.run(), null_repeats=2, thresholds=Thresholds(alpha=1))
+    keep_suspects(store.run(), table, control)
     text = Page(html_of(open_store(store.path), tmp_path)).text
     first = table[table["verdict"] != NONE].iloc[0]
     row = f"{first['feature']}{first['class']}{first['verdict']}{first['examples']}"
     assert f"{row}{first['k'] / first['n']:.1%}".replace(" ", "") in text.replace(" ", "")
     assert f"shuffled 2 times, {control['mean_flagged']:.0f} of {control['tests']} tests" in text
     nothing = table.assign(verdict=NONE)
-    keep_suspects(store.path, 1, nothing, {**control, "repeats": 0})
+    keep_suspects(store.run(), nothing, {**control, "repeats": 0})
     text = Page(html_of(open_store(store.path), tmp_path)).text
     assert f"None of the {len(table)} features and classes tested stands out." in text
     assert "shuffled" not in text
@@ -185,10 +189,10 @@ def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
 def test_slices_that_were_discovered_are_shown(store, tmp_path):
     assert "Where it errs more" not in Page(html_of(store, tmp_path)).text
     found = pd.DataFrame([discovered("meta.region:EU")], columns=COLUMNS)
-    keep_discovered(store.path, 1, found)
+    keep_discovered(store.run(), found)
     text = Page(html_of(open_store(store.path), tmp_path)).text
     assert "meta.region:EU402050.0%35.0%to65.0%10.0%" in text.replace(" ", "")
-    keep_discovered(store.path, 1, found.head(0))
+    keep_discovered(store.run(), found.head(0))
     text = Page(html_of(open_store(store.path), tmp_path)).text
     assert "none errs more than the rest beyond chance" in text
 
@@ -220,7 +224,7 @@ def test_no_text_of_the_data_becomes_part_of_the_page(hostile, tmp_path):
 
 
 def test_markdown_shows_every_text_as_text(hostile, tmp_path):
-    write_report(hostile, tmp_path / "a.md", title=PAYLOADS[8])
+    write_report(hostile.run().filter(), tmp_path / "a.md", title=PAYLOADS[8])
     written = (tmp_path / "a.md").read_text(encoding="utf-8")
     shown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     tokens = shown.parse(written)
@@ -283,9 +287,9 @@ def test_without_labels_it_says_so(tmp_path):
 
 
 def test_what_cannot_be_reported_says_so(store, tmp_path):
-    def refused(output, **choices):
+    def refused(output, where="", **choices):
         with pytest.raises(UserError) as caught:
-            write_report(store, output, **choices)
+            write_report(store.run().filter(where), output, **choices)
         return str(caught.value)
 
     assert refused(tmp_path / "a.html", where="id:nobody") == (
@@ -325,7 +329,7 @@ def test_many_classes_get_a_table_instead_of_charts(tmp_path, monkeypatch):
 
 
 def test_sections_stand_in_the_order_a_reader_needs(store):
-    titles = [section.title for section in build_report(store).sections]
+    titles = [section.title for section in build_report(store.run().filter()).sections]
     assert titles[0] == "In brief"
     assert titles[-2:] == ["How this was measured", "Limits"]
-    assert LABELS[0] in build_report(store).sections[1].blocks[3].rows[0]
+    assert LABELS[0] in build_report(store.run().filter()).sections[1].blocks[3].rows[0]

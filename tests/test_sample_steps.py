@@ -54,18 +54,21 @@ def test_a_failing_sample_step_leaves_a_finished_run(what, model, tmp_path, monk
         db=tmp_path / "x.sqlite",
     )
     store = open_store(tmp_path / "x.sqlite")
-    assert store.is_complete() and store.count() == 4 and not done.failed
-    told = [one for one in store.run()["warnings"] if "left out" in one]
+    assert store.run().is_complete() and store.run().filter().count() == 4 and not done.failed
+    told = [one for one in store.run().warnings if "left out" in one]
     assert told and "same number of <eos> tokens" in told[0]
-    assert store.layers()["coherence"].notna().any() or len(set(store.column("predicted"))) == 1
+    assert (
+        store.run().layers()["coherence"].notna().any()
+        or len(set(store.run().column("predicted"))) == 1
+    )
 
 
 @pytest.mark.parametrize("texts", [["a good film"], ["good", ""], ["good", " \n", "film"]])
 def test_few_or_odd_rows_are_a_finished_audit(texts, model, tmp_path):
     done = audit(model, rows(tmp_path, texts), db=tmp_path / "x.sqlite")
     store = open_store(tmp_path / "x.sqlite")
-    assert store.is_complete() and done.computed == len(texts)
-    assert store.count("failed") == sum(not text.strip() for text in texts)
+    assert store.run().is_complete() and done.computed == len(texts)
+    assert store.run().filter("failed").count() == sum(not text.strip() for text in texts)
 
 
 def test_what_the_disk_or_the_user_caused_is_an_error_still():

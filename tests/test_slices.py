@@ -229,17 +229,17 @@ def test_any_combination_agrees_with_pandas(store, frame, terms, with_and):
         expected &= ~chosen if negated else chosen
         parts.append(("-" if negated else "") + text)
     where = (" AND " if with_and else "  ").join(parts)
-    found = store.ids(where).tolist()
+    found = store.run().filter(where).positions().tolist()
     assert found == frame["position"][expected].tolist(), where
-    assert store.count(where) == len(found)
-    assert store.examples(where)["example"].tolist() == found
+    assert store.run().filter(where).count() == len(found)
+    assert store.run().filter(where).examples()["example"].tolist() == found
 
 
 @given(st.text(max_size=30))
 @settings(max_examples=400, deadline=None)
 def test_any_line_selects_or_is_refused_in_one_sentence(store, line):
     try:
-        count = store.count(line)
+        count = store.run().filter(line).count()
     except UserError as error:
         assert str(error).startswith("Slice, character ")
     else:
@@ -272,7 +272,7 @@ ERRORS = [
 @pytest.mark.parametrize(("line", "place", "near"), ERRORS)
 def test_errors_show_the_place_and_the_nearest_valid_term(store, line, place, near):
     with pytest.raises(UserError) as caught:
-        store.count(line)
+        store.run().filter(line).count()
     message = str(caught.value)
     assert message.startswith(f"Slice, character {place}: ")
     assert f"Nearest valid: {near}. Terms: " in message
@@ -292,7 +292,7 @@ def test_errors_show_the_place_and_the_nearest_valid_term(store, line, place, ne
 )
 def test_other_errors(store, line, sentence):
     with pytest.raises(UserError) as caught:
-        store.count(line)
+        store.run().filter(line).count()
     assert sentence in str(caught.value)
 
 
@@ -304,7 +304,7 @@ def test_a_slice_that_refers_to_itself_is_refused(tmp_path):
     save_slice(path, "b", "slice:a")
     save_slice(path, "a", "slice:b")
     with pytest.raises(UserError, match="refers to itself"):
-        open_store(path).count("slice:a")
+        open_store(path).run().filter("slice:a").count()
 
 
 @pytest.mark.parametrize(
@@ -313,8 +313,10 @@ def test_a_slice_that_refers_to_itself_is_refused(tmp_path):
 )
 def test_the_rest_of_a_term_is_all_others(store, where):
     rest = parser.rest_of(where)
-    assert np.array_equal(store.mask(rest), ~store.mask(where))
-    assert store.mask(parser.rest_of(rest)).sum() == store.count(where)
+    assert np.array_equal(store.run().filter(rest).mask(), ~store.run().filter(where).mask())
+    assert (
+        store.run().filter(parser.rest_of(rest)).mask().sum() == store.run().filter(where).count()
+    )
 
 
 def test_the_rest_of_no_or_several_terms_is_not_one_line():
@@ -338,7 +340,7 @@ def audited(tmp_path_factory):
 
 
 def naive_row(store, position):
-    found = store.example(position)
+    found = store.run().example(position)
     words = [word.lower() for word in found["words"]]
     scores = found["saliency"]["predicted"]
     salient = {}
@@ -356,7 +358,7 @@ def naive_row(store, position):
         "length": len(found["tokens"]),
         "failed": found["failure"] is not None,
         "truncated": found["chars_seen"] < found["chars_total"],
-        "coherence": float(found["coherence_by_layer"][store.run()["recommended"]]),
+        "coherence": float(found["coherence_by_layer"][store.run().recommended]),
         "words": set(words),
         "salient": salient,
         "metadata": found["metadata"],
@@ -369,7 +371,7 @@ def naive_row(store, position):
 @settings(max_examples=120, deadline=None)
 def test_any_combination_agrees_with_pandas_on_a_real_audit(audited, data):
     store, frame = audited
-    names, layers = store.run()["label_names"], store.run()["layers"]
+    names, layers = store.run().label_names, store.run().model.layers
     said = st.sampled_from(["good", "film", "Scene", "unhappy", "zebra"])
     held = said.map(lambda w: (f"word:{w}", lambda f: f["words"].map(lambda ws: w.lower() in ws)))
     salient = st.tuples(said, st.integers(0, layers)).map(
@@ -394,4 +396,6 @@ def test_any_combination_agrees_with_pandas_on_a_real_audit(audited, data):
         chosen = select(frame).astype(bool)
         expected &= ~chosen if negated else chosen
     where = " ".join(("-" if negated else "") + text for (text, _), negated in terms)
-    assert store.ids(where).tolist() == frame["position"][expected].tolist(), where
+    assert store.run().filter(where).positions().tolist() == frame["position"][expected].tolist(), (
+        where
+    )

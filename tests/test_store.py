@@ -92,20 +92,20 @@ def test_everything_written_is_read_back(path, finish):
         run, _ = write_all(writer, given_rows, finish=finish)
     store = open_store(path)
     for row in given_rows:
-        check_same(store.example(row.position), audit(row, gold_of(row)))
-    assert store.example("id-31")["example"] == 31
-    assert store.count() == 34 and store.run()["run"] == run
-    assert store.count("failed") == 1
+        check_same(store.run().example(row.position), audit(row, gold_of(row)))
+    assert store.run().example("id-31")["example"] == 31
+    assert store.run().filter().count() == 34 and store.run().number == run
+    assert store.run().filter("failed").count() == 1
 
 
 def test_contrast_is_stored_for_the_misclassified_only(path):
     with open_writer(path) as writer:
         write_all(writer, rows(40))
     store = open_store(path)
-    wrong = set(store.ids("wrong").tolist())
+    wrong = set(store.run().filter("wrong").positions().tolist())
     assert 0 < len(wrong) < 40
     for position in range(40):
-        assert ("contrast" in store.example(position)["saliency"]) == (position in wrong)
+        assert ("contrast" in store.run().example(position)["saliency"]) == (position in wrong)
 
 
 def test_targets_may_differ_by_example(path):
@@ -122,7 +122,7 @@ def test_targets_may_differ_by_example(path):
         writer.finish_run(run, summaries(), 0, [], 1.0, [])
     store = open_store(path)
     for audited in batch:
-        check_same(store.example(audited.example.position), audited)
+        check_same(store.run().example(audited.example.position), audited)
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=8))
@@ -134,16 +134,16 @@ def test_any_text_survives(tmp_path_factory, texts):
     with open_writer(path) as writer:
         write_all(writer, given_rows, batch=2, block=3)
     store = open_store(path)
-    assert store.examples()["text"].tolist() == texts
+    assert store.run().filter().examples()["text"].tolist() == texts
     for row in given_rows:
-        check_same(store.example(row.position), audit(row, gold_of(row)))
+        check_same(store.run().example(row.position), audit(row, gold_of(row)))
 
 
 def test_words_of_a_page_sum_their_pieces_and_shares(path):
     with open_writer(path) as writer:
         write_all(writer, rows(30))
     store = open_store(path)
-    for position, words in zip([7, 3], store.top_words([7, 3], 1), strict=True):
+    for position, words in zip([7, 3], store.run().top_words([7, 3], 1), strict=True):
         audited = audit(example(position), 0)
         scores = audited.saliency[0].scores[1].astype(float)
         expected = np.bincount(audited.word_of_token, scores)
@@ -174,7 +174,7 @@ def test_pieces_out_of_word_order_are_grouped(path):
     with open_writer(path) as writer:
         run = writer.begin_run(DATASET, MODEL, SETTINGS)
         writer.write_batch(run, [audited])
-    words = open_store(path).top_words([0], 0)[0]
+    words = open_store(path).run().top_words([0], 0)[0]
     assert [(word["word"], word["score"]) for word in words] == [("abc", 2.0), ("def", 1.0)]
 
 
@@ -209,7 +209,7 @@ def test_duplicates_are_computed_once(path):
     assert computed == 1
     store = open_store(path)
     for row in same:
-        check_same(store.example(row.position), audit(row, 1))
+        check_same(store.run().example(row.position), audit(row, 1))
 
 
 def test_duplicates_with_another_gold_label_get_their_own_contrast(path):
@@ -218,7 +218,7 @@ def test_duplicates_with_another_gold_label_get_their_own_contrast(path):
         write_all(writer, same)
     store = open_store(path)
     for row in same:
-        check_same(store.example(row.position), audit(row, gold_of(row)))
+        check_same(store.run().example(row.position), audit(row, gold_of(row)))
 
 
 MISSES = {
@@ -252,7 +252,7 @@ def test_what_only_has_another_name_hits(path, name):
     assert first and not second
     store = open_store(path)
     for row in rows(12):
-        check_same(store.example(row.position, run=other), audit(row, gold_of(row)))
+        check_same(store.run(other).example(row.position), audit(row, gold_of(row)))
 
 
 def test_method_version_changes_the_key(path, monkeypatch):
@@ -271,11 +271,14 @@ def test_labels_added_later_only_cost_the_contrasts(path):
     store = open_store(path)
     wrong = {
         (row, gold)
-        for row, gold in store.examples("wrong")[["text", "gold"]].itertuples(index=False)
+        for row, gold in store.run()
+        .filter("wrong")
+        .examples()[["text", "gold"]]
+        .itertuples(index=False)
     }
     assert computed == len(wrong)
     for row in rows(30):
-        check_same(store.example(row.position), audit(row, gold_of(row)))
+        check_same(store.run().example(row.position), audit(row, gold_of(row)))
 
 
 def test_an_edited_text_is_audited_again_and_only_it(path):
@@ -286,13 +289,14 @@ def test_an_edited_text_is_audited_again_and_only_it(path):
         run_again = writer.begin_run(DATASET, MODEL, SETTINGS)
         writer.add_examples(run, edited, [gold_of(row) for row in edited])
         between = open_store(path)
-        assert between.count() == 29 and between.count("id:id-7") == 0
+        assert between.run().filter().count() == 29
+        assert between.run().filter("id:id-7").count() == 0
         again, computed = write_all(writer, edited)
     assert (run_again, again, computed) == (run, run, 1)
     store = open_store(path)
     for row in edited:
-        check_same(store.example(row.position), audit(row, gold_of(row)))
-    assert store.count("word:entirely") == 1
+        check_same(store.run().example(row.position), audit(row, gold_of(row)))
+    assert store.run().filter("word:entirely").count() == 1
 
 
 # Interruptions
@@ -347,7 +351,7 @@ def blobs(path) -> dict:
     found["token_summary"] = sorted(
         store.connection.execute("SELECT * FROM token_summary").fetchall()
     )
-    words = store.occurrences(2)
+    words = store.run().filter().occurrences(2)
     found["occurrences"] = [
         words.example.tolist(),
         [words.vocabulary[word] for word in words.word],
@@ -367,7 +371,7 @@ def test_an_error_in_a_batch_leaves_nothing_half_written(path):
     assert content(path) == before
     with open_writer(path) as writer:
         writer.write_batch(run, [audit(example(n)) for n in range(20, 25)])
-    assert open_store(path).count() == 25
+    assert open_store(path).run().filter().count() == 25
 
 
 KILLS = """
@@ -426,10 +430,10 @@ def test_two_writers_and_a_reader_at_once(path, tmp_path):
         thread.start()
     store = open_store(path)
     while any(thread.is_alive() for thread in threads):
-        counts.append(len(store.examples("right", run=1, limit=5)))
+        counts.append(len(store.run(1).filter("right").examples(limit=5)))
         store.runs()
     assert (not errors and set(counts) == {5}) or set(counts) == {counts[0]}
-    assert [store.count(run=run) for run in (1, 2, 3)] == [10, 80, 80]
+    assert [store.run(run).filter().count() for run in (1, 2, 3)] == [10, 80, 80]
 
 
 def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(path):
@@ -441,7 +445,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(path):
             write_all(writer, rows(400))
     with open_writer(path) as writer:
         write_all(writer, rows(400))
-    assert open_store(path).count() == 400
+    assert open_store(path).run().filter().count() == 400
 
 
 def test_a_locked_file_is_a_sentence(path, monkeypatch):
@@ -506,9 +510,9 @@ def test_truncated_file(path, part):
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(UserError, match=r"damaged or cut short|is not an SQLite file"):
         store = open_store(path)
-        store.examples()
+        store.run().filter().examples()
         for layer in range(LAYERS + 1):
-            store.occurrences(layer)
+            store.run().filter().occurrences(layer)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
@@ -557,8 +561,8 @@ def test_every_write_raises_the_version(path):
     seen.append(store.version())
     assert seen == sorted(set(seen))
     assert store.slices().empty
-    assert store.example(1)["note"] == {"note": "look", "proposed_label": "positive"}
-    assert store.verdicts()[["word", "verdict"]].values.tolist() == [["people", "spurious"]]
+    assert store.run().example(1)["note"] == {"note": "look", "proposed_label": "positive"}
+    assert store.run().verdicts()[["word", "verdict"]].values.tolist() == [["people", "spurious"]]
 
 
 def test_what_analysts_add_is_checked(path):
@@ -577,10 +581,11 @@ def test_what_analysts_add_is_checked(path):
 def test_threads_share_a_store(path):
     with open_writer(path) as writer:
         write_all(writer, rows(60))
-    store, expected = open_store(path), open_store(path).examples("right")
+    store, expected = open_store(path), open_store(path).run().filter("right").examples()
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(store.examples("right"))) for _ in range(8)
+        threading.Thread(target=lambda: found.append(store.run().filter("right").examples()))
+        for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -596,7 +601,7 @@ def test_sorting_and_paging_meet_every_example_once(path):
     for sort in ("position", "confidence", "margin", "coherence", "length"):
         for descending in (False, True):
             pages = [
-                store.examples("", sort, descending, limit=7, offset=offset)
+                store.run().filter().examples(sort, descending, limit=7, offset=offset)
                 for offset in range(0, 56, 7)
             ]
             positions = [p for page in pages for p in page["example"]]
@@ -605,7 +610,7 @@ def test_sorting_and_paging_meet_every_example_once(path):
             values = [v for page in pages for v in page[column] if v == v]
             assert values == sorted(values, reverse=descending)
     with pytest.raises(UserError, match="Cannot sort by 'text'"):
-        store.ids(sort="text")
+        store.run().filter().positions(sort="text")
 
 
 def test_numbers_over_slices(path):
@@ -613,19 +618,19 @@ def test_numbers_over_slices(path):
         write_all(writer, [*rows(40), dataclasses.replace(example(40), label=None)])
     store = open_store(path)
     audited = [audit(row, gold_of(row)) for row in rows(40)]
-    confusion = store.confusion().set_index(["gold", "predicted"])["count"].to_dict()
+    confusion = store.run().filter().confusion().set_index(["gold", "predicted"])["count"].to_dict()
     expected: dict = {}
     for a in audited:
         key = (LABELS[a.gold], LABELS[a.predicted])
         expected[key] = expected.get(key, 0) + 1
     assert confusion == expected
-    confidence, right = store.confidence()
+    confidence, right = store.run().filter().confidence()
     assert len(confidence) == 40
     assert right.tolist() == [a.gold == a.predicted for a in audited]
     np.testing.assert_allclose(
         confidence, [a.probabilities[a.predicted] for a in audited], rtol=1e-6
     )
-    metrics = store.class_metrics().set_index("class")
+    metrics = store.run().filter().class_metrics().set_index("class")
     for label, name in enumerate(LABELS):
         hits = sum(a.gold == a.predicted == label for a in audited)
         assert metrics.loc[name, "support"] == sum(a.gold == label for a in audited)
@@ -641,9 +646,9 @@ def test_coherence_is_that_of_the_recommended_layer(path):
         write_all(writer, rows(30))
     store = open_store(path)
     expected = coherence_of(np.arange(30))[2]
-    np.testing.assert_allclose(store.examples()["coherence"], expected, atol=1e-3)
-    assert store.layers()["layer"].tolist() == [0, 1, 2, 3]
-    assert store.run()["recommended"] == 2 and store.run()["warnings"] == ["a warning"]
+    np.testing.assert_allclose(store.run().filter().examples()["coherence"], expected, atol=1e-3)
+    assert store.run().layers()["layer"].tolist() == [0, 1, 2, 3]
+    assert store.run().recommended == 2 and store.run().warnings == ["a warning"]
 
 
 def test_unknown_runs_layers_and_examples_are_named(path):
@@ -651,11 +656,11 @@ def test_unknown_runs_layers_and_examples_are_named(path):
         write_all(writer, rows(5))
     store = open_store(path)
     with pytest.raises(UserError, match="has no run 9; it has: 1"):
-        store.count(run=9)
+        store.run(9).filter().count()
     with pytest.raises(UserError, match="no layer 7; it has 0 to 3"):
-        store.top_words([0], 7)
+        store.run().top_words([0], 7)
     with pytest.raises(UserError, match="no audited example 77"):
-        store.example(77)
+        store.run().example(77)
 
 
 def test_a_file_without_runs(path):
@@ -664,7 +669,7 @@ def test_a_file_without_runs(path):
     store = open_store(path)
     assert store.info()["runs"] == [] and store.runs().empty
     with pytest.raises(UserError, match="holds no run yet"):
-        store.count()
+        store.run().filter().count()
 
 
 def test_untrusted_names_do_nothing(path):
@@ -696,9 +701,9 @@ def test_untrusted_names_do_nothing(path):
         'meta."meta\'--":1',
         f"-meta.{name}>0",
     ):
-        assert store.count(where) == 1, where
+        assert store.run().filter(where).count() == 1, where
     assert store.runs()["model"].tolist() == [evil]
-    assert store.notes()["note"].tolist() == [evil]
+    assert store.run().notes()["note"].tolist() == [evil]
 
 
 def test_steady_answers_speak_of_one_state_of_the_file(tmp_path):
@@ -708,12 +713,12 @@ def test_steady_answers_speak_of_one_state_of_the_file(tmp_path):
         run, _ = write_all(writer, rows[:20], finish=False)
         store = open_store(path)
         with store.steady():
-            before, version = store.mask("wrong", run=run), store.version()
+            before, version = store.run(run).filter("wrong").mask(), store.version()
             write_all(writer, rows, finish=False)
             assert store.version() == version
-            np.testing.assert_array_equal(store.mask("wrong", run=run), before)
-            assert len(store.column("confidence", run=run)) == len(before) == 20
-        assert store.count(run=run) == 40
+            np.testing.assert_array_equal(store.run(run).filter("wrong").mask(), before)
+            assert len(store.run(run).column("confidence")) == len(before) == 20
+        assert store.run(run).filter().count() == 40
 
 
 def test_confusions_of_many_classes_keep_their_names(tmp_path):
@@ -728,7 +733,7 @@ def test_confusions_of_many_classes_keep_their_names(tmp_path):
         writer.add_examples(run, rows, gold)
         writer.write_batch(run, [audit(row, g) for row, g in zip(rows, gold, strict=True)])
     store = open_store(tmp_path / "a.sqlite")
-    frame = store.examples("-failed")
+    frame = store.run().filter("-failed").examples()
     expected = frame.groupby(["gold", "predicted"]).size()
-    found = store.confusion().set_index(["gold", "predicted"])["count"]
+    found = store.run().filter().confusion().set_index(["gold", "predicted"])["count"]
     assert found.to_dict() == expected.to_dict()

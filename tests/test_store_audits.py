@@ -134,8 +134,8 @@ def test_two_audits_write_one_file_while_a_reader_pages(model, tmp_path):
     assert not any("locked" in error for error in errors)
     assert pages > 0
     store = open_store(database)
-    assert [store.count(run=run) for run in (1, 2)] == [150, 150]
-    assert store.is_complete(1) and store.is_complete(2)
+    assert [store.run(run).filter().count() for run in (1, 2)] == [150, 150]
+    assert store.run(1).is_complete() and store.run(2).is_complete()
 
 
 def page(database) -> int:
@@ -155,8 +155,8 @@ def page(database) -> int:
     if runs.empty:
         return 0
     for number in runs["run"]:
-        frame = store.examples("", run=number, limit=20, sort="confidence")
-        store.top_words(frame["example"].tolist(), 1, run=number)
+        frame = store.run(number).filter().examples(limit=20, sort="confidence")
+        store.run(number).top_words(frame["example"].tolist(), 1)
         assert len(frame) == min(20, len(frame))
     return 1
 
@@ -190,7 +190,7 @@ def test_a_file_that_may_not_grow_is_one_sentence_and_loses_nothing(
         assert held > 0
     result = audit(model[0], reviews, db=database, options=options(model[1]))
     assert result.computed <= len(set(reviews.read_text().splitlines())) - held // 2
-    assert open_store(database).count() == 240
+    assert open_store(database).run().filter().count() == 240
 
 
 # Content keys of real models

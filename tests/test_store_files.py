@@ -26,7 +26,7 @@ def test_an_error_that_quotes_a_text_is_not_told_by_its_words(tmp_path):
         connection.execute("DROP TRIGGER texts_au")
         connection.execute("UPDATE texts SET text = CAST(x'ff' || CAST(text AS BLOB) AS TEXT)")
     with pytest.raises(UserError, match="is damaged or cut short"):
-        open_store(path).examples()
+        open_store(path).run().filter().examples()
     assert "damaged" in ended("errors", "--db", path)
 
 
@@ -53,16 +53,16 @@ def test_a_block_that_does_not_fit_is_never_summed(tmp_path):
         wrong = pack(np.full(size, 60_000, np.uint16), compress=False)
         connection.execute("UPDATE postings SET occurrences = ?", (wrong,))
     with pytest.raises(UserError, match="is damaged or cut short"):
-        open_store(path).word_sums(2)
+        open_store(path).run().filter().word_sums(2)
 
 
 def test_a_closed_writer_leaves_no_log_that_another_file_would_inherit(tmp_path):
     path = tmp_path / "x.sqlite"
     write(path, rows(5))
     store = open_store(path)
-    assert store.count() == 5
+    assert store.run().filter().count() == 5
     write(path, rows(9))
-    assert store.count() == 9
+    assert store.run().filter().count() == 9
     log = path.with_name("x.sqlite-wal")
     assert not log.exists() or not log.stat().st_size
 

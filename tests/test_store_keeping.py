@@ -57,7 +57,7 @@ def test_shards_of_one_run_become_what_one_audit_writes(tmp_path):
     assert [(row["examples"], row["added"], row["finished"]) for row in report["runs"]] == [
         (50, 50, False)
     ]
-    assert open_store(out).layers().empty
+    assert open_store(out).run().layers().empty
     run, computed = write(out, rows(*range(50)))
     assert (run, computed) == (1, 0)
     left, right = blobs(whole), blobs(out)
@@ -65,7 +65,13 @@ def test_shards_of_one_run_become_what_one_audit_writes(tmp_path):
     for name in ("texts", "texts_fts_docsize", "digests", "examples"):
         del left[name], right[name]
     assert left == right
-    assert open_store(out).examples().equals(open_store(whole).examples())
+    assert (
+        open_store(out)
+        .run()
+        .filter()
+        .examples()
+        .equals(open_store(whole).run().filter().examples())
+    )
     assert is_sound(out)
 
 
@@ -81,12 +87,12 @@ def test_one_finished_file_comes_out_the_same_with_its_summaries(tmp_path):
     left, right = open_store(a), open_store(out)
     assert blobs(out) == blobs(a)
     for run in (1, 2):
-        assert right.run(run) == left.run(run)
-        assert right.layers(run).equals(left.layers(run))
-        assert right.evaluations(run).equals(left.evaluations(run))
-        assert right.notes(run).equals(left.notes(run))
-        assert right.verdicts(run).equals(left.verdicts(run))
-        assert right.examples(run=run).equals(left.examples(run=run))
+        assert right.facts(run) == left.facts(run)
+        assert right.run(run).layers().equals(left.run(run).layers())
+        assert right.run(run).evaluations().equals(left.run(run).evaluations())
+        assert right.run(run).notes().equals(left.run(run).notes())
+        assert right.run(run).verdicts().equals(left.run(run).verdicts())
+        assert right.run(run).filter().examples().equals(left.run(run).filter().examples())
     assert right.slices().equals(left.slices())
 
 
@@ -109,7 +115,7 @@ def test_runs_of_different_models_stay_apart(tmp_path):
     assert [(row["examples"], row["finished"]) for row in report["runs"]] == [(20, True)] * 2
     assert open_store(out).runs()["model"].tolist() == ["some/model", "other"]
     for row in rows(*range(20)):
-        check_same(open_store(out).example(row.position, run=2), audit(row, gold_of(row)))
+        check_same(open_store(out).run(2).example(row.position), audit(row, gold_of(row)))
 
 
 def test_shards_audited_as_files_of_their_own_serve_an_audit_of_the_whole(tmp_path):
@@ -121,7 +127,7 @@ def test_shards_audited_as_files_of_their_own_serve_an_audit_of_the_whole(tmp_pa
     run, computed = write(out, rows(*range(40)))
     assert computed == 0
     for row in rows(*range(40)):
-        check_same(open_store(out).example(row.position, run=run), audit(row, gold_of(row)))
+        check_same(open_store(out).run(run).example(row.position), audit(row, gold_of(row)))
 
 
 def test_a_merge_that_was_stopped_goes_on(tmp_path, monkeypatch):
@@ -142,7 +148,7 @@ def test_a_merge_that_was_stopped_goes_on(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         merge(out, [a])
     monkeypatch.undo()
-    assert 0 < open_store(out).count() < 60
+    assert 0 < open_store(out).run().filter().count() < 60
     assert merge(out, [a])["runs"][0]["examples"] == 60
     write(out, rows(*range(60)))
     assert blobs(out) == blobs(whole)
@@ -186,17 +192,17 @@ def test_prune_leaves_the_other_runs_as_they_were(tmp_path):
     write(alone, rows(*range(40)))
     set_note(alone, 1, "id-1", "kept")
     store = open_store(path)
-    assert store.count('"only here"', run=2) == 35
+    assert store.run(2).filter('"only here"').count() == 35
     prune(path, [2])
     assert blobs(path) == blobs(alone)
     assert is_sound(path)
     assert store.runs()["run"].tolist() == [1]
     with pytest.raises(UserError, match="has no run 2"):
-        store.count(run=2)
+        store.run(2).filter().count()
     # Ids of pruned words are given anew; a reader that was open meanwhile must notice.
     write(path, [replace(example(0), text="zebra yak")], dataset=other)
-    assert store.count("word:zebra") == 1
-    ids = store.word_sums(1).word
+    assert store.run().filter("word:zebra").count() == 1
+    ids = store.run().filter().word_sums(1).word
     assert sorted(store.words_of(ids)) == ["yak", "zebra"]
 
 
@@ -226,7 +232,7 @@ def test_prune_of_everything_leaves_a_file_that_can_be_written(tmp_path):
         assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
     connection.close()
     assert write(path, rows(*range(20)))[1] > 0
-    assert open_store(path).count() == 20
+    assert open_store(path).run().filter().count() == 20
 
 
 # Annotations
@@ -255,16 +261,17 @@ def test_annotations_follow_their_ids_into_a_changed_dataset(tmp_path):
         "kept_slices": [],
     }
     store = open_store(new)
-    assert store.note("id-3") == {"note": "note of id-3", "proposed_label": "positive"}
-    assert store.example("id-3")["text"] == example(3).text
+    assert store.run().note("id-3") == {"note": "note of id-3", "proposed_label": "positive"}
+    assert store.run().example("id-3")["text"] == example(3).text
     assert (
-        store.verdicts()
+        store.run()
+        .verdicts()
         .drop(columns="updated")
-        .equals(open_store(old).verdicts().drop(columns="updated"))
+        .equals(open_store(old).run().verdicts().drop(columns="updated"))
     )
     assert store.slices().equals(open_store(old).slices())
     assert import_annotations(new, exported)["notes"] == 2
-    assert len(store.notes()) == 2
+    assert len(store.run().notes()) == 2
 
 
 def test_a_round_trip_changes_nothing(tmp_path):
@@ -287,11 +294,11 @@ def test_the_newer_of_two_annotations_holds(tmp_path):
     exported = export_annotations(path)
     exported["notes"][0] |= {"note": "older", "updated": "2001-01-01T00:00:00+00:00"}
     import_annotations(path, exported)
-    assert open_store(path).note("id-1")["note"] == "mine"
+    assert open_store(path).run().note("id-1")["note"] == "mine"
     exported["notes"][0] |= {"note": "newer", "updated": "2999-01-01T00:00:00+00:00"}
     exported["slices"] = [{"name": "a", "where": "wrong"}]
     import_annotations(path, exported)
-    assert open_store(path).note("id-1")["note"] == "newer"
+    assert open_store(path).run().note("id-1")["note"] == "newer"
     exported["slices"] = [{"name": "a", "where": "right"}]
     assert import_annotations(path, exported)["kept_slices"] == ["a"]
     assert open_store(path).slices()["where"].tolist() == ["wrong"]
@@ -333,7 +340,7 @@ def test_commands_print_one_object(tmp_path):
     assert merged["runs"][0]["examples"] == 20
     assert "no example is computed again" in call("merge", a, b, "-o", out)
     saved = call("slices", "save", "hard", "wrong", "--db", out, "--note", "n", "--json")
-    assert saved["examples"] == open_store(out).count("wrong")
+    assert saved["examples"] == open_store(out).run().filter("wrong").count()
     listed = call("slices", "list", "--db", out, "--json")["slices"]
     assert [row["name"] for row in listed] == ["hard"]
     assert listed[0]["examples"] == saved["examples"]

@@ -51,7 +51,7 @@ def test_evaluations_come_back_in_order_with_further_keys(path):
         {"method": "ours", "layer": np.int64(1), "plausibility": float("nan")},
     ]
     save_evaluation(path, 1, rows)
-    found = open_store(path).evaluations(1)
+    found = open_store(path).run(1).evaluations()
     assert found["method"].tolist() == ["random", "ours", "ours"]
     assert found["layer"].isna().tolist() == [True, False, False]
     assert found["layer"].tolist()[1:] == [0, 1]
@@ -67,11 +67,11 @@ def test_an_evaluation_replaces_the_one_of_its_method_and_layer(path):
     save_evaluation(path, 1, [{"method": "ours", "layer": 0, "seconds": 3.0}])
     save_evaluation(path, 1, [{"method": "ours", "seconds": 4.0}])
     save_evaluation(path, 1, [{"method": "ours", "seconds": 5.0}])
-    assert sorted(open_store(path).evaluations(1)["seconds"]) == [2.0, 3.0, 5.0]
+    assert sorted(open_store(path).run(1).evaluations()["seconds"]) == [2.0, 3.0, 5.0]
 
 
 def test_evaluations_of_nothing_are_an_empty_frame(path):
-    found = open_store(path).evaluations()
+    found = open_store(path).run().evaluations()
     assert found.empty
     assert {"method", "layer", "comprehensiveness", "sufficiency_low"} <= set(found.columns)
 
@@ -95,13 +95,13 @@ def test_the_choice_of_layers_replaces_the_summaries(path):
     layers = [replace(row, mosaic=values[row.layer], choice=0.5) for row in summaries()]
     set_layer_choice(path, 1, layers, 3, 1, [0], {"mosaics": {"chance": np.float64(0.5)}})
     store = open_store(path)
-    np.testing.assert_array_equal(store.layers(1)["mosaic"], values)
-    np.testing.assert_array_equal(store.layers(1)["coherence"], np.arange(4) / 10)
+    np.testing.assert_array_equal(store.run(1).layers()["mosaic"], values)
+    np.testing.assert_array_equal(store.run(1).layers()["coherence"], np.arange(4) / 10)
     run = store.run(1)
-    assert (run["recommended"], run["most_readable"], run["tied"]) == (3, 1, [0])
-    assert run["extra"] == {"k": 1, "mosaics": {"chance": 0.5}}, "what was there is kept"
+    assert (run.recommended, run.most_readable, run.tied) == (3, 1, [0])
+    assert run.extra == {"k": 1, "mosaics": {"chance": 0.5}}, "what was there is kept"
     set_layer_choice(path, 1, layers, 2, None, [])
-    assert open_store(path).run(1)["most_readable"] is None
+    assert open_store(path).run(1).most_readable is None
     tokens = sqlite3.connect(path).execute("SELECT DISTINCT layer FROM tokens").fetchall()
     assert tokens in ([(2,)], []), "the word summary is of the recommended layer"
 
@@ -125,7 +125,7 @@ def test_any_table_is_read_back(tmp_path_factory, columns):
         write_all(writer, [example(n) for n in range(3)])
     frame = pd.DataFrame(columns, index=range(3))
     save_table(path, 1, "any", frame, {"a": 1})
-    found = open_store(path).table("any", {"a": 1})
+    found = open_store(path).run().table("any", {"a": 1})
     assert found.columns.tolist() == list(columns)
     assert found.index.tolist() == [0, 1, 2]
     for name, values in columns.items():
@@ -146,14 +146,14 @@ def test_tables_are_told_apart_by_name_settings_and_run(path):
     save_table(path, 2, "suspects", [{"word": "c"}], {"where": "wrong", "layer": 1})
     store = open_store(path)
     asked = {"where": "wrong", "layer": 1}
-    assert store.table("suspects", asked, run=1)["word"].tolist() == ["a"]
-    assert store.table("suspects", asked)["word"].tolist() == ["c"]
-    assert store.table("suspects", run=1) is None
-    assert store.table("effects", asked, run=1) is None
-    assert sorted(row["layer"] for row in store.tables(1)["settings"]) == [1, 2]
+    assert store.run(1).table("suspects", asked)["word"].tolist() == ["a"]
+    assert store.run().table("suspects", asked)["word"].tolist() == ["c"]
+    assert store.run(1).table("suspects") is None
+    assert store.run(1).table("effects", asked) is None
+    assert sorted(row["layer"] for row in store.run(1).tables()["settings"]) == [1, 2]
     delete_table(path, 1, "suspects", asked)
-    assert store.table("suspects", asked, run=1) is None
-    assert len(store.table("suspects", asked, run=2)) == 1
+    assert store.run(1).table("suspects", asked) is None
+    assert len(store.run(2).table("suspects", asked)) == 1
 
 
 @pytest.mark.parametrize("change", ["more", "text", "metadata"])
@@ -164,7 +164,7 @@ def test_tables_are_forgotten_when_the_run_changes(path, change):
     rows = [example(n) for n in range(20)]
     with open_writer(path) as writer:
         write_all(writer, rows)
-        assert open_store(path).table("suspects") is not None
+        assert open_store(path).run().table("suspects") is not None
         if change == "more":
             rows.append(example(20))
         elif change == "text":
@@ -172,7 +172,7 @@ def test_tables_are_forgotten_when_the_run_changes(path, change):
         else:
             rows[3] = replace(rows[3], metadata={"region": "moved"})
         write_all(writer, rows)
-    assert open_store(path).table("suspects") is None
+    assert open_store(path).run().table("suspects") is None
 
 
 # Complete runs
@@ -185,10 +185,10 @@ def test_a_run_is_complete_once_finished_and_nothing_waits(tmp_path):
         assert not writer.is_complete(run)
         write_all(writer, [example(n) for n in range(6)])
         assert writer.is_complete(run)
-        assert open_store(path).is_complete()
+        assert open_store(path).run().is_complete()
         writer.add_examples(run, [example(6)], [None])
         assert not writer.is_complete(run)
-        assert not open_store(path).is_complete(run)
+        assert not open_store(path).run(run).is_complete()
 
 
 def test_seconds_add_up_over_calls(tmp_path):
@@ -196,7 +196,7 @@ def test_seconds_add_up_over_calls(tmp_path):
     with open_writer(path) as writer:
         write_all(writer, [example(n) for n in range(6)])
         write_all(writer, [example(n) for n in range(9)])
-    assert open_store(path).run()["seconds"] == 2.0
+    assert open_store(path).run().seconds == 2.0
 
 
 # Formats
@@ -236,19 +236,20 @@ def test_a_file_of_format_1_still_opens(tmp_path):
     store = open_store(path)
     assert check(path) == schema.FORMAT
     rows = [example(n) for n in range(12)]
-    assert store.examples()["text"].tolist() == [row.text for row in rows]
+    assert store.run().filter().examples()["text"].tolist() == [row.text for row in rows]
     assert store.slices()["where"].tolist() == ["confidence>0.5"]
-    assert store.note("id-3") == {"note": "looks wrong", "proposed_label": "positive"}
-    assert store.verdicts()["word"].tolist() == ["movie"]
-    assert store.is_complete()
-    assert store.evaluations().empty
-    assert store.run()["recommended"] is not None and store.run()["most_readable"] is None
-    assert store.layers()["coherence"].notna().all() and store.layers()["choice"].isna().all()
-    assert store.table("suspects") is None
-    assert store.run()["settings"]["rule"] == "path"
+    run = store.run()
+    assert run.note("id-3") == {"note": "looks wrong", "proposed_label": "positive"}
+    assert run.verdicts()["word"].tolist() == ["movie"]
+    assert run.is_complete()
+    assert run.evaluations().empty
+    assert run.recommended is not None and run.most_readable is None
+    assert run.layers()["coherence"].notna().all() and run.layers()["choice"].isna().all()
+    assert run.table("suspects") is None
+    assert run.settings.rule == "path"
     with open_writer(path) as writer:
         assert write_all(writer, rows) == (2, len(rows)), "the method has changed since"
-    assert open_store(path).note("id-3", run=1)["note"] == "looks wrong"
+    assert open_store(path).run(1).note("id-3")["note"] == "looks wrong"
 
 
 def test_what_an_older_version_recommended_is_kept_and_named_as_that(tmp_path):
@@ -260,8 +261,8 @@ def test_what_an_older_version_recommended_is_kept_and_named_as_that(tmp_path):
         before = connection.execute("SELECT coherence, zero_line, explained FROM layers").fetchall()
     connection.close()
     store = open_store(path)
-    run, layers = store.run(), store.layers()
-    assert (run["recommended"], run["tied"], run["most_readable"]) == (1, [2], None)
+    run, layers = store.run(), store.run().layers()
+    assert (run.recommended, run.tied, run.most_readable) == (1, [2], None)
     columns = ["coherence", "uniform_baseline", "completeness"]
     assert layers[columns].astype(object).where(layers[columns].notna(), None).values.tolist() == [
         list(row) for row in before
@@ -284,8 +285,11 @@ def test_a_run_of_format_1_goes_on_where_its_path_says_which_file_it_was(tmp_pat
     rows = [example(n) for n in range(12)]
     run, computed, changes = conduct(path, rows)
     assert (run, computed, changes.gone) == (1, 0, 0)
-    assert open_store(path).note("id-3") == {"note": "looks wrong", "proposed_label": "positive"}
-    assert open_store(path).examples()["text"].tolist() == [row.text for row in rows]
+    assert open_store(path).run().note("id-3") == {
+        "note": "looks wrong",
+        "proposed_label": "positive",
+    }
+    assert open_store(path).run().filter().examples()["text"].tolist() == [row.text for row in rows]
 
 
 def test_format_1_in_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def store(folder):
 
 @pytest.fixture(scope="module")
 def table(store):
-    return suspects(store)[0]
+    return suspects(store.run())[0]
 
 
 def row_of(table, feature=SHORTCUT, label=BIASED_TO):
@@ -47,8 +47,8 @@ def row_of(table, feature=SHORTCUT, label=BIASED_TO):
 
 
 def test_the_evidence_of_words_is_what_a_reader_would_count(store, table):
-    everything = store.examples(limit=1000)
-    words = store.top_words(everything["example"].tolist(), 2)
+    everything = store.run().filter().examples(limit=1000)
+    words = store.run().top_words(everything["example"].tolist(), 2)
     gold, predicted = everything["gold"], everything["predicted"]
     checked = table[table["kind"] == WORD]
     assert len(checked) > 90
@@ -74,10 +74,10 @@ def test_reliance_is_welchs_t_against_words_of_like_frequency(store, table):
     words = table[(table["kind"] == WORD) & (table["class"] == BIASED_TO)]
     control = words["mean_share"].dropna()
     assert len(control) < 100
-    place = store.ids(f"word:{SHORTCUT} predicted:{BIASED_TO}")
+    place = store.run().filter(f"word:{SHORTCUT} predicted:{BIASED_TO}").positions()
     shares = [
         sum(w["share"] for w in found if w["word"].lower() == SHORTCUT)
-        for found in store.top_words(place.tolist(), 2)
+        for found in store.run().top_words(place.tolist(), 2)
     ]
     row = row_of(table)
     assert row["control_share"] == pytest.approx(control.mean(), abs=1e-4)
@@ -100,9 +100,12 @@ def test_other_features_are_counted_as_the_slice_language_counts_them(store, tab
     assert {"channel = voicemail", "year = 2001"} <= set(named["feature"])
     assert (named["kind"] == LENGTH).any()
     for row in named.to_dict("records"):
-        assert row["examples"] == store.count(row["where"])
-        assert row["k"] == store.count(f'{row["where"]} gold:"{row["class"]}"')
-        assert row["errors_k"] == store.count(f'wrong {row["where"]} predicted:"{row["class"]}"')
+        assert row["examples"] == store.run().filter(row["where"]).count()
+        assert row["k"] == store.run().filter(f'{row["where"]} gold:"{row["class"]}"').count()
+        assert (
+            row["errors_k"]
+            == store.run().filter(f'wrong {row["where"]} predicted:"{row["class"]}"').count()
+        )
         assert np.isnan(row["mean_share"]) and row["verdict"] in (DATA, NONE)
 
 
@@ -126,7 +129,12 @@ def test_the_planted_word_gets_the_verdict_it_deserves(folder, weight, where, ve
     name = f"{weight}-{where[BIASED_TO]}.sqlite"
     found = audited_store(folder / name, model, examples(600, where))
     table = with_effects(
-        found, suspects(found)[0], model, words=[SHORTCUT, "bright"], examples=60, candidates=12
+        found.run(),
+        suspects(found.run())[0],
+        model,
+        words=[SHORTCUT, "bright"],
+        examples=60,
+        candidates=12,
     )
     row = row_of(table)
     assert row["verdict"] == verdict
@@ -140,25 +148,30 @@ def test_association_is_taken_from_the_training_data_where_they_are_given(store)
     rows = {(WORD, SHORTCUT): 0, (WORD, "ban"): 1}
     counts = np.array([[1, 97, 2], [30, 30, 40]])
     training = TrainingCounts(rows, counts, np.array([400, 300, 300]))
-    table, _ = suspects(store, training=training)
+    table, _ = suspects(store.run(), training=training)
     row = row_of(table)
     assert (row["n"], row["k"], row["base_rate"]) == (100, 97, 0.3)
     p = stats.binomtest(97, 100, 0.3, alternative="greater").pvalue
     assert row["p_association"] == pytest.approx(p)
-    audited = store.count(f"word:{SHORTCUT} gold:{BIASED_TO}") / store.count(f"word:{SHORTCUT}")
+    audited = (
+        store.run().filter(f"word:{SHORTCUT} gold:{BIASED_TO}").count()
+        / store.run().filter(f"word:{SHORTCUT}").count()
+    )
     assert row["shift"] == pytest.approx(0.97 - audited)
     unseen = row_of(table, "bright")
     assert unseen["n"] == 0 and np.isnan(unseen["p_association"]) and np.isnan(unseen["shift"])
     metadata = row_of(table, "channel = mail")
-    assert metadata["n"] == store.count("meta.channel:mail") and np.isnan(metadata["shift"])
+    assert metadata["n"] == store.run().filter("meta.channel:mail").count() and np.isnan(
+        metadata["shift"]
+    )
 
 
 def test_shuffled_labels_flag_no_more_than_alpha_of_the_tests(store):
-    _, control = suspects(store, null_repeats=20)
+    _, control = suspects(store.run(), null_repeats=20)
     assert control["repeats"] == 20 and control["tests"] > 150
     assert 0 < control["mean_flagged"] <= control["expected"]
     assert control["mean_discovered"] < 1
-    strict = suspects(store, null_repeats=20, thresholds=Thresholds(alpha=0.01))[1]
+    strict = suspects(store.run(), null_repeats=20, thresholds=Thresholds(alpha=0.01))[1]
     assert strict["mean_flagged"] <= strict["expected"] < control["expected"]
 
 
@@ -197,15 +210,15 @@ def test_every_threshold_changes_the_verdict_it_guards():
 
 
 def test_rare_features_are_left_out(store):
-    few = suspects(store, thresholds=Thresholds(minimum=60))[0]
+    few = suspects(store.run(), thresholds=Thresholds(minimum=60))[0]
     assert few["examples"].min() >= 60
-    assert len(few) < len(suspects(store)[0])
+    assert len(few) < len(suspects(store.run())[0])
 
 
 def test_a_kept_table_comes_back_as_it_was(folder, store, table):
-    assert kept_suspects(store) is None
-    keep_suspects(folder / "a.sqlite", 1, table, {"repeats": 0, "tests": 7})
-    kept, control = kept_suspects(store)
+    assert kept_suspects(store.run()) is None
+    keep_suspects(store.run(), table, {"repeats": 0, "tests": 7})
+    kept, control = kept_suspects(store.run())
     pd.testing.assert_frame_equal(kept, table, check_dtype=False)
     assert control["tests"] == 7
 
@@ -215,7 +228,7 @@ def test_data_without_labels_have_reliance_only(folder):
 
     rows = [replace(row, label=None) for row in examples(200, EVERYWHERE)]
     table, control = suspects(
-        audited_store(folder / "unlabelled.sqlite", WordModel(4.0), rows), null_repeats=2
+        audited_store(folder / "unlabelled.sqlite", WordModel(4.0), rows).run(), null_repeats=2
     )
     assert table["p_association"].isna().all() and table["p_errors"].isna().all()
     assert row_of(table)["verdict"] == UNTESTED
@@ -232,4 +245,4 @@ def test_a_run_that_is_no_classifier_is_refused(folder):
     with open_writer(folder / "regression.sqlite") as writer:
         writer.begin_run(DATASET, replace(MODEL, task="regression"), SETTINGS)
     with pytest.raises(UserError, match="one label an example"):
-        suspects(open_store(folder / "regression.sqlite"))
+        suspects(open_store(folder / "regression.sqlite").run())

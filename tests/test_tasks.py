@@ -69,8 +69,8 @@ def test_multi_label_gold_sets_are_kept_as_written(tmp_path, label):
     rows = [{"text": text, "label": label} for text in TEXTS]
     result, store = audited(tmp_path, rows, model_options=MULTI)
     assert (result.computed, result.failed) == (4, 0)
-    assert len(store.examples(run=1)) == 4
-    assert store.count("wrong", run=1) == 0
+    assert len(store.run(1).filter().examples()) == 4
+    assert store.run(1).filter("wrong").count() == 0
 
 
 def test_multi_label_with_an_unknown_label_stops(tmp_path):
@@ -93,16 +93,16 @@ def test_regression_explains_its_output(tmp_path):
     assert (result.computed, result.failed) == (4, 0)
     assert any("regression" in warning for warning in result.warnings)
     run = store.run()
-    assert run["model"]["task"] == "regression"
-    assert run["targets"] == ["predicted"]
-    assert np.allclose(store.layers()["completeness"], 1, atol=1e-3)  # of the output itself
-    frame = store.examples(run=1)
+    assert run.model.task == "regression"
+    assert run.targets == ["predicted"]
+    assert np.allclose(store.run().layers()["completeness"], 1, atol=1e-3)  # of the output itself
+    frame = store.run(1).filter().examples()
     assert frame["predicted"].isna().all()
     for position in range(4):
-        example = store.example(position)
+        example = store.run().example(position)
         assert np.array_equal(example["probabilities"], example["logits"])  # no softmax of one
         assert example["label"] == str(rows[position]["label"])
-    assert store.count("wrong", run=1) == 0
+    assert store.run(1).filter("wrong").count() == 0
 
 
 def test_pairs_paint_both_texts_and_unlabelled_data_run(tmp_path):
@@ -169,7 +169,7 @@ def test_empty_texts_fail_and_the_run_goes_on(tmp_path, name):
     rows = [{"text": text, "label": "joy"} for text in ["", "  ", TEXTS[0], "\n", TEXTS[1]]]
     result, store = audited(tmp_path, rows, name=name, trust_labels=True)
     assert result.failed == 3
-    assert store.count("failed", run=1) == 3
+    assert store.run(1).filter("failed").count() == 3
 
 
 def test_a_truncated_text_says_how_far_it_was_read(tmp_path):
@@ -245,10 +245,10 @@ def test_long_reviews_truncated_and_windowed(shared, tmp_path):
     path = "movie_rationales_docs/val.jsonl"
     result, store = real(shared, path, tmp_path, limit=3, max_length=128)
     assert result.failed == 0
-    assert store.count("truncated", run=result.run) == 3
+    assert store.run(result.run).filter("truncated").count() == 3
     result, store = real(shared, path, tmp_path, limit=3, max_length=128, long_text="window")
     assert result.failed == 0
-    assert store.count("truncated", run=result.run) == 0
+    assert store.run(result.run).filter("truncated").count() == 0
 
 
 def test_multilingual_and_right_to_left_texts(shared, tmp_path):
@@ -272,7 +272,9 @@ def test_151_classes(shared, tmp_path):
     )
     assert len(labels) == 151
     assert (result.computed, result.failed) == (60, 0)
-    assert open_store(tmp_path / "clinc.sqlite").count("wrong", run=1) > 40  # random weights
+    assert (
+        open_store(tmp_path / "clinc.sqlite").run(1).filter("wrong").count() > 40
+    )  # random weights
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "llama"])
@@ -295,7 +297,7 @@ def test_decodability_is_the_mean_chance_of_the_own_and_the_next_token(tmp_path,
                 own[layer].append(float(chances[place, ids[place]]))
                 if place + 1 < len(ids) and not encoding.special[place + 1]:
                     following[layer].append(float(chances[place, ids[place + 1]]))
-    layers = store.layers()
+    layers = store.run().layers()
     assert np.allclose(layers["decodability"], [np.mean(found) for found in own], atol=1e-5)
     assert ("next_decodability" in layers) == classifier.info.causal
     if classifier.info.causal:

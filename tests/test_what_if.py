@@ -43,38 +43,42 @@ def classifier(tmp_path_factory):
 
 
 def test_a_word_replaced_by_itself_changes_nothing(store):
-    summary, frame = replace_in_slice(store, WordModel(4.0), SHORTCUT, SHORTCUT)
-    assert summary["n"] == store.count(f"word:{SHORTCUT}") == len(frame) > 50
+    summary, frame = replace_in_slice(store.run().filter(), WordModel(4.0), SHORTCUT, SHORTCUT)
+    assert summary["n"] == store.run().filter(f"word:{SHORTCUT}").count() == len(frame) > 50
     assert summary["flips"] == 0 and summary["mean_drop"] == 0
     assert summary["right_before"] == summary["right_after"]
 
 
 def test_dropping_the_planted_word_flips_its_rows_and_a_control_word_does_not(store):
-    summary, frame = replace_in_slice(store, WordModel(4.0), SHORTCUT, where=HELD)
-    assert summary["n"] == store.count(HELD) > 20
+    summary, frame = replace_in_slice(store.run().filter(HELD), WordModel(4.0), SHORTCUT)
+    assert summary["n"] == store.run().filter(HELD).count() > 20
     assert summary["flips"] == (frame["before"] != frame["after"]).sum()
     assert summary["flip_rate"] >= 0.8
     interval = wilson(summary["flips"], summary["n"])
     assert (summary["low"], summary["high"]) == pytest.approx(interval)
     assert summary["right_before"] == 0 < summary["right_after"]
     assert summary["mean_drop"] == pytest.approx(frame["drop"].mean())
-    control, _ = replace_in_slice(store, WordModel(4.0), "ban", where=f"-word:{SHORTCUT} right")
+    control, _ = replace_in_slice(
+        store.run().filter(f"-word:{SHORTCUT} right"), WordModel(4.0), "ban"
+    )
     assert control["n"] > 20 and control["flip_rate"] <= 0.05
 
 
 def test_the_accuracy_of_the_whole_slice_counts_what_was_not_edited(store):
     where = f"predicted:{BIASED_TO}"
-    summary, frame = replace_in_slice(store, WordModel(4.0), SHORTCUT, where=where)
-    found = whole_slice(store, frame, where)
-    assert found["judged"] == store.count(where)
-    assert found["right_before"] == store.count(f"{where} right")
+    summary, frame = replace_in_slice(store.run().filter(where), WordModel(4.0), SHORTCUT)
+    found = whole_slice(store.run().filter(where), frame)
+    assert found["judged"] == store.run().filter(where).count()
+    assert found["right_before"] == store.run().filter(f"{where} right").count()
     gained = summary["right_after"] - summary["right_before"]
     assert found["right_after"] - found["right_before"] == gained
 
 
 def test_a_limit_draws_examples_by_seed(store):
     one, two, other = (
-        replace_in_slice(store, WordModel(4.0), SHORTCUT, limit=20, seed=seed)[1]["id"].tolist()
+        replace_in_slice(store.run().filter(), WordModel(4.0), SHORTCUT, limit=20, seed=seed)[1][
+            "id"
+        ].tolist()
         for seed in (0, 0, 1)
     )
     assert len(one) == 20 and one == two != other
@@ -82,7 +86,7 @@ def test_a_limit_draws_examples_by_seed(store):
 
 def test_a_word_that_is_nowhere_is_named(store):
     with pytest.raises(UserError, match="'nowhere'"):
-        replace_in_slice(store, WordModel(4.0), "nowhere")
+        replace_in_slice(store.run().filter(), WordModel(4.0), "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -176,13 +180,13 @@ def test_an_empty_text_is_refused(classifier):
 
 def test_a_model_that_moved_is_asked_for(store, tmp_path):
     with pytest.raises(UserError, match="some/model"):
-        classifier_of(store)
+        classifier_of(store.run())
     model, _ = save_tiny("bert", tmp_path / "tiny")
     settings = replace(SETTINGS, max_length=64)
     tied = replace(MODEL, lm_head_is_fallback=True)
     other = audited_store(tmp_path / "a.sqlite", WordModel(4.0), examples(9, {}), tied, settings)
     with pytest.raises(UserError, match="not those that run 1 audited"):
-        classifier_of(other, model=model)
+        classifier_of(other.run(), model=model)
 
 
 def test_model_and_head_that_moved_together_are_found(tmp_path, monkeypatch):
@@ -195,14 +199,14 @@ def test_model_and_head_that_moved_together_are_found(tmp_path, monkeypatch):
 
     audit("model", "reviews.csv", db="a.sqlite", lm_head="lm", evaluate=False, limit=3)
     monkeypatch.chdir(tmp_path)
-    classifier_of(open_store(before / "a.sqlite"))  # named by its whole path
+    classifier_of(open_store(before / "a.sqlite").run())  # named by its whole path
     before.rename(after)
     store = open_store(after / "a.sqlite")
-    assert classifier_of(store, model=str(after / "model")).info.lm_head == str(after / "lm")
+    assert classifier_of(store.run(), model=str(after / "model")).info.lm_head == str(after / "lm")
     shutil.rmtree(after / "lm")
     shutil.copytree(save_tiny("bert", tmp_path / "tiny")[1], after / "lm")
     with pytest.raises(UserError, match="head"):
-        classifier_of(store, model=str(after / "model"))
+        classifier_of(store.run(), model=str(after / "model"))
 
 
 def test_the_model_of_a_bfloat16_run_is_loaded_as_the_run_computed(tmp_path):
@@ -214,7 +218,7 @@ def test_the_model_of_a_bfloat16_run_is_loaded_as_the_run_computed(tmp_path):
     choices = {"dtype": "bfloat16", "lm_head": head, "evaluate": False, "limit": 3}
     audit(model, tmp_path / "reviews.csv", db=database, trust_labels=True, **choices)
     store = open_store(database)
-    loaded = classifier_of(store)
+    loaded = classifier_of(store.run())
     assert loaded.dtype == "bfloat16"
-    texts = [(text, None) for text in store.examples()["text"]]
-    assert answers(loaded, texts).argmax(1).tolist() == store.column("predicted").tolist()
+    texts = [(text, None) for text in store.run().filter().examples()["text"]]
+    assert answers(loaded, texts).argmax(1).tolist() == store.run().column("predicted").tolist()

@@ -48,20 +48,20 @@ def store(request, tmp_path_factory):
 
 def test_every_word_has_a_name_and_no_score_is_lost(store):
     layer = 0
-    for position, words in enumerate(store.top_words(range(4), layer)):
-        example = store.example(position)
+    for position, words in enumerate(store.run().top_words(range(4), layer)):
+        example = store.run().example(position)
         assert all(word["word"].strip() for word in words)
         scores = example["saliency"]["predicted"][layer]
         assert sum(word["score"] for word in words) == pytest.approx(scores.sum(), abs=1e-3)
         named = {word["word"] for word in words} & NAMES
         assert named == ({"line break", "white space"} if position % 2 else set())
     assert "" not in store.vocabulary().tolist()
-    assert store.count('word:"line break"') == 12
+    assert store.run().filter('word:"line break"').count() == 12
 
 
 def test_deleting_line_breaks_is_what_collapsing_them_by_hand_is(store):
-    classifier = classifier_of(store)
-    summary, frame = replace_in_slice(store, classifier, "line break")
+    classifier = classifier_of(store.run())
+    summary, frame = replace_in_slice(store.run().filter(), classifier, "line break")
     assert summary["n"] == 12
     texts = [text_of(n) for n in range(24) if n % 2]
     by_hand = [(text.replace("\n\n", " ").replace("\n", ""), None) for text in texts]
@@ -74,9 +74,14 @@ def test_deleting_line_breaks_is_what_collapsing_them_by_hand_is(store):
 
 
 def test_the_effect_of_white_space_is_measured_on_texts_that_change(store):
-    table = suspects(store)[0]
+    table = suspects(store.run())[0]
     table = with_effects(
-        store, table, classifier_of(store), words=["line break"], candidates=1, examples=50
+        store.run(),
+        table,
+        classifier_of(store.run()),
+        words=["line break"],
+        candidates=1,
+        examples=50,
     )
     rows = table[(table["feature"] == "line break") & (table["predictions"] > 0)]
     assert (rows["effect_n"] == rows["predictions"]).all()
@@ -84,9 +89,11 @@ def test_the_effect_of_white_space_is_measured_on_texts_that_change(store):
 
 
 def test_an_edit_that_changes_no_text_claims_no_effect(store, monkeypatch):
-    table = suspects(store)[0]
+    table = suspects(store.run())[0]
     monkeypatch.setattr("saliency_core.shortcuts.ablation_effects.carriers", lambda *_: [])
-    table = with_effects(store, table, classifier_of(store), words=["film"], candidates=1)
+    table = with_effects(
+        store.run(), table, classifier_of(store.run()), words=["film"], candidates=1
+    )
     row = table[(table["feature"] == "film") & table["effect_n"].notna()].iloc[0]
     assert row["effect_n"] == 0
     assert row[["mean_drop", "flip_rate", "p_effect", "q_effect", "control_mean_drop"]].isna().all()
@@ -96,7 +103,7 @@ def test_an_edit_that_changes_no_text_claims_no_effect(store, monkeypatch):
 
 def test_no_word_to_edit_is_refused(store, monkeypatch, capsys):
     with pytest.raises(UserError, match="Name the word to edit"):
-        replace_in_slice(store, classifier_of(store), " ")
+        replace_in_slice(store.run().filter(), classifier_of(store.run()), " ")
     with pytest.raises(UserError, match="Name the word to edit"):
         replace_word("a text", "", "x")
     monkeypatch.setattr(sys, "argv", ["saliency", "what-if", "--drop", "", "--db", str(store.path)])
@@ -106,14 +113,14 @@ def test_no_word_to_edit_is_refused(store, monkeypatch, capsys):
 
 
 def test_checks_hold_only_texts_that_differ(store, tmp_path):
-    write_checks(store, tmp_path / "checks.jsonl", ["line break"])
+    write_checks(store.run().filter(), tmp_path / "checks.jsonl", ["line break"])
     rows = [json.loads(line) for line in (tmp_path / "checks.jsonl").read_text().splitlines()]
     assert len(rows) == 12
     assert all("\n" in row["text"] and "\n" not in row["edited"] for row in rows)
 
 
 def test_training_data_know_the_same_words(store):
-    audited = features_of(store, 0, 1)
+    audited = features_of(store.run(1), 0)
     named = {name for name in audited.names if name in NAMES}
     assert named == {"line break", "white space"}
     training = features_in([text_of(1)])
@@ -173,7 +180,7 @@ def test_a_text_of_which_tokens_were_left_out_is_cut(bert):
 
 @pytest.mark.parametrize("end", [" \n", "🙂"])
 def test_cut_white_space_and_cut_bytes_are_cut(store, end):
-    classifier = classifier_of(store)
+    classifier = classifier_of(store.run())
     (whole,) = classifier.encode(["film" + end])
     (cut,) = classifier.encode(["film" + end], max_length=len(whole.input_ids) - 1)
     assert whole.chars_seen == whole.chars_total > cut.chars_seen
@@ -208,9 +215,18 @@ def test_a_token_over_two_words_is_stored_shared_out(tmp_path, monkeypatch):
     tokens = [text[a:b] for a, b in encodings[0].spans[~encodings[0].special]]
     assert tokens[-6:] == ["这", "部电", "影非常", "好", "看", "。"]
     found = open_store(tmp_path / "a.sqlite")
-    assert found.example(0)["tokens"][-8:] == ["这", "部", "电", "影", "非常", "好", "看", "。"]
+    assert found.run().example(0)["tokens"][-8:] == [
+        "这",
+        "部",
+        "电",
+        "影",
+        "非常",
+        "好",
+        "看",
+        "。",
+    ]
     for layer in range(3):
-        words = found.top_words([0], layer)[0]
+        words = found.run().top_words([0], layer)[0]
         assert [word["word"] for word in words] == ["这", "部", "电影", "非常", "好看", "。"]
         scores = maps.scores[0, layer]
         film = scores[-5] / 2 + scores[-4] / 3

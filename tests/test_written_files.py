@@ -302,7 +302,7 @@ def test_what_an_ordinary_writer_wrote_is_stored_as_it_was(rows, data, tmp_path)
         run, _ = write_all(writer, examples, dataset=info, batch=99, block=99, finish=False)
     store = open_store(tmp_path / "a.sqlite")
     for row in examples[-5:]:
-        stored = store.example(row.position, run=run)
+        stored = store.run(run).example(row.position)
         found = (stored["id"], stored["text"], stored["label"], stored["metadata"])
         assert found == expected[row.position]
 
@@ -336,7 +336,7 @@ def test_a_whole_audit_stores_what_was_written(model, rows, data, tmp_path):
     assert result.examples == len(rows)
     store = open_store(database)
     for position, wanted in list(enumerate(expected))[-5:]:
-        stored = store.example(position)
+        stored = store.run().example(position)
         found = (stored["id"], stored["text"], stored["label"], stored["metadata"])
         assert found == wanted
         assert stored["gold"] == wanted[2]

@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.store import Store
+from saliency_core.store import Slice
 
 BINS = 15
 BARS = 20
 """Bars of the histogram."""
 
 
-def calibration(store: Store, where: str = "", *, run: int | None = None) -> dict[str, Any]:
+def calibration(part: Slice) -> dict[str, Any]:
     """Return what is known of the confidence of a slice's labelled examples.
 
     Returns:
         `error` (expected calibration error), `bins` (`reliability`) and `histogram`: a row a bar
         and answer (`right`, `wrong`) with from, to and examples.
     """
-    confidence, right = store.confidence(where, run=run)
+    confidence, right = part.confidence()
     edges = np.linspace(0, 1, BARS + 1)
     parts = [
         pd.DataFrame(

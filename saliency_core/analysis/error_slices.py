@@ -9,7 +9,6 @@ after another, the clearest first, each tested again on the examples outside tho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from saliency_core.analysis.word_tables import contrast
 from saliency_core.errors import UserError
 from saliency_core.shortcuts.features import features_of
 from saliency_core.stats import benjamini_hochberg, mean_interval, wilson
-from saliency_core.store import Store
+from saliency_core.store import Run, Slice
 from saliency_core.store.query.parser import quote
 
 TABLE = "discovered slices"
@@ -49,16 +48,16 @@ COLUMNS = (
 )
 
 
-def keep_discovered(path: str | Path, run: int, table: pd.DataFrame) -> None:
+def keep_discovered(run: Run, table: pd.DataFrame) -> None:
     """Keep discovered slices with the run, replacing older ones."""
     from saliency_core.store import save_table
 
-    save_table(path, run, TABLE, table)
+    save_table(run.store.path, run.number, TABLE, table)
 
 
-def kept_discovered(store: Store, run: int | None = None) -> pd.DataFrame | None:
+def kept_discovered(run: Run) -> pd.DataFrame | None:
     """Return the slices that were kept last, None where none were ever looked for."""
-    return store.table(TABLE, run=run)
+    return run.table(TABLE)
 
 
 @dataclass(frozen=True)
@@ -77,12 +76,7 @@ class _Tried:
 
 
 def discover(
-    store: Store,
-    *,
-    run: int | None = None,
-    minimum: int = MINIMUM,
-    alpha: float = 0.05,
-    limit: int = 20,
+    run: Run, *, minimum: int = MINIMUM, alpha: float = 0.05, limit: int = 20
 ) -> tuple[pd.DataFrame, int]:
     """Return the slices that explain most errors, and how many were tried.
 
@@ -90,8 +84,7 @@ def discover(
     wrong - n * rest_error_rate. `also` lists slices that hold nearly the same errors.
 
     Args:
-        store: an open file.
-        run: the run; None for the newest.
+        run: a run.
         minimum: judged examples a slice must hold.
         alpha: accepted rate of false discoveries.
         limit: slices returned.
@@ -99,14 +92,12 @@ def discover(
     Raises:
         UserError: the run has no gold labels.
     """
-    facts = store.run(run)
-    run = facts["run"]
-    gold, predicted = (store.column(name, run=run) for name in ("gold", "predicted"))
+    gold, predicted = (run.column(name) for name in ("gold", "predicted"))
     judged = (gold >= 0) & (predicted >= 0)
     wrong = judged & (gold != predicted)
     if not judged.any():
-        raise UserError(f"Run {run} has no gold labels, so no example can be called wrong.")
-    singles = _singles(store, facts, gold, predicted, judged, minimum)
+        raise UserError(f"Run {run.number} has no gold labels, so no example can be called wrong.")
+    singles = _singles(run, gold, predicted, judged, minimum)
     table = _tested(singles, wrong, int(judged.sum()))
     best = table.nlargest(PAIRED, "explained")
     best = best[(best["explained"] > 0) & (best["p"] <= alpha)].index
@@ -122,14 +113,13 @@ def discover(
 
 
 def _singles(
-    store: Store,
-    facts: dict[str, Any],
+    run: Run,
     gold: np.ndarray,
     predicted: np.ndarray,
     judged: np.ndarray,
     minimum: int,
 ) -> list[_Tried]:
-    features = features_of(store, 0, facts["run"])
+    features = features_of(run, 0)
     order = np.argsort(features.feature, kind="stable")
     order = order[judged[features.example[order]]]
     counts = np.bincount(features.feature[order], minlength=len(features.names))
@@ -142,7 +132,7 @@ def _singles(
         if features.where[code]
     ]
     for field, values in (("gold", gold), ("predicted", predicted)):
-        for label, name in enumerate(facts["label_names"]):
+        for label, name in enumerate(run.label_names):
             rows = np.flatnonzero(judged & (values == label))
             if len(rows) >= minimum:
                 found.append(_Tried(f"{field}:{quote(name)}", rows))
@@ -265,17 +255,17 @@ def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
     return shared / max(len(one) + len(other) - shared, 1)
 
 
-def saved_slices(store: Store, *, run: int, layer: int) -> pd.DataFrame:
+def saved_slices(run: Run, *, layer: int) -> pd.DataFrame:
     """Return the saved slices with their metrics, and what is wrong with one that can't be read.
 
     Columns: name, where, examples, judged, error_rate, low, high, coherence (`slice_metrics`),
     problem, note.
     """
     columns = ["examples", "judged", "error_rate", "low", "high", "coherence", "problem"]
-    saved, rows = store.slices(), []
+    saved, rows = run.store.slices(), []
     for where in saved["where"]:
         try:
-            rows.append({**slice_metrics(store, where, run, layer), "problem": ""})
+            rows.append({**slice_metrics(run.filter(where), layer), "problem": ""})
         except UserError as error:
             rows.append({"problem": str(error)})
     metrics = pd.DataFrame(rows, columns=columns, index=saved.index)
@@ -283,14 +273,7 @@ def saved_slices(store: Store, *, run: int, layer: int) -> pd.DataFrame:
     return pd.concat([saved[["name", "where"]], metrics, saved["note"]], axis=1)
 
 
-def compare_slices(
-    store: Store,
-    where_a: str,
-    where_b: str,
-    *,
-    run: int | None = None,
-    layer: int | None = None,
-) -> dict[str, Any]:
+def compare_slices(part_a: Slice, part_b: Slice, *, layer: int | None = None) -> dict[str, Any]:
     """Return errors, coherence and words of two slices side by side.
 
     Returns:
@@ -303,35 +286,34 @@ def compare_slices(
     Raises:
         UserError: a slice can't be read.
     """
-    run = store.run(run)["run"]
-    layer = store.layer_to_read(layer, run)
-    a, b = (slice_metrics(store, where, run, layer) for where in (where_a, where_b))
+    layer = part_a.run.layer_to_read(layer)
+    a, b = (slice_metrics(part, layer) for part in (part_a, part_b))
     tables = [[side["errors"], side["judged"] - side["errors"]] for side in (a, b)]
-    shared = int(np.count_nonzero(store.mask(where_a, run=run) & store.mask(where_b, run=run)))
+    shared = int(np.count_nonzero(part_a.mask() & part_b.mask()))
     apart = a["judged"] and b["judged"] and not shared
     p = float(stats.fisher_exact(tables).pvalue) if apart else None
-    words = contrast(store, layer, where_a, where_b, run=run)
+    words = contrast(part_a, part_b, layer)
     return {"a": a, "b": b, "shared": shared, "p": p, "layer": layer, "words": words}
 
 
-def slice_metrics(store: Store, where: str, run: int, layer: int) -> dict[str, Any]:
+def slice_metrics(part: Slice, layer: int) -> dict[str, Any]:
     """Return one side of `compare_slices`.
 
     Raises:
         UserError: the slice can't be read.
     """
-    gold, predicted = (store.column(name, where, run=run) for name in ("gold", "predicted"))
+    gold, predicted = (part.column(name) for name in ("gold", "predicted"))
     judged = (gold >= 0) & (predicted >= 0)
     errors = int((judged & (gold != predicted)).sum())
     n = int(judged.sum())
     low, high = wilson(errors, n)
-    coherence = store.column(f"coherence:{layer}", where, run=run).astype(float)
+    coherence = part.column(f"coherence:{layer}").astype(float)
     coherence = coherence[~np.isnan(coherence)]
     mean = float(coherence.mean()) if len(coherence) else None
     error = float(coherence.std(ddof=1)) / len(coherence) ** 0.5 if len(coherence) > 1 else 0.0
     around = (None, None) if mean is None else mean_interval(mean, error)
     return {
-        "where": where,
+        "where": part.where,
         "examples": len(gold),
         "judged": n,
         "errors": errors,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.stats import mean_interval
-from saliency_core.store import Store
+from saliency_core.store import Run, Slice
 
 CLASSES = 8
 """Classes shown at most, the most often predicted first: more lines can't be told apart."""
@@ -14,51 +14,48 @@ AT_ONCE = 12
 """Groups summed in one pass: a bit of 16 each."""
 
 
-def coherence_of_classes(
-    store: Store, where: str = "", *, run: int | None = None, classes: int = CLASSES
-) -> pd.DataFrame:
+def coherence_of_classes(part: Slice, *, classes: int = CLASSES) -> pd.DataFrame:
     """Return the mean coherence of the examples of each predicted class, layer by layer.
 
     An example's coherence is the mean cosine of its explanation to those predicted the same
     minus that to those predicted differently (docs/method.md, “Coherence of a layer”).
 
     Args:
-        store: an open file.
-        where: a slice.
-        run: run number; the newest by default.
+        part: a slice.
         classes: at most, the most often predicted first.
 
     Returns:
         Columns group, layer, coherence, low, high (95 % of the mean) and examples.
     """
-    inside = store.mask(where, run=run)
-    predicted = np.where(inside, store.column("predicted", run=run).astype(np.int64), -1)
-    names = store.run(run)["label_names"]
+    run = part.run
+    inside = part.mask()
+    predicted = np.where(inside, run.column("predicted").astype(np.int64), -1)
+    names = run.label_names
     counts = np.bincount(predicted[predicted >= 0], minlength=len(names))
     chosen = [label for label in np.argsort(-counts, kind="stable")[:classes] if counts[label]]
-    return _means(store, run, {names[label]: predicted == label for label in chosen})
+    return _means(run, {names[label]: predicted == label for label in chosen})
 
 
-def coherence_of_slices(store: Store, slices: list[str], *, run: int | None = None) -> pd.DataFrame:
+def coherence_of_slices(run: Run, slices: list[str]) -> pd.DataFrame:
     """Return the mean coherence of the examples of each slice, as `coherence_of_classes`."""
-    masks = {where or "all examples": store.mask(where, run=run) for where in slices}
-    return _means(store, run, masks)
+    masks = {where or "all examples": run.filter(where).mask() for where in slices}
+    return _means(run, masks)
 
 
-def coherence_of_runs(store: Store, runs: list[int]) -> pd.DataFrame:
-    """Return the coherence of the layers of several runs, with columns as the others have."""
-    rows = [store.layers(run=run).assign(group=f"run {run}") for run in runs]
+def coherence_of_runs(run: Run, runs: list[int]) -> pd.DataFrame:
+    """Return the coherence of the layers of several runs of a file, with the same columns."""
+    rows = [run.store.run(n).layers().assign(group=f"run {n}") for n in runs]
     return pd.concat(rows, ignore_index=True).dropna(subset="coherence")[
         ["group", "layer", "coherence", "low", "high"]
     ]
 
 
-def _means(store: Store, run: int | None, groups: dict[str, np.ndarray]) -> pd.DataFrame:
+def _means(run: Run, groups: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return the mean coherence of groups, layer by layer; (example,) members of each, by name."""
     names, rows = list(groups), []
     for start in range(0, len(names), AT_ONCE):
         some = names[start : start + AT_ONCE]
-        sums, held = _sums_by_cell(store, run, [groups[name] for name in some])
+        sums, held = _sums_by_cell(run, [groups[name] for name in some])
         for place, name in enumerate(some):
             own = sums[:, :, held >> place & 1 > 0].sum(2)  # (layer, sum)
             for layer, (n, total, squares) in enumerate(own):
@@ -69,22 +66,20 @@ def _means(store: Store, run: int | None, groups: dict[str, np.ndarray]) -> pd.D
     return pd.DataFrame(rows, columns=["group", "layer", "coherence", "low", "high", "examples"])
 
 
-def _sums_by_cell(
-    store: Store, run: int | None, groups: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _sums_by_cell(run: Run, groups: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return (layer, 3, cell) number, sum and squares of coherence, and the groups of each cell.
 
     A cell is the examples of the very same groups, a bit each: one pass over a layer serves all.
     """
-    cells = np.zeros(len(store.mask("", run=run)), np.int16)
+    cells = np.zeros(len(run.columns), np.int16)
     for place, members in enumerate(groups):
         cells |= members.astype(np.int16) << place
     grouped = np.flatnonzero(cells)
     order = grouped[np.argsort(cells[grouped], kind="stable")]
     held, first = np.unique(cells[order], return_index=True)
     sums = []
-    for layer in range(store.run(run)["layers"] + 1):
-        values = store.column(f"coherence:{layer}", run=run)[order].astype(np.float64)
+    for layer in range(run.model.layers + 1):
+        values = run.column(f"coherence:{layer}")[order].astype(np.float64)
         known = ~np.isnan(values)
         values[~known] = 0
         sums.append([np.add.reduceat(kind, first) for kind in (known, values, values**2)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from saliency_core.analysis.word_tables import contrast
-from saliency_core.store import Store
+from saliency_core.store import Run
 from saliency_core.store.query.parser import quote
 
 CONFIDENT = 0.9
@@ -35,34 +35,33 @@ class Finding:
     """Where the evidence is shown."""
 
 
-def findings(store: Store, run: int | None = None) -> list[Finding]:
+def findings(run: Run) -> list[Finding]:
     """Return what an analyst should look at first: worst group, worst word, surprising errors.
 
     Nothing is said of a run without labels or without errors.
     """
-    run = store.run(run)["run"]
-    right, wrong = store.count("right", run=run), store.count("wrong", run=run)
+    right, wrong = run.filter("right").count(), run.filter("wrong").count()
     if not wrong:
         return []
     error_rate = wrong / (right + wrong)
     found = [
-        _worst_group(store, run, error_rate),
-        _strongest_suspect(store, run) or _word_of_errors(store, run),
-        _confident_errors(store, run, wrong),
-        _worst_confusion(store, run),
+        _worst_group(run, error_rate),
+        _strongest_suspect(run) or _word_of_errors(run),
+        _confident_errors(run, wrong),
+        _worst_confusion(run),
     ]
     return [finding for finding in found if finding is not None]
 
 
-def _worst_group(store: Store, run: int, error_rate: float) -> Finding | None:
+def _worst_group(run: Run, error_rate: float) -> Finding | None:
     """Return the metadata value with the most errors beyond the expected, of those far above."""
-    gold = store.column("gold", run=run)
-    predicted = store.column("predicted", run=run)
+    gold = run.column("gold")
+    predicted = run.column("predicted")
     judged = (gold >= 0) & (predicted >= 0)
     wrong = judged & (gold != predicted)
     worst, most = None, 0.0
-    for column in store.metadata_columns(run=run):
-        texts, codes = store.metadata_codes(column, run=run)
+    for column in run.metadata_columns():
+        texts, codes = run.metadata_codes(column)
         names = np.array(texts)
         if not 1 < len(names) <= MAXIMUM_VALUES:
             continue
@@ -85,14 +84,14 @@ def _worst_group(store: Store, run: int, error_rate: float) -> Finding | None:
     )
 
 
-def _strongest_suspect(store: Store, run: int) -> Finding | None:
+def _strongest_suspect(run: Run) -> Finding | None:
     """Return the first suspect that the model relies on, once suspects were looked for."""
     # Their statistics take a second to import: only where there are any.
-    if store.table("suspects", run=run) is None:
+    if run.table("suspects") is None:
         return None
     from saliency_core.shortcuts.suspects import HARMFUL, RELIED, kept_suspects
 
-    kept = kept_suspects(store, run)
+    kept = kept_suspects(run)
     table = kept[0][kept[0]["verdict"].isin([HARMFUL, RELIED])] if kept else []
     if not len(table):
         return None
@@ -105,17 +104,15 @@ def _strongest_suspect(store: Store, run: int) -> Finding | None:
     )
 
 
-def _word_of_errors(store: Store, run: int) -> Finding | None:
+def _word_of_errors(run: Run) -> Finding | None:
     """Return the word whose place among the most salient is most typical of wrong answers."""
-    layer = store.run(run)["recommended"]
-    if layer is None or not store.count("right", run=run):
+    layer = run.recommended
+    if layer is None or not run.filter("right").count():
         return None
     words = contrast(
-        store,
+        run.filter("wrong"),
+        run.filter("right"),
         layer,
-        "wrong",
-        "right",
-        run=run,
         minimum=MINIMUM_SUPPORT,
         chunks=SAMPLED_CHUNKS,
         most=STRONGEST,
@@ -125,7 +122,8 @@ def _word_of_errors(store: Store, run: int) -> Finding | None:
         return None
     word = words.sort_values("z", ascending=False)["word"].iloc[0]
     where = f"salient:{quote(word)}@{layer}"
-    total, errors = store.count(where, run=run), store.count(f"wrong {where}", run=run)
+    part = run.filter(where)
+    total, errors = part.count(), part.filter("wrong").count()
     if not errors:
         return None
     return Finding(
@@ -135,9 +133,9 @@ def _word_of_errors(store: Store, run: int) -> Finding | None:
     )
 
 
-def _confident_errors(store: Store, run: int, wrong: int) -> Finding | None:
+def _confident_errors(run: Run, wrong: int) -> Finding | None:
     where = f"wrong confidence>{CONFIDENT:g}"
-    count = store.count(where, run=run)
+    count = run.filter(where).count()
     if not count:
         return None
     return Finding(
@@ -147,8 +145,8 @@ def _confident_errors(store: Store, run: int, wrong: int) -> Finding | None:
     )
 
 
-def _worst_confusion(store: Store, run: int) -> Finding | None:
-    cells = store.confusion(run=run)
+def _worst_confusion(run: Run) -> Finding | None:
+    cells = run.filter().confusion()
     cells = cells[cells["gold"] != cells["predicted"]]
     if cells.empty:
         return None

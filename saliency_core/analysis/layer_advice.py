@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
+
+from saliency_core.store import Run
 
 EVALUATE = "python -m saliency_core evaluate"
 
@@ -29,25 +30,25 @@ class LayerAdvice:
         return " ".join(filter(None, [self.use, self.why, self.tied, self.readable, *self.notes]))
 
 
-def layer_advice(facts: Mapping[str, Any], layers: pd.DataFrame) -> LayerAdvice:
+def layer_advice(run: Run, layers: pd.DataFrame) -> LayerAdvice:
     """Return the advice for a run.
 
     Args:
-        facts: as `Store.run`.
-        layers: as `Store.layers`.
+        run: a run.
+        layers: as `Run.layers`.
     """
-    recommended = facts["recommended"]
+    recommended = run.recommended
     if recommended is None or layers.empty:
         return LayerAdvice("No layer is recommended before the audit has finished.", "", "", "", ())
     rows = layers.set_index("layer")
-    tied = facts["tied"]
+    tied = run.tied
     verb = "is" if len(tied) == 1 else "are"
     return LayerAdvice(
         use=f"Use layer {recommended}.",
-        why=_why(facts, rows, rows.loc[recommended]),
+        why=_why(run, rows, rows.loc[recommended]),
         tied=f"{named(tied)} {verb} about as good." if tied else "",
-        readable=_readable(facts, rows),
-        notes=tuple(_notes(facts, rows)),
+        readable=_readable(run, rows),
+        notes=tuple(_notes(run, rows)),
     )
 
 
@@ -67,9 +68,9 @@ def chosen_by(layers: pd.DataFrame) -> str:
     return "an older version" if evaluated else "coherence"
 
 
-def _why(facts: Mapping[str, Any], rows: pd.DataFrame, own: pd.Series) -> str:
+def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
     how = chosen_by(rows)
-    mosaics = facts["extra"].get("mosaics") or {}
+    mosaics = run.extra.get("mosaics") or {}
     hiding = f"hiding its top words changes the prediction (by {own['comprehensiveness']:.2f})"
     if how == "two tests":
         return (
@@ -96,12 +97,12 @@ def _why(facts: Mapping[str, Any], rows: pd.DataFrame, own: pd.Series) -> str:
     )
 
 
-def _readable(facts: Mapping[str, Any], rows: pd.DataFrame) -> str:
-    layer = facts["most_readable"]
+def _readable(run: Run, rows: pd.DataFrame) -> str:
+    layer = run.most_readable
     if layer is None:
         return ""
     coherence = rows.loc[layer, "coherence"]
-    if layer == facts["recommended"]:
+    if layer == run.recommended:
         return f"It is also the most readable one (coherence {coherence:.2f})."
     sentence = (
         f"Layer {layer} is the most readable: its words agree best where the prediction agrees "
@@ -113,8 +114,8 @@ def _readable(facts: Mapping[str, Any], rows: pd.DataFrame) -> str:
     return f"{sentence}, and its test score is {rows.loc[layer, 'choice'] / best:.0%} of the best."
 
 
-def _notes(facts: Mapping[str, Any], rows: pd.DataFrame) -> Iterable[str]:
-    bypassed = [int(layer) for layer in facts["extra"].get("bypassed", {})]
+def _notes(run: Run, rows: pd.DataFrame) -> Iterable[str]:
+    bypassed = [int(layer) for layer in run.extra.get("bypassed", {})]
     if bypassed:
         verb = "is" if len(bypassed) == 1 else "are"
         around = "it" if len(bypassed) == 1 else "them"
@@ -125,7 +126,7 @@ def _notes(facts: Mapping[str, Any], rows: pd.DataFrame) -> Iterable[str]:
     if not above.any() and rows["coherence"].notna().any():
         yield "No layer is more coherent than all words of a text are, so coherence rules none out."
         return
-    better = rows.index[rows["choice"] > rows.loc[facts["recommended"], "choice"]]
+    better = rows.index[rows["choice"] > rows.loc[run.recommended, "choice"]]
     ruled_out = [layer for layer in better if layer not in bypassed]
     if ruled_out:
         verb, their = ("scores", "its") if len(ruled_out) == 1 else ("score", "their")

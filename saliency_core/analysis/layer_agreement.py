@@ -6,22 +6,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from saliency_core.store import Store
+from saliency_core.store import Slice
 from saliency_core.store.read.sampling import sampled
 
 SAMPLE = 200
 MINIMUM_WORDS = 3
 
 
-def layer_agreement(
-    store: Store, where: str = "", *, run: int | None = None, sample: int = SAMPLE, seed: int = 0
-) -> pd.DataFrame:
+def layer_agreement(part: Slice, *, sample: int = SAMPLE, seed: int = 0) -> pd.DataFrame:
     """Return Spearman's rank correlation of word scores between layers, mean over examples.
 
     Args:
-        store: the open file.
-        where: the slice; a seeded sample of it is read.
-        run: the run, None for the newest.
+        part: a slice.
         sample: examples read at most.
         seed: of the sample.
 
@@ -30,7 +26,7 @@ def layer_agreement(
         words or more.
     """
     total, examples = 0.0, 0
-    for chunk in sampled(store, where, run=run, examples=sample, seed=seed):
+    for chunk in sampled(part, examples=sample, seed=seed):
         for scores in np.split(chunk.scores, np.cumsum(chunk.n_words)[:-1], axis=1):
             if scores.shape[1] >= MINIMUM_WORDS:
                 total = total + _spearman(scores)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
+from saliency_core.store import Run
 from saliency_core.store.read.results import DELETED
 
 OURS = "saliency"
@@ -14,25 +12,21 @@ OURS = "saliency"
 RANDOM = "random"
 
 
-def methods_by_passes(
-    evaluations: pd.DataFrame, facts: Mapping[str, Any]
-) -> tuple[pd.DataFrame, float | None]:
+def methods_by_passes(evaluations: pd.DataFrame, run: Run) -> tuple[pd.DataFrame, float | None]:
     """Return the methods to draw against their cost, and the comprehensiveness of chance.
 
     Ours stands at the recommended and at the most readable layer.
 
     Args:
-        evaluations: as `Store.evaluations`.
-        facts: as `Store.run`.
+        evaluations: as `Run.evaluations`.
+        run: a run.
 
     Returns:
         Columns name, passes, comprehensiveness, low, high, ours; empty without other methods.
     """
     masked = evaluations[~evaluations["method"].str.endswith(DELETED)]
     random = masked.loc[masked["method"] == RANDOM, "comprehensiveness"]
-    chosen = [
-        layer for layer in (facts["recommended"], facts["most_readable"]) if layer is not None
-    ]
+    chosen = [layer for layer in (run.recommended, run.most_readable) if layer is not None]
     ours = (masked["method"] == OURS) & masked["layer"].isin(chosen)
     others = masked["layer"].isna() & (masked["method"] != RANDOM)
     rows = masked[ours | others] if others.any() else masked.iloc[:0]

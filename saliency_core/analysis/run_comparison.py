@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
-from saliency_core.store import Store
+from saliency_core.store import Run
 
 KINDS = ("fixed", "broken", "wrong in both", "right in both")
 
@@ -29,32 +29,34 @@ class Comparison:
         return self.positions[self.kind == KINDS.index(kind)]
 
 
-def runs_over_the_same(store: Store, run: int) -> list[int]:
-    """Return the other runs of the file over the dataset of this one."""
-    source = store.run(run)["dataset"]["source"]
-    others = [int(number) for number in store.runs()["run"] if number != run]
-    return [number for number in others if store.run(number)["dataset"]["source"] == source]
+def runs_over_the_same(run: Run) -> list[int]:
+    """Return the numbers of the other runs of the file over the dataset of this one."""
+    return [
+        other.number
+        for other in run.store.all_runs()
+        if other.number != run.number and other.dataset.source == run.dataset.source
+    ]
 
 
-def compare(store: Store, run_a: int, run_b: int) -> Comparison:
+def compare(run_a: Run, run_b: Run) -> Comparison:
     """Match two runs over the same dataset.
 
     Raises:
         UserError: the runs are one and the same, or audited different datasets.
     """
-    if run_a == run_b:
-        raise UserError(f"Run {run_a} can't be compared with itself; choose another run.")
-    sources = [store.run(run)["dataset"]["source"] for run in (run_a, run_b)]
-    if sources[0] != sources[1]:
+    if run_a.number == run_b.number:
+        raise UserError(f"Run {run_a.number} can't be compared with itself; choose another run.")
+    source_a, source_b = run_a.dataset.source, run_b.dataset.source
+    if source_a != source_b:
         raise UserError(
-            f"Run {run_a} audited {sources[0]} and run {run_b} {sources[1]}; only runs over the "
-            "same dataset can be compared."
+            f"Run {run_a.number} audited {source_a} and run {run_b.number} {source_b}; only "
+            "runs over the same dataset can be compared."
         )
-    place_a = store.column("position", run=run_a)
-    place_b = store.column("position", run=run_b)
+    place_a = run_a.column("position")
+    place_b = run_b.column("position")
     positions, rows_a, rows_b = np.intersect1d(place_a, place_b, return_indices=True)
-    right_a, known_a = _right(store, run_a, rows_a)
-    right_b, known_b = _right(store, run_b, rows_b)
+    right_a, known_a = _right(run_a, rows_a)
+    right_b, known_b = _right(run_b, rows_b)
     kind = np.select(
         [~right_a & right_b, right_a & ~right_b, ~right_a & ~right_b], [0, 1, 2], default=3
     )
@@ -63,7 +65,7 @@ def compare(store: Store, run_a: int, run_b: int) -> Comparison:
     return Comparison(positions, kind, pd.DataFrame({"kind": KINDS, "examples": counts}))
 
 
-def _right(store: Store, run: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _right(run: Run, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return whether each answer is right, and whether that is known; labels go by name."""
-    gold, predicted = store.column("gold", run=run)[rows], store.column("predicted", run=run)[rows]
+    gold, predicted = run.column("gold")[rows], run.column("predicted")[rows]
     return gold == predicted, (gold >= 0) & (predicted >= 0)

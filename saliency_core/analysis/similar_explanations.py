@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
-from saliency_core.store import Store
+from saliency_core.store import Run, Slice
 from saliency_core.store.read.token_directions import (
     TokenDirections,
     explanations,
@@ -21,14 +21,7 @@ BLOCK = 512
 
 
 def nearest_explanations(
-    store: Store,
-    position: int,
-    layer: int,
-    where: str = "",
-    *,
-    run: int | None = None,
-    count: int = NEIGHBOURS,
-    sample: int = SAMPLE,
+    part: Slice, position: int, layer: int, *, count: int = NEIGHBOURS, sample: int = SAMPLE
 ) -> pd.DataFrame:
     """Return the examples whose explanation lies nearest, right and wrong ones apart.
 
@@ -36,11 +29,9 @@ def nearest_explanations(
     model's own space (docs/method.md, “Coherence of a layer”).
 
     Args:
-        store: an open file.
+        part: the slice that neighbours are taken from.
         position: the example.
         layer: 0 to L.
-        where: the slice that neighbours are taken from.
-        run: run number; the newest by default.
         count: neighbours of each kind.
         sample: examples compared at most.
 
@@ -51,23 +42,24 @@ def nearest_explanations(
     Raises:
         UserError: the audit kept no directions, or the example has no explanation at this layer.
     """
-    directions = token_directions(store, run)
+    run = part.run
+    directions = token_directions(run)
     if directions is None:
         raise UserError(
             "This run keeps no token directions, so explanations can't be compared. Merge only "
             "finished audits, or audit the dataset into a new file."
         )
-    own = store.example(int(position), run=run)["explanation"][layer]
+    own = run.example(int(position))["explanation"][layer]
     own = directions.explanations(own[None])[0]
     if not own.any():
         raise UserError("No word speaks for the answer at this layer: there is nothing to compare.")
-    positions, tokens = explanations(store, layer, where, run=run, limit=sample)
+    positions, tokens = explanations(part, layer, limit=sample)
     others = positions != position
     positions, tokens = positions[others], tokens[others]
     blocks = np.array_split(tokens, max(1, len(tokens) // BLOCK))
     cosines = np.concatenate([directions.explanations(block) @ own for block in blocks])
     chosen = []
-    for name, members in _answers(store, positions, run).items():
+    for name, members in _answers(run, positions).items():
         places = np.flatnonzero(members & (tokens >= 0).any(1))
         places = places[np.lexsort((positions[places], -cosines[places]))][:count]
         chosen += [
@@ -77,11 +69,11 @@ def nearest_explanations(
     return pd.DataFrame(chosen, columns=["example", "answer", "cosine", "words"])
 
 
-def _answers(store: Store, positions: np.ndarray, run: int | None) -> dict[str, np.ndarray]:
+def _answers(run: Run, positions: np.ndarray) -> dict[str, np.ndarray]:
     """Return (example,) members of each kind of answer."""
-    every = store.column("position", run=run)
-    right = store.mask("right", run=run)[np.searchsorted(every, positions)]
-    wrong = store.mask("wrong", run=run)[np.searchsorted(every, positions)]
+    every = run.column("position")
+    right = run.filter("right").mask()[np.searchsorted(every, positions)]
+    wrong = run.filter("wrong").mask()[np.searchsorted(every, positions)]
     return {"right": right, "wrong": wrong, "unknown": ~right & ~wrong}
 
 

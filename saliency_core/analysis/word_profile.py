@@ -9,7 +9,7 @@ import pandas as pd
 
 from saliency_core.errors import UserError
 from saliency_core.stats import association, mean_interval
-from saliency_core.store import Store
+from saliency_core.store import Run, Slice
 from saliency_core.store.format import word_math
 from saliency_core.store.query.parser import quote
 from saliency_core.store.read.sampling import sampled
@@ -37,9 +37,7 @@ class WordProfile:
     """layer, mean_share, low, high, mean_score, top3_rate, examples (those sampled)."""
 
 
-def word_profile(
-    store: Store, word: str, where: str = "", *, run: int | None = None, seed: int = 0
-) -> WordProfile:
+def word_profile(part: Slice, word: str, *, seed: int = 0) -> WordProfile:
     """Return the profile of a lower-cased word over a slice.
 
     Shares by layer are means over a seeded sample of the examples that hold the word; they count
@@ -48,14 +46,16 @@ def word_profile(
     Raises:
         UserError: no example of the slice holds the word.
     """
+    run = part.run
     word = word.strip().lower()
-    every, holding = store.mask(where, run=run), store.mask(f"word:{quote(word)}", run=run)
-    examples = int(np.count_nonzero(every & holding))
+    own = part.filter(f"word:{quote(word)}")
+    every, holding = part.mask(), own.mask()
+    examples = own.count()
     if not examples:
         raise UserError(f"No example of this filter holds the word {word!r}.")
-    wrong = store.mask("wrong", run=run)
-    judged = wrong | store.mask("right", run=run)
-    with_it, without = every & holding & judged, every & ~holding & judged
+    wrong = run.filter("wrong").mask()
+    judged = wrong | run.filter("right").mask()
+    with_it, without = holding & judged, every & ~holding & judged
     return WordProfile(
         word=word,
         examples=examples,
@@ -63,16 +63,14 @@ def word_profile(
         judged_with=int(np.count_nonzero(with_it)),
         wrong_without=int(np.count_nonzero(without & wrong)),
         judged_without=int(np.count_nonzero(without)),
-        by_class=_by_class(store, every, every & holding, run),
-        by_layer=_by_layer(store, word, every & holding, run, seed),
+        by_class=_by_class(run, every, holding),
+        by_layer=_by_layer(own, word, seed),
     )
 
 
-def _by_class(
-    store: Store, every: np.ndarray, holding: np.ndarray, run: int | None
-) -> pd.DataFrame:
+def _by_class(run: Run, every: np.ndarray, holding: np.ndarray) -> pd.DataFrame:
     """Return the association of the word with the gold classes."""
-    gold, names = store.column("gold", run=run), store.run(run)["label_names"]
+    gold, names = run.column("gold"), run.label_names
     all_of, own = (
         np.bincount(gold[members & (gold >= 0)], minlength=len(names))
         for members in (every, holding)
@@ -93,12 +91,10 @@ def _by_class(
     return frame[all_of > 0].sort_values("z", ascending=False, ignore_index=True)
 
 
-def _by_layer(
-    store: Store, word: str, holding: np.ndarray, run: int | None, seed: int
-) -> pd.DataFrame:
-    number = store.word_id(word)
+def _by_layer(part: Slice, word: str, seed: int) -> pd.DataFrame:
+    number = part.run.store.word_id(word)
     share, score, top = [], [], []
-    for chunk in sampled(store, holding, run=run, examples=SAMPLE, seed=seed):
+    for chunk in sampled(part, examples=SAMPLE, seed=seed):
         owner = np.repeat(np.arange(len(chunk.n_words)), chunk.n_words)
         here = np.flatnonzero(chunk.word_ids == number)
         starts = np.flatnonzero(np.diff(owner[here], prepend=-1))

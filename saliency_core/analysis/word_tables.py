@@ -10,7 +10,7 @@ import pandas as pd
 from saliency_core.stats import mean_interval
 
 if TYPE_CHECKING:
-    from saliency_core.store import Store
+    from saliency_core.store import Slice
     from saliency_core.store.read.word_sums import WordSums
 
 """Half width of a 95 % interval in standard errors."""
@@ -34,14 +34,7 @@ WORD_COLUMNS = [
 
 
 def word_table(
-    store: Store,
-    layer: int,
-    where: str = "",
-    *,
-    run: int | None = None,
-    by_class: bool = True,
-    minimum: int = 5,
-    most: int | None = None,
+    part: Slice, layer: int, *, by_class: bool = True, minimum: int = 5, most: int | None = None
 ) -> pd.DataFrame:
     """Return a row a word (and predicted class) of a slice, highest mean share first.
 
@@ -50,18 +43,16 @@ def word_table(
     of its class (or slice).
 
     Args:
-        store: An open file.
+        part: a slice.
         layer: 0 to L.
-        where: A slice.
-        run: Run number; the newest by default.
         by_class: A row for each predicted class; else `class` is None throughout.
         minimum: Examples a word must be in.
         most: Words to return of each class; all by default.
     """
-    sums = store.word_sums(layer, where, run=run)
+    sums = part.word_sums(layer)
     if not by_class:
         sums = sums.merged()
-    names = store.run(run)["label_names"]
+    names = part.run.label_names
     total = np.zeros(len(names) + 1)
     np.add.at(total, sums.label, sums.share)
     sums = sums.of_at_least(minimum)
@@ -74,7 +65,7 @@ def word_table(
     labels = np.array([*names, None], object)
     frame = pd.DataFrame(
         {
-            "word": pd.Series(store.words_of(sums.word), dtype=object),
+            "word": pd.Series(part.run.store.words_of(sums.word), dtype=object),
             "class": pd.Series(labels[sums.label], dtype=object),
             "examples": sums.examples,
             "mean_share": mean,
@@ -123,13 +114,10 @@ def _part(values: np.ndarray, totals: np.ndarray) -> np.ndarray:
 
 
 def contrast(
-    store: Store,
+    part_a: Slice,
+    part_b: Slice,
     layer: int,
-    where_a: str,
-    where_b: str,
     *,
-    run: int | None = None,
-    run_b: int | None = None,
     minimum: int = 5,
     chunks: int | None = None,
     most: int | None = None,
@@ -142,21 +130,14 @@ def contrast(
     slices together as the informative Dirichlet prior, so that rare words shrink to 0.
 
     Args:
-        store: An open file.
+        part_a: Slice A.
+        part_b: Slice B, of the same file; of another run to compare two models.
         layer: 0 to L.
-        where_a: Slice A.
-        where_b: Slice B.
-        run: Run number; the newest by default.
-        run_b: Run of slice B, to compare two models; that of A by default.
         minimum: Examples a word must be in, in A and B together.
-        chunks: As `Store.word_sums`: a sample in place of everything.
+        chunks: As `Slice.word_sums`: a sample in place of everything.
         most: Words to return; all by default.
     """
-    runs = (run, run if run_b is None else run_b)
-    a, b = (
-        _indexed(store.word_sums(layer, where, run=number, chunks=chunks).merged())
-        for where, number in zip((where_a, where_b), runs, strict=True)
-    )
+    a, b = (_indexed(part.word_sums(layer, chunks=chunks).merged()) for part in (part_a, part_b))
     both = a.merge(b, how="outer", left_index=True, right_index=True, suffixes=("_a", "_b")).fillna(
         0.0
     )
@@ -173,7 +154,8 @@ def contrast(
     frame = frame[frame["examples_a"] + frame["examples_b"] >= minimum]
     order = np.lexsort((frame.index, -frame["z"].abs()))[:most]
     frame = frame.iloc[order]
-    frame.insert(0, "word", pd.Series(store.words_of(frame.index.to_numpy()), frame.index, object))
+    words = part_a.run.store.words_of(frame.index.to_numpy())
+    frame.insert(0, "word", pd.Series(words, frame.index, object))
     return frame.reset_index(drop=True)
 
 

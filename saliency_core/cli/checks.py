@@ -14,7 +14,7 @@ from saliency_core.cli.terminal import (
     RunOption,
     Where,
     Words,
-    open_database,
+    open_run,
     print_json,
     show,
 )
@@ -29,13 +29,14 @@ def write_checks(
     where: Where = "",
     per_word: Annotated[int, typer.Option(min=1, help="Pairs a word.")] = 50,
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Write pairs of texts, with and without a spurious word, that must get one answer."""
     from saliency_core.shortcuts.invariance_checks import write_checks as write
 
-    pairs = write(open_database(database), output, word or (), where, run=run, per_word=per_word)
+    part = open_run(database, number).filter(where)
+    pairs = write(part, output, word or (), per_word=per_word)
     if as_json:
         print_json({"output": str(output), "pairs": pairs})
     else:

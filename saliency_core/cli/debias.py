@@ -14,7 +14,7 @@ from saliency_core.cli.terminal import (
     Database,
     RunOption,
     Words,
-    open_database,
+    open_run,
     print_json,
 )
 
@@ -35,7 +35,7 @@ def debias(
     train_label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
     mask: Annotated[str, typer.Option(help="What hides a word.")] = "[MASK]",
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Write training data in which words with the verdict spurious give no class away."""
@@ -43,10 +43,7 @@ def debias(
     from saliency_core.shortcuts.invariance_checks import spurious_words
     from saliency_core.shortcuts.training_counts import open_training_data
 
-    words = word or []
-    if not words:
-        store = open_database(database)
-        words = spurious_words(store, store.run(run)["run"])
+    words = word or spurious_words(open_run(database, number))
     dataset = open_training_data(train, train_text_column, train_label_column)
     done = write(dataset, words, how.value, output, mask)
     if as_json:

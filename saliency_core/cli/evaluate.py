@@ -13,7 +13,7 @@ from saliency_core.cli.terminal import (
     ModelOption,
     Quiet,
     RunOption,
-    open_database,
+    open_run,
     print_json,
     print_reading,
     progress_bar,
@@ -40,7 +40,7 @@ COLUMNS = (
 
 def evaluate(
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     examples: Annotated[int, typer.Option(min=1, help="Examples of the seeded sample.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the sample and of methods that draw.")] = 0,
     other_methods: Annotated[
@@ -61,20 +61,19 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure how good the maps of a run are, layer by layer; choose the layer to read by it."""
-    store = open_database(database)
-    # Torch loads here: a wrong file or run is told at once.
-    store.run(run)
+    run = open_run(database, number)
+    # Torch loads here: a wrong file or run is reported at once.
     from saliency_core.evaluation.evaluate import EvaluationOptions
     from saliency_core.evaluation.evaluate import evaluate as measure
 
     options = EvaluationOptions(examples, seed, other_methods, mosaics, delete, rationale_column)
     with progress_bar(quiet or as_json) as bar:
-        found = measure(store, options, run=run, model=model, progress=Bar(bar))
+        found = measure(run, options, model=model, progress=Bar(bar))
     rows = records(found.metrics)
     if as_json:
         print_json(
             {
-                "run": store.run(run)["run"],
+                "run": run.number,
                 "examples": found.examples,
                 "metrics": rows,
                 "mosaics": found.mosaics,
@@ -86,6 +85,6 @@ def evaluate(
         )
         return
     show(rows, list(COLUMNS), f"{found.examples} examples, {found.mosaics['mosaics']} mosaics")
-    print_reading(store, run)
+    print_reading(run)
     if found.skipped:
         print(f"Left out, because Captum is not installed: {', '.join(found.skipped)}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,12 +12,16 @@ from saliency_core.cli.terminal import (
     RunOption,
     Where,
     open_database,
+    open_run,
     print_json,
     print_reading,
     records,
     show,
 )
 from saliency_core.errors import UserError
+
+if TYPE_CHECKING:
+    from saliency_core.store import Run
 
 
 def runs(database: Database = None, as_json: AsJson = False) -> None:
@@ -39,8 +43,8 @@ def info(database: Database = None, as_json: AsJson = False) -> None:
         return
     print(f"{facts['database']} (format {facts['version']})")
     columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "layers", "target"]
-    show(facts["runs"], [*columns, "seconds", "bytes"], nothing="It holds no run yet.")
-    for row in facts["runs"]:
+    show(facts.runs, [*columns, "seconds", "bytes"], nothing="It holds no run yet.")
+    for row in facts.runs:
         for sentence in _sentences(row):
             print(f"Run {row['run']}: {sentence}")
 
@@ -61,20 +65,19 @@ def _sentences(row: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def layers(database: Database = None, run: RunOption = None, as_json: AsJson = False) -> None:
+def layers(database: Database = None, number: RunOption = None, as_json: AsJson = False) -> None:
     """Show every measure by layer, and the layers to read."""
-    store = open_database(database)
-    facts = store.run(run)
-    rows = [with_choice(row) for row in records(store.layers(run=run))]
+    run = open_run(database, number)
+    rows = [with_choice(row) for row in records(run.layers())]
     if as_json:
         print_json(
             {
-                "run": facts["run"],
+                "run": run.number,
                 "layers": rows,
-                "recommended": facts["recommended"],
-                "most_readable": facts["most_readable"],
-                "tied": facts["tied"],
-                "mosaics": facts["extra"].get("mosaics"),
+                "recommended": run.recommended,
+                "most_readable": run.most_readable,
+                "tied": run.tied,
+                "mosaics": run.extra.get("mosaics"),
             }
         )
         return
@@ -85,10 +88,10 @@ def layers(database: Database = None, run: RunOption = None, as_json: AsJson = F
     if rows and "next_decodability" in rows[0]:
         columns.append("next_decodability")
     show(rows, [*columns, "completeness"])
-    if facts["recommended"] is None:
-        print(f"Run {facts['run']} recommends no layer: {_why_none(facts)}.")
+    if run.recommended is None:
+        print(f"Run {run.number} recommends no layer: {_why_none(run)}.")
         return
-    print_reading(store, run)
+    print_reading(run)
 
 
 def with_choice(row: dict[str, Any]) -> dict[str, Any]:
@@ -104,16 +107,16 @@ def _interval(choice: dict[str, float | None]) -> str | None:
     return "{score:.2f} ({low:.2f} to {high:.2f})".format(**choice)
 
 
-def _why_none(facts: dict) -> str:
+def _why_none(run: Run) -> str:
     """Say why no layer of a run is recommended."""
-    if facts["status"] != "finished":
+    if not run.is_finished:
         return "it has not finished; the same audit goes on from where it stopped"
     return "there was too little to compare the layers by"
 
 
 def errors(
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     where: Where = "",
     layer: Annotated[int | None, typer.Option(help="Layer of the words.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
@@ -124,15 +127,13 @@ def errors(
     as_json: AsJson = False,
 ) -> None:
     """List misclassified examples, most confident first."""
-    store = open_database(database)
-    condition = f"wrong {where}".strip()
-    frame = store.examples(
-        condition, run=run, sort=sort, descending=sort != "position", limit=limit, offset=offset
-    )
-    layer = store.layer_to_read(layer, run)
-    words = store.top_words(frame["example"].tolist(), layer, run=run) if len(frame) else []
+    run = open_run(database, number)
+    wrong = run.filter(where).filter("wrong")
+    frame = wrong.examples(sort=sort, descending=sort != "position", limit=limit, offset=offset)
+    layer = run.layer_to_read(layer)
+    words = run.top_words(frame["example"].tolist(), layer) if len(frame) else []
     rows = [{**row, "words": found} for row, found in zip(records(frame), words, strict=True)]
-    total = store.count(condition, run=run)
+    total = wrong.count()
     if as_json:
         print_json({"total": total, "rows": rows})
         return
@@ -140,7 +141,7 @@ def errors(
         leading = sorted(row["words"], key=lambda word: -word["score"])[:3]
         row["words"] = ", ".join(word["word"] for word in leading)
     show(rows, ["id", "gold", "predicted", "confidence", "words", "text"])
-    if not store.count("wrong", run=run) and not store.count("right", run=run):
+    if run.accuracy is None:
         print("No example has a label and an answer to compare, so right and wrong are unknown.")
         return
     print(f"{len(rows)} of {total} misclassified examples.")
@@ -148,7 +149,7 @@ def errors(
 
 def tokens(
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     where: Where = "",
     layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
     predicted: Annotated[str | None, typer.Option("--class", help="Predicted class.")] = None,
@@ -159,11 +160,11 @@ def tokens(
     """Show the salient words of a slice by predicted class."""
     from saliency_core.analysis.word_tables import word_table
 
-    store = open_database(database)
-    layer = store.layer_to_read(layer, run)
-    frame = word_table(store, layer, where, run=run, by_class=True, minimum=minimum)
+    part = open_run(database, number).filter(where)
+    layer = part.run.layer_to_read(layer)
+    frame = word_table(part, layer, by_class=True, minimum=minimum)
     if predicted is not None:
-        names = store.run(run)["label_names"]
+        names = part.run.label_names
         if predicted not in names:
             raise UserError(
                 f"--class {predicted!r} is not a label; choose from {', '.join(names)}."
@@ -171,7 +172,7 @@ def tokens(
         frame = frame[frame["class"] == predicted]
     rows = records(frame.head(limit))
     if as_json:
-        print_json({"layer": layer, "examples": store.count(where, run=run), "words": rows})
+        print_json({"layer": layer, "examples": part.count(), "words": rows})
         return
     columns = ["word", "class", "examples", "mean_share", "low", "high", "total_share", "top3_rate"]
     nothing = f"No word is in {minimum} examples or more of these; see --minimum and --where."

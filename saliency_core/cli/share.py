@@ -16,7 +16,7 @@ from saliency_core.cli.terminal import (
     Quiet,
     RunOption,
     Where,
-    open_database,
+    open_run,
     print_json,
     progress_bar,
 )
@@ -34,7 +34,7 @@ class Format(StrEnum):
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     format: Annotated[
         Format | None, typer.Option(help="Default: by the ending; no ending is datasets.")
     ] = None,
@@ -49,16 +49,14 @@ def export(
     from saliency_core.output.export import export as write
     from saliency_core.output.export import parse_layers
 
-    store = open_database(database)
-    chosen = parse_layers(layers, store.run(run)["layers"])
+    run = open_run(database, number)
+    chosen = parse_layers(layers, run.model.layers)
     with progress_bar(quiet or as_json) as bar:
         done = write(
-            store,
+            run.filter(where),
             output,
             format=format.value if format else None,
-            where=where,
             layers=chosen,
-            run=run,
             progress=Bar(bar),
         )
     if as_json:
@@ -81,7 +79,7 @@ def report(
         typer.Option("--output", "-o", help="File to write (default: beside the database)."),
     ] = None,
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     where: Where = "",
     format: Annotated[
         ReportFormat | None, typer.Option(help="Default: by the ending of the file.")
@@ -93,14 +91,12 @@ def report(
     """Write one page about an audit or a slice that needs nothing beside itself."""
     from saliency_core.output.report import write_report
 
-    store = open_database(database)
+    run = open_run(database, number)
     ending = ".md" if format == ReportFormat.markdown else ".html"
     done = write_report(
-        store,
-        output or store.path.with_name(f"{store.path.stem}-report{ending}"),
+        run.filter(where),
+        output or run.store.path.with_name(f"{run.store.path.stem}-report{ending}"),
         format=format.value if format else None,
-        where=where,
-        run=run,
         examples=examples,
         title=title,
     )

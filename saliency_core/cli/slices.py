@@ -11,7 +11,7 @@ from saliency_core.cli.terminal import (
     Database,
     RunOption,
     existing,
-    open_database,
+    open_run,
     print_json,
     records,
     show,
@@ -26,10 +26,14 @@ Name = Annotated[str, typer.Argument(help="Name of the slice.")]
 
 
 @app.command("list")
-def list_slices(database: Database = None, run: RunOption = None, as_json: AsJson = False) -> None:
+def list_slices(
+    database: Database = None, number: RunOption = None, as_json: AsJson = False
+) -> None:
     """List the saved slices with the examples each holds in a run."""
-    store = open_database(database)
-    rows = [{**row, "examples": store.count(row["where"], run)} for row in records(store.slices())]
+    run = open_run(database, number)
+    rows = [
+        {**row, "examples": run.filter(row["where"]).count()} for row in records(run.store.slices())
+    ]
     if as_json:
         print_json({"slices": rows})
         return
@@ -48,7 +52,7 @@ def save(
     from saliency_core.store import save_slice
 
     path = existing(database)
-    examples = open_database(path).count(where)
+    examples = open_run(path, None).filter(where).count()
     save_slice(path, name, where, note)
     if as_json:
         print_json({"name": name.strip(), "where": where, "note": note, "examples": examples})
@@ -71,7 +75,7 @@ def delete(name: Name, database: Database = None, as_json: AsJson = False) -> No
 @app.command()
 def discover(
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     minimum: Annotated[int, typer.Option(min=2, help="Judged examples a slice must hold.")] = 20,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Rate of false discoveries.")] = 0.05,
     limit: Annotated[int, typer.Option(min=1, help="Slices to show.")] = 20,
@@ -82,9 +86,9 @@ def discover(
     from saliency_core.analysis.error_slices import keep_discovered
 
     path = existing(database)
-    store = open_database(database)
-    table, tried = find(store, run=run, minimum=minimum, alpha=alpha, limit=limit)
-    keep_discovered(path, store.run(run)["run"], table)
+    run = open_run(path, number)
+    table, tried = find(run, minimum=minimum, alpha=alpha, limit=limit)
+    keep_discovered(run, table)
     if as_json:
         print_json({"tried": tried, "slices": records(table)})
         return
@@ -98,7 +102,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="Slice A.")],
     b: Annotated[str, typer.Argument(help="Slice B.")],
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Words to print.")] = 20,
     as_json: AsJson = False,
@@ -106,7 +110,8 @@ def compare(
     """Set two slices side by side: errors, coherence and words."""
     from saliency_core.analysis.error_slices import compare_slices
 
-    found = compare_slices(open_database(database), a, b, run=run, layer=layer)
+    run = open_run(database, number)
+    found = compare_slices(run.filter(a), run.filter(b), layer=layer)
     words = records(found["words"].head(limit))
     if as_json:
         print_json({**found, "words": words})

@@ -14,7 +14,7 @@ from saliency_core.cli.terminal import (
     Quiet,
     RunOption,
     existing,
-    open_database,
+    open_run,
     print_json,
     progress_bar,
     records,
@@ -30,7 +30,7 @@ Features = Annotated[
 
 def suspects(
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
     train: Annotated[
         str | None, typer.Option(help="Training data: association is taken there.")
@@ -67,37 +67,29 @@ def suspects(
     from saliency_core.shortcuts.suspects import suspects as find
 
     path = existing(database)
-    store = open_database(database)
-    facts = store.run(run)
+    run = open_run(path, number)
     thresholds = Thresholds(alpha, minimum, reliance_ratio, flip_excess)
     training = None
     if train is not None:
         training = _training(
-            train, train_text_column, train_label_column, label_map, facts["label_names"]
+            train, train_text_column, train_label_column, label_map, run.label_names
         )
     with progress_bar(quiet or as_json) as bar:
         table, control = find(
-            store,
-            run=run,
-            layer=layer,
-            thresholds=thresholds,
-            training=training,
-            null_repeats=null,
-            seed=seed,
+            run, layer=layer, thresholds=thresholds, training=training, null_repeats=null, seed=seed
         )
         if not effect_examples:
             from saliency_core.shortcuts.ablation_effects import with_kept_effects
 
-            table = with_kept_effects(store, table, run=facts["run"], thresholds=thresholds)
+            table = with_kept_effects(run, table, thresholds=thresholds)
         else:
             from saliency_core.model.audited import classifier_of
             from saliency_core.shortcuts.ablation_effects import keep_effects, with_effects
 
             table = with_effects(
-                store,
+                run,
                 table,
-                classifier_of(store, run, model),
-                run=run,
+                classifier_of(run, model),
                 layer=layer,
                 words=word or (),
                 examples=effect_examples,
@@ -106,10 +98,10 @@ def suspects(
                 seed=seed,
                 progress=Bar(bar),
             )
-            keep_effects(path, facts["run"], table, effect_examples, seed)
-    layer = store.layer_to_read(layer, run)
+            keep_effects(run, table, effect_examples, seed)
+    layer = run.layer_to_read(layer)
     control |= {"layer": layer, "effect_examples": effect_examples, "train": train}
-    keep_suspects(path, facts["run"], table, control)
+    keep_suspects(run, table, control)
     _print_suspects(table, control, word or [], limit, quiet, as_json)
 
 

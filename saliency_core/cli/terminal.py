@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,6 +22,9 @@ from rich.table import Table
 from saliency_core.errors import UserError
 from saliency_core.jsonable import plain
 from saliency_core.paths import default_database
+
+if TYPE_CHECKING:
+    from saliency_core.store import Run, Store
 
 errors_to = Console(stderr=True)
 WIDTH_OF_FILES = 140
@@ -53,11 +56,16 @@ def existing(database: Path | None) -> Path:
     return path
 
 
-def open_database(database: Path | None) -> Any:
+def open_database(database: Path | None) -> Store:
     """Return the store to read; the commands that only read never load torch."""
     from saliency_core.store import open_store
 
     return open_store(existing(database))
+
+
+def open_run(database: Path | None, number: int | None) -> Run:
+    """Return the run to read, None: the newest one."""
+    return open_database(database).run(number)
 
 
 def print_json(value: Any) -> None:
@@ -90,11 +98,11 @@ def show(rows: list[dict], columns: list[str], title: str | None = None, nothing
     Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES).print(table)
 
 
-def print_reading(store: Any, run: int | None) -> None:
+def print_reading(run: Run) -> None:
     """Print which layer to read, and why."""
     from saliency_core.analysis.layer_advice import layer_advice
 
-    print(layer_advice(store.run(run), store.layers(run=run)).text())
+    print(layer_advice(run, run.layers()).text())
 
 
 def _cell(value: Any) -> str:

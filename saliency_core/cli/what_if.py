@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,12 +12,15 @@ from saliency_core.cli.terminal import (
     ModelOption,
     RunOption,
     Where,
-    open_database,
+    open_run,
     print_json,
     records,
     show,
 )
 from saliency_core.errors import UserError
+
+if TYPE_CHECKING:
+    from saliency_core.store import Run, Slice
 
 
 def what_if(
@@ -32,7 +35,7 @@ def what_if(
     mask: Annotated[str | None, typer.Option(help="Hide this word from the model.")] = None,
     where: Where = "",
     database: Database = None,
-    run: RunOption = None,
+    number: RunOption = None,
     layer: Annotated[
         int | None, typer.Option(help="Layer to print (default: recommended).")
     ] = None,
@@ -43,7 +46,7 @@ def what_if(
     """Show what the model answers to an edited text, or to a slice with a word edited."""
     from saliency_core.model.audited import classifier_of, mask_of
 
-    store = open_database(database)
+    run = open_run(database, number)
     chosen = [name for name in (drop, replace, mask) if name is not None]
     if len(chosen) > 1:
         raise UserError("Choose one of --drop, --replace and --mask.")
@@ -54,19 +57,19 @@ def what_if(
                 "Give a text and --edited, or a word to edit in a slice with --drop, --replace or "
                 "--mask."
             )
-        classifier = classifier_of(store, run, model)
+        classifier = classifier_of(run, model)
         replacement = mask_of(classifier) if mask is not None else new
-        _what_if_slice(store, classifier, word, replacement, where, run, limit, as_json)
+        _what_if_slice(run.filter(where), classifier, word, replacement, limit, as_json)
         return
-    before = _text(store, text, pair, example, run)
-    classifier = classifier_of(store, run, model)
+    before = _text(run, text, pair, example)
+    classifier = classifier_of(run, model)
     if edited is not None:
         after = (edited, before[1])
     elif chosen:
         after = _with_word(before, word, mask_of(classifier) if mask is not None else new)
     else:
         raise UserError("Say how the text changes: --edited TEXT, --drop, --replace or --mask.")
-    _what_if_text(store, classifier, before, after, run, layer, as_json)
+    _what_if_text(run, classifier, before, after, layer, as_json)
 
 
 def _edit(drop: str | None, replace: str | None, mask: str | None) -> tuple[str, str]:
@@ -79,13 +82,13 @@ def _edit(drop: str | None, replace: str | None, mask: str | None) -> tuple[str,
     return drop or mask or "", ""
 
 
-def _text(store: Any, text: str | None, pair: str | None, example: str | None, run: int | None):
+def _text(run: Run, text: str | None, pair: str | None, example: str | None):
     if text is not None:
         return text, pair
-    position = store.position_of(example, run=run)
+    position = run.position_of(example)
     if position is None:
         raise UserError(f"The run has no example {example!r}.")
-    found = store.example(position, run=run)
+    found = run.example(position)
     return found["text"], found["pair"]
 
 
@@ -100,11 +103,11 @@ def _with_word(texts: tuple, word: str, replacement: str) -> tuple:
 
 
 def _what_if_slice(
-    store: Any, classifier: Any, word: str, new: str, where: str, run, limit, as_json: bool
+    part: Slice, classifier: Any, word: str, new: str, limit: int | None, as_json: bool
 ) -> None:
     from saliency_core.shortcuts.counterfactuals import replace_in_slice
 
-    summary, frame = replace_in_slice(store, classifier, word, new, where, run=run, limit=limit)
+    summary, frame = replace_in_slice(part, classifier, word, new, limit=limit)
     if as_json:
         print_json(summary)
         return
@@ -119,18 +122,15 @@ def _what_if_slice(
 
 
 def _what_if_text(
-    store: Any, classifier: Any, before: tuple, after: tuple, run, layer, as_json: bool
+    run: Run, classifier: Any, before: tuple, after: tuple, layer: int | None, as_json: bool
 ) -> None:
     from saliency_core.shortcuts.counterfactuals import aligned_words, edit_text
 
-    facts = store.run(run)
-    found = edit_text(
-        classifier, before, after, rule=facts["settings"]["rule"], steps=facts["settings"]["steps"]
-    )
+    found = edit_text(classifier, before, after, rule=run.settings.rule, steps=run.settings.steps)
     if as_json:
         print_json(found)
         return
-    layer = store.layer_to_read(layer, run)
+    layer = run.layer_to_read(layer)
     rows = records(aligned_words(found, layer))
     show(rows, ["before", "score_before", "after", "score_after", "difference"], f"Layer {layer}")
     for side in ("before", "after"):

@@ -16,7 +16,7 @@ from saliency_core.records import Example
 from saliency_core.store.query.parser import quote
 
 if TYPE_CHECKING:
-    from saliency_core.store import Store
+    from saliency_core.store import Run
 
 MANY = 0.05
 """Part of the examples from which a disagreement is more than rounding."""
@@ -101,14 +101,12 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def compare(store: Store, run: int, column: str, label_map: dict[str, str]) -> Comparison:
+def compare(run: Run, column: str, label_map: dict[str, str]) -> Comparison:
     """Compare a metadata column of a finished run with what the model predicted."""
-    names = store.run(run)["label_names"]
-    cells, codes = np.unique(
-        store.metadata_values(column, run=run).astype(str), return_inverse=True
-    )
+    names = run.label_names
+    cells, codes = np.unique(run.metadata_values(column).astype(str), return_inverse=True)
     index = _indices(cells.tolist(), names, label_map)
-    own = np.asarray(store.column("predicted", run=run), np.int64)
+    own = np.asarray(run.column("predicted"), np.int64)
     there = index[codes]
     comparable = (there >= 0) & (own >= 0)
     differ = comparable & (there != own)

@@ -104,26 +104,25 @@ def find_flaws(built: Demo, database: Path, progress: Progress = silent) -> None
 
     Does nothing where an earlier call kept them.
     """
-    store = open_store(database)
-    if kept_suspects(store) is not None:
+    run = open_store(database).run()
+    if kept_suspects(run) is not None:
         return
-    run = store.run()
     training = count_features(
         load_examples(str(built.train), text_column="text", label_column="label"),
-        run["label_names"],
+        run.label_names,
     )
-    table, found = suspects(store, training=training, null_repeats=NULL_REPEATS)
+    table, found = suspects(run, training=training, null_repeats=NULL_REPEATS)
     table = with_effects(
-        store, table, classifier_of(store), examples=EFFECT_EXAMPLES, progress=progress
+        run, table, classifier_of(run), examples=EFFECT_EXAMPLES, progress=progress
     )
     control: dict[str, Any] = found | {
-        "layer": run["recommended"],
+        "layer": run.recommended,
         "effect_examples": EFFECT_EXAMPLES,
         "train": str(built.train),
     }
-    keep_effects(database, run["run"], table, EFFECT_EXAMPLES)
-    keep_discovered(database, run["run"], discover(store)[0])
-    keep_suspects(database, run["run"], table, control)
+    keep_effects(run, table, EFFECT_EXAMPLES)
+    keep_discovered(run, discover(run)[0])
+    keep_suspects(run, table, control)
 
 
 def _write(path: Path, messages: list[Message]) -> None:

@@ -39,10 +39,10 @@ from saliency_core.model.audited import classifier_of
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
 from saliency_core.progress import Progress, silent
+from saliency_core.records import RunSettings
 from saliency_core.saliency.attributor import Attributor
-from saliency_core.store import Store
-from saliency_core.store.details import details, set_warning
-from saliency_core.store.read.results import DELETED, save_evaluation, set_layer_choice
+from saliency_core.store import Run
+from saliency_core.store.read.results import DELETED, save_evaluation, set_layer_choice, set_warning
 
 VARIANTS = ("saliency", "local", "pooled", "norm")
 MOSAIC_TEXTS = 256
@@ -89,10 +89,9 @@ class Evaluation:
 
 
 def evaluate(
-    store: Store,
+    run: Run,
     options: EvaluationOptions,
     *,
-    run: int | None = None,
     model: str | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
@@ -102,60 +101,59 @@ def evaluate(
     “Which layer to read”).
 
     Args:
-        store: the file of a finished run.
+        run: a finished run.
         options: the sample and what is compared.
-        run: run number; the newest where not given.
         model: where the audited model is now, if it has moved.
         progress: called with (stage, done, total).
 
     Raises:
         UserError: the run can't be evaluated so, with the reason.
     """
-    facts = store.run(run)
-    run = facts["run"]
-    if facts["model"]["task"] == "regression":
+    if run.model.task == "regression":
         raise UserError("A regression model has no class probabilities, so no faithfulness.")
-    if store.layers(run=run).empty:
-        raise UserError(f"Run {run} is not finished; start the same audit again, then evaluate.")
+    if run.layers().empty:
+        raise UserError(
+            f"Run {run.number} is not finished; start the same audit again, then evaluate."
+        )
     methods, skipped = _methods(options.other_methods)
-    positions = _sample(store, run, options)
+    positions = _sample(run, options)
     settings = {
         "seed": options.seed,
         "examples": len(positions),
-        "run_examples": store.count("-failed", run=run),
+        "run_examples": run.filter("-failed").count(),
         "mosaics": 0 if options.delete else options.mosaics,
         "delete": options.delete,
         "rationale_column": options.rationale_column,
     }
     kept_as = {name: f"{name}{DELETED if options.delete else ''}" for name in methods}
-    missing = [name for name in methods if not _is_kept(store, run, kept_as[name], settings)]
+    missing = [name for name in methods if not _is_kept(run, kept_as[name], settings)]
     if set(missing) & set(VARIANTS):
         # All variants come from the same passes.
         missing = [*VARIANTS, *(name for name in missing if name not in VARIANTS)]
     if missing:
-        spans = _spans(store, run, positions, options.rationale_column)
-        classifier = classifier_of(store, run, model)
-        encodings = _encode(store, run, positions, classifier)
-        mosaics = _mosaics(store, run, classifier, settings["mosaics"], options.seed)
+        spans = _spans(run, positions, options.rationale_column)
+        classifier = classifier_of(run, model)
+        encodings = _encode(run, positions, classifier)
+        mosaics = _mosaics(run, classifier, settings["mosaics"], options.seed)
         scores = _Scores(classifier, encodings, mosaics, spans, options)
         if "saliency" in missing:
-            scores.add_own(facts["settings"], progress)
+            scores.add_own(run.settings, progress)
         for name in missing:
             if name not in VARIANTS:
                 scores.add_other(name, progress)
         rows = [row | settings | {"method": kept_as[row["method"]]} for row in scores.rows()]
-        save_evaluation(store.path, run, rows)
+        save_evaluation(run.store.path, run.number, rows)
         if "saliency" in missing and not options.delete:
-            _recommend(store, run, scores)
-    table, facts = store.evaluations(run=run), store.run(run)
+            _recommend(run, scores)
+    table = run.evaluations()
     table = table[table["method"].isin(kept_as.values())].reset_index(drop=True)
     return Evaluation(
         examples=len(positions),
         metrics=table.drop(columns="mosaics_made"),
         mosaics=table["mosaics_made"][0],
-        recommended=facts["recommended"],
-        most_readable=facts["most_readable"],
-        tied=facts["tied"],
+        recommended=run.recommended,
+        most_readable=run.most_readable,
+        tied=run.tied,
         skipped=skipped,
     )
 
@@ -168,19 +166,19 @@ def _methods(other_methods: bool) -> tuple[list[str], tuple[str, ...]]:
     return [*VARIANTS, *available], tuple(name for name in OTHER_METHODS if name not in available)
 
 
-def _sample(store: Store, run: int, options: EvaluationOptions) -> list[int]:
+def _sample(run: Run, options: EvaluationOptions) -> list[int]:
     """Return the positions of a seeded sample of the examples that have scores."""
-    readable = store.ids("-failed", run=run)
+    readable = run.filter("-failed").positions()
     if not len(readable):
-        raise UserError(f"Run {run} has no example with scores.")
+        raise UserError(f"Run {run.number} has no example with scores.")
     draw = np.random.default_rng(options.seed)
     count = min(options.examples, len(readable))
     return np.sort(draw.choice(readable, count, replace=False)).tolist()
 
 
-def _is_kept(store: Store, run: int, method: str, settings: dict[str, Any]) -> bool:
+def _is_kept(run: Run, method: str, settings: dict[str, Any]) -> bool:
     """Tell whether the file holds a method's numbers of the same sample and choices."""
-    table = store.evaluations(run=run)
+    table = run.evaluations()
     kept = table[table["method"] == method]
     if kept.empty or not set(settings) <= set(kept.columns):
         return False
@@ -192,18 +190,18 @@ def _is_kept(store: Store, run: int, method: str, settings: dict[str, Any]) -> b
 
 
 def _spans(
-    store: Store, run: int, positions: list[int], column: str | None
+    run: Run, positions: list[int], column: str | None
 ) -> list[list[tuple[int, int]]] | None:
     """Return what annotators marked of each example, in characters."""
     if column is None:
         return None
-    known = store.metadata_columns(run=run)
+    known = run.metadata_columns()
     if column not in known:
         raise UserError(
             f"The run keeps no column {column!r}; its metadata columns are "
             f"{', '.join(known) or 'none'}."
         )
-    rows = details(store, positions, run)
+    rows = run.details(positions)
     return [spans_of(row["metadata"].get(column), column) for row in rows]
 
 
@@ -218,20 +216,20 @@ def spans_of(value: Any, column: str) -> list[tuple[int, int]]:
         ) from error
 
 
-def _encode(store: Store, run: int, positions: list[int], classifier: Classifier) -> list[Encoding]:
-    frame = store.examples_at(positions, run=run)
+def _encode(run: Run, positions: list[int], classifier: Classifier) -> list[Encoding]:
+    frame = run.examples_at(positions)
     pairs = frame["pair"].fillna("").tolist() if frame["pair"].notna().any() else None
     return classifier.encode(frame["text"].tolist(), pairs)
 
 
-def _mosaics(store: Store, run: int, classifier: Classifier, count: int, seed: int) -> Mosaics:
+def _mosaics(run: Run, classifier: Classifier, count: int, seed: int) -> Mosaics:
     """Return mosaics of confidently predicted texts of the run."""
     if not count:
         return Mosaics([], {}, "No mosaics were asked for.")
-    confident = store.ids(f"-failed confidence>{CONFIDENT}", run=run)
+    confident = run.filter(f"-failed confidence>{CONFIDENT}").positions()
     size = min(MOSAIC_TEXTS, len(confident))
     positions = np.sort(np.random.default_rng(seed).choice(confident, size, replace=False))
-    frame = store.examples_at(positions.tolist(), run=run)
+    frame = run.examples_at(positions.tolist())
     number = {name: label for label, name in enumerate(classifier.info.label_names)}
     return make_mosaics(
         classifier,
@@ -266,10 +264,10 @@ class _Scores:
         self.values: dict[tuple[str, int | None], dict[str, list[np.ndarray]]] = {}
         self.costs: dict[str, dict[str, float]] = {}
 
-    def add_own(self, settings: dict[str, Any], progress: Progress) -> None:
+    def add_own(self, settings: RunSettings, progress: Progress) -> None:
         """Score the variants at every layer, by the rule of the run."""
         attributor = Attributor(
-            self.classifier, rule=settings["rule"], steps=settings["steps"], variants=True
+            self.classifier, rule=settings.rule, steps=settings.steps, variants=True
         )
         layers = range(self.classifier.info.layers + 1)
         keys = [(name, layer) for name in VARIANTS for layer in layers]
@@ -391,16 +389,16 @@ class _Scores:
         )
 
 
-def _recommend(store: Store, run: int, scores: _Scores) -> None:
+def _recommend(run: Run, scores: _Scores) -> None:
     """Let the new numbers choose the layers to read, and say whether decoding helps."""
-    summaries, facts = summaries_of(store.layers(run=run)), store.run(run)
+    summaries = summaries_of(run.layers())
     layers, seed = [row.layer for row in summaries], scores.options.seed
     tests = scores.layer_tests("saliency", layers)
-    bypassed = {int(layer) for layer in facts["extra"].get("bypassed", {})}
+    bypassed = {int(layer) for layer in run.extra.get("bypassed", {})}
     summaries, choice = choose_by_tests(summaries, tests, bypassed=bypassed, seed=seed)
     set_layer_choice(
-        store.path,
-        run,
+        run.store.path,
+        run.number,
         summaries,
         choice.recommended,
         choice.most_readable,
@@ -417,4 +415,4 @@ def _recommend(store: Store, run: int, scores: _Scores) -> None:
             f"{UNDECODED} of layer {undecoded} is more faithful for this model than the decoded "
             f"one of layer {choice.recommended}: its comprehensiveness is higher by {gain:.3f}."
         )
-    set_warning(store.path, run, UNDECODED, sentence)
+    set_warning(run.store.path, run.number, UNDECODED, sentence)

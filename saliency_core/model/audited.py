@@ -18,18 +18,17 @@ from saliency_core.words import named_spans
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier
-    from saliency_core.store import Store
+    from saliency_core.store import Run
 
 Texts = tuple[str, str | None]
 """A text and its pair."""
 
 
-def classifier_of(store: Store, run: int | None = None, model: str | None = None) -> Classifier:
+def classifier_of(run: Run, model: str | None = None) -> Classifier:
     """Load the model that a run audited.
 
     Args:
-        store: an open file.
-        run: run number; the newest by default.
+        run: a run.
         model: where the model is now; a language-model head that is no longer where it was is
             looked for beside it.
 
@@ -38,45 +37,44 @@ def classifier_of(store: Store, run: int | None = None, model: str | None = None
     """
     from saliency_core.model.loading import load_classifier
 
-    facts = store.run(run)
-    name = model or facts["model"]["name"]
+    name = model or run.model.name
     if not Path(name).is_dir() and name.startswith(("/", ".", "~")):
         raise UserError(
-            f"The model of run {facts['run']} is no longer at {name}; say where it is (--model)."
+            f"The model of run {run.number} is no longer at {name}; say where it is (--model)."
         )
-    head = None if facts["model"]["lm_head_is_fallback"] else facts["model"]["lm_head"]
+    head = None if run.model.lm_head_is_fallback else run.model.lm_head
     if head is not None and not Path(head).is_dir():
         beside = Path(name).parent / Path(head).name
         head = str(beside) if beside.is_dir() else head
-    revision = None if model else facts["model"]["revision"]
+    revision = None if model else run.model.revision
     classifier = load_classifier(
         name,
         lm_head=head,
         revision=revision,
         # Digests are of the weights as the run computed with them, and so are its answers.
-        dtype=facts["settings"]["dtype"],
+        dtype=run.settings.dtype,
     )
-    if classifier.info.model_digest != facts["model"]["model_digest"]:
+    if classifier.info.model_digest != run.model.model_digest:
         raise UserError(
-            f"The weights at {name} are not those that run {facts['run']} audited "
-            f"({facts['model']['name']}). Name the right folder (--model), or audit this model "
+            f"The weights at {name} are not those that run {run.number} audited "
+            f"({run.model.name}). Name the right folder (--model), or audit this model "
             "first."
         )
     # A file of an earlier version knows nothing of the settings.
-    settings = facts["model"].get("config_digest")
+    settings = run.model.config_digest
     if settings and classifier.info.config_digest != settings:
         raise UserError(
-            f"The settings of {name} (config.json) are not those that run {facts['run']} audited; "
+            f"The settings of {name} (config.json) are not those that run {run.number} audited; "
             "under others the same weights answer otherwise. Put them back, or audit this model "
             "again."
         )
-    if classifier.info.lm_head_digest != facts["model"]["lm_head_digest"]:
+    if classifier.info.lm_head_digest != run.model.lm_head_digest:
         raise UserError(
-            f"The language-model head at {head} is not the one that run {facts['run']} was decoded "
-            f"with ({facts['model']['lm_head']}). Put that one there, or audit the model again."
+            f"The language-model head at {head} is not the one that run {run.number} was decoded "
+            f"with ({run.model.lm_head}). Put that one there, or audit the model again."
         )
     # Only now: a wrong model may not even take texts of this length.
-    return replace(classifier, max_length=facts["settings"]["max_length"])
+    return replace(classifier, max_length=run.settings.max_length)
 
 
 def without_spans(text: str, spans: Sequence[tuple[int, int]], replacement: str = "") -> str:
@@ -177,13 +175,13 @@ def edit_of(before: np.ndarray, after: np.ndarray, label: int) -> Edit:
 class Editor:
     """Reads examples of a run and edits them on the exact characters of their words."""
 
-    def __init__(self, store: Store, run: int) -> None:
+    def __init__(self, run: Run) -> None:
         """Edit examples of `run`."""
-        self.store, self.run = store, run
+        self.run = run
 
     def texts(self, positions: Sequence[int]) -> list[Texts]:
         """Return the texts of examples."""
-        frame = self.store.examples_at(positions, run=self.run)
+        frame = self.run.examples_at(positions)
         return [
             (text, pair if isinstance(pair, str) else None)
             for text, pair in zip(frame["text"], frame["pair"], strict=True)
@@ -191,7 +189,7 @@ class Editor:
 
     def words(self, positions: Sequence[int]) -> list[list[dict[str, Any]]]:
         """Return the words of examples with side, start and end, in the order of the texts."""
-        return self.store.top_words(list(positions), 0, run=self.run)
+        return self.run.top_words(list(positions), 0)
 
     @staticmethod
     def edited(

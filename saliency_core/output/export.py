@@ -20,7 +20,7 @@ from saliency_core.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from saliency_core.store import Store
+    from saliency_core.store import Run, Slice
 
 FORMATS = ("jsonl", "csv", "parquet", "datasets")
 ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -45,13 +45,11 @@ class Exported:
 
 
 def export(
-    store: Store,
+    part: Slice,
     output: str | Path,
     *,
     format: str | None = None,
-    where: str = "",
     layers: Iterable[int] | None = None,
-    run: int | None = None,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Exported:
     """Write the examples of a slice with predictions, words, notes and verdicts.
@@ -59,24 +57,22 @@ def export(
     What was at `output` is replaced only when all is written.
 
     Args:
-        store: An open file.
+        part: a slice.
         output: File or, for `datasets`, folder.
         format: One of `FORMATS`; by the ending of `output` where None.
-        where: A slice; everything by default.
         layers: Layers whose words are written; the recommended one where None.
-        run: Run number; the newest by default.
         progress: Called with stage, done, total.
 
     Raises:
         UserError: a format, layer, slice or place that can't be.
     """
+    run = part.run
     output = Path(output)
     format = _format(output, format)
-    _check_place(output, format, store.path)
-    run = store.run(run)["run"]
-    layers = _layers(store, layers, run)
-    total = store.count(where, run=run)
-    rows = _counted(records(store, where=where, layers=layers, run=run), total, progress)
+    _check_place(output, format, run.store.path)
+    layers = _layers(run, layers)
+    total = part.count()
+    rows = _counted(records(part, layers=layers), total, progress)
     write = {
         "jsonl": _write_jsonl,
         "csv": _write_csv,
@@ -84,27 +80,23 @@ def export(
         "datasets": _write_datasets,
     }[format]
     with replacing(output) as target:
-        write(target, rows, _Shape.of(store, layers, run, where))
+        write(target, rows, _Shape.of(part, layers))
     return Exported(str(output), format, run, total, layers)
 
 
-def records(
-    store: Store, *, where: str = "", layers: Iterable[int] | None = None, run: int | None = None
-) -> Iterator[Record]:
+def records(part: Slice, *, layers: Iterable[int] | None = None) -> Iterator[Record]:
     """Yield the examples of a slice as JSON Lines hold them, in the order of the dataset."""
-    facts = store.run(run)
-    run = facts["run"]
-    layers = _layers(store, layers, run)
-    notes = {row["id"]: row for row in _rows(store.notes(run=run))}
+    run = part.run
+    layers = _layers(run, layers)
+    notes = {row["id"]: row for row in _rows(run.notes())}
     verdicts: dict[tuple[str, str], list[Record]] = {}
-    for row in _rows(store.verdicts(run=run)):
+    for row in _rows(run.verdicts()):
         verdicts.setdefault((row["word"], row["class"]), []).append(
             {name: row[name] for name in ("word", "class", "verdict", "note")}
         )
-    positions = store.ids(where, run=run)
+    positions = part.positions()
     for start in range(0, len(positions), BATCH):
-        part = positions[start : start + BATCH]
-        for record in _batch(store, part, layers, facts):
+        for record in _batch(run, positions[start : start + BATCH], layers):
             note = notes.get(record["id"], {})
             record["note"] = note.get("note")
             record["proposed_label"] = note.get("proposed_label")
@@ -118,15 +110,14 @@ def records(
             yield record
 
 
-def _batch(store: Store, positions: Any, layers: list[int], facts: dict) -> Iterator[Record]:
-    from saliency_core.store.details import details
+def _batch(run: Run, positions: Any, layers: list[int]) -> Iterator[Record]:
     from saliency_core.store.read.examples import probabilities
 
-    run, names, task = facts["run"], facts["label_names"], facts["model"]["task"]
-    frame = _rows(store.examples_at(positions, run=run))
-    by_layer = {layer: store.top_words(positions, layer, run=run) for layer in layers}
-    shown = next(iter(by_layer.values()), None) or store.top_words(positions, 0, run=run)
-    for place, (row, extra) in enumerate(zip(frame, details(store, positions, run), strict=True)):
+    names, task = run.label_names, run.model.task
+    frame = _rows(run.examples_at(positions))
+    by_layer = {layer: run.top_words(positions, layer) for layer in layers}
+    shown = next(iter(by_layer.values()), None) or run.top_words(positions, 0)
+    for place, (row, extra) in enumerate(zip(frame, run.details(positions), strict=True)):
         found = probabilities(extra["logits"], task).tolist()
         yield {
             "id": row["id"],
@@ -217,15 +208,10 @@ def parse_layers(text: str | None, top: int) -> list[int] | None:
         ) from None
 
 
-def _layers(store: Store, layers: Iterable[int] | None, run: int) -> list[int]:
-    facts = store.run(run)
+def _layers(run: Run, layers: Iterable[int] | None) -> list[int]:
     if layers is None:
-        return [store.layer_to_read(run=run)]
-    chosen = sorted({int(layer) for layer in layers})
-    for layer in chosen:
-        if not 0 <= layer <= facts["layers"]:
-            raise UserError(f"Run {run} has no layer {layer}; it has 0 to {facts['layers']}.")
-    return chosen
+        return [run.layer_to_read()]
+    return sorted({run.layer_to_read(layer) for layer in layers})
 
 
 # Writing
@@ -241,18 +227,17 @@ class _Shape:
     """Column -> bool, int, float or str."""
 
     @classmethod
-    def of(cls, store: Store, layers: list[int], run: int, where: str) -> _Shape:
-        from saliency_core.store.details import details
-
-        kinds: dict[str, set[type]] = {name: set() for name in store.metadata_columns(run=run)}
-        positions = store.ids(where, run=run)
+    def of(cls, part: Slice, layers: list[int]) -> _Shape:
+        run = part.run
+        kinds: dict[str, set[type]] = {name: set() for name in run.metadata_columns()}
+        positions = part.positions()
         for start in range(0, len(positions) if kinds else 0, BATCH):
-            for row in details(store, positions[start : start + BATCH], run):
+            for row in run.details(positions[start : start + BATCH]):
                 for name, value in row["metadata"].items():
                     if value is not None:
                         kinds.setdefault(name, set()).add(type(value))
         metadata = {name: _common(found) for name, found in kinds.items()}
-        return cls(list(store.run(run)["label_names"]), layers, metadata)
+        return cls(run.label_names, layers, metadata)
 
 
 def _common(kinds: set[type]) -> type:

@@ -11,7 +11,7 @@ from saliency_core.output.highlighting import STYLE, paint, scale_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from saliency_core.store import Store
+    from saliency_core.store import Run
 
 LEADING = 3
 """Words named where only text can be shown."""
@@ -61,22 +61,18 @@ class PaintedExample:
         return f"{STYLE}<div><small>{html.escape(self.heading)}</small>{''.join(painted)}</div>"
 
 
-def show_example(
-    store: Store, example: int | str, *, layer: int | None = None, run: int | None = None
-) -> PaintedExample:
+def show_example(run: Run, example: int | str, *, layer: int | None = None) -> PaintedExample:
     """Return an example for a notebook cell.
 
     Args:
-        store: An open file.
+        run: A run.
         example: Position (int) or external id (str).
         layer: 0 to L; the recommended one by default.
-        run: Run number; the newest by default.
 
     Raises:
         UserError: no such example or layer.
     """
-    facts = store.run(run)
-    layer = store.layer_to_read(layer, facts["run"])
-    found = store.example(example, run=facts["run"])
-    (words,) = store.top_words([found["example"]], layer, run=facts["run"])
+    layer = run.layer_to_read(layer)
+    found = run.example(example)
+    (words,) = run.top_words([found["example"]], layer)
     return PaintedExample(found, layer, words)

@@ -22,7 +22,7 @@ from saliency_core.pipeline.sample_steps import first_that_works
 from saliency_core.progress import Progress, silent
 from saliency_core.records import Example
 from saliency_core.store import open_store, open_writer, save_table
-from saliency_core.store.details import set_warning
+from saliency_core.store.read.results import set_warning
 from saliency_core.store.write.former import Changes
 
 
@@ -139,20 +139,20 @@ class Audit:
             finally:
                 store_thread.submit(context.__exit__, None, None, None).result()
         compared = self._compare_predictions(run)
-        store = open_store(self.db)
+        audited = open_store(self.db).run(run)
         return AuditResult(
             run=run,
             database=str(self.db),
             examples=examples,
             computed=tally.computed,
             reused=examples - tally.computed,
-            failed=store.count("failed", run=run),
+            failed=audited.filter("failed").count(),
             seconds=seconds,
             warnings=(*self._warnings(), *([compared.sentence()] if compared else [])),
             guessed=inputs.dataset.guessed,
             predictions=asdict(compared) if compared else None,
             changes=asdict(changes) if changes else None,
-            orphans=len(store.orphaned_notes(run=run)),
+            orphans=len(audited.orphaned_notes()),
         )
 
     def _compute(self, results: RunResults) -> None:
@@ -175,15 +175,15 @@ class Audit:
         column = self.options.predictions_from
         if column is None:
             return None
-        found = compare(open_store(self.db), run, column, self.options.label_map)
+        found = compare(open_store(self.db).run(run), column, self.options.label_map)
         set_warning(self.db, run, found.beginning, found.sentence())
         return found
 
     def _is_summarised(self, run: int) -> bool:
         """Tell whether an earlier call already summarised all that this one would."""
-        store = open_store(self.db)
-        evaluated = store.layers(run=run)["comprehensiveness"].notna().any()
-        return store.is_complete(run) and (evaluated or not self._evaluates_layers())
+        audited = open_store(self.db).run(run)
+        evaluated = audited.layers()["comprehensiveness"].notna().any()
+        return audited.is_complete() and (evaluated or not self._evaluates_layers())
 
     def _evaluates_layers(self) -> bool:
         return self.options.evaluate and self.inputs.classifier.info.task != "regression"

@@ -223,7 +223,7 @@ def progress(job: Job) -> tuple[str, int]:
         store = open_store(job.database)
         runs = store.runs()
         if len(runs):
-            done = store.count(run=int(runs["run"].iloc[-1]))
+            done = store.run().filter().count()
     if is_running(job):
         return "running", done
     return "finished" if exit_status(job) == 0 else "stopped", done

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +18,7 @@ from saliency_core.progress import Progress, silent
 from saliency_core.shortcuts.features import TEXT, WORD, Features, carriers, features_of
 from saliency_core.shortcuts.suspects import DATA, UNTESTED, Thresholds, ranked, verdicts
 from saliency_core.stats import benjamini_hochberg
-from saliency_core.store import Store
+from saliency_core.store import Run
 from saliency_core.words import is_spoken
 
 if TYPE_CHECKING:
@@ -41,11 +40,10 @@ TABLE = "effects"
 
 
 def with_effects(
-    store: Store,
+    run: Run,
     table: pd.DataFrame,
     classifier: Classifier,
     *,
-    run: int | None = None,
     layer: int | None = None,
     words: Sequence[str] = (),
     examples: int = EXAMPLES,
@@ -64,10 +62,9 @@ def with_effects(
     that the drop of p(class) is greater than for the control word.
 
     Args:
-        store: an open file.
+        run: a run.
         table: of `suspects.suspects`.
         classifier: of `editing.classifier_of`.
-        run: the run; None for the newest.
         layer: the layer of the table; None for the recommended one.
         words: words, and other features of texts, that are tested whatever their rank.
         examples: a feature, drawn with `seed`.
@@ -76,14 +73,13 @@ def with_effects(
         seed: of the draws.
         progress: called with (stage, done, total).
     """
-    facts = store.run(run)
-    run, names = facts["run"], facts["label_names"]
-    layer = store.layer_to_read(layer, run)
-    found = _known(store, run, table, examples, seed)
+    names = run.label_names
+    layer = run.layer_to_read(layer)
+    found = _known(run, table, examples, seed)
     missing = [place for place in _candidates(table, candidates, words) if place not in found.index]
     if missing:
-        features = features_of(store, layer, run)
-        tester = _Tester(store, run, features, classifier, examples, seed)
+        features = features_of(run, layer)
+        tester = _Tester(run, features, classifier, examples, seed)
         rows = []
         for done, place in enumerate(missing):
             progress("deleting words", done, len(missing))
@@ -96,21 +92,20 @@ def with_effects(
 
 
 def with_kept_effects(
-    store: Store, table: pd.DataFrame, *, run: int, thresholds: Thresholds | None = None
+    run: Run, table: pd.DataFrame, *, thresholds: Thresholds | None = None
 ) -> pd.DataFrame:
     """Return the suspects with the effects last kept with the run, if any; no model runs.
 
     Args:
-        store: an open file.
+        run: a run.
         table: of `suspects.suspects`.
-        run: the run.
         thresholds: what the verdict asks for.
     """
-    kept = store.tables(run=run)
+    kept = run.tables()
     kept = kept[kept["name"] == TABLE]
     if kept.empty:
         return table
-    return _joined(table, _known(store, run, table, **kept["settings"].iloc[0]), thresholds)
+    return _joined(table, _known(run, table, **kept["settings"].iloc[0]), thresholds)
 
 
 def _joined(
@@ -134,19 +129,17 @@ def p_of_gain(gain: np.ndarray) -> float:
     return float(stats.wilcoxon(gain, alternative="greater", zero_method="zsplit").pvalue)
 
 
-def keep_effects(
-    path: str | Path, run: int, table: pd.DataFrame, examples: int = EXAMPLES, seed: int = 0
-) -> None:
+def keep_effects(run: Run, table: pd.DataFrame, examples: int = EXAMPLES, seed: int = 0) -> None:
     """Keep what `with_effects` measured, so that the same is never measured twice."""
     from saliency_core.store import save_table
 
     measured = table.loc[table["effect_n"].notna(), [*KEY, *EFFECT_COLUMNS]]
-    save_table(path, run, TABLE, measured, {"examples": examples, "seed": seed})
+    save_table(run.store.path, run.number, TABLE, measured, {"examples": examples, "seed": seed})
 
 
-def _known(store: Store, run: int, table: pd.DataFrame, examples: int, seed: int) -> pd.DataFrame:
+def _known(run: Run, table: pd.DataFrame, examples: int, seed: int) -> pd.DataFrame:
     """Return the effects kept with the run, by the rows of the table they belong to."""
-    kept = store.table(TABLE, {"examples": examples, "seed": seed}, run=run)
+    kept = run.table(TABLE, {"examples": examples, "seed": seed})
     if kept is None:
         return pd.DataFrame(columns=EFFECT_COLUMNS, dtype=float)
     place = pd.Series(table.index, pd.MultiIndex.from_frame(table[KEY]))
@@ -179,16 +172,10 @@ class _Tester:
     """Measures the effect of features on the answers."""
 
     def __init__(
-        self,
-        store: Store,
-        run: int,
-        features: Features,
-        classifier: Classifier,
-        examples: int,
-        seed: int,
+        self, run: Run, features: Features, classifier: Classifier, examples: int, seed: int
     ) -> None:
-        self.editor = Editor(store, run)
-        self.predicted = store.column("predicted", run=run)
+        self.editor = Editor(run)
+        self.predicted = run.column("predicted")
         self.features, self.classifier = features, classifier
         self.examples, self.seed = examples, seed
         self.mask = mask_of(classifier)

@@ -12,7 +12,7 @@ from saliency_core.errors import UserError
 from saliency_core.model.audited import Editor, Texts, answers, named_word
 from saliency_core.records import AuditedExample, Example
 from saliency_core.stats import wilson
-from saliency_core.store import Store
+from saliency_core.store import Slice
 from saliency_core.store.query.parser import quote
 from saliency_core.words import shares, word_scores
 
@@ -144,45 +144,36 @@ def confusion_of(frame: pd.DataFrame, side: str) -> pd.DataFrame:
     return counts.rename_axis(["gold", "predicted"]).reset_index(name="count")
 
 
-def whole_slice(
-    store: Store, frame: pd.DataFrame, where: str = "", *, run: int | None = None
-) -> dict[str, int]:
+def whole_slice(part: Slice, frame: pd.DataFrame) -> dict[str, int]:
     """Return judged, right_before and right_after of a whole slice, its other examples unchanged.
 
     Args:
-        store: an open file.
+        part: a slice.
         frame: of `replace_in_slice` without a limit.
-        where: the slice.
-        run: the run; None for the newest.
     """
-    right, wrong = (store.count(f"{answer} {where}", run=run) for answer in ("right", "wrong"))
-    stored = store.examples_at(frame["example"].tolist(), run=run)
+    right, wrong = (part.filter(answer).count() for answer in ("right", "wrong"))
+    stored = part.run.examples_at(frame["example"].tolist())
     gone = int((stored["gold"].notna() & (stored["gold"] == stored["predicted"])).sum())
     come = int((frame["gold"].notna() & (frame["gold"] == frame["after"])).sum())
     return {"judged": right + wrong, "right_before": right, "right_after": right - gone + come}
 
 
 def replace_in_slice(
-    store: Store,
+    part: Slice,
     classifier: Classifier,
     word: str,
     replacement: str = "",
-    where: str = "",
     *,
-    run: int | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Return what deleting or replacing a word does to the answers of a slice.
 
     Args:
-        store: an open file.
+        part: a slice.
         classifier: of `editing.classifier_of`.
         word: the word, any case.
         replacement: what takes its place; empty deletes it, the mask token hides it.
-        where: the slice; only its examples that hold the word are edited, and only those whose
-            text this changes take part.
-        run: the run; None for the newest.
         limit: edited examples at most, drawn with `seed`.
         seed: of the draw.
 
@@ -195,17 +186,17 @@ def replace_in_slice(
         UserError: the word is empty or no example of the slice holds it, or the model is no
             classifier.
     """
-    facts = store.run(run)
-    run, names = facts["run"], facts["label_names"]
-    if facts["model"]["task"] != "single-label":
+    run = part.run
+    names = run.label_names
+    if run.model.task != "single-label":
         raise UserError("Replacing a word in a slice needs a classifier with one label an example.")
     word = named_word(word)
-    positions = store.ids(f"word:{quote(word)} -failed {where}".strip(), run=run)
+    positions = part.filter(f"word:{quote(word)} -failed").positions()
     if not len(positions):
         raise UserError(f"No example of this slice holds the word {word!r}.")
     if limit is not None and len(positions) > limit:
         positions = np.sort(np.random.default_rng(seed).choice(positions, limit, replace=False))
-    editor = Editor(store, run)
+    editor = Editor(run)
     chosen = [int(position) for position in positions]
     texts, words = editor.texts(chosen), editor.words(chosen)
     edited = [
@@ -224,7 +215,7 @@ def replace_in_slice(
     drops = before[every, own] - after[every, own]
     flips = int((new != own).sum())
     low, high = wilson(flips, len(own))
-    frame = store.examples_at(chosen, run=run)[["example", "id", "gold"]].assign(
+    frame = run.examples_at(chosen)[["example", "id", "gold"]].assign(
         before=[names[place] for place in own], after=[names[place] for place in new], drop=drops
     )
     judged = frame["gold"].notna()

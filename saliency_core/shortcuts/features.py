@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import regex
 
-from saliency_core.store import Store
+from saliency_core.store import Run
 from saliency_core.store.query.parser import quote
 from saliency_core.words import is_spoken, named_spans
 
@@ -61,13 +61,13 @@ class Features:
         return self.example[self.feature == feature]
 
 
-def features_of(store: Store, layer: int, run: int) -> Features:
+def features_of(run: Run, layer: int) -> Features:
     """Return every feature of every example, words with their saliency at a layer."""
-    positions = store.column("position", run=run)
+    positions = run.column("position")
     parts = [
-        *_carried(store, layer, run, positions),
-        *_matched(store, layer, run, positions),
-        *_uncarried(store, run),
+        *_carried(run, layer, positions),
+        *_matched(run, layer, positions),
+        *_uncarried(run),
     ]
     names = [name for part in parts for name in part.names]
     shifts = np.cumsum([0, *(len(part.names) for part in parts)])
@@ -160,9 +160,9 @@ class _Part:
     top3: np.ndarray
 
 
-def _carried(store: Store, layer: int, run: int, positions: np.ndarray) -> Iterator[_Part]:
+def _carried(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
     """Yield the features that words carry: the words, first and last ones, `WORD_TESTS`."""
-    found = store.occurrences(layer, run=run)
+    found = run.filter().occurrences(layer)
     words = found.vocabulary
     example = np.searchsorted(positions, found.example)
     values = (found.score, found.share, found.top3)
@@ -219,18 +219,18 @@ def _summed(
     )
 
 
-def _matched(store: Store, layer: int, run: int, positions: np.ndarray) -> Iterator[_Part]:
+def _matched(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
     """Yield the features of `TEXT_TESTS`."""
     found: dict[str, list[tuple[int, float, float, bool]]] = {name: [] for name in TEXT_TESTS}
     for start in range(0, len(positions), PAGE):
         page = positions[start : start + PAGE].tolist()
-        texts = _texts(store, page, run)
+        texts = _texts(run, page)
         matches = {
             (row, name): _matches(name, sides) for row, sides in enumerate(texts) for name in found
         }
         matches = {key: places for key, places in matches.items() if places}
         rows = sorted({row for row, _ in matches})
-        words = store.top_words([page[row] for row in rows], layer, run)
+        words = run.top_words([page[row] for row in rows], layer)
         words_of = dict(zip(rows, words, strict=True))
         for (row, name), places in matches.items():
             touched = _touched(places, words_of[row])
@@ -243,9 +243,9 @@ def _matched(store: Store, layer: int, run: int, positions: np.ndarray) -> Itera
         yield _Part(TEXT, [name], [""], example.astype(np.int64), code, score, share, top3)
 
 
-def _texts(store: Store, positions: Sequence[int], run: int) -> list[list[str]]:
+def _texts(run: Run, positions: Sequence[int]) -> list[list[str]]:
     """Return the text of each example, and its pair where it has one."""
-    page = store.examples_at(positions, run=run)
+    page = run.examples_at(positions)
     sides = zip(page["text"], page["pair"], strict=True)
     return [[side for side in pair if isinstance(side, str)] for pair in sides]
 
@@ -265,29 +265,29 @@ _Found = tuple[str, str, str, np.ndarray]
 """Kind, name, slice and the rows that have it."""
 
 
-def _uncarried(store: Store, run: int) -> Iterator[_Part]:
+def _uncarried(run: Run) -> Iterator[_Part]:
     """Yield the features that no word carries: they have association and errors, no saliency."""
-    for kind, name, where, rows in (*_lengths(store, run), *_metadata(store, run)):
+    for kind, name, where, rows in (*_lengths(run), *_metadata(run)):
         none = np.full(len(rows), np.nan)
         yield _Part(kind, [name], [where], rows, np.zeros(len(rows), np.int64), none, none, none)
 
 
-def _lengths(store: Store, run: int) -> Iterator[_Found]:
+def _lengths(run: Run) -> Iterator[_Found]:
     """Yield length bands and truncation."""
-    length = store.column("length", run=run)
+    length = run.column("length")
     edges = np.unique(np.quantile(length, [0.25, 0.5, 0.75]).astype(int)) if len(length) else []
     for low, high in itertools.pairwise([None, *map(int, edges), None]):
         terms = [f"length>={low}"] * (low is not None) + [f"length<{high}"] * (high is not None)
         inside = (length >= (low or 0)) & (length < (np.inf if high is None else high))
         yield LENGTH, " ".join(terms) or "any length", " ".join(terms), np.flatnonzero(inside)
-    truncated = store.column("truncated", run=run) == 1
+    truncated = run.column("truncated") == 1
     yield LENGTH, "truncated", "truncated", np.flatnonzero(truncated)
 
 
-def _metadata(store: Store, run: int) -> Iterator[_Found]:
+def _metadata(run: Run) -> Iterator[_Found]:
     """Yield the values of metadata columns."""
-    for column in store.metadata_columns(run=run):
-        texts, codes = store.metadata_codes(column, run=run)
+    for column in run.metadata_columns():
+        texts, codes = run.metadata_codes(column)
         if not 1 < len(set(texts) - {""}) <= MAXIMUM_VALUES:
             continue
         for code, value in enumerate(texts):

@@ -13,7 +13,7 @@ import numpy as np
 from saliency_core.errors import UserError
 from saliency_core.model.audited import Editor, answers
 from saliency_core.stats import wilson
-from saliency_core.store import Store
+from saliency_core.store import Run, Slice
 from saliency_core.store.query.parser import quote
 
 if TYPE_CHECKING:
@@ -25,23 +25,14 @@ KIND = "invariance"
 
 
 def write_checks(
-    store: Store,
-    output: Path,
-    words: Sequence[str] = (),
-    where: str = "",
-    *,
-    run: int | None = None,
-    per_word: int = PER_WORD,
-    seed: int = 0,
+    part: Slice, output: Path, words: Sequence[str] = (), *, per_word: int = PER_WORD, seed: int = 0
 ) -> int:
     """Write a JSON line a pair: an example that holds a word, and the same without it.
 
     Args:
-        store: an open file.
+        part: a slice.
         output: the file to write.
         words: the words; else those with the verdict `spurious`.
-        where: a slice the examples come from.
-        run: the run; None for the newest.
         per_word: pairs a word, drawn with `seed`.
         seed: of the draw.
 
@@ -51,16 +42,16 @@ def write_checks(
     Raises:
         UserError: no word is named or judged spurious, or no example holds one.
     """
-    run = store.run(run)["run"]
-    editor = Editor(store, run)
+    run = part.run
+    editor = Editor(run)
     draw = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
-    for word in spurious_words(store, run, words):
-        positions = store.ids(f"word:{quote(word)} -failed {where}".strip(), run=run)
+    for word in spurious_words(run, words):
+        positions = part.filter(f"word:{quote(word)} -failed").positions()
         if len(positions) > per_word:
             positions = np.sort(draw.choice(positions, per_word, replace=False))
         chosen = [int(position) for position in positions]
-        frame = store.examples_at(chosen, run=run)
+        frame = run.examples_at(chosen)
         for id, texts, found in zip(
             frame["id"], editor.texts(chosen), editor.words(chosen), strict=True
         ):
@@ -80,7 +71,7 @@ def write_checks(
     return len(rows)
 
 
-def spurious_words(store: Store, run: int, words: Sequence[str] = ()) -> list[str]:
+def spurious_words(run: Run, words: Sequence[str] = ()) -> list[str]:
     """Return the words named, else those an analyst judged spurious.
 
     Raises:
@@ -88,7 +79,7 @@ def spurious_words(store: Store, run: int, words: Sequence[str] = ()) -> list[st
     """
     named = sorted({word.strip().lower() for word in words if word.strip()})
     if not named:
-        verdicts = store.verdicts(run)
+        verdicts = run.verdicts()
         named = sorted(set(verdicts.loc[verdicts["verdict"] == "spurious", "word"]))
     if not named:
         raise UserError(

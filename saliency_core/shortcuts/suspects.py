@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from scipy import stats
 from saliency_core.errors import UserError
 from saliency_core.shortcuts.features import TEXT, WORD, Features, features_of
 from saliency_core.stats import association, benjamini_hochberg, excess_errors, mean_interval
-from saliency_core.store import Store
+from saliency_core.store import Run
 
 HARMFUL, RELIED, UNTESTED, DATA, NONE = (
     "relied on and harmful",
@@ -100,9 +99,8 @@ def _count(features: Features, classes: int, gold: np.ndarray, predicted: np.nda
 
 
 def suspects(
-    store: Store,
+    run: Run,
     *,
-    run: int | None = None,
     layer: int | None = None,
     thresholds: Thresholds | None = None,
     training: TrainingCounts | None = None,
@@ -112,8 +110,7 @@ def suspects(
     """Return a row a (feature, class) pair with its evidence, and the shuffled control.
 
     Args:
-        store: an open file.
-        run: the run; None for the newest.
+        run: a run.
         layer: the layer of the saliency; None for the recommended one.
         thresholds: what the verdict asks for.
         training: features of the training texts; the association of words and other features of
@@ -133,44 +130,41 @@ def suspects(
         UserError: the run knows no classes.
     """
     thresholds = thresholds or Thresholds()
-    facts = store.run(run)
-    run, classes = facts["run"], len(facts["label_names"])
-    if facts["model"]["task"] != "single-label" or classes < 2:
+    classes = len(run.label_names)
+    if run.model.task != "single-label" or classes < 2:
         raise UserError("Suspects need a classifier with one label an example.")
-    layer = store.layer_to_read(layer, run)
-    gold = store.column("gold", run=run).astype(np.int64)
-    predicted = store.column("predicted", run=run).astype(np.int64)
+    layer = run.layer_to_read(layer)
+    gold = run.column("gold").astype(np.int64)
+    predicted = run.column("predicted").astype(np.int64)
     if not (predicted >= 0).any():
-        raise UserError(f"No example of run {run} has a prediction, so there is nothing to test.")
-    features = features_of(store, layer, run)
+        raise UserError(
+            f"No example of run {run.number} has a prediction, so there is nothing to test."
+        )
+    features = features_of(run, layer)
     counts = _count(features, classes, gold, predicted)
-    table = _table(features, counts, facts["label_names"], gold, predicted, thresholds)
+    table = _table(features, counts, run.label_names, gold, predicted, thresholds)
     if training is not None:
-        table = _with_training(table, training, facts["label_names"])
+        table = _with_training(table, training, run.label_names)
     for kind in ("association", "reliance", "errors"):
         table[f"q_{kind}"] = benjamini_hochberg(table[f"p_{kind}"].to_numpy())
     table["verdict"] = verdicts(table, thresholds)
-    control = _null(store, run, features, gold, predicted, classes, thresholds, null_repeats, seed)
+    control = _null(run, features, gold, predicted, classes, thresholds, null_repeats, seed)
     control["tests"] = int(table[["p_association", "p_errors"]].notna().to_numpy().sum())
     table = ranked(table)
-    return table.assign(share_by_layer=_shares_by_layer(store, facts, table)), control
+    return table.assign(share_by_layer=_shares_by_layer(run, table)), control
 
 
-def keep_suspects(
-    path: str | Path, run: int, table: pd.DataFrame, control: Mapping[str, Any]
-) -> None:
+def keep_suspects(run: Run, table: pd.DataFrame, control: Mapping[str, Any]) -> None:
     """Keep the strongest suspects and the control with the run, replacing older ones."""
     from saliency_core.store import save_table
 
-    save_table(path, run, TABLE, table.head(KEPT_ROWS))
-    save_table(path, run, CONTROL_TABLE, [dict(control)])
+    save_table(run.store.path, run.number, TABLE, table.head(KEPT_ROWS))
+    save_table(run.store.path, run.number, CONTROL_TABLE, [dict(control)])
 
 
-def kept_suspects(
-    store: Store, run: int | None = None
-) -> tuple[pd.DataFrame, dict[str, Any]] | None:
+def kept_suspects(run: Run) -> tuple[pd.DataFrame, dict[str, Any]] | None:
     """Return the suspects and the control that were kept last, None where there are none."""
-    table, control = store.table(TABLE, run=run), store.table(CONTROL_TABLE, run=run)
+    table, control = run.table(TABLE), run.table(CONTROL_TABLE)
     if table is None or control is None:
         return None
     return table, control.iloc[0].to_dict()
@@ -307,15 +301,15 @@ def _control(
     return average, np.maximum(spread, 0) / (width - 1)
 
 
-def _shares_by_layer(store: Store, facts: dict, table: pd.DataFrame) -> list[list[float] | None]:
+def _shares_by_layer(run: Run, table: pd.DataFrame) -> list[list[float] | None]:
     """Return the mean share at layers 0 to L of each row's word where its class is predicted."""
     is_word = (table["kind"] == WORD).to_numpy()
-    label = {name: place for place, name in enumerate(facts["label_names"])}
+    label = {name: place for place, name in enumerate(run.label_names)}
     keys = pd.MultiIndex.from_arrays([table["class"].map(label), table["feature"]])
     layers = []
-    for layer in range(facts["layers"] + 1):
-        sums = store.word_sums(layer, run=facts["run"])
-        index = pd.MultiIndex.from_arrays([sums.label, store.words_of(sums.word)])
+    for layer in range(run.model.layers + 1):
+        sums = run.filter().word_sums(layer)
+        index = pd.MultiIndex.from_arrays([sums.label, run.store.words_of(sums.word)])
         layers.append(pd.Series(sums.share / sums.examples, index).reindex(keys).to_numpy())
     rows = np.stack(layers, axis=1)
     known = is_word & ~np.isnan(rows).any(1)
@@ -394,8 +388,7 @@ def _with_training(table: pd.DataFrame, training: TrainingCounts, names: list[st
 
 
 def _null(
-    store: Store,
-    run: int,
+    run: Run,
     features: Features,
     gold: np.ndarray,
     predicted: np.ndarray,
@@ -410,7 +403,7 @@ def _null(
     and only their tie to the texts is cut. The tests are association and excess errors, the two
     that a chance pattern of labels could pass.
     """
-    length = store.column("length", run=run)
+    length = run.column("length")
     edges = np.unique(np.quantile(length, np.linspace(0, 1, NULL_LENGTH_BANDS + 1)[1:-1]))
     band = np.searchsorted(edges, length, side="right")
     draw = np.random.default_rng(seed)

@@ -9,11 +9,13 @@ import importlib
 
 _HOMES = {
     "Occurrences": "read.words",
-    "Store": "reader",
+    "Run": "read.run",
+    "Slice": "read.run",
+    "Store": "read.store",
     "export_annotations": "write.annotations",
     "import_annotations": "write.annotations",
     "merge": "write.merge",
-    "open_store": "reader",
+    "open_store": "read.store",
     "prune": "write.prune",
     "StoreWriter": "write.writer",
     "open_writer": "write.writer",

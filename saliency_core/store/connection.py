@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from saliency_core.errors import UserError
 from saliency_core.store import migrations
@@ -46,12 +47,29 @@ class File(NamedTuple):
     size: int
 
 
+State = tuple[File, int]
+"""A file and its version: what everything that is remembered of it is kept by."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def consistent(function: Function) -> Function:
+    """Let what reads a `Store`, `Run` or `Slice` see one state of the file, whoever writes."""
+
+    @functools.wraps(function)
+    def read(source: Any, *arguments: Any, **choices: Any) -> Any:
+        with source.steady():
+            return function(source, *arguments, **choices)
+
+    return read  # type: ignore[return-value]
+
+
 def file_at(path: Path) -> File:
     """Return which file stands at a path, as the file system tells it.
 
     Another one has another inode, or where one was freed and taken again, another time; one that
     was copied over keeps its inode, but not its times. What a writer of ours adds is not told
-    here, as it may wait in the log beside the file, but by the version (`Handle.state`).
+    here, as it may wait in the log beside the file, but by the version (`Store.state`).
 
     Raises:
         UserError: nothing is there.

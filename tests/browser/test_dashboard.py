@@ -67,10 +67,10 @@ def test_confusion_cell_to_rows_to_example_to_layer_to_neighbour(page, address, 
     where = query(page)["where"]
     assert where == f"gold:{gold} predicted:{predicted}"
     store = open_store(demo.database)
-    total = store.count(where)
+    total = store.run().filter(where).count()
     assert page.get_by_text(re.compile(rf"^{total} of 1,000 examples")).is_visible()
 
-    rows = store.examples(where, sort="confidence", descending=True, limit=50)
+    rows = store.run().filter(where).examples(sort="confidence", descending=True, limit=50)
     open_row(page, 2)
     page.wait_for_url(re.compile("/example\\?"))
     settle(page)
@@ -78,17 +78,17 @@ def test_confusion_cell_to_rows_to_example_to_layer_to_neighbour(page, address, 
     painted = page.locator(".painted").first
     assert painted.inner_text().strip() == rows["text"].iloc[2].strip()
 
-    before, layer = painted.inner_html(), store.run()["recommended"]
+    before, layer = painted.inner_html(), store.run().recommended
     layer, key = (layer - 1, "ArrowLeft") if layer else (1, "ArrowRight")
     move_layer(page, key)
     assert query(page)["layer"] == str(layer)
     assert painted.inner_html() != before
 
-    position = int(store.example(shown_id(page))["example"])
-    nearest = nearest_explanations(store, position, layer)
+    position = int(store.run().example(shown_id(page))["example"])
+    nearest = nearest_explanations(store.run().filter(), position, layer)
     first = nearest[nearest["answer"] == nearest["answer"].iloc[0]].iloc[0]
     open_row(page, 0)
-    expected = store.examples_at([int(first["example"])])["id"].iloc[0]
+    expected = store.run().examples_at([int(first["example"])])["id"].iloc[0]
     expect(page.get_by_label("Id", exact=True)).to_have_value(expected)
     assert query(page)["layer"] == str(layer)
 
@@ -117,15 +117,20 @@ def test_a_selected_row_never_opens_another_example_after_paging(page, address, 
     open_row(page, 3)
     page.wait_for_url(re.compile("/example\\?"))
     settle(page)
-    frame = open_store(demo.database).examples(
-        "right", sort="confidence", descending=True, limit=50, offset=50
+    frame = (
+        open_store(demo.database)
+        .run()
+        .filter("right")
+        .examples(sort="confidence", descending=True, limit=50, offset=50)
     )
     assert shown_id(page) == frame["id"].iloc[3]
 
 
 def test_a_pasted_address_restores_example_layer_and_filter(page, address, demo):
     where = f"wrong word:{SHORTCUT}"
-    frame = open_store(demo.database).examples(where, sort="confidence", descending=True)
+    frame = (
+        open_store(demo.database).run().filter(where).examples(sort="confidence", descending=True)
+    )
     chosen = frame["id"].iloc[1]
     visit(page, f"{address}/example?where={where}&id={chosen}&layer=2")
     assert shown_id(page) == chosen
@@ -151,7 +156,7 @@ def view(page):
 
 
 def test_what_was_chosen_follows_to_other_pages_and_what_was_not_does_not(page, address, demo):
-    recommended = open_store(demo.database).run()["recommended"]
+    recommended = open_store(demo.database).run().recommended
     visit(page, f"{address}/errors")
     assert view(page) == ("wrong", recommended)
     to_page(page, "Words")
@@ -184,7 +189,9 @@ def test_rows_are_walked_and_opened_by_keyboard(page, address, demo):
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/example\\?"))
     settle(page)
-    frame = open_store(demo.database).examples("wrong", sort="confidence", descending=True)
+    frame = (
+        open_store(demo.database).run().filter("wrong").examples(sort="confidence", descending=True)
+    )
     assert shown_id(page) == frame["id"].iloc[1]
     page.keyboard.press("k")
     expect(page.get_by_label("Id", exact=True)).to_have_value(frame["id"].iloc[2])
@@ -204,7 +211,7 @@ def test_words_wrong_against_right_to_the_examples_of_a_word(page, address, demo
     page.get_by_role("button", name="Wrong answers with it").click()
     page.wait_for_url(re.compile("/errors\\?"))
     settle(page)
-    total = open_store(demo.database).count(query(page)["where"])
+    total = open_store(demo.database).run().filter(query(page)["where"]).count()
     assert query(page)["where"] == f"wrong word:{SHORTCUT}" and total
     assert page.get_by_text(re.compile(rf"^{total} of 1,000 examples")).is_visible()
 
@@ -247,4 +254,4 @@ def test_upload_to_audit_to_results(browser, demo, tmp_path):
         judged = page.get_by_test_id("stMetric").filter(has_text="Examples")
         assert "40" in judged.inner_text()
         page.close()
-    assert open_store(tmp_path / "cache" / "a_few_messages.sqlite").count() == 40
+    assert open_store(tmp_path / "cache" / "a_few_messages.sqlite").run().filter().count() == 40

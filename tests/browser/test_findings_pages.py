@@ -60,7 +60,7 @@ def metric(page, label: str):
 
 def test_the_planted_flaw_is_found_in_three_clicks(page, address, database):
     store = open_store(database)
-    table, _ = kept_suspects(store)
+    table, _ = kept_suspects(store.run())
     places = table.index[(table["feature"] == SHORTCUT) & (table["verdict"] == HARMFUL)]
     place = int(places[0])
     assert place < 3, "the planted word is among the strongest suspects"
@@ -79,12 +79,12 @@ def test_the_planted_flaw_is_found_in_three_clicks(page, address, database):
     page.wait_for_url(re.compile("/errors\\?"))
     settle(page)
     assert query(page)["where"] == where
-    total = store.count(where)
+    total = store.run().filter(where).count()
     assert total and page.get_by_text(re.compile(rf"^{total} of 1,000 examples")).is_visible()
 
 
 def test_a_point_of_the_scatter_opens_its_evidence(page, address, database):
-    table, _ = kept_suspects(open_store(database))
+    table, _ = kept_suspects(open_store(database).run())
     row = table[table["flip_rate"].notna() & (table["kind"] == "word")].iloc[-1]
     name = re.escape(row["feature"])
     visit(page, f"{address}/suspects")
@@ -104,7 +104,7 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
     page.get_by_role("textbox", name="Note").fill("a polite word")
     page.get_by_role("button", name="Save").click()
     settle(page)
-    verdicts = open_store(database).verdicts()
+    verdicts = open_store(database).run().verdicts()
     kept = verdicts[["word", "class", "verdict", "note"]].values.tolist()
     assert kept == [[SHORTCUT, "billing", "spurious", "a polite word"]]
     visit(page, f"{address}/suspects?suspect_judgement=spurious")
@@ -152,7 +152,9 @@ def test_slices_are_discovered_compared_and_opened(page, address, database):
 def test_an_edited_text_gets_another_answer(page, address, database):
     store = open_store(database)
     one, other = (
-        store.examples(f"right predicted:{label}", sort="confidence", descending=True, limit=1)
+        store.run()
+        .filter(f"right predicted:{label}")
+        .examples(sort="confidence", descending=True, limit=1)
         for label in ("delivery", "billing")
     )
     # The filter goes along to the next page, where the word is taken out of its texts.
@@ -182,10 +184,10 @@ def test_an_edited_text_gets_another_answer(page, address, database):
     page.get_by_role("button", name="Run the model").click()
     metric(page, "Answers that change").wait_for(timeout=LONG)
     settle(page)
-    held = store.count(f"word:{SHORTCUT}")
+    held = store.run().filter(f"word:{SHORTCUT}").count()
     expect(metric(page, "Texts edited")).to_contain_text(str(held))
     select_row(page, 0)
     page.wait_for_url(re.compile("/example\\?"))
     settle(page)
-    opened = store.example(query(page)["id"])
+    opened = store.run().example(query(page)["id"])
     assert SHORTCUT in [word.lower() for word in opened["words"]]

@@ -54,7 +54,7 @@ def save(page, note: str, label: str) -> None:
 
 
 def test_every_save_of_a_note_and_a_label_holds(browser, page, address, database):
-    id = open_store(database).examples("wrong", limit=1)["id"].iloc[0]
+    id = open_store(database).run().filter("wrong").examples(limit=1)["id"].iloc[0]
     visit(page, f"{address}/example?id={id}")
     other = new_page(browser, address)
     visit(other, f"{address}/example?id={id}")
@@ -64,10 +64,10 @@ def test_every_save_of_a_note_and_a_label_holds(browser, page, address, database
         ("3", "negative"),
     ):
         save(page, note, label)
-        assert open_store(database).note(id) == {"note": note, "proposed_label": label}
+        assert open_store(database).run().note(id) == {"note": note, "proposed_label": label}
         assert page.get_by_role("textbox", name="Your note").input_value() == note
     save(other, "of a tab that was open before", "not sure")
-    assert open_store(database).note(id)["note"] == "of a tab that was open before"
+    assert open_store(database).run().note(id)["note"] == "of a tab that was open before"
     expect(other.get_by_text('meanwhile: "3"')).to_be_visible()
 
 

@@ -63,13 +63,13 @@ def database(tmp_path_factory):
     meanings = pd.DataFrame(meant, columns=["layer", "class", "word"])
     save_table(path, run, "meanings", meanings.assign(difference=1.0, held=0.5, examples=3))
     store = open_store(path)
-    table, control = suspects(store, run=run, thresholds=Thresholds(minimum=1), null_repeats=1)
+    table, control = suspects(store.run(run), thresholds=Thresholds(minimum=1), null_repeats=1)
     for place, payload in enumerate(PAYLOADS):
         table.loc[table.index[place], ["feature", "where"]] = payload, f"word:{quote(payload)}"
-    keep_suspects(path, run, table, control | {"layer": 2})
+    keep_suspects(open_store(path).run(run), table, control | {"layer": 2})
     set_verdict(path, run, PAYLOADS[0], table["class"].iloc[0], "spurious", PAYLOADS[8])
     found = pd.DataFrame([discovered(payload) for payload in PAYLOADS])
-    keep_discovered(path, run, found)
+    keep_discovered(open_store(path).run(run), found)
     return path
 
 

@@ -225,11 +225,11 @@ def audited(folder: Path, place: Path) -> tuple[str, str]:
     result = audit(str(folder), str(place / "rows.jsonl"), db=database, evaluate=False)
     store = open_store(database)
     if result.failed:
-        failures = store.examples_at(range(len(TEXTS)), run=result.run)["failure"].dropna()
+        failures = store.run(result.run).examples_at(range(len(TEXTS)))["failure"].dropna()
         return "fault", f"{result.failed} rows failed: {failures.iloc[0]}"
     classifier = load_classifier(str(folder))
     for position, text in enumerate(TEXTS):
-        example = store.example(position, run=result.run)
+        example = store.run(result.run).example(position)
         stored, own = np.array(example["logits"]), own_logits(classifier, text)
         if np.abs(stored - own).max() > 1e-3 * max(1, np.abs(own).max()):
             return "fault", f"stored logits of {text!r} differ by {np.abs(stored - own).max():.2g}"
@@ -238,7 +238,7 @@ def audited(folder: Path, place: Path) -> tuple[str, str]:
 
 def completeness(store: Any, run: int) -> str:
     """Return how much of the difference the layers' scores reach, the worst layer."""
-    layers = store.layers(run=run)["completeness"].to_numpy(float)
+    layers = store.run(run).layers()["completeness"].to_numpy(float)
     worst = abs(layers - 1).argmax()
     return f"{len(layers)} states, reach {layers[worst]:.3f} at the worst (layer {worst})"
 

@@ -16,30 +16,26 @@ from saliency_core.output.report.scope import View
 from saliency_core.store.connection import day
 
 if TYPE_CHECKING:
-    from saliency_core.store import Store
+    from saliency_core.store import Slice
 
 FORMATS = {"html": to_html, "markdown": to_markdown}
 ENDINGS = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown"}
 
 
 def write_report(
-    store: Store,
+    part: Slice,
     output: str | Path,
     *,
     format: str | None = None,
-    where: str = "",
-    run: int | None = None,
     examples: int = 20,
     title: str | None = None,
 ) -> dict[str, Any]:
     """Write the report of an audit or a slice; return what was written, as `--json` prints it.
 
     Args:
-        store: An open file.
+        part: a slice.
         output: File to write.
         format: `html` or `markdown`; by the ending of `output` where None.
-        where: A slice; everything by default.
-        run: Run number; the newest by default.
         examples: Examples shown painted.
         title: Heading; made from model and dataset where None.
 
@@ -50,9 +46,9 @@ def write_report(
     format = format or ENDINGS.get(output.suffix.lower())
     if format not in FORMATS:
         raise UserError(f"{output} tells no format by its ending; choose --format html, markdown.")
-    if output.exists() and output.resolve() == Path(store.path).resolve():
+    if output.exists() and output.resolve() == part.run.store.path.resolve():
         raise UserError(f"{output} is the database itself; choose another --output.")
-    document = build_report(store, where=where, run=run, examples=examples, title=title)
+    document = build_report(part, examples=examples, title=title)
     text = FORMATS[format](document)
     try:
         output.write_text(text, encoding="utf-8")
@@ -61,30 +57,22 @@ def write_report(
     return {
         "output": str(output),
         "format": format,
-        "run": store.run(run)["run"],
-        "examples": store.count(where, run=run),
+        "run": part.run.number,
+        "examples": part.count(),
         "bytes": len(text.encode()),
     }
 
 
-def build_report(
-    store: Store,
-    *,
-    where: str = "",
-    run: int | None = None,
-    examples: int = 20,
-    title: str | None = None,
-) -> Document:
+def build_report(part: Slice, *, examples: int = 20, title: str | None = None) -> Document:
     """Return the report as blocks; see `write_report`."""
-    facts = store.run(run)
-    view = View(store, facts["run"], facts, where.strip())
+    run, view = part.run, View(part)
     total = view.count()
     if not total:
-        said = f"The slice {view.where!r}" if view.where else f"Run {view.run}"
+        said = f"The slice {view.where!r}" if view.where else f"Run {run.number}"
         raise UserError(f"{said} holds no audited example; there is nothing to report.")
-    model, dataset = Path(facts["model"]["name"]).name, facts["dataset"]["name"]
+    model, dataset = Path(run.model.name).name, run.dataset.name
     scope = f"slice {view.where}; " if view.where else ""
-    scope += f"{total:,} examples; {day(facts['created'])}"
+    scope += f"{total:,} examples; {day(run.created)}"
     sections = [
         performance.in_brief_section(view),
         performance.accuracy_section(view),

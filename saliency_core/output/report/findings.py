@@ -27,7 +27,7 @@ def suspects_section(view: View) -> Section | None:
     """Return the strongest suspects that were kept with the run."""
     from saliency_core.shortcuts.suspects import NONE, kept_suspects
 
-    kept = kept_suspects(view.store, view.run)
+    kept = kept_suspects(view.run)
     if kept is None:
         return None
     table, control = kept
@@ -82,7 +82,7 @@ def verdicts_section(view: View) -> Section | None:
     """Return what people decided on words."""
     rows = [
         [plain_text(row[name]) for name in ("word", "class", "verdict", "note")]
-        for row in view.store.verdicts(run=view.run).to_dict("records")
+        for row in view.run.verdicts().to_dict("records")
     ]
     if not rows:
         return None
@@ -95,7 +95,7 @@ def discovered_section(view: View) -> Section | None:
     """Return the slices in which the model was found to err more than elsewhere."""
     from saliency_core.analysis.error_slices import kept_discovered
 
-    found = kept_discovered(view.store, view.run)
+    found = kept_discovered(view.run)
     if found is None:
         return None
     rows = [
@@ -123,7 +123,7 @@ def discovered_section(view: View) -> Section | None:
 def saved_section(view: View) -> Section | None:
     """Return the slices people saved, with the accuracy on each."""
     rows = []
-    for row in view.store.slices().head(SLICES).to_dict("records"):
+    for row in view.run.store.slices().head(SLICES).to_dict("records"):
         right, wrong, total = (
             _count_or_none(view, f"{row['where']} {term}") for term in ("right", "wrong", "")
         )
@@ -148,7 +148,7 @@ def saved_section(view: View) -> Section | None:
 def _count_or_none(view: View, where: str) -> int | None:
     """Count a saved slice; None where it means nothing for this run."""
     try:
-        return view.store.count(where.strip(), run=view.run)
+        return view.run.filter(where).count()
     except UserError:
         return None
 
@@ -159,16 +159,14 @@ def examples_section(view: View, limit: int) -> Section | None:
         return None
     wrong = view.count("wrong")
     if wrong:
-        where, title = f"{view.where} wrong".strip(), "Wrong answers the model was surest of"
+        part, title = view.part.filter("wrong"), "Wrong answers the model was surest of"
     else:
-        where, title = f"{view.where} -failed".strip(), "Answers the model was least sure of"
-    frame = view.store.examples(
-        where, sort="confidence", descending=bool(wrong), limit=limit, run=view.run
-    )
+        part, title = view.part.filter("-failed"), "Answers the model was least sure of"
+    frame = part.examples(sort="confidence", descending=bool(wrong), limit=limit)
     if frame.empty:
         return None
-    words = view.store.top_words(frame["example"].tolist(), view.layer, run=view.run)
-    total = view.count("wrong" if wrong else "-failed")
+    words = view.run.top_words(frame["example"].tolist(), view.layer)
+    total = part.count()
     painted = [
         {
             "about": _about(row, view),
@@ -192,7 +190,7 @@ def _about(row: dict[str, Any], view: View) -> list[str]:
     lines = [f"{first}  ·  confidence {number(row['confidence'])}  ·  id {plain_text(row['id'])}"]
     if row["chars_seen"] < row["chars_total"]:
         lines.append(f"read {row['chars_seen']:,} of {row['chars_total']:,} characters")
-    note = view.store.note(str(row["id"]), run=view.run)
+    note = view.run.note(str(row["id"]))
     if note and note["note"]:
         lines.append(f"Note: {note['note']}")
     if note and note["proposed_label"]:
@@ -202,8 +200,8 @@ def _about(row: dict[str, Any], view: View) -> list[str]:
 
 def notes_section(view: View) -> Section | None:
     """List proposed labels, the part of the notes somebody has to act on."""
-    notes = view.store.notes(run=view.run)
-    inside = set(view.store.examples(view.where, run=view.run)["id"]) if len(notes) else set()
+    notes = view.run.notes()
+    inside = set(view.part.examples()["id"]) if len(notes) else set()
     rows = [
         [plain_text(row["id"]), plain_text(row["proposed_label"]), plain_text(row["note"])]
         for row in notes.to_dict("records")

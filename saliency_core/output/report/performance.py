@@ -44,16 +44,16 @@ def in_brief_section(view: View) -> Section:
     if view.where:
         blocks.append(Paragraph(_against_all(view, right, wrong)))
     else:
-        sentences = [finding.sentence for finding in findings(view.store, view.run)]
+        sentences = [finding.sentence for finding in findings(view.run)]
         if sentences:
             blocks += [Paragraph("What stands out:"), Bullets(sentences)]
     return Section("In brief", blocks)
 
 
 def _against_all(view: View, right: int, wrong: int) -> str:
-    everything = view.store.count(run=view.run)
+    everything = view.run.filter().count()
     said = f"The slice {view.where} holds {view.count():,} of the {everything:,} audited examples."
-    judged = [view.store.count(term, run=view.run) for term in ("right", "wrong")]
+    judged = [view.run.filter(term).count() for term in ("right", "wrong")]
     if right + wrong and sum(judged):
         said += (
             f" The model is right on {percent(right, right + wrong)} of it, and on "
@@ -71,13 +71,12 @@ def accuracy_section(view: View) -> Section | None:
         confusion_matrix,
     )
 
-    store, where, run = view.store, view.where, view.run
-    found = calibration(store, where, run=run)
+    found = calibration(view.part)
     if found["bins"].empty:
         return None
-    confusion = draw(confusion_matrix(store.confusion(where, run=run), view.labels), 330)
+    confusion = draw(confusion_matrix(view.part.confusion(), view.labels), 330)
     histogram = draw(confidence_histogram(found["histogram"]), 330)
-    metrics = store.class_metrics(where, run=run)
+    metrics = view.part.class_metrics()
     metrics["wrong"] = metrics["support"] - metrics["right"]
     blocks: list[Any] = [
         Chart(
@@ -122,8 +121,8 @@ def layers_section(view: View) -> Section:
     from saliency_core.analysis.layer_advice import layer_advice
     from saliency_core.output.charts.layers import by_layer
 
-    layers = view.store.layers(run=view.run)
-    recommended, most_readable = view.facts["recommended"], view.facts["most_readable"]
+    layers = view.run.layers()
+    recommended, most_readable = view.run.recommended, view.run.most_readable
     blocks: list[Any] = [
         Paragraph(
             "A classifier of this kind works in layers; 0 is its input. Two tests choose the layer "
@@ -140,7 +139,7 @@ def layers_section(view: View) -> Section:
         blocks.append(
             Paragraph(
                 f"This report reads layer {recommended}, chosen{over}. "
-                + layer_advice(view.facts, layers).text()
+                + layer_advice(view.run, layers).text()
             )
         )
     shown = [
@@ -193,9 +192,7 @@ def words_section(view: View) -> Section | None:
     from saliency_core.analysis.word_tables import word_table
     from saliency_core.output.charts.words import word_bars
 
-    table = word_table(
-        view.store, view.layer, view.where, run=view.run, by_class=not view.regression
-    )
+    table = word_table(view.part, view.layer, by_class=not view.regression)
     table = table[table["word"].str.contains(r"\w", regex=True)]
     if table.empty:
         return Section(
@@ -252,8 +249,7 @@ def contrast_section(view: View) -> Section | None:
 
     if not (view.count("right") and view.count("wrong")):
         return None
-    wrong, right = (f"{view.where} {term}".strip() for term in ("wrong", "right"))
-    table = contrast(view.store, view.layer, wrong, right, run=view.run)
+    table = contrast(view.part.filter("wrong"), view.part.filter("right"), view.layer)
     table = table[table["word"].str.contains(r"\w", regex=True) & (table["z"].abs() > 1.96)]
     table = table.sort_values("z", ascending=False)
     parts = [("wrong", table[table["z"] > 0].head(10)), ("right", table[table["z"] < 0].tail(10))]

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saliency_core.output.report.html import Bullets, Paragraph, Section, Table
 from saliency_core.output.report.scope import View
 
+if TYPE_CHECKING:
+    from saliency_core.records import DatasetInfo, ModelInfo, RunSettings
+    from saliency_core.store import Run
+
 
 def audited_section(view: View) -> Section:
     """Return what was audited, so that it can be repeated."""
-    facts, model, dataset = view.facts, view.facts["model"], view.facts["dataset"]
-    settings = facts["settings"]
-    roles = ", ".join(f"{role} = {column}" for role, column in dataset["columns"].items())
+    run, model, dataset = view.run, view.run.model, view.run.dataset
+    settings = run.settings
+    roles = ", ".join(f"{role} = {column}" for role, column in dataset.columns.items())
     rows = [
-        ["Model", f"{model['name']}{_revision(model)}"],
-        ["Kind", f"{model['architecture']}, {model['layers']} layers, {model['task']}"],
+        ["Model", f"{model.name}{_revision(model)}"],
+        ["Kind", f"{model.architecture}, {model.layers} layers, {model.task}"],
         ["Labels", _some(view.labels)],
-        ["Dataset", f"{dataset['source']}{_revision(dataset)}"],
-        ["Split", dataset["split"] or ""],
+        ["Dataset", f"{dataset.source}{_revision(dataset)}"],
+        ["Split", dataset.split or ""],
         ["Columns", roles],
-        ["Language-model head", model["lm_head"]],
-        ["Scores speak for", _target(settings["target"])],
+        ["Language-model head", model.lm_head],
+        ["Scores speak for", _target(settings.target)],
         ["Rule", _rule(settings)],
-        ["Longest text", f"{settings['max_length']} tokens, longer ones: {settings['long_text']}"],
-        ["Computed in", settings["dtype"]],
-        ["Weights", model["model_digest"]],
-        ["Database", f"{view.store.path.name}, run {view.run}, {facts['created']}"],
-        ["Versions", ", ".join(f"{name} {v}" for name, v in facts["versions"].items())],
+        ["Longest text", f"{settings.max_length} tokens, longer ones: {settings.long_text}"],
+        ["Computed in", settings.dtype],
+        ["Weights", model.model_digest],
+        ["Database", f"{run.store.path.name}, run {run.number}, {run.created}"],
+        ["Versions", ", ".join(f"{name} {v}" for name, v in run.versions.items())],
     ]
     blocks: list[Any] = [Table(["", ""], [row for row in rows if row[1]])]
-    if facts["warnings"]:
-        blocks += [Paragraph("To be kept in mind:"), Bullets(facts["warnings"])]
-    if facts["status"] != "finished":
+    if run.warnings:
+        blocks += [Paragraph("To be kept in mind:"), Bullets(run.warnings)]
+    if not run.is_finished:
         blocks.append(Paragraph("The audit is not finished; numbers will change."))
     return Section("What was audited", blocks)
 
 
-def _revision(what: dict[str, Any]) -> str:
-    return f" at {what['revision']}" if what.get("revision") else ""
+def _revision(what: ModelInfo | DatasetInfo) -> str:
+    return f" at {what.revision}" if what.revision else ""
 
 
 def _target(target: str) -> str:
@@ -55,20 +59,20 @@ def _some(names: Iterable[str], shown: int = 20) -> str:
     return ", ".join(names[:shown]) + more
 
 
-def _rule(settings: dict) -> str:
-    return "secant" if settings["rule"] == "secant" else f"path, {settings['steps']} steps"
+def _rule(settings: RunSettings) -> str:
+    return "secant" if settings.rule == "secant" else f"path, {settings.steps} steps"
 
 
-def _how(facts: dict) -> str:
+def _how(run: Run) -> str:
     """Say how the model's answer is shared out among positions."""
     compared = "Each text is compared with a copy of itself in which every word is blanked out. "
-    if facts["settings"]["rule"] == "path":
+    if run.settings.rule == "path":
         return (
             f"{compared}On the way from the blanked-out text to the text, in "
-            f"{facts['settings']['steps']} steps, the model's own gradient tells how much every "
+            f"{run.settings.steps} steps, the model's own gradient tells how much every "
             "position of every layer adds to the answer; the sum is right only roughly."
         )
-    incomplete = facts["extra"].get("incomplete", 0)
+    incomplete = run.incomplete
     but = (
         f" For {incomplete:,} examples that sum failed, and gradients along a path from the "
         "blanked-out text took its place."
@@ -88,7 +92,7 @@ def method_section(view: View) -> Section:
         "How this was measured",
         [
             Paragraph(
-                f"{_how(view.facts)} The pretrained language model that the classifier was made "
+                f"{_how(view.run)} The pretrained language model that the classifier was made "
                 "from then says which of the text's own words each position stands for. So every "
                 "word gets a score at every layer."
             ),
@@ -119,16 +123,16 @@ def limits_section(view: View) -> Section:
         "Means of few examples are uncertain; read the intervals. Of many words compared, some "
         "stand out by chance.",
         "Scores depend on the blanked-out text that each text is compared with; here its words "
-        f"are replaced by {view.facts['model']['reference']}.",
+        f"are replaced by {view.run.model.reference}.",
         "Labels may be wrong too, most of all among the answers the model was surest of.",
         "Numbers are of these examples; another dataset may behave otherwise.",
     ]
-    if view.facts["model"]["causal"]:
+    if view.run.model.causal:
         items.append(
             "The language-model head of this kind of model speaks of the next word, so a layer's "
             "decoding is a likeness, not an identity."
         )
-    if view.facts["model"]["lm_head_is_fallback"]:
+    if view.run.model.lm_head_is_fallback:
         items.append(
             "No language-model head was given: layers were decoded through the input embeddings, "
             "which is rougher."

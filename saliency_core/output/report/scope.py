@@ -8,36 +8,43 @@ from typing import TYPE_CHECKING, Any
 from saliency_core.stats import wilson
 
 if TYPE_CHECKING:
-    from saliency_core.store import Store
+    from saliency_core.store import Run, Slice
 
 
 @dataclass(frozen=True)
 class View:
     """The slice of a run that a report speaks of."""
 
-    store: Store
-    run: int
-    facts: dict[str, Any]
-    where: str
+    part: Slice
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self.part.run
+
+    @property
+    def where(self) -> str:
+        """The filter; empty where the report is about all examples."""
+        return self.part.where
 
     def count(self, term: str = "") -> int:
         """Count the examples of the slice that fit a further term."""
-        return self.store.count(f"{self.where} {term}".strip(), run=self.run)
+        return self.part.filter(term).count()
 
     @property
     def layer(self) -> int:
-        """The layer that is read: the recommended one, else the last."""
-        return self.store.layer_to_read(run=self.run)
+        """The layer that is read."""
+        return self.run.layer_to_read()
 
     @property
     def labels(self) -> list[str]:
         """The model's labels in the order of its logits."""
-        return list(self.facts["label_names"])
+        return self.run.label_names
 
     @property
     def regression(self) -> bool:
         """Whether the model predicts a number, not a class."""
-        return self.facts["model"]["task"] == "regression"
+        return self.run.model.task == "regression"
 
 
 def percent(part: float, whole: float) -> str:

@@ -28,7 +28,7 @@ from saliency_core.records import (
     DatasetInfo,
     ModelInfo,
     RunSettings,
-    model_facts,
+    record_of,
 )
 from saliency_core.store.format.keys import run_key
 from saliency_core.store.format.wire import RESULTS
@@ -107,9 +107,9 @@ class BlockFolder:
         try:
             folder = cls(
                 path,
-                DatasetInfo(**facts["dataset"]),
-                ModelInfo(**model_facts(facts["model"])),
-                RunSettings(**facts["settings"]),
+                record_of(DatasetInfo, facts["dataset"]),
+                record_of(ModelInfo, facts["model"]),
+                record_of(RunSettings, facts["settings"]),
             )
         except (LookupError, TypeError) as error:
             raise UserError(f"{path / RUN} cannot be read ({error}); copy it again.") from error

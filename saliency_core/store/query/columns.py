@@ -10,7 +10,8 @@ import numpy as np
 from saliency_core.store.format import codec, word_math
 
 if TYPE_CHECKING:
-    from saliency_core.store.read.handle import Handle, State
+    from saliency_core.store.connection import State
+    from saliency_core.store.read.store import Store
 
 
 MASKS = 32
@@ -23,12 +24,12 @@ class Filters:
     1 000 000 examples take about 30 MB.
     """
 
-    def __init__(self, store: Handle, run: int, state: State) -> None:
+    def __init__(self, store: Store, run: int, state: State) -> None:
         """Read which examples the run has."""
         self.store, self.run, self.state = store, run, state
         self._columns: dict[str, np.ndarray] = {}
         self._masks: dict[Hashable, np.ndarray] = {}
-        rows = store._rows(
+        rows = store.rows(
             "SELECT c.chunk, c.examples, p.data FROM chunks c JOIN columns p"
             " ON p.run = c.run AND p.chunk = c.chunk AND p.name = 'position'"
             " WHERE c.run = ? ORDER BY c.chunk",
@@ -52,7 +53,7 @@ class Filters:
     def column(self, name: str) -> np.ndarray:
         """Return a column in the order of positions."""
         if name not in self._columns:
-            rows = self.store._rows(
+            rows = self.store.rows(
                 "SELECT data FROM columns WHERE run = ? AND name = ? ORDER BY chunk",
                 (self.run, name),
             )

@@ -10,11 +10,11 @@ import numpy as np
 from saliency_core.store.format import codec, word_math
 from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query import parser
-from saliency_core.store.query.columns import Filters
 from saliency_core.store.query.parser import Term, Value
 
 if TYPE_CHECKING:
-    from saliency_core.store.read.runs import Runs
+    from saliency_core.store.query.columns import Filters
+    from saliency_core.store.read.run import Run
 
 _COMPARE = {
     ">": np.greater,
@@ -29,13 +29,11 @@ _COMPARE = {
 class Selection:
     """One slice on the examples of one run."""
 
-    def __init__(
-        self, store: Runs, filters: Filters, line: str, inside: tuple[str, ...] = ()
-    ) -> None:
-        """Take the slice as written; `inside` are the saved slices it is part of."""
-        self.store, self.filters, self.line, self.inside = store, filters, line, inside
+    def __init__(self, run: Run, line: str, inside: tuple[str, ...] = ()) -> None:
+        """Take the filter as written; `inside` are the saved slices it is part of."""
+        self.run, self.number, self.line, self.inside = run, run.number, line, inside
+        self.store, self.filters = run.store, run.columns
         self.terms = parser.parse(line)
-        self.run = filters.run
 
     def mask(self) -> np.ndarray:
         """Return (example,) bool by rising position."""
@@ -71,7 +69,7 @@ class Selection:
     def _number(self, term: Term) -> np.ndarray:
         name = term.field
         if name == "coherence":
-            name = f"coherence:{self.store._default_layer(self.run)}"
+            name = f"coherence:{self.run.layer_to_read()}"
         column = self.filters.column(name).astype(np.float64)
         found = np.zeros(len(self.filters), bool)
         for value in term.values:
@@ -80,7 +78,7 @@ class Selection:
         return found & ~np.isnan(column)
 
     def _label(self, term: Term, value: Value) -> np.ndarray:
-        names = self.store.run(self.run)["label_names"]
+        names = self.run.label_names
         name = parser.choose(self.line, term.start, value, names, "names no label")
         return self.filters.column(term.field) == names.index(name)
 
@@ -89,9 +87,9 @@ class Selection:
 
     def _salient(self, term: Term, value: Value) -> np.ndarray:
         word, _, layer_text = value.text.rpartition("@")
-        top = self.store.run(self.run)["layers"]
+        top = self.run.model.layers
         if not word or not layer_text.isdigit():
-            return self._with_word(value.text, self.store._default_layer(self.run))
+            return self._with_word(value.text, self.run.layer_to_read())
         if int(layer_text) > top:
             raise parser.error(
                 self.line,
@@ -119,40 +117,41 @@ class Selection:
         return self.filters.from_stored(stored)
 
     def _n_words(self, number: int) -> np.ndarray:
-        row = self.store._rows(
-            "SELECT n_words FROM chunks WHERE run = ? AND chunk = ?", (self.run, number)
+        row = self.store.rows(
+            "SELECT n_words FROM chunks WHERE run = ? AND chunk = ?", (self.number, number)
         )
         return codec.unpack(row[0][0]).astype(np.int64)
 
     def _postings(self, word_id: int, layer: int | None) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield (chunk, first row, places of the word in the chunk)."""
-        for number, words, counts in self.store._rows(
-            "SELECT chunk, words, counts FROM postings WHERE run = ?", (self.run,)
+        for number, words, counts in self.store.rows(
+            "SELECT chunk, words, counts FROM postings WHERE run = ?", (self.number,)
         ):
             segments = np.flatnonzero(codec.unpack(words) == word_id)
             if not len(segments):
                 continue
             counts = codec.unpack(counts)
             at = word_math.ranges(word_math.starts_of(counts)[segments], counts[segments])
-            occurrences = self.store._rows(
-                "SELECT occurrences FROM postings WHERE run = ? AND chunk = ?", (self.run, number)
+            occurrences = self.store.rows(
+                "SELECT occurrences FROM postings WHERE run = ? AND chunk = ?",
+                (self.number, number),
             )[0][0]
             places = codec.unpack(occurrences)[at]
             if layer is not None:
-                bits = self.store._rows(
+                bits = self.store.rows(
                     "SELECT top3 FROM scores"
                     " WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
-                    (self.run, layer, number),
+                    (self.number, layer, number),
                 )[0][0]
                 places = places[_bits(bits, places.astype(np.int64))]
             yield number, self.filters.first_of[number], places
 
     def _verdict(self, term: Term, value: Value) -> np.ndarray:
-        names = self.store.run(self.run)["label_names"]
+        names = self.run.label_names
         found = np.zeros(len(self.filters), bool)
-        for word, label in self.store._rows(
+        for word, label in self.store.rows(
             "SELECT word, class FROM verdicts WHERE run = ? AND verdict = ?",
-            (self.run, value.text),
+            (self.number, value.text),
         ):
             holds = self._with_word(word, None)
             if label in names:
@@ -161,8 +160,8 @@ class Selection:
         return found
 
     def _id(self, term: Term, value: Value) -> np.ndarray:
-        rows = self.store._rows(
-            "SELECT position FROM examples WHERE run = ? AND id = ?", (self.run, value.text)
+        rows = self.store.rows(
+            "SELECT position FROM examples WHERE run = ? AND id = ?", (self.number, value.text)
         )
         return np.isin(self.filters.position, [row[0] for row in rows])
 
@@ -172,10 +171,10 @@ class Selection:
             raise parser.error(
                 self.line, term.start, value.start, "holds no word to look for", None
             )
-        rows = self.store._rows(
+        rows = self.store.rows(
             "SELECT e.position FROM texts_fts f CROSS JOIN examples e ON e.text_id = f.rowid"
             " WHERE texts_fts MATCH ? AND e.run = ?",
-            (quoted, self.run),
+            (quoted, self.number),
         )
         found = np.zeros(len(self.filters), bool)
         places = self.filters.rows_of(np.array([row[0] for row in rows], np.int64))
@@ -183,16 +182,16 @@ class Selection:
         return found
 
     def _saved(self, term: Term, value: Value) -> np.ndarray:
-        saved = dict(self.store._rows("SELECT name, condition FROM slices"))
+        saved = dict(self.store.rows("SELECT name, condition FROM slices"))
         name = parser.choose(self.line, term.start, value, sorted(saved), "names no saved slice")
         if name in self.inside:
             raise parser.error(self.line, term.start, value.start, "refers to itself", None)
         inside = (*self.inside, name)
-        return Selection(self.store, self.filters, saved[name], inside).mask()
+        return Selection(self.run, saved[name], inside).mask()
 
     def _meta(self, term: Term) -> np.ndarray:
         key = term.field[5:]
-        known = self.store.metadata_columns(run=self.run)
+        known = self.run.metadata_columns()
         if key not in known:
             parser.choose(
                 self.line,
@@ -203,9 +202,9 @@ class Selection:
             )
         test = _meta_test(term, self.line)
         found = np.zeros(len(self.filters.storage_position), bool)
-        for number, data in self.store._rows(
+        for number, data in self.store.rows(
             "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
-            (self.run, f"meta:{key}"),
+            (self.number, f"meta:{key}"),
         ):
             values, codes = read_meta_column(data)
             first = self.filters.first_of[number]

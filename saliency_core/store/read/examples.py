@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
-from saliency_core.store.details import details
+from saliency_core.store.connection import consistent
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io, word_math
 from saliency_core.store.format.filter_columns import read_meta_column
-from saliency_core.store.query.columns import Filters
-from saliency_core.store.query.masks import Selection, metadata_text
-from saliency_core.store.read.handle import consistent
-from saliency_core.store.read.runs import Runs, plain
+from saliency_core.store.query.masks import metadata_text
+
+if TYPE_CHECKING:
+    from saliency_core.store.read.run import Run, Slice
 
 SORTS = ("position", "confidence", "margin", "coherence", "length")
 
@@ -36,235 +37,225 @@ EXAMPLE_COLUMNS = [
     "failure",
 ]
 
+_PARAMETERS = 900
+"""Values that one question may hold."""
 
-class Examples(Runs):
-    """The part of `Store` that reads examples, notes and verdicts."""
 
-    @consistent
-    def count(self, where: str = "", run: int | None = None) -> int:
-        """Return the number of examples in a slice."""
-        return int(np.count_nonzero(self.mask(where, run=run)))
+@consistent
+def metadata_values(run: Run, column: str) -> np.ndarray:
+    """Return the texts of a metadata column by rising position, as slices compare them.
 
-    @consistent
-    def mask(self, where: str = "", run: int | None = None) -> np.ndarray:
-        """Return (example,) bool over the run's examples by rising position."""
-        run = self._run(run)
-        return self._mask(self._index(run), where)
+    An example without the value has an empty text.
+    """
+    texts, codes = metadata_codes(run, column)
+    return np.array(texts, object)[codes]
 
-    def _mask(self, index: Filters, where: str) -> np.ndarray:
-        return index.mask(where, Selection(self, index, where).mask)
 
-    def _coherence(self, index: Filters) -> np.ndarray:
-        """Return the examples' coherence at the layer to read."""
-        return index.column(f"coherence:{self._default_layer(index.run)}")
+@consistent
+def metadata_codes(run: Run, column: str) -> tuple[list[str], np.ndarray]:
+    """Return the distinct texts of a metadata column, and (example,) the index of each.
 
-    @consistent
-    def column(self, name: str, where: str = "", run: int | None = None) -> np.ndarray:
-        """Return a filter column of a slice by rising position: position, gold, length, ..."""
-        index = self._index(self._run(run))
-        mask = self._mask(index, where)
-        if name == "position":
-            return index.position[mask]
-        return index.column(name)[mask]
+    The first text is the empty one of examples without the value.
+    """
+    index = run.columns
+    number_of: dict[str, int] = {"": 0}
+    found = np.zeros(len(index.storage_position), np.int32)
+    for number, data in run.store.rows(
+        "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
+        (run.number, f"meta:{column}"),
+    ):
+        values, codes = read_meta_column(data)
+        texts = ["" if value is None else metadata_text(value) for value in values]
+        numbers = [number_of.setdefault(text, len(number_of)) for text in texts]
+        first = index.first_of[number]
+        found[first : first + len(codes)] = np.array(numbers, np.int32)[codes]
+    return list(number_of), index.from_stored(found)
 
-    @consistent
-    def metadata_values(self, column: str, run: int | None = None) -> np.ndarray:
-        """Return the texts of a metadata column by rising position, as slices compare them.
 
-        An example without the value has an empty text.
-        """
-        texts, codes = self.metadata_codes(column, run=run)
-        return np.array(texts, object)[codes]
+@consistent
+def positions(part: Slice, sort: str = "position", descending: bool = False) -> np.ndarray:
+    """Return the positions of a slice, sorted; ties and unknown values by position, last."""
+    return _first(part, sort, descending, None)
 
-    @consistent
-    def metadata_codes(self, column: str, run: int | None = None) -> tuple[list[str], np.ndarray]:
-        """Return the distinct texts of a metadata column, and (example,) the index of each.
 
-        The first text is the empty one of examples without the value.
-        """
-        index = self._index(self._run(run))
-        number_of: dict[str, int] = {"": 0}
-        found = np.zeros(len(index.storage_position), np.int32)
-        for number, data in self._rows(
-            "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
-            (index.run, f"meta:{column}"),
+def _first(part: Slice, sort: str, descending: bool, end: int | None) -> np.ndarray:
+    """Return the first positions of a sorted slice, without sorting the rest of it."""
+    columns = part.run.columns
+    rows = np.flatnonzero(part.mask())
+    if sort not in SORTS:
+        raise UserError(f"Cannot sort by {sort!r}; choose from {', '.join(SORTS)}.")
+    if sort == "position":
+        return columns.position[(rows[::-1] if descending else rows)[:end]]
+    column = _coherence(part.run) if sort == "coherence" else columns.column(sort)
+    keys = column[rows].astype(np.float64)
+    if descending:
+        keys = -keys
+    if end is not None and 0 < end < len(keys):
+        last = np.partition(keys, end - 1)[end - 1]
+        # Not a number is sorted last, so a page that reaches those needs them all.
+        near = np.flatnonzero(keys <= last) if last == last else np.arange(len(keys))
+        rows, keys = rows[near], keys[near]
+    return columns.position[rows[np.argsort(keys, kind="stable")[:end]]]
+
+
+def _coherence(run: Run) -> np.ndarray:
+    """Return the examples' coherence at the layer to read."""
+    return run.columns.column(f"coherence:{run.layer_to_read()}")
+
+
+@consistent
+def examples(
+    part: Slice,
+    sort: str = "position",
+    descending: bool = False,
+    limit: int | None = None,
+    offset: int = 0,
+) -> pd.DataFrame:
+    """Return a page of a slice."""
+    end = None if limit is None else offset + limit
+    return examples_at(part.run, _first(part, sort, descending, end)[offset:])
+
+
+@consistent
+def examples_at(run: Run, positions: Sequence[int] | np.ndarray) -> pd.DataFrame:
+    """Return the rows of these positions, in this order."""
+    names = run.label_names
+    positions = [int(position) for position in positions]
+    found: dict[int, tuple] = {}
+    for start in range(0, len(positions), _PARAMETERS):
+        part = positions[start : start + _PARAMETERS]
+        marks = ",".join("?" * len(part))
+        for row in run.store.rows(
+            "SELECT e.position, e.id, t.text, t.pair, e.gold, e.predicted, e.confidence,"
+            " e.margin, e.length, e.chars_seen, e.chars_total, e.failure"
+            " FROM examples e JOIN texts t USING (text_id)"
+            f" WHERE e.run = ? AND e.position IN ({marks})",
+            (run.number, *part),
         ):
-            values, codes = read_meta_column(data)
-            texts = ["" if value is None else metadata_text(value) for value in values]
-            numbers = [number_of.setdefault(text, len(number_of)) for text in texts]
-            first = index.first_of[number]
-            found[first : first + len(codes)] = np.array(numbers, np.int32)[codes]
-        return list(number_of), index.from_stored(found)
-
-    def slices(self) -> pd.DataFrame:
-        """Return the saved slices."""
-        columns = ["name", "where", "note", "created"]
-        rows = self._rows("SELECT name, condition, note, created FROM slices ORDER BY name")
-        return pd.DataFrame(rows, columns=columns)
-
-    @consistent
-    def ids(
-        self,
-        where: str = "",
-        sort: str = "position",
-        descending: bool = False,
-        run: int | None = None,
-    ) -> np.ndarray:
-        """Return the positions of a slice, sorted; ties and unknown values by position, last."""
-        return self._first(where, sort, descending, run, None)
-
-    def _first(
-        self, where: str, sort: str, descending: bool, run: int | None, end: int | None
-    ) -> np.ndarray:
-        """Return the first positions of a sorted slice, without sorting the rest of it."""
-        index = self._index(self._run(run))
-        rows = np.flatnonzero(self._mask(index, where))
-        if sort not in SORTS:
-            raise UserError(f"Cannot sort by {sort!r}; choose from {', '.join(SORTS)}.")
-        if sort == "position":
-            return index.position[(rows[::-1] if descending else rows)[:end]]
-        column = self._coherence(index) if sort == "coherence" else index.column(sort)
-        keys = column[rows].astype(np.float64)
-        if descending:
-            keys = -keys
-        if end is not None and 0 < end < len(keys):
-            last = np.partition(keys, end - 1)[end - 1]
-            # Not a number is sorted last, so a page that reaches those needs them all.
-            near = np.flatnonzero(keys <= last) if last == last else np.arange(len(keys))
-            rows, keys = rows[near], keys[near]
-        return index.position[rows[np.argsort(keys, kind="stable")[:end]]]
-
-    @consistent
-    def examples(
-        self,
-        where: str = "",
-        sort: str = "position",
-        descending: bool = False,
-        limit: int | None = None,
-        offset: int = 0,
-        run: int | None = None,
-    ) -> pd.DataFrame:
-        """Return a page of a slice."""
-        run = self._run(run)
-        end = None if limit is None else offset + limit
-        positions = self._first(where, sort, descending, run, end)
-        return self.examples_at(positions[offset:], run=run)
-
-    @consistent
-    def examples_at(self, positions: Sequence[int], run: int | None = None) -> pd.DataFrame:
-        """Return the rows of these positions, in this order."""
-        run = self._run(run)
-        index, names = self._index(run), self.run(run)["label_names"]
-        positions = [int(position) for position in positions]
-        found: dict[int, tuple] = {}
-        for start in range(0, len(positions), 900):
-            part = positions[start : start + 900]
-            marks = ",".join("?" * len(part))
-            for row in self._rows(
-                "SELECT e.position, e.id, t.text, t.pair, e.gold, e.predicted, e.confidence,"
-                " e.margin, e.length, e.chars_seen, e.chars_total, e.failure"
-                " FROM examples e JOIN texts t USING (text_id)"
-                f" WHERE e.run = ? AND e.position IN ({marks})",
-                (run, *part),
-            ):
-                found[row[0]] = row
-        coherence = self._coherence(index)
-        places = index.rows_of(np.array(positions, np.int64))
-        rows = []
-        for position, place in zip(positions, places, strict=True):
-            row = found[position]
-            rows.append(
-                (
-                    *row[:4],
-                    _name(names, row[4]),
-                    _name(names, row[5]),
-                    *row[6:9],
-                    _number_orplain(coherence[place]) if place >= 0 else None,
-                    *row[9:],
-                )
+            found[row[0]] = row
+    coherence = _coherence(run)
+    places = run.columns.rows_of(np.array(positions, np.int64))
+    rows = []
+    for position, place in zip(positions, places, strict=True):
+        row = found[position]
+        rows.append(
+            (
+                *row[:4],
+                _name(names, row[4]),
+                _name(names, row[5]),
+                *row[6:9],
+                _number_or_none(coherence[place]) if place >= 0 else None,
+                *row[9:],
             )
-        frame = pd.DataFrame(rows, columns=EXAMPLE_COLUMNS)
-        numbers = ["confidence", "margin", "coherence"]
-        texts = ["id", "text", "pair", "gold", "predicted", "failure"]
-        return frame.astype({name: float for name in numbers}).astype(dict.fromkeys(texts, object))
-
-    @consistent
-    def position_of(self, id: str, run: int | None = None) -> int | None:
-        """Return the position of an external id."""
-        rows = self._rows(
-            "SELECT position FROM examples WHERE run = ? AND id = ? ORDER BY position",
-            (self._run(run), str(id)),
         )
-        return rows[0][0] if rows else None
+    frame = pd.DataFrame(rows, columns=EXAMPLE_COLUMNS)
+    numbers = ["confidence", "margin", "coherence"]
+    texts = ["id", "text", "pair", "gold", "predicted", "failure"]
+    return frame.astype({name: float for name in numbers}).astype(dict.fromkeys(texts, object))
 
-    @consistent
-    def example(self, example: int | str, run: int | None = None) -> dict[str, Any]:
-        """Return everything of one example, by position (int) or external id (str)."""
-        run = self._run(run)
-        position = self.position_of(example, run) if isinstance(example, str) else int(example)
-        index = self._index(run)
-        place = -1 if position is None else int(index.rows_of(np.array([position]))[0])
-        if place < 0:
-            raise UserError(f"Run {run} has no audited example {example!r}.")
-        facts = self.run(run)
-        row = self.examples_at([position], run=run).iloc[0].to_dict()
-        row = {key: plain(value) for key, value in row.items()}
-        number, slot = index.place(place)
-        chunk = columnar.take(chunk_io.load_chunk(self.connection, run, number), [slot])
-        (besides,) = details(self, [position], run)
-        return {
-            **row,
-            **besides,
-            "label_names": facts["label_names"],
-            "probabilities": probabilities(besides["logits"], facts["model"]["task"]),
-            **_tokens(chunk, row),
-            **_targets(chunk, facts["targets"]),
-            "explanation": chunk.explanation[:, 0],
-            "coherence_by_layer": np.array(
-                [index.column(f"coherence:{layer}")[place] for layer in range(chunk.layers)],
-                np.float32,
-            ),
-            "note": self.note(row["id"], run=run),
-        }
 
-    @consistent
-    def note(self, id: str, run: int | None = None) -> dict[str, str | None] | None:
-        """Return the note and proposed label of an example, None where there is none."""
-        rows = self._rows(
-            "SELECT note, proposed_label FROM notes WHERE run = ? AND id = ?",
-            (self._run(run), str(id)),
-        )
-        return {"note": rows[0][0], "proposed_label": rows[0][1]} if rows else None
+@consistent
+def position_of(run: Run, id: str) -> int | None:
+    """Return the position of an external id."""
+    rows = run.store.rows(
+        "SELECT position FROM examples WHERE run = ? AND id = ? ORDER BY position",
+        (run.number, str(id)),
+    )
+    return rows[0][0] if rows else None
 
-    @consistent
-    def notes(self, run: int | None = None) -> pd.DataFrame:
-        """Return all notes of a run."""
-        columns = ["id", "note", "proposed_label", "updated"]
-        rows = self._rows(
-            f"SELECT {', '.join(columns)} FROM notes WHERE run = ? ORDER BY id", (self._run(run),)
-        )
-        return pd.DataFrame(rows, columns=columns)
 
-    @consistent
-    def orphaned_notes(self, run: int | None = None) -> pd.DataFrame:
-        """Return the notes whose row the dataset no longer has, with the text of that row."""
-        columns = ["id", "text", "pair", "note", "proposed_label", "updated"]
-        rows = self._rows(
-            f"SELECT {', '.join(columns)} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
-            " WHERE run = ? ORDER BY id, orphan",
-            (self._run(run),),
-        )
-        return pd.DataFrame(rows, columns=columns)
+@consistent
+def example(run: Run, example: int | str) -> dict[str, Any]:
+    """Return everything of one example, by position (int) or external id (str)."""
+    position = position_of(run, example) if isinstance(example, str) else int(example)
+    index = run.columns
+    place = -1 if position is None else int(index.rows_of(np.array([position]))[0])
+    if position is None or place < 0:
+        raise UserError(f"Run {run.number} has no audited example {example!r}.")
+    row = examples_at(run, [position]).iloc[0].to_dict()
+    row = {key: plain(value) for key, value in row.items()}
+    number, slot = index.place(place)
+    chunk = columnar.take(chunk_io.load_chunk(run.store.connection, run.number, number), [slot])
+    (besides,) = details(run, [position])
+    return {
+        **row,
+        **besides,
+        "label_names": run.label_names,
+        "probabilities": probabilities(besides["logits"], run.model.task),
+        **_tokens(chunk, row),
+        **_targets(chunk, run.targets),
+        "explanation": chunk.explanation[:, 0],
+        "coherence_by_layer": np.array(
+            [index.column(f"coherence:{layer}")[place] for layer in range(chunk.layers)],
+            np.float32,
+        ),
+        "note": note(run, row["id"]),
+    }
 
-    @consistent
-    def verdicts(self, run: int | None = None) -> pd.DataFrame:
-        """Return the analyst's verdicts on words."""
-        columns = ["word", "class", "verdict", "note", "updated"]
-        rows = self._rows(
-            f"SELECT {', '.join(columns)} FROM verdicts WHERE run = ? ORDER BY word, class",
-            (self._run(run),),
-        )
-        return pd.DataFrame(rows, columns=columns)
+
+@consistent
+def details(run: Run, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+    """Return what these examples have besides, in order: label, metadata, logits, `incomplete`."""
+    positions = [int(position) for position in positions]
+    found: dict[int, dict[str, Any]] = {}
+    for start in range(0, len(positions), _PARAMETERS):
+        part = positions[start : start + _PARAMETERS]
+        marks = ",".join("?" * len(part))
+        for position, label, metadata, logits, incomplete in run.store.rows(
+            "SELECT position, label, metadata, logits, incomplete FROM examples"
+            f" WHERE run = ? AND position IN ({marks})",
+            (run.number, *part),
+        ):
+            found[position] = {
+                "label": label,
+                "metadata": json.loads(metadata) if metadata else {},
+                "logits": np.frombuffer(logits or b"", "<f4"),
+                "incomplete": bool(incomplete),
+            }
+    return [found[position] for position in positions]
+
+
+@consistent
+def note(run: Run, id: str) -> dict[str, str | None] | None:
+    """Return the note and proposed label of an example, None where there is none."""
+    rows = run.store.rows(
+        "SELECT note, proposed_label FROM notes WHERE run = ? AND id = ?",
+        (run.number, str(id)),
+    )
+    return {"note": rows[0][0], "proposed_label": rows[0][1]} if rows else None
+
+
+@consistent
+def notes(run: Run) -> pd.DataFrame:
+    """Return all notes of a run."""
+    columns = ["id", "note", "proposed_label", "updated"]
+    rows = run.store.rows(
+        f"SELECT {', '.join(columns)} FROM notes WHERE run = ? ORDER BY id", (run.number,)
+    )
+    return pd.DataFrame(rows, columns=columns)
+
+
+@consistent
+def orphaned_notes(run: Run) -> pd.DataFrame:
+    """Return the notes whose row the dataset no longer has, with the text of that row."""
+    columns = ["id", "text", "pair", "note", "proposed_label", "updated"]
+    rows = run.store.rows(
+        f"SELECT {', '.join(columns)} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
+        " WHERE run = ? ORDER BY id, orphan",
+        (run.number,),
+    )
+    return pd.DataFrame(rows, columns=columns)
+
+
+@consistent
+def verdicts(run: Run) -> pd.DataFrame:
+    """Return the analyst's verdicts on words."""
+    columns = ["word", "class", "verdict", "note", "updated"]
+    rows = run.store.rows(
+        f"SELECT {', '.join(columns)} FROM verdicts WHERE run = ? ORDER BY word, class",
+        (run.number,),
+    )
+    return pd.DataFrame(rows, columns=columns)
 
 
 def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
@@ -282,7 +273,7 @@ def _name(names: list[str], label: int | None) -> str | None:
     return None if label is None else names[label]
 
 
-def _number_orplain(value: Any) -> float | None:
+def _number_or_none(value: Any) -> float | None:
     return None if value != value else float(value)
 
 
@@ -316,3 +307,10 @@ def _targets(chunk: columnar.Chunk, names: list[str]) -> dict[str, Any]:
         saliency[names[target - 1]] = extra.scores.astype(np.float32)
         completeness[names[target - 1]] = extra.completeness[:, 0]
     return {"saliency": saliency, "completeness": completeness}
+
+
+def plain(value: Any) -> Any:
+    """Return a plain Python value; NaN becomes None."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and value != value else value

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,19 @@ import pandas as pd
 from saliency_core.errors import UserError
 from saliency_core.jsonable import plain
 from saliency_core.records import LayerSummary
-from saliency_core.store.connection import now, writing
+from saliency_core.store.connection import consistent, now, writing
 from saliency_core.store.format import chunk_io
-from saliency_core.store.read.handle import consistent
-from saliency_core.store.read.runs import INSERT_LAYER, Runs
 from saliency_core.store.read.word_sums import Sums, WordSums, load_word_chunk
+
+if TYPE_CHECKING:
+    from saliency_core.store.read.run import Run
+
+LAYER_COLUMNS = [field.name for field in fields(LayerSummary)]
+"""Columns of the table `layers` besides its run."""
+INSERT_LAYER = (
+    f"INSERT INTO layers (run, {', '.join(LAYER_COLUMNS)})"
+    f" VALUES ({', '.join('?' * (len(LAYER_COLUMNS) + 1))})"
+)
 
 METRICS = (
     "comprehensiveness",
@@ -129,6 +137,18 @@ def set_layer_choice(
             ),
         )
         write_tokens(connection, run, int(recommended))
+
+
+def set_warning(path: str | Path, run: int, beginning: str, sentence: str | None) -> None:
+    """Keep a warning of a run, in place of those that begin alike; None takes them away."""
+    with writing(path) as connection:
+        (kept,) = connection.execute("SELECT warnings FROM runs WHERE run = ?", (run,)).fetchone()
+        warnings = [text for text in json.loads(kept) if not text.startswith(beginning)]
+        if sentence is not None:
+            warnings.append(sentence)
+        connection.execute(
+            "UPDATE runs SET warnings = ? WHERE run = ?", (json.dumps(warnings), run)
+        )
 
 
 def save_table(
@@ -242,48 +262,46 @@ def _load(text: str) -> pd.DataFrame:
     )
 
 
-class Results(Runs):
-    """The part of `Store` that reads what this module keeps."""
+@consistent
+def evaluations(run: Run) -> pd.DataFrame:
+    """Return a row a method and layer, in the order saved."""
+    rows = run.store.rows(
+        f"SELECT {', '.join(EVALUATION_COLUMNS)}, extra FROM evaluations WHERE run = ?"
+        " ORDER BY evaluation",
+        (run.number,),
+    )
+    frame = pd.DataFrame([row[:-1] for row in rows], columns=list(EVALUATION_COLUMNS))
+    frame = frame.astype({name: float for name in _NUMBERS})
+    frame["layer"] = pd.array(frame["layer"], dtype="Int64")
+    extra = pd.DataFrame([json.loads(row[-1]) for row in rows], index=frame.index)
+    return pd.concat([frame, extra], axis=1)
 
-    @consistent
-    def evaluations(self, run: int | None = None) -> pd.DataFrame:
-        """Return a row a method and layer, in the order saved."""
-        rows = self._rows(
-            f"SELECT {', '.join(EVALUATION_COLUMNS)}, extra FROM evaluations WHERE run = ?"
-            " ORDER BY evaluation",
-            (self._run(run),),
-        )
-        frame = pd.DataFrame([row[:-1] for row in rows], columns=list(EVALUATION_COLUMNS))
-        frame = frame.astype({name: float for name in _NUMBERS})
-        frame["layer"] = pd.array(frame["layer"], dtype="Int64")
-        extra = pd.DataFrame([json.loads(row[-1]) for row in rows], index=frame.index)
-        return pd.concat([frame, extra], axis=1)
 
-    @consistent
-    def table(
-        self, name: str, settings: Mapping[str, Any] | None = None, run: int | None = None
-    ) -> pd.DataFrame | None:
-        """Return a kept table, None where it was never computed or no longer holds."""
-        rows = self._rows(
-            "SELECT data FROM kept_tables WHERE run = ? AND name = ? AND settings = ?",
-            (self._run(run), name, settings_key(settings)),
-        )
-        return _load(rows[0][0]) if rows else None
+@consistent
+def table(run: Run, name: str, settings: Mapping[str, Any] | None = None) -> pd.DataFrame | None:
+    """Return a kept table, None where it was never computed or no longer holds."""
+    rows = run.store.rows(
+        "SELECT data FROM kept_tables WHERE run = ? AND name = ? AND settings = ?",
+        (run.number, name, settings_key(settings)),
+    )
+    return _load(rows[0][0]) if rows else None
 
-    @consistent
-    def tables(self, run: int | None = None) -> pd.DataFrame:
-        """Return name, settings (a dictionary) and time of the kept tables, newest first."""
-        rows = self._rows(
-            "SELECT name, settings, created FROM kept_tables WHERE run = ?"
-            " ORDER BY created DESC, name, settings",
-            (self._run(run),),
-        )
-        return pd.DataFrame(
-            [(name, json.loads(settings), created) for name, settings, created in rows],
-            columns=["name", "settings", "created"],
-        )
 
-    @consistent
-    def is_complete(self, run: int | None = None) -> bool:
-        """Return whether a run is finished and none of its examples waits for a result."""
-        return chunk_io.is_complete(self.connection, self._run(run))
+@consistent
+def tables(run: Run) -> pd.DataFrame:
+    """Return name, settings (a dictionary) and time of the kept tables, newest first."""
+    rows = run.store.rows(
+        "SELECT name, settings, created FROM kept_tables WHERE run = ?"
+        " ORDER BY created DESC, name, settings",
+        (run.number,),
+    )
+    return pd.DataFrame(
+        [(name, json.loads(settings), created) for name, settings, created in rows],
+        columns=["name", "settings", "created"],
+    )
+
+
+@consistent
+def is_complete(run: Run) -> bool:
+    """Return whether a run is finished and none of its examples waits for a result."""
+    return chunk_io.is_complete(run.store.connection, run.number)

@@ -15,7 +15,7 @@ import numpy as np
 from saliency_core.store.format import chunk_io, word_math
 
 if TYPE_CHECKING:
-    from saliency_core.store.reader import Store
+    from saliency_core.store.read.run import Slice
 
 CHUNKS = 16
 """Chunks read at most; each holds some thousand examples."""
@@ -35,27 +35,17 @@ class Sampled:
     """(layer, word) float32 logits."""
 
 
-def sampled(
-    store: Store,
-    where: str | np.ndarray = "",
-    *,
-    run: int | None = None,
-    examples: int,
-    seed: int = 0,
-) -> Iterator[Sampled]:
+def sampled(part: Slice, *, examples: int, seed: int = 0) -> Iterator[Sampled]:
     """Yield a seeded sample of the examples of a slice that have scores, a chunk at a time.
 
     Args:
-        store: an open file.
-        where: a slice, or the (example,) mask of one where it is known already.
-        run: run number; the newest by default.
+        part: a slice.
         examples: how many at most; fewer where `CHUNKS` chunks do not hold as many.
         seed: of the draw.
     """
-    run = store._run(run)
-    index = store._index(run)
-    mask = store.mask(where, run=run) if isinstance(where, str) else where
-    wanted = index.stored_mask(mask & ~store.mask("failed", run=run))
+    run, index = part.run, part.run.columns
+    connection = run.store.connection
+    wanted = index.stored_mask(part.filter("-failed").mask())
     draw = np.random.default_rng(seed)
     before = word_math.starts_of(wanted)[index.first]
     held = np.diff(before)
@@ -66,14 +56,14 @@ def sampled(
     )
     owners = np.repeat(chosen, held[chosen])
     kept = np.sort(draw.permutation(len(places))[:examples])
-    layers = store.run(run)["layers"] + 1
+    layers = run.model.layers + 1
     for at in np.unique(owners[kept]):
         slots = places[kept][owners[kept] == at]
         number = int(index.chunks[at])
-        own = chunk_io.load_words(store.connection, run, number)
+        own = chunk_io.load_words(connection, run.number, number)
         counts = own["n_words"][slots]
         words = word_math.ranges(word_math.starts_of(own["n_words"])[slots], counts)
-        scores = chunk_io.score_rows(store.connection, run, number, 0, layers)
+        scores = chunk_io.score_rows(connection, run.number, number, 0, layers)
         yield Sampled(
             index.storage_position[index.first[at] + slots],
             counts,

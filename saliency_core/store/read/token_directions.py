@@ -15,7 +15,7 @@ import numpy as np
 from saliency_core.store.format import codec
 
 if TYPE_CHECKING:
-    from saliency_core.store.reader import Store
+    from saliency_core.store.read.run import Run, Slice
     from saliency_core.store.write.writer import StoreWriter
 
 
@@ -82,21 +82,23 @@ def set_token_directions(
         )
 
 
-def token_directions(store: Store, run: int | None = None) -> TokenDirections | None:
+def token_directions(run: Run) -> TokenDirections | None:
     """Return the directions of a run; None where its audit kept none.
 
     Those asked for last are remembered: every example of a run is compared in the same ones.
     """
-    with store.steady():
-        run = store._run(run)
-        key, known = (run, store.state()), store._directions
+    store = run.store
+    with run.steady():
+        key, known = (run.number, store.state()), store.directions
         if known is None or known[0] != key:
-            known = store._directions = (key, _read(store, run))
+            known = store.directions = (key, _read(run))
     return known[1]
 
 
-def _read(store: Store, run: int) -> TokenDirections | None:
-    rows = store._rows("SELECT tokens, texts, vectors FROM token_directions WHERE run = ?", (run,))
+def _read(run: Run) -> TokenDirections | None:
+    rows = run.store.rows(
+        "SELECT tokens, texts, vectors FROM token_directions WHERE run = ?", (run.number,)
+    )
     if not rows:
         return None
     tokens = codec.unpack(rows[0][0]).astype(np.int64)
@@ -109,29 +111,20 @@ def _read(store: Store, run: int) -> TokenDirections | None:
 
 
 def explanations(
-    store: Store,
-    layer: int,
-    where: str = "",
-    *,
-    run: int | None = None,
-    limit: int | None = None,
-    seed: int = 0,
+    part: Slice, layer: int, *, limit: int | None = None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (example,) positions and (example, 3) most salient vocabulary ids, -1 where none.
 
     Args:
-        store: an open file.
+        part: a slice.
         layer: 0 to L.
-        where: a slice.
-        run: run number; the newest by default.
         limit: chunks are drawn with `seed` until they hold this many examples of the slice; None
             reads them all.
         seed: of the draw.
     """
-    with store.steady():
-        run = store._run(run)
-        index = store._index(run)
-        wanted = index.stored_mask(store.mask(where, run=run))
+    with part.steady():
+        run, index = part.run, part.run.columns
+        wanted = index.stored_mask(part.mask())
         order = np.arange(len(index.chunks))
         if limit is not None:
             order = np.random.default_rng(seed).permutation(order)
@@ -142,9 +135,9 @@ def explanations(
                 continue
             if limit is not None and held >= limit:
                 break
-            found = store._rows(
+            found = run.store.rows(
                 "SELECT explanation FROM chunks WHERE run = ? AND chunk = ?",
-                (run, int(index.chunks[at])),
+                (run.number, int(index.chunks[at])),
             )[0][0]
             if found is None:
                 continue

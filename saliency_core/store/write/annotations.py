@@ -16,7 +16,7 @@ from saliency_core.records import Example
 from saliency_core.store.connection import now, writing
 from saliency_core.store.format.keys import text_digest
 from saliency_core.store.query import parser
-from saliency_core.store.reader import open_store
+from saliency_core.store.read.store import open_store
 
 KIND = "saliency annotations"
 VERSION = 1
@@ -108,8 +108,8 @@ def export_annotations(path: str | Path, run: int | None = None) -> dict[str, An
     `orphans` are the notes whose row the dataset no longer has; they are not imported.
     """
     store = open_store(path)
-    facts = store.run(run)
-    texts = _digests(store.connection, facts["run"])
+    audited = store.run(run)
+    texts = _digests(store.connection, audited.number)
     notes = [
         {
             "id": id,
@@ -118,18 +118,18 @@ def export_annotations(path: str | Path, run: int | None = None) -> dict[str, An
             "proposed_label": proposed,
             "updated": updated,
         }
-        for id, note, proposed, updated in store.connection.execute(_NOTES, (facts["run"],))
+        for id, note, proposed, updated in store.connection.execute(_NOTES, (audited.number,))
     ]
     return {
         "kind": KIND,
         "version": VERSION,
-        "model": facts["model"]["name"],
-        "dataset": facts["dataset"]["name"],
+        "model": audited.model.name,
+        "dataset": audited.dataset.name,
         "exported": now(),
         "slices": store.slices().to_dict("records"),
         "notes": notes,
-        "orphans": _orphans(store.connection, facts["run"]),
-        "verdicts": store.verdicts(facts["run"]).to_dict("records"),
+        "orphans": _orphans(store.connection, audited.number),
+        "verdicts": audited.verdicts().to_dict("records"),
     }
 
 
@@ -170,7 +170,7 @@ def import_annotations(
         `changed_ids` (their text is another now: look again), `kept_slices` (a different slice of
         that name was there and stays).
     """
-    run = open_store(path).run(run)["run"]
+    run = open_store(path).run(run).number
     notes, verdicts, saved = _checked(annotations)
     with writing(path) as connection:
         known = {

@@ -22,9 +22,14 @@ from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import column, load_chunk
 from saliency_core.store.format.keys import run_key
 from saliency_core.store.format.wire import unpack_results
-from saliency_core.store.read.results import INSERT_EVALUATION, STORED_EVALUATION, write_tokens
-from saliency_core.store.read.runs import INSERT_LAYER, LAYER_COLUMNS
-from saliency_core.store.reader import Store, open_store
+from saliency_core.store.read.results import (
+    INSERT_EVALUATION,
+    INSERT_LAYER,
+    LAYER_COLUMNS,
+    STORED_EVALUATION,
+    write_tokens,
+)
+from saliency_core.store.read.store import Store, open_store
 from saliency_core.store.sqlite_files import describe, matching, release
 from saliency_core.store.write.annotations import merge_notes, merge_slices
 from saliency_core.store.write.reuse import rename_targets, text_ids

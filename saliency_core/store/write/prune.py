@@ -12,7 +12,7 @@ import numpy as np
 from saliency_core.errors import UserError
 from saliency_core.store.connection import connect, transaction
 from saliency_core.store.format import codec
-from saliency_core.store.reader import open_store
+from saliency_core.store.read.store import open_store
 from saliency_core.store.sqlite_files import describe, release
 
 

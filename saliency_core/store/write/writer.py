@@ -28,8 +28,7 @@ from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import is_complete, load_chunk
 from saliency_core.store.format.example_rows import metadata_json, prediction_row
 from saliency_core.store.format.filter_columns import GIVEN_UP
-from saliency_core.store.read.results import write_tokens
-from saliency_core.store.read.runs import INSERT_LAYER
+from saliency_core.store.read.results import INSERT_LAYER, write_tokens
 from saliency_core.store.sqlite_files import describe, matching, release
 from saliency_core.store.write import chunk_rows, coherence, compaction, former, runs
 from saliency_core.store.write.reuse import copy_known, text_ids
