@@ -81,7 +81,7 @@ def export(
     }[format]
     with replacing(output) as target:
         write(target, rows, _Shape.of(part, layers))
-    return Exported(str(output), format, run, total, layers)
+    return Exported(str(output), format, run.number, total, layers)
 
 
 def records(part: Slice, *, layers: Iterable[int] | None = None) -> Iterator[Record]:
