@@ -113,8 +113,12 @@ Info = TypeVar("Info", DatasetInfo, ModelInfo, RunSettings)
 def record_of(kind: type[Info], stored: Mapping[str, Any]) -> Info:
     """Return a record from what a file keeps of it as JSON, under today's names."""
     named = {_EARLIER_NAMES.get(name, name): value for name, value in stored.items()}
-    values = {field.name: named[field.name] for field in fields(kind) if field.name in named}
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    values: dict[str, Any] = {
+        field.name: tuple(value) if isinstance(value := named[field.name], list) else value
+        for field in fields(kind)
+        if field.name in named
+    }
+    return kind(**values)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def consistent(function: Function) -> Function:
         with source.steady():
             return function(source, *arguments, **choices)
 
-    return read  # type: ignore[return-value]
+    return read
 
 
 def file_at(path: Path) -> File:
