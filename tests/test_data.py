@@ -445,7 +445,7 @@ BAD = {
         "--text-column.",
     ),
     "cut.csv.gz": (
-        gzip.compress(as_csv() * 50)[:60],
+        gzip.compress(as_csv() * 50, mtime=0)[:60],
         "{path} can't be read: Compressed file ended before the end-of-stream marker was reached.",
     ),
     "no.csv.gz": (b"text", "{path} can't be read: Not a gzipped file (b'te')."),
