@@ -530,7 +530,8 @@ def test_reading_loads_neither_torch_nor_transformers(path):
     code = (
         "import sys; from saliency_core.store import open_store;"
         "from saliency_core.analysis.word_tables import word_table;"
-        f"s = open_store({str(path)!r}); s.examples('wrong'); s.info(); word_table(s, 1);"
+        f"s = open_store({str(path)!r}); part = s.run().filter('wrong'); part.examples(); s.info();"
+        "word_table(part, 1);"
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run(

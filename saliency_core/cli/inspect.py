@@ -43,8 +43,8 @@ def info(database: Database = None, as_json: AsJson = False) -> None:
         return
     print(f"{facts['database']} (format {facts['version']})")
     columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "layers", "target"]
-    show(facts.runs, [*columns, "seconds", "bytes"], nothing="It holds no run yet.")
-    for row in facts.runs:
+    show(facts["runs"], [*columns, "seconds", "bytes"], nothing="It holds no run yet.")
+    for row in facts["runs"]:
         for sentence in _sentences(row):
             print(f"Run {row['run']}: {sentence}")
 
