@@ -393,7 +393,7 @@ def _small(label: str) -> str:
 
 def _as_svg(drawn: Any) -> str:
     # What draws on the server takes a second to import, and most people never ask for it.
-    from saliency_core.output.report.scope import draw
+    from saliency_core.output.charts.svg import draw
 
     return draw(drawn, SVG_WIDTH)
 

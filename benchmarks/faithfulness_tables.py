@@ -352,7 +352,7 @@ def _by_passes(results: Results) -> pd.DataFrame:
 def draw_charts(found: Mapping[str, Results], folder: Path) -> None:
     """Draw comprehensiveness against passes for every case."""
     from saliency_core.output.charts.layers import by_passes
-    from saliency_core.output.report.scope import draw
+    from saliency_core.output.charts.svg import draw
 
     folder.mkdir(parents=True, exist_ok=True)
     for case, results in found.items():
