@@ -311,7 +311,7 @@ def _first(setting: Setting) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default="../shared/models")
-    parser.add_argument("--dataset", default="../shared/data/sst2/train.jsonl")
+    parser.add_argument("--dataset", default="../shared/data/sst2/train.jsonl.gz")
     parser.add_argument("--only", choices=["minilm-sst2", "base"], help="one of the models")
     parser.add_argument("--rules", nargs="+", default=["secant", "path"])
     parser.add_argument("--examples", type=int, default=1000)
