@@ -115,7 +115,7 @@ with st.container(horizontal=True):
         VERDICTS,
         180,
         format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
-        help="Relied on: salient beyond words of like frequency, and its deletion changes answers. "
+        help="Relied on: salient beyond frequency-matched words, and its deletion changes answers. "
         "Harmful: its answers are wrong more often too. In the data only: the labels go with it, "
         "the model does not rely on it.",
     )

@@ -2,7 +2,7 @@
 
     python -m benchmarks.false_alarms [--folder cache/audits] [--repeats 20]
 
-Labels and answers are shuffled together among examples of like length (`suspects --null`); what
+Labels and answers are shuffled together among length-matched examples (`suspects --null`); what
 then passes alpha is chance alone. It must be no more than alpha x tests.
 """
 

@@ -49,7 +49,7 @@ def measure(name: str, folder: Path, limit: int | None) -> dict[str, str]:
         "in training: toxic of those with the word": f"{row['k']:.0f} of {row['n']:.0f}",
         "association z": f"{row['z']:.1f}",
         "layer": str(run.recommended),
-        "mean share (words of like frequency)": (
+        "mean share (frequency-matched words)": (
             f"{row['mean_share']:.3f} ({row['control_share']:.3f})"
         ),
         "mean score, logits": f"{row['mean_score']:.2f}",

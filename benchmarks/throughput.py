@@ -128,7 +128,7 @@ def save_base_model(folder: Path, tokenizer: str) -> tuple[str, str]:
 
 
 def batches_of(classifier: Classifier, encodings: list[Encoding], budget: int) -> list[list]:
-    """Return batches of texts of like length under a token budget, padding included."""
+    """Return batches of texts of similar length under a token budget, padding included."""
     return [[encodings[row] for row in rows] for rows in length_batches(encodings, budget)]
 
 

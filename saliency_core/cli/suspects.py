@@ -51,7 +51,7 @@ def suspects(
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Rate of false discoveries.")] = 0.05,
     minimum: Annotated[int, typer.Option(min=1, help="Examples a feature must be in.")] = 5,
     reliance_ratio: Annotated[
-        float, typer.Option(min=0, help="Share over that of words of like frequency.")
+        float, typer.Option(min=0, help="Share over that of frequency-matched words.")
     ] = 1.5,
     flip_excess: Annotated[
         float, typer.Option(min=0, help="Flip rate, or fall of p(class), over the control word's.")
@@ -133,7 +133,7 @@ def _print_suspects(
         return
     rows = [_readable(row) for row in records(shown)]
     show(rows, list(rows[0]) if rows else [], f"Suspects at layer {control['layer']}")
-    print("In brackets: share of words of like frequency; flips where a control word is deleted.")
+    print("In brackets: share of frequency-matched words; flips where a control word is deleted.")
     for verdict, count in table["verdict"].value_counts(sort=False).items():
         print(f"{verdict}: {count}")
     if rare:

@@ -243,7 +243,7 @@ def _train(
 
 
 def _batches(encoded: list[Tensor]) -> Iterator[list[int]]:
-    """Yield the rows of an epoch in batches of like length, which wastes little on padding."""
+    """Yield the rows of an epoch in batches of similar length, which wastes little on padding."""
     order = torch.randperm(len(encoded)).tolist()
     pool = 8 * BATCH
     for start in range(0, len(order), pool):

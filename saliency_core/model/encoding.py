@@ -1,4 +1,4 @@
-"""Texts -> tokens with their characters; long texts in windows; batches of like length."""
+"""Texts -> tokens with their characters; long texts in windows; batches of similar length."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 def length_batches(
     encodings: Sequence[Encoding], budget: int, rows: Iterable[int] | None = None
 ) -> list[list[int]]:
-    """Return rows (all by default) in batches of like length, of at most `budget` tokens each."""
+    """Return rows (by default all) in batches of similar length, at most `budget` tokens each."""
     lengths = [len(encoding.input_ids) for encoding in encodings]
     order = sorted(range(len(lengths)) if rows is None else rows, key=lengths.__getitem__)
     batches = token_batches([lengths[row] for row in order], budget)

@@ -15,7 +15,7 @@ from saliency_core.records import Example
 from saliency_core.saliency.references import layout_batches
 
 BLOCK = 2048
-"""Examples planned together: enough for batches of like length, small enough to hold."""
+"""Examples planned together: enough for batches of similar length, small enough to hold."""
 
 
 def gold_of(example: Example, label_index: dict[str, int]) -> int | None:

@@ -160,7 +160,7 @@ def _reliance(row: dict[str, Any]) -> str:
         interval = f" (95 % interval {row['share_low']:.0%} to {row['share_high']:.0%})"
     return (
         f"In the {row['predictions']:,} texts that have it and were answered {row['class']}, it "
-        f"takes {row['mean_share']:.0%} of the saliency{interval}; words of like frequency take "
+        f"takes {row['mean_share']:.0%} of the saliency{interval}; frequency-matched words take "
         f"{row['control_share']:.0%}{_p(row, 'reliance')}. It is among the top three words in "
         f"{row['top3_rate']:.0%}."
     )
@@ -174,7 +174,7 @@ def _effect(row: dict[str, Any]) -> str:
     return (
         f"Deleted from {row['effect_n']:,.0f} texts, {row['flip_rate']:.0%} of the answers change "
         f"(95 % interval {row['flip_low']:.0%} to {row['flip_high']:.0%}), against "
-        f"{row['control_flip_rate']:.0%} for a control word of like frequency"
+        f"{row['control_flip_rate']:.0%} for a frequency-matched control word"
         f"{_p(row, 'effect')}. The probability of {row['class']} falls by "
         f"{row['mean_drop']:.2f} on average."
     )
@@ -203,7 +203,7 @@ def control_sentence(control: dict[str, Any]) -> str:
     if not control.get("repeats"):
         return "The shuffled control was not run."
     return (
-        f"Control: with labels and answers shuffled among texts of like length, "
+        f"Control: with labels and answers shuffled among length-matched texts, "
         f"{control['mean_flagged']:,.0f} of {control['tests']:,} tests pass alpha, at most "
         f"{control['expected']:,.0f} should; {control['mean_discovered']:.2g} pass "
         "Benjamini-Hochberg, as a verdict asks."

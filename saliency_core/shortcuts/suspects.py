@@ -33,7 +33,7 @@ KEPT_ROWS = 5000
 """Rows of a table that are kept, strongest first."""
 NULL_LENGTH_BANDS = 10
 CONTROL_WORDS = 100
-"""Words of like frequency that a word's reliance is set against."""
+"""Frequency-matched words that a word's reliance is set against."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Thresholds:
     minimum: int = 5
     """Examples a feature must be in."""
     reliance_ratio: float = 1.5
-    """Mean share of a word over that of words of like frequency, from which it is relied on."""
+    """Mean share of a word over that of frequency-matched words, from which it is relied on."""
     flip_excess: float = 0.05
     """Flip rate beyond that of the control word, or mean fall of p(c), that counts as an effect."""
 
@@ -232,7 +232,7 @@ def _tests(counts: _Counts, gold: np.ndarray, predicted: np.ndarray) -> dict[str
 def _reliance(
     features: Features, n: np.ndarray, predicted: np.ndarray, present: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return mean score and share where the class is predicted, against words of like frequency.
+    """Return mean score and share where the class is predicted, against frequency-matched words.
 
     `share_low` and `share_high` are the 95 % interval of the mean share.
 
@@ -319,7 +319,7 @@ def _shares_by_layer(run: Run, table: pd.DataFrame) -> list[list[float] | None]:
 def verdicts(table: pd.DataFrame, thresholds: Thresholds) -> list[str]:
     """Return the verdict of every row by rule (docs/method.md, “Suspects”).
 
-    Relied on: salient beyond words of like frequency, and its deletion changes answers beyond that
+    Relied on: salient beyond frequency-matched words, and its deletion changes answers beyond that
     of the control word. Harmful: relied on, and its predictions are wrong more often. In the data
     only: associated, and not relied on.
     """
@@ -399,7 +399,7 @@ def _null(
 ) -> dict[str, float]:
     """Return how many tests pass when labels and answers are shuffled.
 
-    Both are shuffled together among examples of like length, so that accuracy and class sizes stay
+    Both are shuffled together among length-matched examples, so that accuracy and class sizes stay
     and only their tie to the texts is cut. The tests are association and excess errors, the two
     that a chance pattern of labels could pass.
     """

@@ -36,7 +36,7 @@ def suspects_section(view: View) -> Section | None:
         Paragraph(
             "Three kinds of evidence: how often a word (or another feature of a text) goes with "
             "the class in the data, how much the model leans on it, and how often its answer "
-            "changes when the word is deleted, beside a control word of like frequency. A word "
+            "changes when the word is deleted, beside a frequency-matched control word. A word "
             "that carries the class's meaning is also leaned on: whether it is spurious is for a "
             "person to say. These are the suspects of the whole audit."
         )

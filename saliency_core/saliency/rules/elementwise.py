@@ -134,7 +134,7 @@ def _by_slope(slope: Operation) -> Operation:
 
 
 def _power(pairing: Pairing, function: Operation, u: Tensor, exponent: Any) -> Tensor | None:
-    """U ** c: closed for the square; the exponent is a constant."""
+    """The power u ** c of a constant exponent, in closed form where there is one."""
     if not depends(u) or depends(exponent):
         return None
     known = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal", 1: None}
@@ -147,7 +147,7 @@ def _power(pairing: Pairing, function: Operation, u: Tensor, exponent: Any) -> T
 
 
 def _power_of(pairing: Pairing, function: Operation, exponent: Tensor, base: Any) -> Tensor | None:
-    """C ** u."""
+    """The power c ** u of a constant base."""
     return Elementwise.apply(pairing, lambda u: torch.pow(base, u), quotient, exponent)
 
 
