@@ -156,6 +156,7 @@ OUT_OF_PLACE = {
     for name in (
         *("square", "sqrt", "rsqrt", "reciprocal", "exp", "tanh", "sigmoid", "relu", "erf", "abs"),
         *("log", "log1p", "log2", "expm1", "sin", "cos", "clamp", "clamp_min", "clamp_max"),
+        *("erfc", "log10", "atan", "asinh", "clip"),
     )
 } | {"silu": F.silu, "leaky_relu": F.leaky_relu, "hardtanh": F.hardtanh, "elu": F.elu}
 """What computes an elementwise function without changing its argument, by name."""
