@@ -28,11 +28,11 @@ PAGES = (
     "overview",
     "errors",
     "example",
-    "layers",
+    "slices",
     "words",
     "suspects",
-    "slices",
     "what_if",
+    "layers",
     "compare",
     "new_audit",
 )

@@ -67,7 +67,7 @@ def test_the_planted_flaw_is_found_in_three_clicks(page, address, database):
     row = table.loc[place]
     where = f"wrong predicted:{row['class']} word:{SHORTCUT}"
     visit(page, address)
-    page.get_by_test_id("stTopNavLink").filter(has_text="Suspects").click()
+    page.get_by_role("link", name="Suspects", exact=True).click()
     page.get_by_role("heading", name="Suspects").wait_for()
     settle(page)
     select_row(page, place)
