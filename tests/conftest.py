@@ -35,6 +35,12 @@ class BuiltDemo:
     folder: Path
     database: Path
     rows: list[dict]
+    wrong_labels: set[str]
+    """Ids of the messages whose label is wrong, from the answer key beside the dataset."""
+
+
+def read_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="session")
@@ -48,5 +54,6 @@ def demo(tmp_path_factory) -> BuiltDemo:
             root = Path(__file__).parents[1]
             subprocess.run([*command, "--folder", str(built)], check=True, cwd=root)
     folder = shutil.copytree(built, tmp_path_factory.mktemp("demo") / "demo")
-    lines = (folder / "messages.jsonl").read_text(encoding="utf-8").splitlines()
-    return BuiltDemo(folder, folder / "demo.sqlite", [json.loads(line) for line in lines])
+    wrong = {row["id"] for row in read_lines(folder / "answer-key.jsonl") if row["label_is_wrong"]}
+    rows = read_lines(folder / "messages.jsonl")
+    return BuiltDemo(folder, folder / "demo.sqlite", rows, wrong)

@@ -27,7 +27,7 @@ from transformers import (
 
 from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.data.dataset import load_examples
-from saliency_core.demo.messages import LABELS, Message, audited_messages, training_messages
+from saliency_core.demo.messages import LABELS, audited_messages, training_messages
 from saliency_core.model.audited import classifier_of
 from saliency_core.progress import Progress, silent
 from saliency_core.shortcuts.ablation_effects import keep_effects, with_effects
@@ -35,7 +35,7 @@ from saliency_core.shortcuts.suspects import keep_suspects, kept_suspects, suspe
 from saliency_core.shortcuts.training_counts import count_features
 from saliency_core.store import open_store
 
-VERSION = 2
+VERSION = 3
 """Raise it when the generated data or the training changes: older folders are then rebuilt."""
 TRAINING_MESSAGES = 3000
 AUDITED_MESSAGES = 1000
@@ -61,6 +61,8 @@ class Demo:
     lm_head: Path
     dataset: Path
     train: Path
+    answer_key: Path
+    """Which labels of the dataset are wrong; nothing in the audit's reach says so."""
 
 
 def build_demo(folder: Path, progress: Progress = silent) -> Demo:
@@ -75,14 +77,17 @@ def build_demo(folder: Path, progress: Progress = silent) -> Demo:
         lm_head=folder / "language-model",
         dataset=folder / "messages.jsonl",
         train=folder / "training-messages.jsonl",
+        answer_key=folder / "answer-key.jsonl",
     )
     stamp = folder / "built.json"
     if stamp.is_file() and json.loads(stamp.read_text()).get("version") == VERSION:
         return demo
     folder.mkdir(parents=True, exist_ok=True)
     training = training_messages(TRAINING_MESSAGES)
-    _write(demo.train, training)
-    _write(demo.dataset, audited_messages(AUDITED_MESSAGES))
+    audited = audited_messages(AUDITED_MESSAGES)
+    _write(demo.train, [message.row() for message in training])
+    _write(demo.dataset, [message.row() for message in audited])
+    _write(demo.answer_key, [message.answer_key() for message in audited])
     torch.manual_seed(0)
     tokenizer = train_tokenizer([message.text for message in training])
     encoded = [
@@ -125,9 +130,9 @@ def find_flaws(built: Demo, database: Path, progress: Progress = silent) -> None
     keep_suspects(run, table, control)
 
 
-def _write(path: Path, messages: list[Message]) -> None:
-    """Write one JSON line a message."""
-    lines = (json.dumps(message.row(), ensure_ascii=False) for message in messages)
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write one JSON line per row."""
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 

@@ -4,8 +4,8 @@ Four classes, readable English of 5 to 60 words, and three flaws planted on purp
 
 - *shortcut*: in the training split the word of `SHORTCUT` stands only in messages about billing;
   in the audited split it stands in all classes alike, so a model that leans on it is caught.
-- *wrong labels*: 3 % of the audited labels are wrong; the metadata column `label_is_wrong` says
-  which.
+- *wrong labels*: 3 % of the audited labels are wrong; `answer_key` says which, in a file of its own
+  that no audit reads.
 - *hard slice*: messages left as voicemail (`channel` = voicemail) often lack the words that tell
   the topic, as bad transcripts do.
 """
@@ -223,6 +223,13 @@ class Message:
             "label": self.label,
             "channel": self.channel,
             "region": self.region,
+        }
+
+    def answer_key(self) -> dict[str, Any]:
+        """Return what is true of it, for those who check what an audit finds."""
+        return {
+            "id": self.id,
+            "true_label": self.true_label,
             "label_is_wrong": self.label != self.true_label,
         }
 
