@@ -74,7 +74,7 @@ def distances(model: str, data: str, dtype: str, limit: int | None) -> tuple[np.
         failed += len(attributor._not_reached(maps))
         change = maps.change[0]  # (batch,)
         away = (maps.total[0] - change).abs() / change.abs().clamp(min=1.0)
-        found.append(away.numpy())
+        found.append(away.cpu().numpy())
     return np.concatenate(found, axis=1), failed
 
 

@@ -42,7 +42,7 @@ def paper_maps(
         found, own = _batch(classifier, [encodings[row] for row in rows], pooled, tau)
         for layer, scores in enumerate(found):
             for place, row in enumerate(rows):
-                maps[layer][row] = scores[place, own[place]].numpy()
+                maps[layer][row] = scores[place, own[place]].cpu().numpy()
     return maps
 
 
@@ -54,7 +54,7 @@ def _batch(
     mask = batch["attention_mask"].bool()
     own = torch.zeros_like(mask)
     for row, encoding in enumerate(encodings):
-        own[row, mask[row]] = torch.from_numpy(~encoding.special)
+        own[row, mask[row]] = torch.from_numpy(~encoding.special).to(mask.device)
     with changed_embeddings(classifier.embeddings, lambda module, ids, found: found):
         states, logits = classifier.forward(batch)
         score = logits.gather(1, logits.argmax(1, keepdim=True)).sum()

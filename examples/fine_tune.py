@@ -76,6 +76,8 @@ def main() -> None:
     )
     # Word vectors stay as the pretrained language model has them: its head decodes the layers.
     model.get_input_embeddings().requires_grad_(False)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
 
     def batch(part: list[Example]) -> dict[str, torch.Tensor]:
         encoded = tokenizer(
@@ -86,7 +88,7 @@ def main() -> None:
             return_tensors="pt",
         )
         labels = [model.config.label2id[example.label] for example in part]
-        return {**encoded, "labels": torch.tensor(labels)}
+        return {**encoded.to(device), "labels": torch.tensor(labels, device=device)}
 
     steps = chosen.epochs * -(-len(train) // chosen.batch)
     optimizer = torch.optim.AdamW(model.parameters(), lr=chosen.rate, weight_decay=0.01)
