@@ -11,7 +11,7 @@ from test_audit import options, write_csv
 
 from saliency_core.errors import UserError
 from saliency_core.pipeline.run_audit import audit as run_audit
-from saliency_core.store import open_store, open_writer, save_slice, set_verdict
+from saliency_core.store import open_store, open_writer, save_quality, save_slice, set_verdict
 from saliency_core.store.query import parser
 
 N = 60
@@ -26,11 +26,23 @@ def made_up_rows():
     return rows
 
 
+def made_up_quality(n=N):
+    draw = np.random.default_rng(7)
+    return {
+        "label_quality": np.where(draw.random(n) < 0.1, np.nan, draw.random(n)).astype(np.float32),
+        "label_issue": draw.random(n) < 0.2,
+        "duplicate": draw.integers(-1, 3, n),
+        "duplicate_conflict": draw.random(n) < 0.2,
+        "in_train": draw.integers(0, 3, n),
+    }
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("slices") / "store.sqlite"
     with open_writer(path) as writer:
         run, _ = write_all(writer, made_up_rows())
+    save_quality(path, run, made_up_quality())
     save_slice(path, "hard", "wrong confidence>0.8")
     save_slice(path, "not EU", "-meta.region:EU")
     save_slice(path, "nested", 'slice:hard slice:"not EU"')
@@ -83,7 +95,7 @@ def frame():
                 "sequence": [w for w in words if w.isalnum()],
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(**made_up_quality())
 
 
 def naive_phrase(frame, phrase):
@@ -102,6 +114,10 @@ def naive_flag(frame, flag):
         "right": both & (frame["gold"] == frame["predicted"]),
         "truncated": frame["truncated"],
         "failed": frame["failed"],
+        "label_issue": frame["label_issue"],
+        "duplicate": frame["duplicate"] != -1,
+        "duplicate_conflict": frame["duplicate_conflict"],
+        "in_train": frame["in_train"] > 0,
     }[flag]
 
 
@@ -336,7 +352,8 @@ def audited(tmp_path_factory):
     run_audit(model, reviews, db=folder / "a.sqlite", options=options(head))
     store = open_store(folder / "a.sqlite")
     rows = [naive_row(store, position) for position in range(90)]
-    return store, pd.DataFrame(rows)
+    save_quality(store.path, 1, made_up_quality(90))
+    return store, pd.DataFrame(rows).assign(**made_up_quality(90))
 
 
 def naive_row(store, position):

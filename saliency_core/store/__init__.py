@@ -23,6 +23,7 @@ _HOMES = {
     "delete_slice": "write.annotations",
     "delete_table": "read.results",
     "save_evaluation": "read.results",
+    "save_quality": "read.quality_columns",
     "save_table": "read.results",
     "set_layer_choice": "read.results",
     "save_slice": "write.annotations",

@@ -285,6 +285,21 @@ def _identity(connection: sqlite3.Connection) -> None:
             )
 
 
+_QUALITY = """
+CREATE TABLE quality (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (run, name)
+) STRICT;
+"""
+
+
+def _quality(connection: sqlite3.Connection) -> None:
+    """Add what the checks of a dataset say of each example."""
+    _execute(connection, _QUALITY)
+
+
 _STEPS = {
     2: _results,
     3: _directions,
@@ -292,5 +307,6 @@ _STEPS = {
     5: _completeness,
     6: _layer_choice,
     7: _identity,
+    8: _quality,
 }
 """Format -> what brings a file of the one before to it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMAT = 7
+FORMAT = 8
 """Number of the last migration; a file with a higher one was written by a newer program."""
 
 TABLES = """
@@ -299,6 +299,13 @@ CREATE TABLE orphaned_notes (
 CREATE INDEX orphaned_notes_run ON orphaned_notes (run);
 CREATE INDEX orphaned_notes_text ON orphaned_notes (text_id);
 
+CREATE TABLE quality (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (run, name)
+) STRICT;
+
 CREATE VIEW misclassified AS
 SELECT e.run, e.position, e.id, t.text, t.pair, g.name AS gold, p.name AS predicted,
     e.confidence, e.margin, e.length, e.chars_seen, e.chars_total
@@ -323,5 +330,5 @@ SELECT r.run, r.model, r.dataset, l.layer, l.choice, l.choice_low, l.choice_high
     l.layer = r.recommended AS recommended, l.layer IS r.most_readable AS most_readable
 FROM layers l JOIN runs r USING (run);
 
-INSERT INTO meta VALUES ('format', 7), ('version', 0);
+INSERT INTO meta VALUES ('format', 8), ('version', 0);
 """

@@ -64,6 +64,21 @@ class Filters:
             self._columns[name] = values if self.order is None else values[self.order]
         return self._columns[name]
 
+    def quality(self, name: str) -> np.ndarray | None:
+        """Return a column of the checks of the dataset by position; None where none is kept."""
+        key = f"quality:{name}"
+        if key not in self._columns:
+            rows = self.store.rows(
+                "SELECT data FROM quality WHERE run = ? AND name = ?", (self.run, name)
+            )
+            if not rows:
+                return None
+            values = codec.unpack(rows[0][0])
+            if len(values) != len(self):
+                return None
+            self._columns[key] = values
+        return self._columns[key]
+
     def mask(self, key: Hashable, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """Return (example,) bool, read-only and computed once: a page asks for a slice again."""
         found = self._masks.pop(key, None)

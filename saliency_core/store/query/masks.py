@@ -45,6 +45,9 @@ class Selection:
 
     def _select(self, term: Term) -> np.ndarray:
         """Return the examples that one term holds for."""
+        if term.field in parser.QUALITY_FLAGS:
+            column = self._quality(term)
+            return column >= 0 if term.field == "duplicate" else column > 0
         if term.field in parser.FLAGS:
             return _flag(self.filters, term.field)
         if term.field in parser.NUMBERS:
@@ -70,12 +73,28 @@ class Selection:
         name = term.field
         if name == "coherence":
             name = f"coherence:{self.run.layer_to_read()}"
-        column = self.filters.column(name).astype(np.float64)
+        is_quality = name == "label_quality"
+        column = self._quality(term) if is_quality else self.filters.column(name)
+        column = column.astype(np.float64)
         found = np.zeros(len(self.filters), bool)
         for value in term.values:
             limit = parser.number(self.line, term.start, value)
             found |= _COMPARE[term.operator](column, limit)
         return found & ~np.isnan(column)
+
+    def _quality(self, term: Term) -> np.ndarray:
+        """Return a column of the checks of the dataset."""
+        column = self.filters.quality(term.field)
+        if column is None:
+            needed = "data-quality --train FILE" if term.field == "in_train" else "data-quality"
+            raise parser.error(
+                self.line,
+                term.start,
+                term.start + term.negated,
+                f"is not known of run {self.number} yet; `{needed} --run {self.number}` finds it",
+                None,
+            )
+        return column
 
     def _label(self, term: Term, value: Value) -> np.ndarray:
         names = self.run.label_names

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 from saliency_core.errors import UserError
 
-FLAGS = ("wrong", "right", "truncated", "failed")
+QUALITY_FLAGS = ("label_issue", "duplicate", "duplicate_conflict", "in_train")
+"""What `data-quality` found out about examples."""
+FLAGS = ("wrong", "right", "truncated", "failed", *QUALITY_FLAGS)
 NAMED = ("gold", "predicted", "word", "salient", "verdict", "slice", "id")
-NUMBERS = ("confidence", "margin", "length", "coherence")
+NUMBERS = ("confidence", "margin", "length", "coherence", "label_quality")
 VERDICTS = ("spurious", "genuine", "unsure")
 OPERATORS = (">=", "<=", ">", "<", ":", "=")
 
 HELP = (
     "wrong, right, gold:LABEL, predicted:A,B, confidence>0.9, margin<0.1, length>=50, truncated, "
     'failed, word:WORD, salient:WORD@LAYER, coherence<0, "a phrase", meta.KEY:VALUE, '
-    "verdict:spurious, slice:NAME, id:ID"
+    "verdict:spurious, slice:NAME, id:ID, label_issue, label_quality<0.2, duplicate, "
+    "duplicate_conflict, in_train"
 )
 
 

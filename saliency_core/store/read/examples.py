@@ -19,7 +19,7 @@ from saliency_core.store.query.masks import metadata_text
 if TYPE_CHECKING:
     from saliency_core.store.read.run import Run, Slice
 
-SORTS = ("position", "confidence", "margin", "coherence", "length")
+SORTS = ("position", "confidence", "margin", "coherence", "length", "label_quality")
 
 EXAMPLE_COLUMNS = [
     "example",
@@ -37,6 +37,8 @@ EXAMPLE_COLUMNS = [
     "failure",
 ]
 
+_BLOCK = 50_000
+"""Rows made into an array at once."""
 _PARAMETERS = 900
 """Values that one question may hold."""
 
@@ -86,8 +88,7 @@ def _first(part: Slice, sort: str, descending: bool, end: int | None) -> np.ndar
         raise UserError(f"Cannot sort by {sort!r}; choose from {', '.join(SORTS)}.")
     if sort == "position":
         return columns.position[(rows[::-1] if descending else rows)[:end]]
-    column = _coherence(part.run) if sort == "coherence" else columns.column(sort)
-    keys = column[rows].astype(np.float64)
+    keys = _sort_column(part.run, sort)[rows].astype(np.float64)
     if descending:
         keys = -keys
     if end is not None and 0 < end < len(keys):
@@ -96,6 +97,21 @@ def _first(part: Slice, sort: str, descending: bool, end: int | None) -> np.ndar
         near = np.flatnonzero(keys <= last) if last == last else np.arange(len(keys))
         rows, keys = rows[near], keys[near]
     return columns.position[rows[np.argsort(keys, kind="stable")[:end]]]
+
+
+def _sort_column(run: Run, sort: str) -> np.ndarray:
+    """Return the column that examples are sorted by."""
+    if sort == "coherence":
+        return _coherence(run)
+    if sort != "label_quality":
+        return run.columns.column(sort)
+    found = run.columns.quality(sort)
+    if found is None:
+        raise UserError(
+            f"Run {run.number} cannot be sorted by {sort} yet; `data-quality --run {run.number}`"
+            " finds it."
+        )
+    return found
 
 
 def _coherence(run: Run) -> np.ndarray:
@@ -213,6 +229,22 @@ def details(run: Run, positions: Sequence[int] | np.ndarray) -> list[dict[str, A
                 "incomplete": bool(incomplete),
             }
     return [found[position] for position in positions]
+
+
+@consistent
+def logits(run: Run) -> np.ndarray:
+    """Return (example, class) float32 by rising position; not a number for examples without."""
+    index, classes = run.columns, len(run.label_names)
+    found = np.full((len(index), classes), np.nan, np.float32)
+    rows = run.store.connection.execute(
+        "SELECT position, logits FROM examples WHERE run = ? AND length(logits) = ?",
+        (run.number, 4 * classes),
+    )
+    while block := rows.fetchmany(_BLOCK):
+        places = index.rows_of(np.array([row[0] for row in block], np.int64))
+        values = np.frombuffer(b"".join(row[1] for row in block), "<f4").reshape(-1, classes)
+        found[places[places >= 0]] = values[places >= 0]
+    return found
 
 
 @consistent

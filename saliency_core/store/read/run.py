@@ -20,6 +20,7 @@ from saliency_core.store.connection import consistent
 from saliency_core.store.query.masks import Selection
 from saliency_core.store.read import examples as _examples
 from saliency_core.store.read import metrics as _metrics
+from saliency_core.store.read import quality_columns as _quality_columns
 from saliency_core.store.read import results as _results
 from saliency_core.store.read import words as _words
 
@@ -207,6 +208,8 @@ class Run:
     table = _results.table
     tables = _results.tables
     is_complete = _results.is_complete
+    quality = _quality_columns.quality
+    logits = _examples.logits
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def reopen(connection: sqlite3.Connection, run: int) -> None:
     """Take away what was computed from all rows of a run: it is no longer finished."""
     kept = changes(connection, run) or Changes()
     dropped = connection.execute("DELETE FROM evaluations WHERE run = ?", (run,)).rowcount
-    for table in ("layers", "tokens", "token_directions", "kept_tables"):
+    for table in ("layers", "tokens", "token_directions", "kept_tables", "quality"):
         connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
     connection.execute(
         "UPDATE runs SET status = 'running', recommended = NULL, most_readable = NULL, tied = '[]',"

@@ -145,7 +145,8 @@ class StoreWriter:
 
     def forget_tables(self, run: int) -> None:
         """Forget what was computed from other results than the run now has."""
-        self.connection.execute("DELETE FROM kept_tables WHERE run = ?", (run,))
+        for table in ("kept_tables", "quality"):
+            self.connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
 
     def forget(self, run: int, number: int, slots: list[int]) -> bool:
         """Give up results of a chunk; return whether none is left in it."""
