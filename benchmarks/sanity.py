@@ -173,7 +173,8 @@ def train(
             rows = order[start : start + BATCH]
             batch = classifier.collate([encodings[row] for row in rows])
             logits = model(**batch).logits
-            loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels[rows]).to(logits.device))
+            wanted = torch.from_numpy(labels[rows]).to(logits.device)
+            loss = nn.functional.cross_entropy(logits, wanted)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
