@@ -364,7 +364,8 @@ def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> An
     Args:
         draw: what returns an Altair chart, with its arguments: drawn once for these.
         alt: what it shows, for those who can't see it.
-        table: the numbers it shows, or a function that returns them.
+        table: the numbers it shows, or a function that returns them; None where another chart
+            offers both its own and these.
         name: of the files, unlike any other on the page.
         options: of `st.vega_lite_chart`.
     """
@@ -372,6 +373,8 @@ def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> An
     with st.container(gap="xxsmall"):
         drawn = _drawn(function, draw.args, draw.keywords, draw)
         event = st.vega_lite_chart(drawn, alt=alt, **options)
+        if table is None:
+            return event
         with st.container(horizontal=True):
             download(table, name)
             st.download_button(

@@ -3,8 +3,10 @@ from functools import partial
 import streamlit as st
 
 from app_components import session as context
+from app_components.chart_clicks import on_click
+from app_components.findings_list import findings_list
 from saliency_core.analysis.calibration import calibration
-from saliency_core.analysis.highlights import findings
+from saliency_core.analysis.highlights import by_severity, findings, headline
 from saliency_core.analysis.layer_advice import layer_advice
 from saliency_core.output.charts.layers import by_layer
 from saliency_core.output.charts.overview import (
@@ -18,24 +20,29 @@ from saliency_core.store import Run, Slice
 from saliency_core.store.connection import day
 from saliency_core.store.query.parser import quote
 
-FINDINGS = 4
+FINDINGS = 6
+"""Rows at most."""
+SOURCES = (findings,)
+"""What says what to look at first: functions that return the findings of a run."""
 
 run = context.opened()
 
 
 def what_was_audited():
-    """Say in one line what the numbers are about."""
+    """Say in one sentence what this is; how it was computed stands behind a question mark."""
     model, dataset, settings = run.model, run.dataset, run.settings
     head = "its own input embeddings" if model.lm_head_is_fallback else model.lm_head
-    parts = [
-        f"{context.name_of(model.name)} ({model.architecture}, {model.layers} layers)",
-        f"on {context.name_of(dataset.source)}",
-        f"decoded by {context.name_of(head)}",
-        f"target {settings.target}, {rule_of(settings)}",
-        day(run.created),
+    facts = [
+        f"Model {model.name}, {model.architecture}",
+        f"dataset {dataset.source}",
+        f"language-model head {head}",
+        f"target {settings.target}",
+        rule_of(settings),
+        f"audited on {day(run.created)}",
     ]
-    places = f"Model {model.name}; dataset {dataset.source}; head {head}."
-    st.caption(context.escape("; ".join(parts)), help=context.escape(places))
+    st.markdown(
+        context.escape(context.ask(headline, run)), help=context.escape("; ".join(facts) + ".")
+    )
 
 
 def rule_of(settings: RunSettings) -> str:
@@ -65,10 +72,13 @@ def numbers() -> int:
     accuracy = f"{count['right'] / judged:.1%}" if judged else "no labels"
     shown = {
         "Examples": (f"{count['']:,}", "All examples of the run."),
-        "Accuracy": (accuracy, "Right answers among the labelled examples."),
-        "Wrong": (f"{count['wrong']:,}", "Labelled examples whose answer is wrong."),
-        "Truncated": (f"{count['truncated']:,}", "Texts the model read only in part."),
-        "Failed": (f"{count['failed']:,}", "Empty texts, or answers that are no numbers."),
+        "Accuracy": (accuracy, "Right predictions among the labelled examples."),
+        "Wrong": (
+            f"{count['wrong']:,}" if judged else "unknown",
+            "Labelled examples whose prediction is wrong.",
+        ),
+        "Truncated": (f"{count['truncated']:,}", "Texts of which the model read only a part."),
+        "Failed": (f"{count['failed']:,}", "Empty texts, or predictions that are not numbers."),
     }
     if judged:
         error = context.ask(calibration, run.filter())["error"]
@@ -84,66 +94,62 @@ def numbers() -> int:
 
 
 def first_looks():
-    """Say what to look at first, each sentence a link."""
-    found = context.ask(findings, run)[:FINDINGS]
-    if not found:
-        return
-    with st.container(key="findings", gap="xxsmall"):
+    """Say what to look at first, the worst first."""
+    found = by_severity(finding for source in SOURCES for finding in context.ask(source, run))
+    if found:
         st.subheader("Look here first")
-        for number, finding in enumerate(found):
-            sentence = context.escape(finding.sentence)
-            context.link(
-                f"{sentence} :primary[**→**]",
-                finding.page,
-                key=f"finding-{number}",
-                where=finding.where,
-            )
+        findings_list(found[:FINDINGS])
+
+
+def open_errors(row: dict):
+    """Show the examples of what was clicked."""
+    context.go_to("errors", where=row["where"])
 
 
 def confusions():
-    st.subheader(
-        "Where it confuses classes", help="Gold label by predicted class; numbers are examples."
-    )
+    st.subheader("Confusion matrix", help="Label by predicted class; numbers are examples.")
     many = len(run.label_names) > MAX_CONFUSION_CLASSES
     st.caption(
-        "The most frequent confusions, gold → predicted; click one to see its examples."
+        "The most frequent confusions, label → prediction; click one to see its examples."
         if many
         else "Click a cell to see its examples."
     )
     counts = context.ask(Slice.confusion, run.filter())
 
-    def open_cell():
-        cells = st.session_state["confusion"]["selection"].get("cell", [])
-        if cells:
-            terms = (f"{term}:{quote(str(cells[0][term]))}" for term in ("gold", "predicted"))
-            context.go_to("errors", where=" ".join(terms))
+    def open_cell(cell: dict):
+        terms = (f"{term}:{quote(str(cell[term]))}" for term in ("gold", "predicted"))
+        context.go_to("errors", where=" ".join(terms))
 
     context.figure(
         partial(confusion_matrix, counts, run.label_names),
-        "Confusion matrix: gold label by predicted label",
+        "Confusion matrix: label by predicted class",
         counts,
         "confusion-matrix",
-        key="confusion",
-        on_select=open_cell,
+        **on_click("confusion", "cell", open_cell),
     )
 
 
 def confidences():
-    st.subheader("How sure it is", help="Confidence is the probability of the predicted class.")
+    st.subheader("Confidence", help="The probability of the predicted class.")
     found = context.ask(calibration, run.filter())
-    context.figure(
-        partial(confidence_histogram, found["histogram"]),
-        "Histogram of confidence, right and wrong answers",
-        found["histogram"],
-        "confidence",
-    )
+    histogram = found["histogram"]
+    # One above the other, each with its own scale: among the right ones the wrong would not show.
+    for kind, table in (("wrong", None), ("right", histogram)):
+        context.figure(
+            partial(confidence_histogram, histogram, kind),
+            f"Histogram of the confidence of {kind} predictions",
+            table,
+            f"confidence-{kind}",
+            **on_click(f"confidence-{kind}", "bar", open_errors),
+        )
 
 
 def calibrated():
     st.subheader(
-        "Is it as right as it is sure?",
-        help="A point is the answers of like confidence, its size how many they are. On the line "
-        "the model is as often right as it is sure; below it, it is too sure.",
+        "Calibration",
+        help="Is the confidence deserved? A point is the predictions of similar confidence, its "
+        "size how many they are. On the line the model is right as often as it is confident; "
+        "below it, it is overconfident.",
     )
     found = context.ask(calibration, run.filter())
     context.figure(
@@ -151,6 +157,7 @@ def calibrated():
         "Accuracy by confidence",
         found["bins"],
         "calibration",
+        **on_click("calibration", "bin", open_errors),
     )
 
 
@@ -178,12 +185,22 @@ def which_layer():
             run.recommended,
             run.most_readable,
         )
-        context.figure(chart, f"{shown[known[0]]} by layer", layers, "layers")
+        context.figure(
+            chart,
+            f"{shown[known[0]]} by layer",
+            layers,
+            "layers",
+            **on_click(
+                "layer-chart",
+                "point",
+                lambda point: context.go_to("layers", layer=int(point["layer"])),
+            ),
+        )
     st.caption(f"**{advice.use}** {advice.why} {advice.tied}")
 
 
 def classes():
-    st.subheader("By class")
+    st.subheader("Classes")
     st.caption("Worst first. Select a class to see its errors.")
     table = context.ask(Slice.class_metrics, run.filter())
     table = table.sort_values("f1", kind="stable", ignore_index=True)
@@ -204,13 +221,15 @@ def classes():
         alt="Precision, recall and F1 of every class",
         column_order=["class", "support", "predicted", "precision", "recall", "f1"],
         column_config={
-            "support": st.column_config.NumberColumn(help="Examples with this gold label."),
-            "predicted": st.column_config.NumberColumn(help="Examples answered with this class."),
+            "support": st.column_config.NumberColumn("labelled", help="Examples with this label."),
+            "predicted": st.column_config.NumberColumn(help="Examples predicted as this class."),
             **{
-                name: st.column_config.NumberColumn(help=meaning, format="%.3f")
+                name: st.column_config.NumberColumn(
+                    "F1" if name == "f1" else name, help=meaning, format="%.3f"
+                )
                 for name, meaning in {
-                    "precision": "Right among those answered with this class.",
-                    "recall": "Right among those with this gold label.",
+                    "precision": "Right among those predicted as this class.",
+                    "recall": "Right among those with this label.",
                     "f1": "Harmonic mean of precision and recall.",
                 }.items()
             },
@@ -220,10 +239,10 @@ def classes():
 
 
 what_was_audited()
+# Found last, as it takes longest; everything else is there meanwhile.
+looks = st.skeleton(height=200) if run.accuracy is not None else st.empty()
 judged = numbers()
 scores_by_path()
-# Found last, as it takes longest; everything else is there meanwhile.
-looks = st.skeleton(height=200) if judged else st.empty()
 if judged:
     left, right = st.columns(2)
     with left:
@@ -238,4 +257,5 @@ else:
     st.info("Right and wrong are unknown for this run; the other pages show all examples.")
     which_layer()
 with looks.container():
-    first_looks()
+    if judged:
+        first_looks()

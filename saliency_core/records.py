@@ -208,3 +208,42 @@ class LayerSummary:
     """Mean of comprehensiveness and mosaic share above chance, over the best layer's each."""
     choice_low: float | None = None
     choice_high: float | None = None
+
+
+SEVERITIES = ("high", "medium", "low", "ok")
+"""How much a finding matters, the worst first."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to look at first: one sentence that starts with its figure, and where to look."""
+
+    figure: str
+    """What the sentence starts with and a reader sees first: `57% wrong`."""
+    message: str
+    """How the sentence goes on; each `{}` stands for the next of `names`."""
+    names: tuple[str, ...] = ()
+    """Words, classes and values of the data, which nobody vouches for."""
+    severity: str = "medium"
+    """One of `SEVERITIES`."""
+    page: str = "errors"
+    """Where the evidence is shown."""
+    where: str = ""
+    """Filter of the examples it speaks of."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What the address of the page holds besides."""
+
+    @property
+    def parts(self) -> list[tuple[str, bool]]:
+        """Return the sentence in pieces, and of each whether it stands out."""
+        plain = self.message.split("{}")
+        assert len(plain) == len(self.names) + 1, f"{self.message!r} does not name {self.names}"
+        pieces = [(self.figure, True), (f" {plain[0]}", False)]
+        for name, rest in zip(self.names, plain[1:], strict=True):
+            pieces += [(name, True), (rest, False)]
+        return [piece for piece in pieces if piece[0]]
+
+    @property
+    def sentence(self) -> str:
+        """Return the sentence as plain text."""
+        return "".join(text for text, _ in self.parts)

@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from store_made_up import DATASET, MODEL, audit, example, gold_of, write_all
 
-from saliency_core.analysis.calibration import expected_calibration_error, reliability
+from saliency_core.analysis.calibration import (
+    calibration,
+    expected_calibration_error,
+    reliability,
+)
 from saliency_core.analysis.example_detail import word_frame, word_scores_by_target, words_of_layer
 from saliency_core.analysis.group_coherence import (
     coherence_of_classes,
     coherence_of_runs,
     coherence_of_slices,
 )
-from saliency_core.analysis.highlights import findings
+from saliency_core.analysis.highlights import family, findings, headline
 from saliency_core.analysis.layer_agreement import layer_agreement
 from saliency_core.analysis.run_comparison import KINDS, compare
 from saliency_core.analysis.word_profile import word_profile
@@ -26,6 +30,7 @@ from saliency_core.demo.messages import HARD_CHANNEL, SHORTCUT
 from saliency_core.errors import UserError
 from saliency_core.output.charts.overview import SHOWN_CONFUSIONS, confusion_matrix
 from saliency_core.output.highlighting import pieces_of
+from saliency_core.records import SEVERITIES, Finding
 from saliency_core.shortcuts.suspects import HARMFUL, Thresholds, keep_suspects, suspects
 from saliency_core.store import open_store, open_writer
 from saliency_core.store.query.parser import quote
@@ -67,6 +72,17 @@ def test_a_model_as_sure_as_it_is_right_has_no_calibration_error():
     right = draw.random(len(confidence)) < confidence
     assert expected_calibration_error(confidence, right) < 0.01
     assert expected_calibration_error(confidence, ~right) > 0.2
+
+
+def test_the_filter_of_a_bar_names_the_examples_of_the_bar(store):
+    run = store.run(1)
+    found = calibration(run.filter())
+    for table in (found["histogram"], found["bins"]):
+        for row in table.itertuples():
+            counted = run.filter(row.where).filter("right").count()
+            counted += run.filter(row.where).filter("wrong").count()
+            assert counted == row.examples
+    assert found["histogram"]["examples"].sum() == found["bins"]["examples"].sum() > 0
 
 
 def test_agreement_is_the_mean_of_scipys_rank_correlation(store):
@@ -113,9 +129,40 @@ def test_metadata_values_are_those_the_slices_see(store):
     assert set(store.run(1).metadata_values("odd key")) == {"true", "false"}
 
 
-def test_every_finding_leads_to_examples(store):
-    for finding in findings(store.run(1)):
+def test_every_finding_leads_to_examples_the_worst_first(store):
+    found = findings(store.run(1))
+    for finding in found:
         assert store.run(1).filter(finding.where).count() > 0
+        assert finding.sentence.startswith(finding.figure) and "{" not in finding.sentence
+    ranks = [SEVERITIES.index(finding.severity) for finding in found]
+    assert ranks == sorted(ranks)
+
+
+def test_a_name_with_braces_or_stars_stays_a_name():
+    finding = Finding("9% wrong", "where {} is {}: 1 of 11", ("{}", "**a {0}**"))
+    assert finding.sentence == "9% wrong where {} is **a {0}**: 1 of 11"
+    assert [text for text, strong in finding.parts if strong] == ["9% wrong", "{}", "**a {0}**"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        ("BertForSequenceClassification", "BERT"),
+        ("XLMRobertaForSequenceClassification", "XLMRoBERTa"),
+        ("DistilBertModel", "DistilBERT"),
+        ("GPT2ForSequenceClassification", "GPT2"),
+        ("Own", "Own"),
+    ],
+)
+def test_a_model_is_called_what_people_call_it(architecture, name):
+    assert family(architecture) == name
+
+
+def test_the_headline_says_what_was_audited(store):
+    assert headline(store.run(1)) == (
+        "A 3-layer BERT classifier on 60 texts of made up: what it gets wrong, and which words it "
+        "used."
+    )
 
 
 @pytest.mark.slow

@@ -134,7 +134,7 @@ def first_wrong(store):
 def test_the_overview_tells_the_time_as_people_write_it(database, monkeypatch):
     app = opened("overview", database, monkeypatch)
     created = datetime.fromisoformat(open_store(database).run().created)
-    about = app.caption[0].value.replace("\\", "")
+    about = app.markdown[0].proto.help.replace("\\", "")
     assert created.strftime("%B %Y, %H:%M UTC") in about
     assert "T" + created.strftime("%H:%M") not in about
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,35 +11,44 @@ import pandas as pd
 from saliency_core.store import Slice
 
 BINS = 15
+"""Of the calibration error, as in Guo et al. 2017."""
 BARS = 20
-"""Bars of the histogram."""
+"""Bars of the histogram and points of the curve: their bounds are short numbers of a filter."""
 
 
 def calibration(part: Slice) -> dict[str, Any]:
     """Return what is known of the confidence of a slice's labelled examples.
 
     Returns:
-        `error` (expected calibration error), `bins` (`reliability`) and `histogram`: a row a bar
-        and answer (`right`, `wrong`) with from, to and examples.
+        `error` (expected calibration error), `bins` (`reliability`) and `histogram`: a row for
+        each bar and for right and wrong (`prediction`) with from, to and examples. Both have
+        `where`, the filter that names the examples of a row.
     """
     confidence, right = part.confidence()
-    edges = np.linspace(0, 1, BARS + 1)
+    bins = reliability(confidence, right, BARS)
+    edges = np.arange(BARS + 1) / BARS
     parts = [
         pd.DataFrame(
             {
                 "from": edges[:-1],
                 "to": edges[1:],
                 "examples": np.histogram(confidence[members], edges)[0],
-                "answer": answer,
+                "prediction": name,
+                "where": [f"{name} {between(low, high)}" for low, high in pairwise(edges)],
             }
         )
-        for answer, members in (("right", right), ("wrong", ~right))
+        for name, members in (("right", right), ("wrong", ~right))
     ]
     return {
         "error": expected_calibration_error(confidence, right),
-        "bins": reliability(confidence, right),
+        "bins": bins.assign(where=list(map(between, bins["from"], bins["to"]))),
         "histogram": pd.concat(parts, ignore_index=True),
     }
+
+
+def between(low: float, high: float) -> str:
+    """Return the filter of confidences of a bin; the last one holds its upper bound."""
+    return f"confidence>={low:g}" + ("" if high >= 1 else f" confidence<{high:g}")
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> pd.DataFrame:
@@ -49,7 +59,8 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> 
         right: (example,) bool.
         bins: bins of equal width over [0, 1].
     """
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    edges = np.arange(bins) / bins
+    place = np.maximum(np.searchsorted(edges, confidence.astype(float), side="right") - 1, 0)
     counts = np.bincount(place, minlength=bins)
     held = np.maximum(counts, 1)
     frame = pd.DataFrame(

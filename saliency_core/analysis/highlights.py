@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
 
 import numpy as np
 
 from saliency_core.analysis.word_tables import contrast
+from saliency_core.records import SEVERITIES, Finding
 from saliency_core.store import Run
 from saliency_core.store.query.parser import quote
 
@@ -24,21 +26,10 @@ MAXIMUM_VALUES = 50
 """Values a metadata column may have to be looked at: ids and free text are no groups."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One sentence and where to look."""
-
-    sentence: str
-    where: str
-    """A slice of the examples it speaks of."""
-    page: str = "errors"
-    """Where the evidence is shown."""
-
-
 def findings(run: Run) -> list[Finding]:
-    """Return what an analyst should look at first: worst group, worst word, surprising errors.
+    """Return what an analyst should look at first, the worst first.
 
-    Nothing is said of a run without labels or without errors.
+    Worst group, worst word, surprising errors; nothing of a run without labels or without errors.
     """
     right, wrong = run.filter("right").count(), run.filter("wrong").count()
     if not wrong:
@@ -50,7 +41,32 @@ def findings(run: Run) -> list[Finding]:
         _confident_errors(run, wrong),
         _worst_confusion(run),
     ]
-    return [finding for finding in found if finding is not None]
+    return by_severity(finding for finding in found if finding is not None)
+
+
+def by_severity(found: Iterable[Finding]) -> list[Finding]:
+    """Return findings, the worst first, those that are as bad in the order given."""
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def headline(run: Run) -> str:
+    """Return in one sentence what was audited and what there is to see."""
+    n = run.filter().count()
+    kind = "regression model" if run.model.task == "regression" else "classifier"
+    layers = f"{run.model.layers}-layer"
+    article = "An" if layers.startswith(("8", "11-", "18-")) else "A"
+    texts = f"{n:,} text{'s' if n != 1 else ''} of {run.dataset.name}"
+    does = "what it predicts" if run.accuracy is None else "what it gets wrong"
+    return (
+        f"{article} {layers} {family(run.model.architecture)} {kind} on {texts}: {does}, and "
+        "which words it used."
+    )
+
+
+def family(architecture: str) -> str:
+    """Return what people call a model whose class has this name: `BERT`, `RoBERTa`, `GPT2`."""
+    name = re.sub(r"(For|With)[A-Z].*$|Model$", "", architecture) or architecture
+    return re.sub("bert", "BERT", name, flags=re.IGNORECASE)
 
 
 def _worst_group(run: Run, error_rate: float) -> Finding | None:
@@ -78,9 +94,11 @@ def _worst_group(run: Run, error_rate: float) -> Finding | None:
         return None
     column, value, errors, n = worst
     return Finding(
-        f"Where {column} is {value}, {errors} of {n} answers are wrong ({errors / n:.0%}, "
-        f"against {error_rate:.0%} overall).",
-        f"wrong meta.{quote(column)}:{quote(value)}",
+        f"{errors / n:.0%} wrong",
+        f"where {{}} is {{}}: {errors:,} of {n:,} predictions, against {error_rate:.0%} overall",
+        (column, value),
+        severity="high",
+        where=f"wrong meta.{quote(column)}:{quote(value)}",
     )
 
 
@@ -89,6 +107,7 @@ def _strongest_suspect(run: Run) -> Finding | None:
     # Their statistics take a second to import: only where there are any.
     if run.table("suspects") is None:
         return None
+    from saliency_core.shortcuts.features import WORD
     from saliency_core.shortcuts.suspects import HARMFUL, RELIED, kept_suspects
 
     kept = kept_suspects(run)
@@ -96,11 +115,19 @@ def _strongest_suspect(run: Run) -> Finding | None:
     if not len(table):
         return None
     row = table.iloc[0]
+    feature = "“{}”" if row["kind"] == WORD else "a text that fits “{}”"
+    message = f"{feature} makes the model predict {{}}"
+    if row["errors_k"]:
+        wrong, n = int(row["errors_k"]), int(row["errors_n"])
+        message += f"; {wrong:,} of {n:,} such predictions are wrong"
     return Finding(
-        f"The model is suspected to rely on “{row['feature']}” for {row['class']} "
-        f"({row['verdict']}).",
-        row["where"],
+        "Possible shortcut:",
+        message,
+        (row["feature"], row["class"]),
+        severity="high" if row["verdict"] == HARMFUL else "medium",
         page="suspects",
+        where=row["where"],
+        options={"suspect": row["feature"], "of": row["class"]},
     )
 
 
@@ -127,9 +154,11 @@ def _word_of_errors(run: Run) -> Finding | None:
     if not errors:
         return None
     return Finding(
-        f"Where “{word}” is among the three words the model leans on most, {errors} of {total} "
-        f"answers are wrong ({errors / total:.0%}).",
-        f"wrong {where}",
+        f"{errors / total:.0%} wrong",
+        f"where “{{}}” is among the three words that the model relies on most: {errors:,} of "
+        f"{total:,} predictions",
+        (word,),
+        where=f"wrong {where}",
     )
 
 
@@ -139,9 +168,10 @@ def _confident_errors(run: Run, wrong: int) -> Finding | None:
     if not count:
         return None
     return Finding(
-        f"{count} of {wrong} wrong answers are given with more than {CONFIDENT:.0%} confidence: "
-        "wrong labels often stand at the top of them.",
-        where,
+        f"{count:,} of {wrong:,}",
+        f"wrong predictions are made with more than {CONFIDENT:.0%} confidence: check their labels "
+        "first",
+        where=where,
     )
 
 
@@ -151,7 +181,11 @@ def _worst_confusion(run: Run) -> Finding | None:
     if cells.empty:
         return None
     cell = cells.loc[cells["count"].idxmax()]
+    texts = "1 text" if cell["count"] == 1 else f"{cell['count']:,} texts"
     return Finding(
-        f"{cell['gold']} is most often taken for {cell['predicted']}: {cell['count']} times.",
-        f"gold:{quote(cell['gold'])} predicted:{quote(cell['predicted'])}",
+        texts,
+        "labelled {} but predicted as {}: the most frequent confusion",
+        (cell["gold"], cell["predicted"]),
+        severity="low",
+        where=f"gold:{quote(cell['gold'])} predicted:{quote(cell['predicted'])}",
     )

@@ -25,6 +25,8 @@ def by_layer(
 ) -> alt.LayerChart | alt.FacetChart:
     """Return a measure by layer, with its 95 % interval where it has one.
 
+    Points are selectable as `point` with layer.
+
     Args:
         layers: as `Store.layers`.
         column: the measure.
@@ -41,10 +43,14 @@ def by_layer(
     rows = layers[["layer", *dict.fromkeys((column, low, high))]].assign(colour=colour)
     base = alt.Chart(rows).encode(x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)))
     line = base.mark_line(color=GREY).encode(y=alt.Y(f"{column}:Q", title=title))
-    points = base.mark_point(filled=True, size=90, opacity=1).encode(
-        y=f"{column}:Q",
-        color=alt.Color("colour:N", scale=None),
-        tooltip=["layer:O", alt.Tooltip(f"{column}:Q", format=".3f")],
+    points = (
+        base.mark_point(filled=True, size=90, opacity=1, cursor="pointer")
+        .encode(
+            y=f"{column}:Q",
+            color=alt.Color("colour:N", scale=None),
+            tooltip=["layer:O", alt.Tooltip(f"{column}:Q", title=title, format=".3f")],
+        )
+        .add_params(alt.selection_point("point", fields=["layer"], clear="dblclick"))
     )
     marks: list[alt.Chart] = [line, points]
     if low != column:

@@ -28,7 +28,7 @@ def confusion_matrix(counts: pd.DataFrame, labels: list[str]) -> alt.Chart | alt
     axis = names_axis(140, labelAngle=0 if level else -40)
     base = alt.Chart(rows).encode(
         x=alt.X("predicted:N", sort=labels, title="Predicted", axis=axis),
-        y=alt.Y("gold:N", sort=labels, title="Gold", axis=names_axis(140)),
+        y=alt.Y("gold:N", sort=labels, title="Label", axis=names_axis(140)),
     )
     cells = base.mark_rect(cursor="pointer").encode(
         color=alt.Color("tone:Q", legend=None).scale(scheme="blueorange", domain=[-1.6, 1.6]),
@@ -66,29 +66,40 @@ def _cell() -> alt.Parameter:
     return alt.selection_point("cell", fields=["gold", "predicted"], clear="dblclick")
 
 
-def confidence_histogram(histogram: pd.DataFrame) -> alt.Chart:
-    """Return the histogram of `calibration`, right and wrong answers stacked."""
+def confidence_histogram(histogram: pd.DataFrame, prediction: str) -> alt.Chart:
+    """Return the histogram of the `right` or of the `wrong` predictions of `calibration`.
+
+    Each has a scale of its own, as the many right ones would hide the wrong. Bars are selectable
+    as `bar` with where.
+    """
+    rows = histogram[histogram["prediction"] == prediction]
     return (
-        alt.Chart(histogram)
-        .mark_bar()
+        alt.Chart(rows)
+        .mark_bar(color=BLUE if prediction == "right" else ORANGE, cursor="pointer")
         .encode(
             x=alt.X("from:Q", bin="binned", title="Confidence", scale=alt.Scale(domain=[0, 1])),
             x2="to:Q",
-            y=alt.Y("examples:Q", title="Examples"),
-            color=alt.Color(
-                "answer:N",
-                scale=alt.Scale(domain=["right", "wrong"], range=[BLUE, ORANGE]),
-                title=None,
-                legend=alt.Legend(orient="top", offset=4),
+            y=alt.Y(
+                "examples:Q",
+                title=prediction.capitalize(),
+                axis=alt.Axis(tickMinStep=1, tickCount=3, format=",d"),
             ),
-            tooltip=["answer:N", "from:Q", "to:Q", "examples:Q"],
+            tooltip=[
+                alt.Tooltip("from:Q", title="confidence from", format=".2f"),
+                alt.Tooltip("to:Q", title="to", format=".2f"),
+                alt.Tooltip("examples:Q", title=f"{prediction} predictions", format=",d"),
+            ],
         )
-        .properties(height=240)
+        .add_params(alt.selection_point("bar", fields=["where"], clear="dblclick"))
+        .properties(height=140)
     )
 
 
 def reliability_curve(bins: pd.DataFrame) -> alt.LayerChart:
-    """Return accuracy by confidence, points on the dashed line being as right as they are sure."""
+    """Return accuracy by confidence, points on the dashed line being as right as they are sure.
+
+    Points are selectable as `bin` with where.
+    """
     ends = pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]})
     scale = alt.Scale(domain=[0, 1])
     x = alt.X("confidence:Q", title="Mean confidence", scale=scale)
@@ -96,7 +107,7 @@ def reliability_curve(bins: pd.DataFrame) -> alt.LayerChart:
     line = alt.Chart(ends).mark_line(strokeDash=[4, 4], color=GREY).encode(x=x, y=y)
     points = (
         alt.Chart(bins)
-        .mark_point(filled=True, color=BLUE)
+        .mark_point(filled=True, color=BLUE, opacity=0.9, cursor="pointer")
         .encode(
             x=x,
             y=y,
@@ -104,8 +115,9 @@ def reliability_curve(bins: pd.DataFrame) -> alt.LayerChart:
             tooltip=[
                 alt.Tooltip("confidence:Q", format=".3f"),
                 alt.Tooltip("accuracy:Q", format=".3f"),
-                "examples:Q",
+                alt.Tooltip("examples:Q", format=",d"),
             ],
         )
+        .add_params(alt.selection_point("bin", fields=["where"], clear="dblclick"))
     )
     return alt.layer(line, points).properties(height=240)

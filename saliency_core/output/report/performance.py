@@ -75,7 +75,10 @@ def accuracy_section(view: View) -> Section | None:
     if found["bins"].empty:
         return None
     confusion = draw(confusion_matrix(view.part.confusion(), view.labels), 330)
-    histogram = draw(confidence_histogram(found["histogram"]), 330)
+    histograms = [
+        (draw(confidence_histogram(found["histogram"], kind), 330), kind)
+        for kind in ("wrong", "right")
+    ]
     metrics = view.part.class_metrics()
     metrics["wrong"] = metrics["support"] - metrics["right"]
     blocks: list[Any] = [
@@ -85,7 +88,7 @@ def accuracy_section(view: View) -> Section | None:
             if len(view.labels) <= MAX_CONFUSION_CLASSES
             else "The most frequent confusions: what the label says → what the model said.",
         ),
-        Chart(histogram, "How sure the model was of its right and of its wrong answers."),
+        *(Chart(drawn, f"Confidence of the {kind} predictions.") for drawn, kind in histograms),
     ]
     blocks.append(
         Paragraph(
