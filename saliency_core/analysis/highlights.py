@@ -107,8 +107,7 @@ def _strongest_suspect(run: Run) -> Finding | None:
     # Their statistics take a second to import: only where there are any.
     if run.table("suspects") is None:
         return None
-    from saliency_core.shortcuts.features import WORD
-    from saliency_core.shortcuts.suspects import HARMFUL, RELIED, kept_suspects
+    from saliency_core.shortcuts.suspects import HARMFUL, RELIED, WORD, kept_suspects
 
     kept = kept_suspects(run)
     table = kept[0][kept[0]["verdict"].isin([HARMFUL, RELIED])] if kept else []
