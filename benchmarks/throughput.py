@@ -15,7 +15,7 @@ Every ratio is the median over rounds; a pair of one round ran one after the oth
 clock, and by processor seconds, all threads together: work moved to another thread still counts
 there. What an audit does once, however many examples follow, stands apart: the layer summary. (c)
 runs over a few of the batches, beside (a) over the same few. Peak memory is that of a process of
-its own which loads the model and computes every batch once.
+its own which loads the model and computes every batch once; on a GPU, what torch holds there.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class Clock:
         """Add what runs inside."""
         processor, wall = time.process_time(), time.perf_counter()
         yield
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         self.spent = Spent(
             self.spent.processor + time.process_time() - processor,
             self.spent.wall + time.perf_counter() - wall,
@@ -185,6 +187,8 @@ def _peak(work: str, arguments: argparse.Namespace, model: str, lm_head: str, ru
     elif work == "maps":
         for batch in setting.audit_batches():
             setting.audit.inputs.attributor.compute(batch, [None] * len(batch))
+    if setting.classifier.device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
