@@ -34,7 +34,7 @@ from saliency_core.analysis.word_profile import word_profile
 from saliency_core.analysis.word_tables import contrast, word_table
 from saliency_core.errors import UserError
 from saliency_core.store import Run, open_store
-from tests.browser.driver import (
+from tools.browser import (
     PAGES,
     TIMEOUT,
     chromium,

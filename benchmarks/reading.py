@@ -14,14 +14,12 @@ import argparse
 import json
 import random
 import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1] / "tests"
 DOCUMENT = 40_000
 """Characters of the column that is not audited."""
 ALLOWED = 1.1
@@ -84,8 +82,7 @@ def alone(function, *arguments):
 
 def save_model(folder: Path) -> None:
     """Save a tiny classifier and its language model."""
-    sys.path.insert(0, str(TESTS))
-    from test_attribution import save_tiny_bert
+    from tests.support.tiny_bert import save_tiny_bert
 
     save_tiny_bert(folder)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import typer
-from test_attribution import save_tiny_bert
 from typer.testing import CliRunner
 
 from saliency_core import __version__
 from saliency_core.cli import app
 from saliency_core.store.schema import FORMAT
+from tests.support.paths import ROOT
+from tests.support.tiny_bert import save_tiny_bert
 
-ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 TOPS = (ROOT, ROOT / "saliency_core")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]

@@ -1,11 +1,11 @@
 """The built package ships every folder of the library, and none is too full to find a module in."""
 
 import tomllib
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 FOLDERS = sorted({path.parent for path in (ROOT / "saliency_core").rglob("*.py")})
 
 

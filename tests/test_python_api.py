@@ -10,14 +10,13 @@ from zipfile import ZipFile
 
 import pandas as pd
 import pytest
-from payloads import PAYLOADS
-from store_made_up import LABELS, LAYERS, example, write_all
 
 from saliency_core import open_store, show_example
 from saliency_core.errors import UserError
 from saliency_core.store import open_writer
-
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+from tests.support.payloads import PAYLOADS
+from tests.support.store_made_up import LABELS, LAYERS, example, write_all
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import pytest
 import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny_models import byte_level, tokenizer_of, unigram, wordpiece
 
 from saliency_core.model.audited import without_spans
 from saliency_core.words import (
@@ -21,6 +20,7 @@ from saliency_core.words import (
     word_spans,
     words_of,
 )
+from tests.support.tiny_models import byte_level, tokenizer_of, unigram, wordpiece
 
 FAMILIES = {
     "wordpiece": tokenizer_of(wordpiece()),

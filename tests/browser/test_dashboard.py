@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.demo.messages import SHORTCUT
 from saliency_core.store import open_store
-from tests.browser.driver import CHROMIUM, chromium, new_page, open_row, served, settle, visit
+from tools.browser import CHROMIUM, chromium, new_page, open_row, served, settle, visit
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,7 +13,7 @@ from saliency_core.analysis.error_slices import TABLE as DISCOVERED
 from saliency_core.demo.messages import SHORTCUT
 from saliency_core.shortcuts.suspects import HARMFUL, kept_suspects
 from saliency_core.store import delete_table, open_store
-from tests.browser.driver import CHROMIUM, chromium, new_page, select_row, served, settle, visit
+from tools.browser import CHROMIUM, chromium, new_page, select_row, served, settle, visit
 
 pytestmark = [
     pytest.mark.slow,

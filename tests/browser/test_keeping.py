@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import expect
 
 from saliency_core.store import open_store, open_writer
-from tests.browser.driver import CHROMIUM, chromium, new_page, served, settle, visit
-from tests.store_made_up import example, write_all
+from tests.support.store_made_up import example, write_all
+from tools.browser import CHROMIUM, chromium, new_page, served, settle, visit
 
 pytestmark = [
     pytest.mark.slow,

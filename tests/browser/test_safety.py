@@ -6,8 +6,6 @@ from urllib.parse import urlencode
 import numpy as np
 import pandas as pd
 import pytest
-from payloads import PAYLOADS
-from store_made_up import DATASET, MODEL, example, write_all
 
 from saliency_core.analysis.error_slices import COLUMNS, keep_discovered
 from saliency_core.shortcuts.suspects import Thresholds, keep_suspects, suspects
@@ -15,7 +13,9 @@ from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.query.parser import quote
 from saliency_core.store.read.token_directions import set_token_directions
 from saliency_core.store.write.annotations import save_slice, set_note, set_verdict
-from tests.browser.driver import CHROMIUM, chromium, new_page, served, settle
+from tests.support.payloads import PAYLOADS
+from tests.support.store_made_up import DATASET, MODEL, example, write_all
+from tools.browser import CHROMIUM, chromium, new_page, served, settle
 
 pytestmark = [
     pytest.mark.slow,

@@ -19,8 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve()
-sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 PROCESSES = multiprocessing.get_context("forkserver")
 """Each process is a copy of one that has imported everything already."""
@@ -146,9 +145,10 @@ def shrink(config: Any, vocabulary: int) -> dict[str, Any]:
 
 def build(name: str, folder: Path) -> None:
     """Save a tiny seeded classifier of an architecture with its tokenizer."""
-    import tiny_models
     import torch
     import transformers as T
+
+    from tests.support import tiny_models
 
     torch.manual_seed(4)
     kind = T.CONFIG_MAPPING[name]
@@ -281,7 +281,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     arguments = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
+    os.environ["PYTHONPATH"] = sys.path[0]
     PROCESSES.set_forkserver_preload(["saliency_core.pipeline.run_audit", "tiny_models"])
     counts: dict[str, int] = {}
     print("| architecture | outcome | |\n|---|---|---|")

@@ -1,0 +1,184 @@
+"""Every page on a filled and on an empty database; the dashboard never loads torch."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from saliency_core.model.audited import classifier_of
+from saliency_core.pipeline.run_audit import audit
+from saliency_core.saliency.logit_lens import decoded_words
+from saliency_core.store import open_store
+from tests.support.paths import DASHBOARD
+from tests.support.small_audit import options, write_csv
+from tests.support.tiny_bert import save_tiny_bert
+
+PAGES = ["overview", "errors", "example", "layers", "words", "compare"]
+os.environ["STREAMLIT_CLIENT_SHOW_ERROR_DETAILS"] = "full"
+
+
+@pytest.fixture(autouse=True)
+def no_cached_answers():
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    model, lm_head = save_tiny_bert(folder)
+    audit(
+        model, write_csv(folder / "reviews.csv"), db=folder / "a.sqlite", options=options(lm_head)
+    )
+    return folder / "a.sqlite"
+
+
+def opened(page, database, monkeypatch):
+    monkeypatch.setenv("SALIENCY_DB", str(database))
+    app = AppTest.from_file(DASHBOARD, default_timeout=30).run()
+    if page != "overview":
+        app.switch_page(f"app_pages/{page}.py").run()
+    return app
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_on_a_filled_database(page, database, monkeypatch):
+    app = opened(page, database, monkeypatch)
+    assert not app.exception
+    assert app.title[0].value.lower() == page
+    assert not app.error
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_without_a_database_says_how_to_make_one(page, tmp_path, monkeypatch):
+    app = opened(page, tmp_path / "none.sqlite", monkeypatch)
+    assert not app.exception
+    assert "There is no database" in app.info[0].value
+    assert "python -m saliency_core audit" in app.code[0].value
+
+
+def test_a_filter_that_means_nothing_is_explained(database, monkeypatch):
+    monkeypatch.setenv("SALIENCY_DB", str(database))
+    app = AppTest.from_file(DASHBOARD, default_timeout=30).run()
+    app.switch_page("app_pages/errors.py").run()
+    app.text_input(key="where").set_value("wrog").run()
+    assert not app.exception
+    assert "wrong" in app.error[0].value
+
+
+def test_the_dashboard_loads_neither_torch_nor_transformers(database):
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest;"
+        "app = AppTest.from_file('dashboard.py', default_timeout=30).run();"
+        "assert not app.exception;"
+        "print(sorted({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "SALIENCY_DB": str(database)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("view", ["wrong against right", "two filters", "means"])
+def test_words_are_shown_in_every_view(view, database, monkeypatch):
+    app = opened("words", database, monkeypatch)
+    app.button_group(key="view").set_value([view]).run()
+    app.text_input(key="word").set_value("film").run()
+    assert not app.exception and not app.error
+    assert any(metric.label == "Examples with it" for metric in app.metric)
+
+
+def test_an_example_that_is_not_there_is_said(database, monkeypatch):
+    app = opened("example", database, monkeypatch)
+    app.text_input(key="id").set_value("nowhere").run()
+    assert not app.exception
+    assert "nowhere" in app.warning[0].value
+
+
+def test_layers_are_decoded_only_once_the_model_is_asked_for(database, monkeypatch):
+    def tables(app):
+        return [f.value for f in app.dataframe if list(f.value.columns) == ["layer", "words"]]
+
+    app = opened("example", database, monkeypatch)
+    assert not tables(app)
+    next(button for button in app.button if button.label == "Load the model").click().run()
+    assert not app.exception and not app.warning
+    (shown,) = tables(app)
+    store = open_store(database)
+    example = store.run().example(app.text_input(key="id").value or first_wrong(store))
+    expected = decoded_words(classifier_of(store.run()), example["text"])
+    assert shown["layer"].tolist() == list(range(store.run().model.layers + 1))
+    for layer, words in shown.itertuples(index=False):
+        assert words.split(", ") == expected.loc[expected["layer"] == layer, "word"].tolist()
+
+
+def first_wrong(store):
+    return (
+        store.run()
+        .filter("wrong")
+        .examples(sort="confidence", descending=True, limit=1)["id"]
+        .iloc[0]
+    )
+
+
+def test_the_overview_tells_the_time_as_people_write_it(database, monkeypatch):
+    app = opened("overview", database, monkeypatch)
+    created = datetime.fromisoformat(open_store(database).run().created)
+    about = app.markdown[0].proto.help.replace("\\", "")
+    assert created.strftime("%B %Y, %H:%M UTC") in about
+    assert "T" + created.strftime("%H:%M") not in about
+
+
+def test_a_note_is_kept(database, monkeypatch):
+    app = opened("example", database, monkeypatch)
+    app.text_area[0].set_value("look again")
+    next(button for button in app.button if button.label == "Save").click().run()
+    assert not app.exception
+    assert open_store(database).run().notes()["note"].tolist() == ["look again"]
+
+
+def test_a_filter_without_examples_offers_all_of_them(database, monkeypatch):
+    app = opened("errors", database, monkeypatch)
+    app.text_input(key="where").set_value("confidence>2").run()
+    assert "No example fits" in app.info[0].value
+    next(button for button in app.button if button.label == "Show all examples").click().run()
+    assert not app.exception and app.text_input(key="where").value == ""
+
+
+def test_pickers_write_the_filter_line(database, monkeypatch):
+    app = opened("errors", database, monkeypatch)
+    app.selectbox(key="pick_answer").set_value("right")
+    app.text_input(key="pick_word").set_value("Film")
+    next(button for button in app.button if button.label == "Apply").click().run()
+    assert app.text_input(key="where").value == "right word:film"
+    assert not app.exception and not app.error
+
+
+def test_a_new_audit_asks_for_a_file_first(database, monkeypatch):
+    app = opened("new_audit", database, monkeypatch)
+    assert not app.exception
+    assert "Upload a file" in app.info[0].value
+
+
+def test_a_new_audit_offers_the_columns_of_all_rows(database, monkeypatch, tmp_path):
+    """The first row may leave out what the others have; no column is the text by default."""
+    rows = [{"text": "a film", "by": "kim"}] + [{"text": "a plot", "label": "good"}] * 20
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "b.csv").write_text("title,body\na film,a plot\n")
+    app = opened("new_audit", database, monkeypatch)
+    app.text_input(key="new_source").set_value(str(tmp_path / "a.jsonl")).run()
+    assert app.selectbox(key="new_label").value == "label"
+    assert app.selectbox(key="new_text").value == "text"
+    app.text_input(key="new_source").set_value(str(tmp_path / "b.csv")).run()
+    assert app.selectbox(key="new_text").value is None
+    assert "Choose the column of the text" in app.info[0].value
+    assert not app.exception
