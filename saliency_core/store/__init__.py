@@ -12,8 +12,9 @@ _HOMES = {
     "Run": "read.run",
     "Slice": "read.run",
     "Store": "read.store",
-    "export_annotations": "write.annotations",
-    "import_annotations": "write.annotations",
+    "annotate": "write.annotations",
+    "export_annotations": "write.annotation_files",
+    "import_annotations": "write.annotation_files",
     "merge": "write.merge",
     "open_store": "read.store",
     "prune": "write.prune",
@@ -29,6 +30,9 @@ _HOMES = {
     "save_slice": "write.annotations",
     "set_note": "write.annotations",
     "set_verdict": "write.annotations",
+    "redo": "write.annotations",
+    "undo": "write.annotations",
+    "Edit": "query.annotations",
 }
 
 __all__ = list(_HOMES)

@@ -300,6 +300,67 @@ def _quality(connection: sqlite3.Connection) -> None:
     _execute(connection, _QUALITY)
 
 
+_EDITS = """
+CREATE TABLE edits (
+    edit INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    action INTEGER NOT NULL,
+    done TEXT NOT NULL,
+    what TEXT NOT NULL CHECK (what IN
+        ('label', 'right', 'reviewed', 'skipped', 'open', 'note', 'tag', 'untag')),
+    value TEXT NOT NULL DEFAULT '',
+    positions TEXT NOT NULL,
+    examples INTEGER NOT NULL,
+    condition TEXT,
+    undone TEXT
+) STRICT;
+CREATE INDEX edits_run ON edits (run, action);
+
+ALTER TABLE orphaned_notes ADD COLUMN decision TEXT;
+ALTER TABLE orphaned_notes ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
+
+INSERT INTO orphaned_notes
+    (run, id, id_column, text_id, occurrence, note, proposed_label, updated, decision)
+SELECT n.run, n.id, json_extract(r.dataset_info, '$.columns.id'), NULL, 0, n.note,
+    n.proposed_label, n.updated, iif(n.proposed_label IS NULL, NULL, 'label')
+FROM notes n JOIN runs r USING (run)
+WHERE NOT EXISTS (SELECT 1 FROM examples e WHERE e.run = n.run AND e.id = n.id);
+UPDATE orphaned_notes SET decision = 'label' WHERE proposed_label IS NOT NULL;
+
+CREATE TEMP TABLE earlier_notes AS
+SELECT row_number() OVER (ORDER BY n.run, n.updated, n.id) AS action, n.*,
+    (SELECT min(position) FROM examples e WHERE e.run = n.run AND e.id = n.id) AS position
+FROM notes n;
+INSERT INTO edits (run, action, done, what, value, positions, examples)
+SELECT run, action, updated, 'note', note, json_array(position), 1
+FROM earlier_notes WHERE position IS NOT NULL AND note <> '' ORDER BY action;
+INSERT INTO edits (run, action, done, what, value, positions, examples)
+SELECT run, action, updated, 'label', proposed_label, json_array(position), 1
+FROM earlier_notes WHERE position IS NOT NULL AND proposed_label IS NOT NULL ORDER BY action;
+DROP TABLE earlier_notes;
+DROP TABLE notes;
+
+CREATE VIEW notes AS
+WITH newest AS (
+    SELECT e.run, j.value AS position, e.what, e.value, e.done, row_number() OVER (
+        PARTITION BY e.run, j.value, e.what = 'note' ORDER BY e.done DESC, e.edit DESC) AS age
+    FROM edits e, json_each(e.positions) j
+    WHERE e.undone IS NULL AND e.what NOT IN ('tag', 'untag')
+)
+SELECT x.run, x.position, x.id, max(iif(n.what = 'note', n.value, '')) AS note,
+    max(iif(n.what NOT IN ('note', 'open'), n.what, NULL)) AS decision,
+    max(iif(n.what = 'label', n.value, NULL)) AS proposed_label, max(n.done) AS updated
+FROM newest n JOIN examples x ON x.run = n.run AND x.position = n.position
+WHERE n.age = 1 GROUP BY x.run, x.position
+HAVING max(n.value <> '' OR n.what NOT IN ('note', 'open'));
+"""
+
+
+def _edits(connection: sqlite3.Connection) -> None:
+    """Keep what analysts decide as edits that can be undone; the notes are what they come to."""
+    _execute(connection, _EDITS)
+
+
 _STEPS = {
     2: _results,
     3: _directions,
@@ -308,5 +369,6 @@ _STEPS = {
     6: _layer_choice,
     7: _identity,
     8: _quality,
+    9: _edits,
 }
 """Format -> what brings a file of the one before to it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMAT = 8
+FORMAT = 9
 """Number of the last migration; a file with a higher one was written by a newer program."""
 
 TABLES = """
@@ -185,14 +185,20 @@ CREATE TABLE slices (
     created TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE notes (
+CREATE TABLE edits (
+    edit INTEGER PRIMARY KEY,
     run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    id TEXT NOT NULL,
-    note TEXT NOT NULL DEFAULT '',
-    proposed_label TEXT,
-    updated TEXT NOT NULL,
-    PRIMARY KEY (run, id)
-) STRICT, WITHOUT ROWID;
+    action INTEGER NOT NULL,
+    done TEXT NOT NULL,
+    what TEXT NOT NULL CHECK (what IN
+        ('label', 'right', 'reviewed', 'skipped', 'open', 'note', 'tag', 'untag')),
+    value TEXT NOT NULL DEFAULT '',
+    positions TEXT NOT NULL,
+    examples INTEGER NOT NULL,
+    condition TEXT,
+    undone TEXT
+) STRICT;
+CREATE INDEX edits_run ON edits (run, action);
 
 CREATE TABLE verdicts (
     run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -294,7 +300,9 @@ CREATE TABLE orphaned_notes (
     occurrence INTEGER NOT NULL,
     note TEXT NOT NULL,
     proposed_label TEXT,
-    updated TEXT NOT NULL
+    updated TEXT NOT NULL,
+    decision TEXT,
+    tags TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
 CREATE INDEX orphaned_notes_run ON orphaned_notes (run);
 CREATE INDEX orphaned_notes_text ON orphaned_notes (text_id);
@@ -305,6 +313,20 @@ CREATE TABLE quality (
     data BLOB NOT NULL,
     PRIMARY KEY (run, name)
 ) STRICT;
+
+CREATE VIEW notes AS
+WITH newest AS (
+    SELECT e.run, j.value AS position, e.what, e.value, e.done, row_number() OVER (
+        PARTITION BY e.run, j.value, e.what = 'note' ORDER BY e.done DESC, e.edit DESC) AS age
+    FROM edits e, json_each(e.positions) j
+    WHERE e.undone IS NULL AND e.what NOT IN ('tag', 'untag')
+)
+SELECT x.run, x.position, x.id, max(iif(n.what = 'note', n.value, '')) AS note,
+    max(iif(n.what NOT IN ('note', 'open'), n.what, NULL)) AS decision,
+    max(iif(n.what = 'label', n.value, NULL)) AS proposed_label, max(n.done) AS updated
+FROM newest n JOIN examples x ON x.run = n.run AND x.position = n.position
+WHERE n.age = 1 GROUP BY x.run, x.position
+HAVING max(n.value <> '' OR n.what NOT IN ('note', 'open'));
 
 CREATE VIEW misclassified AS
 SELECT e.run, e.position, e.id, t.text, t.pair, g.name AS gold, p.name AS predicted,
@@ -330,5 +352,5 @@ SELECT r.run, r.model, r.dataset, l.layer, l.choice, l.choice_low, l.choice_high
     l.layer = r.recommended AS recommended, l.layer IS r.most_readable AS most_readable
 FROM layers l JOIN runs r USING (run);
 
-INSERT INTO meta VALUES ('format', 8), ('version', 0);
+INSERT INTO meta VALUES ('format', 9), ('version', 0);
 """

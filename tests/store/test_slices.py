@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from saliency_core.errors import UserError
 from saliency_core.pipeline.run_audit import audit as run_audit
-from saliency_core.store import open_store, open_writer, save_quality, save_slice, set_verdict
+from saliency_core.store import (
+    Edit,
+    annotate,
+    open_store,
+    open_writer,
+    save_quality,
+    save_slice,
+    set_verdict,
+)
 from saliency_core.store.query import parser
 from tests.support.small_audit import options, write_csv
 from tests.support.store_made_up import (
@@ -46,6 +54,17 @@ def made_up_quality(n=N):
     }
 
 
+ANNOTATED = {
+    Edit("label", "positive"): range(0, 30, 2),
+    Edit("right"): range(30, 40),
+    Edit("skipped"): range(25, 35),
+    Edit("note", "why?"): range(10, 20),
+    Edit("tag", "odd one"): range(5, 15),
+    Edit("untag", "odd one"): range(12, 14),
+}
+"""What is done to which examples; a skip leaves what was decided before."""
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("slices") / "store.sqlite"
@@ -58,6 +77,8 @@ def store(tmp_path_factory):
     set_verdict(path, run, "people", "positive", "spurious")
     set_verdict(path, run, "nice", "negative", "spurious")
     set_verdict(path, run, "are", "negative", "genuine")
+    for edit, part in ANNOTATED.items():
+        annotate(path, run, [edit], ids=[f"id-{number}" for number in part])
     return open_store(path)
 
 
@@ -87,6 +108,7 @@ def frame():
         rows.append(
             {
                 "position": row.position,
+                "annotated": row.position,
                 "id": row.id,
                 "gold": gold,
                 "predicted": predicted,
@@ -118,6 +140,8 @@ def naive_phrase(frame, phrase):
 
 def naive_flag(frame, flag):
     both = frame["gold"].notna() & frame["predicted"].notna()
+    # Nobody annotated the real audit.
+    numbers = frame.get("annotated", pd.Series(-1, frame.index))
     return {
         "wrong": both & (frame["gold"] != frame["predicted"]),
         "right": both & (frame["gold"] == frame["predicted"]),
@@ -127,6 +151,9 @@ def naive_flag(frame, flag):
         "duplicate": frame["duplicate"] != -1,
         "duplicate_conflict": frame["duplicate_conflict"],
         "in_train": frame["in_train"] > 0,
+        "reviewed": numbers.isin([*range(0, 30, 2), *range(30, 40)]),
+        "relabelled": numbers.isin(range(0, 30, 2)) & (frame["gold"] != "positive"),
+        "note": numbers.isin(range(10, 20)),
     }[flag]
 
 
@@ -234,6 +261,7 @@ def others():
                 ),
             ),
             ("verdict:genuine,unsure", lambda f: has(f, "are") & (f["predicted"] == "negative")),
+            ('tag:"odd one"', lambda f: f["position"].isin([*range(5, 12), 14])),
             ('"people are"', lambda f: naive_phrase(f, "people are")),
             ('"nice people"', lambda f: naive_phrase(f, "nice people")),
             ('"THE"', lambda f: naive_phrase(f, "the")),
@@ -291,6 +319,7 @@ ERRORS = [
     ("slice:hrad", 7, "hard"),
     ("wrod:people", 1, "word:people"),
     ("word>people", 5, "word:"),
+    ('tag:"odd on"', 5, '"odd one"'),
 ]
 
 

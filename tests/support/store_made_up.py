@@ -168,7 +168,9 @@ def content(path) -> dict[str, list[tuple]]:
     found = {}
     for name in tables:
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
-        columns = ", ".join(column for column in columns if column not in ("created", "updated"))
+        columns = ", ".join(
+            column for column in columns if column not in ("created", "updated", "done", "undone")
+        )
         rows = connection.execute(f"SELECT {columns} FROM {name}")
         found[name] = sorted(map(repr, rows))
     found["runs"] = sorted(

@@ -10,6 +10,7 @@ import numpy as np
 from saliency_core.store.format import codec, word_math
 from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query import parser
+from saliency_core.store.query.annotations import REVIEWED, spread
 from saliency_core.store.query.parser import Term, Value
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Selection:
         if term.field in parser.QUALITY_FLAGS:
             column = self._quality(term)
             return column >= 0 if term.field == "duplicate" else column > 0
+        if term.field in parser.REVIEW_FLAGS:
+            return self._annotated(term.field)
         if term.field in parser.FLAGS:
             return _flag(self.filters, term.field)
         if term.field in parser.NUMBERS:
@@ -63,6 +66,7 @@ class Selection:
             "id": self._id,
             "phrase": self._phrase,
             "slice": self._saved,
+            "tag": self._tag,
         }[term.field]
         found = np.zeros(len(self.filters), bool)
         for value in term.values:
@@ -177,6 +181,22 @@ class Selection:
                 holds = holds & (self.filters.column("predicted") == names.index(label))
             found |= holds
         return found
+
+    def _annotated(self, name: str) -> np.ndarray:
+        """Return the examples that were reviewed, relabelled or noted."""
+        annotations = self.store.annotations(self.number)
+        positions = self.filters.position
+        if name == "note":
+            return spread(annotations.noted(), positions)
+        if name == "reviewed":
+            return spread(annotations.decided(*REVIEWED), positions)
+        label = spread(annotations.labelled(self.run.label_names), positions, -1)
+        return (label >= 0) & (label != self.filters.column("gold"))
+
+    def _tag(self, term: Term, value: Value) -> np.ndarray:
+        annotations = self.store.annotations(self.number)
+        name = parser.choose(self.line, term.start, value, sorted(annotations.tags), "names no tag")
+        return spread(annotations.tagged(name), self.filters.position)
 
     def _id(self, term: Term, value: Value) -> np.ndarray:
         rows = self.store.rows(

@@ -9,8 +9,10 @@ from saliency_core.errors import UserError
 
 QUALITY_FLAGS = ("label_issue", "duplicate", "duplicate_conflict", "in_train")
 """What `data-quality` found out about examples."""
-FLAGS = ("wrong", "right", "truncated", "failed", *QUALITY_FLAGS)
-NAMED = ("gold", "predicted", "word", "salient", "verdict", "slice", "id")
+REVIEW_FLAGS = ("reviewed", "relabelled", "note")
+"""What analysts said of examples."""
+FLAGS = ("wrong", "right", "truncated", "failed", *REVIEW_FLAGS, *QUALITY_FLAGS)
+NAMED = ("gold", "predicted", "word", "salient", "verdict", "slice", "id", "tag")
 NUMBERS = ("confidence", "margin", "length", "coherence", "label_quality")
 VERDICTS = ("spurious", "genuine", "unsure")
 OPERATORS = (">=", "<=", ">", "<", ":", "=")
@@ -18,6 +20,7 @@ OPERATORS = (">=", "<=", ">", "<", ":", "=")
 HELP = (
     "wrong, right, gold:LABEL, predicted:A,B, confidence>0.9, margin<0.1, length>=50, truncated, "
     'failed, word:WORD, salient:WORD@LAYER, coherence<0, "a phrase", meta.KEY:VALUE, '
+    "reviewed, relabelled, note, tag:NAME, "
     "verdict:spurious, slice:NAME, id:ID, label_issue, label_quality<0.2, duplicate, "
     "duplicate_conflict, in_train"
 )

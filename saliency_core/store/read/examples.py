@@ -15,6 +15,7 @@ from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io, word_math
 from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query.masks import metadata_text
+from saliency_core.store.read.annotations import annotation, note
 
 if TYPE_CHECKING:
     from saliency_core.store.read.run import Run, Slice
@@ -206,6 +207,7 @@ def example(run: Run, example: int | str) -> dict[str, Any]:
             np.float32,
         ),
         "note": note(run, row["id"]),
+        "annotation": annotation(run, position),
     }
 
 
@@ -245,49 +247,6 @@ def logits(run: Run) -> np.ndarray:
         values = np.frombuffer(b"".join(row[1] for row in block), "<f4").reshape(-1, classes)
         found[places[places >= 0]] = values[places >= 0]
     return found
-
-
-@consistent
-def note(run: Run, id: str) -> dict[str, str | None] | None:
-    """Return the note and proposed label of an example, None where there is none."""
-    rows = run.store.rows(
-        "SELECT note, proposed_label FROM notes WHERE run = ? AND id = ?",
-        (run.number, str(id)),
-    )
-    return {"note": rows[0][0], "proposed_label": rows[0][1]} if rows else None
-
-
-@consistent
-def notes(run: Run) -> pd.DataFrame:
-    """Return all notes of a run."""
-    columns = ["id", "note", "proposed_label", "updated"]
-    rows = run.store.rows(
-        f"SELECT {', '.join(columns)} FROM notes WHERE run = ? ORDER BY id", (run.number,)
-    )
-    return pd.DataFrame(rows, columns=columns)
-
-
-@consistent
-def orphaned_notes(run: Run) -> pd.DataFrame:
-    """Return the notes whose row the dataset no longer has, with the text of that row."""
-    columns = ["id", "text", "pair", "note", "proposed_label", "updated"]
-    rows = run.store.rows(
-        f"SELECT {', '.join(columns)} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
-        " WHERE run = ? ORDER BY id, orphan",
-        (run.number,),
-    )
-    return pd.DataFrame(rows, columns=columns)
-
-
-@consistent
-def verdicts(run: Run) -> pd.DataFrame:
-    """Return the analyst's verdicts on words."""
-    columns = ["word", "class", "verdict", "note", "updated"]
-    rows = run.store.rows(
-        f"SELECT {', '.join(columns)} FROM verdicts WHERE run = ? ORDER BY word, class",
-        (run.number,),
-    )
-    return pd.DataFrame(rows, columns=columns)
 
 
 def probabilities(logits: np.ndarray, task: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from saliency_core.errors import UserError
 from saliency_core.records import DatasetInfo, ModelInfo, RunSettings, record_of
 from saliency_core.store.connection import consistent
 from saliency_core.store.query.masks import Selection
+from saliency_core.store.read import annotations as _annotations
 from saliency_core.store.read import examples as _examples
 from saliency_core.store.read import metrics as _metrics
 from saliency_core.store.read import quality_columns as _quality_columns
@@ -198,10 +199,13 @@ class Run:
     examples_at = _examples.examples_at
     position_of = _examples.position_of
     details = _examples.details
-    note = _examples.note
-    notes = _examples.notes
-    orphaned_notes = _examples.orphaned_notes
-    verdicts = _examples.verdicts
+    annotation = _annotations.annotation
+    annotations_at = _annotations.annotations_at
+    actions = _annotations.actions
+    note = _annotations.note
+    notes = _annotations.notes
+    orphaned_notes = _annotations.orphaned_notes
+    verdicts = _annotations.verdicts
     top_words = _words.top_words
     suspects = _words.suspects
     evaluations = _results.evaluations
@@ -248,6 +252,8 @@ class Slice:
         columns, mask = self.run.columns, self.mask()
         return (columns.position if name == "position" else columns.column(name))[mask]
 
+    progress = _annotations.progress
+    corrections = _annotations.corrections
     positions = _examples.positions
     examples = _examples.examples
     confusion = _metrics.confusion

@@ -20,6 +20,7 @@ from saliency_core.errors import UserError
 from saliency_core.store import schema
 from saliency_core.store.connection import File, State, consistent, file_at, readable
 from saliency_core.store.format import chunk_io, codec
+from saliency_core.store.query.annotations import Annotations
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.read.examples import plain
 from saliency_core.store.read.run import Facts, Run, read_facts
@@ -53,6 +54,7 @@ class Store:
         self._lock = threading.Lock()
         self._facts: dict[int, tuple[State, Facts]] = {}
         self._columns: dict[int, Filters] = {}
+        self._annotations: dict[int, tuple[State, Annotations]] = {}
         self._spans: dict[tuple[int, int, State], dict[str, np.ndarray]] = {}
         self._words: tuple[tuple[File, int, int], np.ndarray] | None = None
         self.directions: tuple[tuple[int, State], TokenDirections | None] | None = None
@@ -264,6 +266,15 @@ class Store:
             with self._lock:
                 self._columns[run] = found
         return found
+
+    def annotations(self, run: int) -> Annotations:
+        """Return what analysts decided on the examples of a run, remembered for a state."""
+        state = self.state()
+        known = self._annotations.get(run)
+        if known is None or known[0] != state:
+            with self.steady():
+                known = self._annotations[run] = (self.state(), Annotations(self.rows, run))
+        return known[1]
 
     def spans(self, run: int, chunk: int, state: State) -> dict[str, np.ndarray]:
         """Return where the words of a chunk are, remembered for a few dozen chunks."""

@@ -1,42 +1,36 @@
-"""What analysts add to a file: slices, notes, proposed labels, verdicts.
+"""What analysts add to a file: slices, verdicts, and decisions, notes and tags on examples.
 
-As a JSON file it is carried over by stable ids and words, never by row, so that it survives a
-changed dataset.
+Each thing somebody does to examples is one action of one or more edits, which name all of its
+examples at once; so it costs the same for a million as for one, and can be undone whole.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from saliency_core.errors import UserError
-from saliency_core.records import Example
 from saliency_core.store.connection import now, writing
-from saliency_core.store.format.keys import text_digest
 from saliency_core.store.query import parser
+from saliency_core.store.query.annotations import EDITS, Annotations, Edit
 from saliency_core.store.read.store import open_store
 
-KIND = "saliency annotations"
-VERSION = 1
 
-_NOTES = "SELECT id, note, proposed_label, updated FROM notes WHERE run = ? ORDER BY id"
-_VERDICTS = (
-    "SELECT word, class, verdict, note, updated FROM verdicts WHERE run = ? ORDER BY word, class"
-)
-_ADD_NOTE = (
-    "INSERT INTO notes (run, id, note, proposed_label, updated) VALUES (?, ?, ?, ?, ?)"
-    " ON CONFLICT (run, id) DO UPDATE SET note = excluded.note,"
-    " proposed_label = excluded.proposed_label, updated = excluded.updated"
-    " WHERE excluded.updated > notes.updated"
-)
-_ADD_VERDICT = (
-    "INSERT INTO verdicts (run, word, class, verdict, note, updated) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (run, word, class) DO UPDATE SET verdict = excluded.verdict,"
-    " note = excluded.note, updated = excluded.updated"
-    " WHERE excluded.updated > verdicts.updated"
-)
+@dataclass(frozen=True)
+class Action:
+    """What somebody did to examples, as the history has it."""
+
+    number: int | None
+    """None where nothing was to change."""
+    examples: int
+    """How many it changed."""
+    chosen: int
+    """How many it was asked for."""
 
 
 def save_slice(path: str | Path, name: str, where: str, note: str = "") -> None:
@@ -63,21 +57,145 @@ def delete_slice(path: str | Path, name: str) -> None:
 def set_note(
     path: str | Path, run: int, id: str, note: str, proposed_label: str | None = None
 ) -> None:
-    """Keep a note and a proposed label for an example; both empty removes them."""
+    """Keep a note and a correct label for an example; both empty removes them."""
+    decision = Edit("open") if proposed_label is None else Edit("label", proposed_label)
+    annotate(path, run, [Edit("note", note), decision], ids=[id])
+
+
+def annotate(
+    path: str | Path,
+    run: int,
+    edits: Sequence[Edit],
+    *,
+    where: str | None = None,
+    ids: Iterable[str] | None = None,
+) -> Action:
+    """Do one thing to some examples: decide on them, note something, tag them.
+
+    Args:
+        path: The file.
+        run: Run number.
+        edits: What to do; those that would change nothing on an example pass it over.
+        where: The filter that names the examples; or
+        ids: Their stable ids.
+
+    Raises:
+        UserError: an unknown id, an edit that is none, a filter that can't be read.
+    """
+    edits = [_checked(edit) for edit in edits]
     with writing(path) as connection:
-        known = connection.execute(
-            "SELECT 1 FROM examples WHERE run = ? AND id = ?", (run, str(id))
+        # Asked under the write lock: what the filter names is what is changed.
+        if ids is None:
+            positions = open_store(path).run(run).filter(where or "").positions()
+        else:
+            positions = _positions(connection, run, ids)
+        held = held_annotations(connection, run)
+        parts = [(edit, positions[~held.says(edit, positions)]) for edit in edits]
+        parts = [part for part in parts if len(part[1])]
+        number = add_action(connection, run, parts, where=where)
+    changed = np.unique(np.concatenate([part for _, part in parts])) if parts else parts
+    return Action(number, len(changed), len(positions))
+
+
+def held_annotations(connection: sqlite3.Connection, run: int) -> Annotations:
+    """Return what holds on the examples of a run, within a transaction."""
+    return Annotations(lambda sql, values: connection.execute(sql, values).fetchall(), run)
+
+
+def _checked(edit: Edit) -> Edit:
+    edit = Edit(edit.what, edit.value.strip())
+    if edit.what not in EDITS:
+        raise UserError(f"{edit.what!r} is no edit; choose from {', '.join(EDITS)}.")
+    if edit.what in ("label", "tag", "untag") and not edit.value:
+        raise UserError(f"Give the name of the {'label' if edit.what == 'label' else 'tag'}.")
+    return edit
+
+
+def _positions(connection: sqlite3.Connection, run: int, ids: Iterable[str]) -> np.ndarray:
+    """Return the positions of ids, the first one where the dataset repeats an id."""
+    found = []
+    for id in ids:
+        (position,) = connection.execute(
+            "SELECT min(position) FROM examples WHERE run = ? AND id = ?", (run, str(id))
         ).fetchone()
-        if not known:
+        if position is None:
             raise UserError(f"Run {run} has no example with id {str(id)!r}.")
-        if not note and proposed_label is None:
-            connection.execute("DELETE FROM notes WHERE run = ? AND id = ?", (run, str(id)))
-            return
-        connection.execute(
-            "INSERT INTO notes VALUES (?, ?, ?, ?, ?) ON CONFLICT (run, id) DO UPDATE SET"
-            " note = excluded.note, proposed_label = excluded.proposed_label,"
-            " updated = excluded.updated",
-            (run, str(id), note, proposed_label, now()),
+        found.append(position)
+    return np.unique(np.array(found, np.int64))
+
+
+def add_action(
+    connection: sqlite3.Connection,
+    run: int,
+    edits: Sequence[tuple[Edit, np.ndarray]],
+    *,
+    where: str | None = None,
+    done: Sequence[str] | None = None,
+) -> int | None:
+    """Write one action, each edit with the positions it changes; return its number.
+
+    Args:
+        connection: in a transaction.
+        run: Run number.
+        edits: none: nothing is written.
+        where: The filter that named the examples.
+        done: when each edit was made, where that was elsewhere; else now.
+    """
+    if not edits:
+        return None
+    number, last = connection.execute(
+        "SELECT (SELECT coalesce(max(action), 0) + 1 FROM edits),"
+        " (SELECT coalesce(max(done), '') FROM edits WHERE run = ?)",
+        (run,),
+    ).fetchone()
+    # A clock that was set back must not put an edit behind those it follows.
+    times = done or [max(now(), last)] * len(edits)
+    connection.executemany(
+        "INSERT INTO edits (run, action, done, what, value, positions, examples, condition)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (run, number, time, *edit, json.dumps(positions.tolist()), len(positions), where)
+            for time, (edit, positions) in zip(times, edits, strict=True)
+        ],
+    )
+    return number
+
+
+def undo(path: str | Path, run: int, action: int | None = None) -> int:
+    """Undo an action, the last one by default; what was done since stays. Return its number.
+
+    Raises:
+        UserError: there is none, or it is undone already.
+    """
+    with writing(path) as connection:
+        if action is None:
+            (action,) = connection.execute(
+                "SELECT max(action) FROM edits WHERE run = ? AND undone IS NULL", (run,)
+            ).fetchone()
+            if action is None:
+                raise UserError(f"There is nothing to undo in run {run}.")
+        _mark(connection, run, action, now())
+    return action
+
+
+def redo(path: str | Path, run: int, action: int) -> None:
+    """Let an undone action hold again."""
+    with writing(path) as connection:
+        _mark(connection, run, action, None)
+
+
+def _mark(connection: sqlite3.Connection, run: int, action: int, undone: str | None) -> None:
+    changed = connection.execute(
+        "UPDATE edits SET undone = ? WHERE run = ? AND action = ? AND (undone IS NULL) = ?",
+        (undone, run, action, undone is not None),
+    )
+    if not changed.rowcount:
+        known = connection.execute(
+            "SELECT 1 FROM edits WHERE run = ? AND action = ?", (run, action)
+        ).fetchone()
+        state = "undone already" if undone else "not undone"
+        raise UserError(
+            f"Action {action} is {state}." if known else f"Run {run} has no action {action}."
         )
 
 
@@ -100,183 +218,3 @@ def set_verdict(
             " updated = excluded.updated",
             (run, word.lower(), class_name, verdict, note, now()),
         )
-
-
-def export_annotations(path: str | Path, run: int | None = None) -> dict[str, Any]:
-    """Return slices, notes and verdicts of a run as what `json.dumps` takes.
-
-    `orphans` are the notes whose row the dataset no longer has; they are not imported.
-    """
-    store = open_store(path)
-    audited = store.run(run)
-    texts = _digests(store.connection, audited.number)
-    notes = [
-        {
-            "id": id,
-            "text": texts.get(id),
-            "note": note,
-            "proposed_label": proposed,
-            "updated": updated,
-        }
-        for id, note, proposed, updated in store.connection.execute(_NOTES, (audited.number,))
-    ]
-    return {
-        "kind": KIND,
-        "version": VERSION,
-        "model": audited.model.name,
-        "dataset": audited.dataset.name,
-        "exported": now(),
-        "slices": store.slices().to_dict("records"),
-        "notes": notes,
-        "orphans": _orphans(store.connection, audited.number),
-        "verdicts": audited.verdicts().to_dict("records"),
-    }
-
-
-def _orphans(connection: sqlite3.Connection, run: int) -> list[dict[str, Any]]:
-    """Return the notes whose row the dataset no longer has, with the text they were written on."""
-    names = ("id", "text", "pair", "note", "proposed_label", "updated")
-    rows = connection.execute(
-        f"SELECT {', '.join(names)} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
-        " WHERE run = ? ORDER BY id, orphan",
-        (run,),
-    )
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _digests(connection: sqlite3.Connection, run: int) -> dict[str, str]:
-    """Return id -> digest of the text as it was annotated."""
-    rows = connection.execute(
-        "SELECT e.id, t.text, t.pair FROM notes n"
-        " JOIN examples e ON e.run = n.run AND e.id = n.id JOIN texts t USING (text_id)"
-        " WHERE n.run = ?",
-        (run,),
-    )
-    return {id: text_digest(Example(0, id, text, pair)).hex() for id, text, pair in rows}
-
-
-def import_annotations(
-    path: str | Path, annotations: Mapping[str, Any], run: int | None = None
-) -> dict[str, Any]:
-    """Add annotations to a run; of two on the same example or word the newer one holds.
-
-    Args:
-        path: The file.
-        annotations: What `export_annotations` returned.
-        run: Run number; the newest by default.
-
-    Returns:
-        Counts of `slices`, `notes` and `verdicts` taken, and `unknown_ids` (the run lacks them),
-        `changed_ids` (their text is another now: look again), `kept_slices` (a different slice of
-        that name was there and stays).
-    """
-    run = open_store(path).run(run).number
-    notes, verdicts, saved = _checked(annotations)
-    with writing(path) as connection:
-        known = {
-            row[0]
-            for row in connection.execute("SELECT DISTINCT id FROM examples WHERE run = ?", (run,))
-        }
-        unknown = [note["id"] for note in notes if note["id"] not in known]
-        notes = [note for note in notes if note["id"] in known]
-        connection.executemany(
-            _ADD_NOTE,
-            [(run, n["id"], n["note"], n["proposed_label"], n["updated"]) for n in notes],
-        )
-        connection.executemany(
-            _ADD_VERDICT,
-            [(run, v["word"], v["class"], v["verdict"], v["note"], v["updated"]) for v in verdicts],
-        )
-        kept = _add_slices(connection, saved)
-        texts = _digests(connection, run)
-    changed = [n["id"] for n in notes if n["text"] and texts.get(n["id"]) != n["text"]]
-    return {
-        "run": run,
-        "slices": len(saved) - len(kept),
-        "notes": len(notes),
-        "verdicts": len(verdicts),
-        "unknown_ids": unknown,
-        "changed_ids": changed,
-        "kept_slices": kept,
-    }
-
-
-def _checked(annotations: Mapping[str, Any]) -> tuple[list[dict], list[dict], list[tuple]]:
-    """Return notes, verdicts and slices with every field as the file needs it."""
-    if not isinstance(annotations, Mapping) or annotations.get("kind") != KIND:
-        raise UserError(f'This is not an export of annotations: it lacks "kind": "{KIND}".')
-    if annotations.get("version", 0) > VERSION:
-        raise UserError(
-            f"These annotations have version {annotations['version']}; this program reads up to "
-            f"{VERSION}. Upgrade it."
-        )
-    try:
-        notes = [
-            {
-                "id": str(row["id"]),
-                "text": row.get("text"),
-                "note": str(row.get("note") or ""),
-                "proposed_label": _text(row.get("proposed_label")),
-                "updated": str(row.get("updated") or now()),
-            }
-            for row in annotations.get("notes", [])
-        ]
-        verdicts = [
-            {
-                "word": str(row["word"]).lower(),
-                "class": str(row["class"]),
-                "verdict": str(row["verdict"]),
-                "note": str(row.get("note") or ""),
-                "updated": str(row.get("updated") or now()),
-            }
-            for row in annotations.get("verdicts", [])
-        ]
-        saved = [
-            (
-                str(row["name"]),
-                str(row["where"]),
-                str(row.get("note") or ""),
-                str(row.get("created") or now()),
-            )
-            for row in annotations.get("slices", [])
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"These annotations are not complete: {error} is missing.") from error
-    for row in verdicts:
-        if row["verdict"] not in parser.VERDICTS:
-            raise UserError(
-                f"{row['verdict']!r} (word {row['word']!r}) is not a verdict; choose from "
-                f"{', '.join(parser.VERDICTS)}."
-            )
-    for _, where, _, _ in saved:
-        parser.parse(where)
-    return notes, verdicts, saved
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _add_slices(connection: sqlite3.Connection, rows: list[tuple]) -> list[str]:
-    """Add slices; return the names that stood for something else and stay so."""
-    known = dict(connection.execute("SELECT name, condition FROM slices"))
-    connection.executemany(
-        "INSERT INTO slices (name, condition, note, created) VALUES (?, ?, ?, ?)",
-        [row for row in rows if row[0] not in known],
-    )
-    return [row[0] for row in rows if known.get(row[0], row[1]) != row[1]]
-
-
-def merge_slices(target: sqlite3.Connection, source: sqlite3.Connection) -> list[str]:
-    """Copy the slices of another file; return the names that differ and were not taken."""
-    rows = source.execute("SELECT name, condition, note, created FROM slices").fetchall()
-    return _add_slices(target, rows)
-
-
-def merge_notes(
-    target: sqlite3.Connection, run: int, source: sqlite3.Connection, theirs: int
-) -> None:
-    """Copy notes and verdicts of a run of another file; the newer of two holds."""
-    for read, add in ((_NOTES, _ADD_NOTE), (_VERDICTS, _ADD_VERDICT)):
-        rows = source.execute(read, (theirs,)).fetchall()
-        target.executemany(add, [(run, *row) for row in rows])

@@ -31,7 +31,7 @@ from saliency_core.store.read.results import (
 )
 from saliency_core.store.read.store import Store, open_store
 from saliency_core.store.sqlite_files import describe, matching, release
-from saliency_core.store.write.annotations import merge_notes, merge_slices
+from saliency_core.store.write.annotation_files import merge_notes, merge_slices
 from saliency_core.store.write.reuse import rename_targets, text_ids
 from saliency_core.store.write.writer import StoreWriter, open_writer
 
@@ -386,7 +386,7 @@ class _Part:
 
     def _copy_orphans(self) -> None:
         """Copy the notes whose rows are gone, each with its text."""
-        columns = "id, id_column, occurrence, note, proposed_label, updated"
+        columns = "id, id_column, occurrence, note, proposed_label, updated, decision, tags"
         rows = self.source.execute(
             f"SELECT text, pair, {columns} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
             " WHERE run = ? ORDER BY orphan",
@@ -398,7 +398,7 @@ class _Part:
             )
             self.writer.connection.execute(
                 f"INSERT INTO orphaned_notes (run, text_id, {columns})"
-                " SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM orphaned_notes"
+                f" SELECT {', '.join('?' * 10)} WHERE NOT EXISTS (SELECT 1 FROM orphaned_notes"
                 " WHERE run = ?1 AND id = ?3 AND note = ?6 AND updated = ?8)",
                 (self.run, text_id, *row),
             )

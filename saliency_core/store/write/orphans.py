@@ -9,23 +9,36 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from saliency_core.store.query.annotations import Edit
+from saliency_core.store.write.annotation_files import edits_of
+from saliency_core.store.write.annotations import add_action, held_annotations
 
 _LOOSEN = (
-    "INSERT INTO orphaned_notes"
-    " (run, id, id_column, text_id, occurrence, note, proposed_label, updated)"
-    " SELECT n.run, n.id, ?, e.text_id, (SELECT count(*) FROM examples b"
-    "  WHERE b.text_id = e.text_id AND b.run = e.run AND b.position < e.position),"
-    " n.note, n.proposed_label, n.updated"
-    " FROM notes n LEFT JOIN examples e ON e.run = n.run AND e.id = n.id AND e.position ="
-    "  (SELECT min(position) FROM examples WHERE run = n.run AND id = n.id)"
-    " WHERE n.run = ? ORDER BY n.id"
+    "INSERT INTO orphaned_notes (run, id, id_column, text_id, occurrence, note, proposed_label,"
+    " decision, tags, updated)"
+    " SELECT e.run, e.id, ?, e.text_id, (SELECT count(*) FROM examples b"
+    "  WHERE b.text_id = e.text_id AND b.run = e.run AND b.position < e.position), ?, ?, ?, ?, ?"
+    " FROM examples e WHERE e.run = ? AND e.position = ?"
 )
 
 
 def loosen(connection: sqlite3.Connection, run: int) -> None:
-    """Take the notes of a run off their rows, each with what tells its row from the others."""
-    connection.execute(_LOOSEN, (id_column(connection, run), run))
-    connection.execute("DELETE FROM notes WHERE run = ?", (run,))
+    """Take the annotations of a run off their rows, each with what tells its row from the others.
+
+    What they come to is kept, not how they came about: undo begins anew with the new rows.
+    """
+    held, column = held_annotations(connection, run), id_column(connection, run)
+    rows = []
+    for position in held.any().tolist():
+        one = held.at(position)
+        decided = (one["note"], one["label"], one["decision"], json.dumps(one["tags"]))
+        rows.append((column, *decided, one["updated"], run, position))
+    connection.executemany(_LOOSEN, rows)
+    connection.execute("DELETE FROM edits WHERE run = ?", (run,))
 
 
 def id_column(connection: sqlite3.Connection, run: int) -> str | None:
@@ -35,41 +48,57 @@ def id_column(connection: sqlite3.Connection, run: int) -> str | None:
 
 
 def attach(connection: sqlite3.Connection, run: int) -> list[str]:
-    """Put loose notes to their rows; return the ids of rows whose text is not the noted one.
+    """Put loose annotations to their rows; return the ids of rows whose text is another now.
 
-    Those that find none, or one that somebody wrote another note on since, stay orphans.
+    Those that find none, or one that somebody annotated since, stay orphans.
     """
-    edited = []
-    taken = {id for (id,) in connection.execute("SELECT id FROM notes WHERE run = ?", (run,))}
+    edited, attached = [], set()
+    taken = set(held_annotations(connection, run).any().tolist())
+    parts: dict[tuple[Edit, str], list[int]] = {}
     for by in (_by_id, _by_text):
-        for orphan, id, same_text in list(by(connection, run)):
-            if id in taken:
+        for orphan, position, id, same_text in list(by(connection, run)):
+            if position in taken or orphan in attached:
                 continue
-            taken.add(id)
-            connection.execute(
-                "INSERT INTO notes (run, id, note, proposed_label, updated)"
-                " SELECT run, ?, note, proposed_label, updated FROM orphaned_notes"
-                " WHERE orphan = ?",
-                (id, orphan),
-            )
-            connection.execute("DELETE FROM orphaned_notes WHERE orphan = ?", (orphan,))
+            taken.add(position)
+            attached.add(orphan)
+            note = _taken_up(connection, orphan)
+            for edit in edits_of(note):
+                if edit not in (Edit("note"), Edit("open")):
+                    parts.setdefault((edit, note["updated"]), []).append(position)
             if not same_text:
                 edited.append(id)
+    add_action(
+        connection,
+        run,
+        [(edit, np.array(sorted(found))) for (edit, _), found in parts.items()],
+        done=[updated for _, updated in parts],
+    )
     return edited
 
 
-def _by_id(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, str, bool]]:
+def _taken_up(connection: sqlite3.Connection, orphan: int) -> dict[str, Any]:
+    """Return what a loose annotation says, and take it out of the loose ones."""
+    names = ("note", "proposed_label", "decision", "tags", "updated")
+    values = connection.execute(
+        f"SELECT {', '.join(names)} FROM orphaned_notes WHERE orphan = ?", (orphan,)
+    ).fetchone()
+    connection.execute("DELETE FROM orphaned_notes WHERE orphan = ?", (orphan,))
+    note = dict(zip(names, values, strict=True))
+    return note | {"tags": json.loads(note["tags"])}
+
+
+def _by_id(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, int, str, bool]]:
     """Yield the loose notes whose id the dataset still gives, the newest of an id first."""
     rows = connection.execute(
-        "SELECT o.orphan, o.id, o.text_id IS NULL OR o.text_id = e.text_id"
+        "SELECT o.orphan, e.position, o.id, o.text_id IS NULL OR o.text_id = e.text_id"
         " FROM orphaned_notes o JOIN examples e ON e.run = o.run AND e.id = o.id"
         " WHERE o.run = ? AND o.id_column = ? ORDER BY o.updated DESC, o.orphan DESC",
         (run, id_column(connection, run)),
     )
-    return ((orphan, id, bool(same)) for orphan, id, same in rows)
+    return ((*row, bool(same)) for *row, same in rows)
 
 
-def _by_text(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, str, bool]]:
+def _by_text(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, int, str, bool]]:
     """Yield the loose notes whose text stands in the dataset often enough, the newest first."""
     loose = connection.execute(
         "SELECT orphan, text_id, occurrence FROM orphaned_notes WHERE run = ?"
@@ -78,9 +107,9 @@ def _by_text(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, st
     ).fetchall()
     for orphan, text_id, occurrence in loose:
         row = connection.execute(
-            "SELECT id FROM examples WHERE text_id = ? AND run = ?"
+            "SELECT position, id FROM examples WHERE text_id = ? AND run = ?"
             " ORDER BY position LIMIT 1 OFFSET ?",
             (text_id, run, occurrence),
         ).fetchone()
         if row is not None:
-            yield orphan, row[0], True
+            yield orphan, *row, True
