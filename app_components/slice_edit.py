@@ -9,6 +9,7 @@ import streamlit as st
 
 from app_components import model_gate as model
 from app_components import session as context
+from app_components.table import Column, show_table
 from saliency_core.errors import UserError
 from saliency_core.output.charts.overview import confusion_matrix
 from saliency_core.store import Run
@@ -119,26 +120,17 @@ def _flipped(run: Run, frame, key: str) -> None:
     rows = flipped.iloc[(page - 1) * ROWS : page * ROWS]
     texts = run.examples_at(rows["example"].tolist())["text"]
     table = rows[["gold", "before", "after", "drop", "id"]].assign(text=texts.to_numpy())
-    grid = f"{key}-flipped-{page}"
 
-    def open_flipped():
-        selected = st.session_state[grid]["selection"]["rows"]
-        if selected and selected[0] < len(rows):
-            context.go_to("example", id=str(rows.iloc[selected[0]]["id"]), where="")
+    def open_flipped(place: int):
+        context.go_to("example", id=str(rows.iloc[place]["id"]), where="")
 
-    st.dataframe(
+    show_table(
         table[["gold", "before", "after", "drop", "text", "id"]],
-        hide_index=True,
-        on_select=open_flipped,
-        selection_mode="single-row",
-        key=grid,
-        alt="Texts whose answer changes",
-        column_config={
-            "drop": st.column_config.NumberColumn(
-                "fall", format="%.3f", help="Fall of the probability of the answer before."
-            ),
-            "text": st.column_config.TextColumn(width="large"),
-        },
+        f"{key}-flipped-{page}",
+        "Texts whose answer changes",
+        columns={"drop": Column("fall", "Fall of the probability of the answer before.")},
+        on_choose=open_flipped,
+        ticks=False,
     )
-    st.caption("Select a row to open the example.")
+    st.caption("Choose a row to open the example.")
     context.download(flipped.drop(columns="example"), "flipped")

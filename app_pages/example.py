@@ -8,6 +8,7 @@ from app_components import model_gate as model
 from app_components import session as context
 from app_components.example_list import painted_rows
 from app_components.stored_form import StoredForm, quoted
+from app_components.table import Column, show_table
 from saliency_core.analysis.example_detail import (
     seen_of_side,
     word_frame,
@@ -192,15 +193,16 @@ def decoded(example: dict, layer: int):
             "decoded-words",
         )
     table = found.groupby("layer")["word"].agg(", ".join).reset_index(name="words")
-    right.dataframe(
-        table,
-        hide_index=True,
-        alt="Vocabulary words each layer decodes to",
-        column_config={
-            "layer": st.column_config.NumberColumn(help="0 is the embeddings."),
-            "words": st.column_config.TextColumn(help="Most probable first."),
-        },
-    )
+    with right:
+        show_table(
+            table,
+            "decoded-table",
+            "Vocabulary words each layer decodes to",
+            columns={
+                "layer": Column(help="0 is the embeddings."),
+                "words": Column(help="Most probable first."),
+            },
+        )
 
 
 def note_form(example: dict):
@@ -298,35 +300,30 @@ context.figure(
 left, right = st.columns(2)
 with left:
     table = word_frame(words)
-    st.dataframe(
+    show_table(
         table,
-        hide_index=True,
-        alt=f"Score of every word at layer {layer}",
-        column_config={
-            "score": st.column_config.NumberColumn(
-                format="%+.3f", help="Logits of the target that the word accounts for."
+        "scores-table",
+        f"Score of every word at layer {layer}",
+        columns={
+            "score": Column(
+                help="Logits of the target that the word accounts for.", format="{:+.3f}"
             ),
-            "share": st.column_config.NumberColumn(
-                format="%.3f", help="Part of all positive score in the text."
-            ),
-            "start": st.column_config.NumberColumn(help="First character in the text."),
-            "end": st.column_config.NumberColumn(help="Character behind the last."),
-            "side": st.column_config.NumberColumn(help="0 the first text, 1 the second."),
+            "share": Column(help="Part of all positive score in the text."),
+            "start": Column(help="First character in the text."),
+            "end": Column(help="Character behind the last."),
+            "side": Column(help="0 the first text, 1 the second."),
         },
     )
     context.download(table, "words-of-example")
 with right:
     chances = pd.DataFrame({"class": run.label_names, "value": example["probabilities"]})
-    st.dataframe(
+    is_regression = run.model.task == "regression"
+    show_table(
         chances.sort_values("value", ascending=False),
-        hide_index=True,
-        alt="Probability of every class",
-        column_config={
-            "value": st.column_config.ProgressColumn(
-                "probability", format="%.3f", min_value=0.0, max_value=1.0
-            )
-            if run.model.task != "regression"
-            else "output"
+        "probabilities-table",
+        "Probability of every class",
+        columns={
+            "value": Column("output" if is_regression else "probability", bar=not is_regression)
         },
     )
     if example["metadata"]:

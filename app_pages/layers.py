@@ -5,6 +5,7 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.example_list import painted_rows
+from app_components.table import Column, show_table
 from saliency_core.analysis.group_coherence import (
     CLASSES,
     coherence_of_classes,
@@ -105,14 +106,11 @@ def measures():
         "Whiskers are 95 % bootstrap intervals."
     )
     table = layers.dropna(axis="columns", how="all")
-    st.dataframe(
+    show_table(
         table,
-        hide_index=True,
-        alt="Every measure of every layer",
-        column_config={
-            name: st.column_config.NumberColumn(help=meaning, format="%.3f")
-            for name, meaning in (MEASURES | FURTHER).items()
-        },
+        "layers-table",
+        "Every measure of every layer",
+        columns={name: Column(help=meaning) for name, meaning in (MEASURES | FURTHER).items()},
     )
     context.download(table, "layers")
 
@@ -171,13 +169,11 @@ def methods():
         axis="columns", how="all"
     )
     table = table.drop(columns="mosaics_made", errors="ignore")
-    st.dataframe(
+    show_table(
         table,
-        hide_index=True,
-        alt="Every measure of every method and layer",
-        column_config={
-            name: st.column_config.Column(help=meaning) for name, meaning in EVALUATED.items()
-        },
+        "methods-table",
+        "Every measure of every method and layer",
+        columns={name: Column(help=meaning) for name, meaning in EVALUATED.items()},
     )
     context.download(table, "evaluations")
 

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app_components import session as context
+from app_components.table import show_table
 from saliency_core.data.dataset import preview
 from saliency_core.errors import UserError
 from saliency_core.paths import default_database
@@ -71,7 +72,7 @@ except UserError as error:
     st.error(context.escape(error))
     st.stop()
 shown = [{name: str(row[name]) for name in row} for row in table.first[:SHOWN_ROWS]]
-st.dataframe(pd.DataFrame(shown, columns=table.names))
+show_table(pd.DataFrame(shown, columns=table.names), "preview", "The first rows of the file")
 
 st.subheader("2. Its columns")
 names = table.names

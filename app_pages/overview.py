@@ -5,6 +5,7 @@ import streamlit as st
 from app_components import session as context
 from app_components.chart_clicks import on_click
 from app_components.findings_list import findings_list
+from app_components.table import Column, show_table
 from saliency_core.analysis.calibration import calibration
 from saliency_core.analysis.highlights import by_severity, findings, headline
 from saliency_core.analysis.layer_advice import layer_advice
@@ -204,36 +205,29 @@ def classes():
     st.caption("Worst first. Select a class to see its errors.")
     table = context.ask(Slice.class_metrics, run.filter())
     table = table.sort_values("f1", kind="stable", ignore_index=True)
-    key = f"classes-{run.number}"
 
-    def open_class():
-        selected = st.session_state[key]["selection"]["rows"]
-        if selected and selected[0] < len(table):
-            name = table["class"].iloc[selected[0]]
-            context.go_to("errors", where=f"wrong gold:{quote(name)}")
+    def open_class(place: int):
+        name = table["class"].iloc[place]
+        context.go_to("errors", where=f"wrong gold:{quote(name)}")
 
-    st.dataframe(
-        table,
-        hide_index=True,
-        on_select=open_class,
-        selection_mode="single-row",
-        key=key,
-        alt="Precision, recall and F1 of every class",
-        column_order=["class", "support", "predicted", "precision", "recall", "f1"],
-        column_config={
-            "support": st.column_config.NumberColumn("labelled", help="Examples with this label."),
-            "predicted": st.column_config.NumberColumn(help="Examples predicted as this class."),
-            **{
-                name: st.column_config.NumberColumn(
-                    "F1" if name == "f1" else name, help=meaning, format="%.3f"
-                )
-                for name, meaning in {
-                    "precision": "Right among those predicted as this class.",
-                    "recall": "Right among those with this label.",
-                    "f1": "Harmonic mean of precision and recall.",
-                }.items()
-            },
+    meanings = {
+        "class": "",
+        "support": "Examples with this label.",
+        "predicted": "Examples predicted as this class.",
+        "precision": "Right among those predicted as this class.",
+        "recall": "Right among those with this label.",
+        "f1": "Harmonic mean of precision and recall.",
+    }
+    show_table(
+        table[list(meanings)],
+        f"classes-{run.number}",
+        "Precision, recall and F1 of every class",
+        columns={
+            name: Column({"support": "labelled", "f1": "F1"}.get(name), meaning)
+            for name, meaning in meanings.items()
         },
+        on_choose=open_class,
+        ticks=False,
     )
     context.download(table, "classes")
 

@@ -6,6 +6,7 @@ import streamlit as st
 from app_components import session as context
 from app_components.background_command import Background
 from app_components.stored_form import attempt, quoted, tell
+from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.error_slices import compare_slices, kept_discovered, saved_slices
 from saliency_core.errors import UserError
 from saliency_core.output.charts.slices import error_rates
@@ -16,15 +17,13 @@ from saliency_core.store.write.annotations import delete_slice, save_slice
 SHOWN_WORDS = 25
 SAVED = "slice-said"
 METRICS = {
-    "examples": st.column_config.NumberColumn(help="Texts of this run in the slice."),
-    "judged": st.column_config.NumberColumn(help="Of them, those with a label and an answer."),
-    "error_rate": st.column_config.NumberColumn(
-        "error rate", format="percent", help="Wrong answers among the judged."
-    ),
-    "low": st.column_config.NumberColumn("95 % from", format="percent", help="Wilson's interval."),
-    "high": st.column_config.NumberColumn("to", format="percent", help="Wilson's interval."),
-    "coherence": st.column_config.NumberColumn(
-        format="%.3f",
+    "where": Column("filter"),
+    "examples": Column(help="Texts of this run in the slice."),
+    "judged": Column(help="Of them, those with a label and an answer."),
+    "error_rate": Column(help="Wrong answers among the judged.", format="{:.1%}"),
+    "low": Column("95 % from", "Wilson's interval.", "{:.1%}"),
+    "high": Column("to", "Wilson's interval.", "{:.1%}"),
+    "coherence": Column(
         help="Mean over the texts at the layer that is read: do their words mean what the words of "
         "the same decision mean elsewhere?",
     ),
@@ -36,20 +35,21 @@ background = Background(run, "slices", "discover")
 
 
 def table(rows: pd.DataFrame, name: str, **columns):
-    """Show a table of slices; return the place of the selected row."""
-    event = st.dataframe(
+    """Show a table of slices; return the place of the chosen row."""
+
+    def choose(place: int):
+        st.session_state[f"slice-{name}"] = rows["where"].iloc[place]
+
+    chosen = place_of(rows["where"] == st.session_state.get(f"slice-{name}"))
+    show_table(
         rows,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"{name}-{run.number}-{run.store.version()}",
-        alt=f"Slices that are {name}",
-        column_config=METRICS
-        | {"where": st.column_config.TextColumn("filter", width="medium")}
-        | columns,
+        f"{name}-{run.number}-{run.store.version()}",
+        f"Slices that are {name}",
+        columns=METRICS | columns,
+        on_choose=choose,
+        chosen=chosen,
     )
-    selected = event["selection"]["rows"]
-    return selected[0] if selected and selected[0] < len(rows) else None
+    return chosen
 
 
 def actions(where: str, name: str):
@@ -134,24 +134,18 @@ def discovered():
     place = table(
         found.assign(also=found["also"].map("\n".join)),
         "discovered",
-        rest_error_rate=st.column_config.NumberColumn(
-            "rest", format="percent", help="Error rate of all other judged texts."
-        ),
-        risk_ratio=st.column_config.NumberColumn(
-            "times", format="%.1fx", help="Error rate over that of the rest."
-        ),
-        explained=st.column_config.NumberColumn(
+        rest_error_rate=Column("rest", "Error rate of all other judged texts.", "{:.1%}"),
+        risk_ratio=Column("times", "Error rate over that of the rest.", "{:.1f}x"),
+        explained=Column(
             "explains",
-            format="%.0f",
-            help="Errors beyond those it would hold at the error rate of the rest.",
+            "Errors beyond those it would hold at the error rate of the rest.",
+            "{:.0f}",
         ),
-        p=st.column_config.NumberColumn(
-            format="%.2g", help="Chance of a rate this far above, were there no difference."
+        p=Column(
+            help="Chance of a rate this far above, were there no difference.", format="{:.2g}"
         ),
-        q=st.column_config.NumberColumn(
-            format="%.2g", help="Smallest rate of false discoveries at which it passes."
-        ),
-        also=st.column_config.TextColumn(help="Slices that hold nearly the same errors."),
+        q=Column(help="Smallest rate of false discoveries at which it passes.", format="{:.2g}"),
+        also=Column(help="Slices that hold nearly the same errors."),
     )
     context.download(found, "discovered-slices")
     if place is not None:

@@ -8,6 +8,7 @@ from app_components import session as context
 from app_components import slice_edit as edited_slice
 from app_components.background_command import Background
 from app_components.stored_form import StoredForm, quoted
+from app_components.table import Column, place_of, show_table
 from saliency_core.errors import UserError
 from saliency_core.output.charts.suspects import MAX_POINTS, SUSPECT_FACTS, suspect_points
 from saliency_core.shortcuts.presentation import (
@@ -148,11 +149,9 @@ def choose(feature: str, of: str):
     st.query_params["suspect"], st.query_params["of"] = feature, of
 
 
-def row_chosen(key: str, page_rows):
-    selected = st.session_state[key]["selection"]["rows"]
-    if selected and selected[0] < len(page_rows):
-        row = page_rows.iloc[selected[0]]
-        choose(row["feature"], row["class"])
+def row_chosen(place: int):
+    row = page_rows.iloc[place]
+    choose(row["feature"], row["class"])
 
 
 def mark_chosen(key: str):
@@ -168,43 +167,30 @@ hits = table[(table["feature"] == asked[0]) & (table["class"] == asked[1])]
 current = (hits if len(hits) else rows).iloc[0].to_dict()
 key = f"suspects-{run.number}-{page}-{verdict}-{class_name}-{kind}-{judgement}-{text}-{sort}"
 interval = "Examples and 95 % interval. "
-st.dataframe(
+show_table(
     shown(page_rows),
-    hide_index=True,
-    on_select=partial(row_chosen, key, page_rows),
-    selection_mode="single-row",
-    key=key,
-    alt="Suspects with their evidence, strongest first",
-    column_config={
-        "feature": st.column_config.TextColumn(pinned=True, width=110),
-        "class": st.column_config.TextColumn(width=75),
-        "verdict": st.column_config.TextColumn(width=150),
-        "judgement": st.column_config.TextColumn("yours", help="Your own verdict.", width=70),
-        "share_by_layer": st.column_config.LineChartColumn(
-            "share by layer",
-            help="Mean share of the saliency, from the embeddings to the last block.",
-            y_min=0,
-            width=90,
+    key,
+    "Suspects with their evidence, strongest first",
+    columns={
+        "judgement": Column("yours", help="Your own verdict."),
+        "share_by_layer": Column(
+            help="Mean share of the saliency, from the embeddings to the last block."
         ),
-        "z": st.column_config.NumberColumn(
-            "association", format="%.1f", help=HELP["Association"], width=85
+        "z": Column("association", HELP["Association"], "{:.1f}"),
+        "association": Column(
+            "labelled the class", f"{interval}Part of the texts with it that are the class."
         ),
-        "association": st.column_config.TextColumn(
-            "labelled the class", help=f"{interval}Part of the texts with it that are the class."
-        ),
-        "mean_share": st.column_config.NumberColumn(
-            "reliance", format="percent", help=HELP["Reliance"], width=70
-        ),
-        "reliance": st.column_config.TextColumn("of the saliency", help=interval),
-        "flip_rate": st.column_config.NumberColumn(
-            "effect", format="percent", help=HELP["Effect"], width=70
-        ),
-        "effect": st.column_config.TextColumn("of answers flip", help=interval),
-        "risk_ratio": st.column_config.NumberColumn(
-            "errors", format="%.2fx", help=HELP["Errors"], width=70
-        ),
-        "errors": st.column_config.TextColumn("times as many", help=interval),
+        "mean_share": Column("reliance", HELP["Reliance"], "{:.1%}"),
+        "reliance": Column("of the saliency", interval),
+        "flip_rate": Column("effect", HELP["Effect"], "{:.1%}"),
+        "effect": Column("of answers flip", interval),
+        "risk_ratio": Column("errors", HELP["Errors"], "{:.2f}x"),
+        "errors": Column("times as many", interval),
     },
+    on_choose=row_chosen,
+    chosen=place_of(
+        (page_rows["feature"] == current["feature"]) & (page_rows["class"] == current["class"])
+    ),
 )
 left, right = st.columns([3, 1])
 left.caption(

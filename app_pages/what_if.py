@@ -7,6 +7,7 @@ import streamlit as st
 from app_components import model_gate as model
 from app_components import session as context
 from app_components import slice_edit as edited_slice
+from app_components.table import show_table
 from saliency_core.errors import UserError
 from saliency_core.output import highlighting
 from saliency_core.output.charts.counterfactuals import (
@@ -190,15 +191,7 @@ def layer_by_layer(found: dict):
     )
     if len(words) > MAX_WORDS:
         st.caption(f"The {MAX_WORDS} that differ most; the table holds all.")
-    st.dataframe(
-        words,
-        hide_index=True,
-        alt="Scores of aligned words before and after",
-        column_config={
-            name: st.column_config.NumberColumn(name.replace("_", " "), format="%.3f")
-            for name in ("score_before", "score_after", "difference")
-        },
-    )
+    show_table(words, "aligned-table", "Scores of aligned words before and after")
     differences = np.stack(
         [aligned_words(found, number)["difference"] for number in range(run.model.layers + 1)]
     )  # (layer, word)

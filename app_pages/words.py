@@ -4,6 +4,7 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.example_list import painted_rows
+from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.word_profile import SAMPLE, word_profile
 from saliency_core.analysis.word_tables import contrast, word_table
 from saliency_core.errors import UserError
@@ -41,34 +42,21 @@ HELP = {
 run = context.opened()
 
 
-def helped(table):
-    """Return the column settings of a table of words."""
-    settings = {
-        name: st.column_config.NumberColumn(help=text, format="%.3f" if kind == "f" else None)
-        for name, text in HELP.items()
-        if name in table and (kind := table[name].dtype.kind)
-    }
-    return settings | {"word": st.column_config.TextColumn(pinned=True)}
-
-
 def pick(table, key: str):
-    """Show a table of words; a selected row is the word shown below."""
-    event = st.dataframe(
+    """Show a table of words; the chosen row is the word shown below."""
+
+    def choose(place: int):
+        st.session_state["word"] = str(table["word"].iloc[place])
+
+    shown = st.session_state.get("word", st.query_params.get("word", "")).strip().lower()
+    show_table(
         table,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=key,
-        column_config=helped(table),
-        alt="Words and their numbers; select a row to see the word below",
+        key,
+        "Words and their numbers; choose a row to see the word below",
+        columns={name: Column(help=text) for name, text in HELP.items()},
+        on_choose=choose,
+        chosen=place_of(table["word"].str.lower() == shown),
     )
-    selected = event["selection"]["rows"]
-    if selected and selected[0] < len(table):
-        # The table keeps its selection: only a new one may change the word that was typed since.
-        chosen = (key, str(table.iloc[selected[0]]["word"]))
-        if st.session_state.get("picked") != chosen:
-            st.session_state["picked"] = chosen
-            st.session_state["word"] = chosen[1]
 
 
 def first_of(rows) -> str:
@@ -236,21 +224,17 @@ def one_word(where: str, layer: int):
         )
     with right:
         if len(profile.by_class):
-            st.dataframe(
+            show_table(
                 profile.by_class,
-                hide_index=True,
-                alt="Gold labels of the examples that hold the word",
-                column_config={
-                    "examples": st.column_config.NumberColumn(help="With the word and the label."),
-                    "share": st.column_config.NumberColumn(
-                        format="%.3f", help="Part of the word's labelled examples."
-                    ),
-                    "base_rate": st.column_config.NumberColumn(
-                        format="%.3f", help="Part of all labelled examples of the filter."
-                    ),
-                    "z": st.column_config.NumberColumn(
-                        format="%.2f",
+                "word-by-class",
+                "Gold labels of the examples that hold the word",
+                columns={
+                    "examples": Column(help="With the word and the label."),
+                    "share": Column(help="Part of the word's labelled examples."),
+                    "base_rate": Column(help="Part of all labelled examples of the filter."),
+                    "z": Column(
                         help="Association of word and label in the data, in standard errors.",
+                        format="{:.2f}",
                     ),
                 },
             )

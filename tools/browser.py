@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -37,7 +37,6 @@ PAGES = (
     "new_audit",
 )
 """Names of all pages, in the order of the navigation."""
-ROW_HEIGHT, HEADER_HEIGHT = 35, 35
 TIMEOUT = 120_000
 """Milliseconds anything may take on a machine that does other work too."""
 expect.set_options(timeout=TIMEOUT)
@@ -145,11 +144,14 @@ def visit(page: Page, address: str) -> None:
     assert page.get_by_test_id("stException").count() == 0, page.inner_text("body")
 
 
-def select_row(page: Page, row: int, table: int = 0) -> None:
-    """Select a row of a table; the grid is a canvas, so by coordinates."""
-    grid = page.get_by_test_id("stDataFrame").nth(table)
-    grid.scroll_into_view_if_needed()
-    grid.click(position={"x": 15, "y": HEADER_HEIGHT + ROW_HEIGHT * row + 17})
+def rows_of(page: Page, table: str) -> Locator:
+    """Return the rows of a table, by the beginning of what it says it shows."""
+    return page.locator(f"table[aria-label^='{table}'] tbody tr")
+
+
+def choose_row(page: Page, table: str, row: int, cell: int = -1) -> None:
+    """Click a cell of a row of a table, the last one as any other."""
+    rows_of(page, table).nth(row).locator("td").nth(cell).click()
     settle(page)
 
 

@@ -13,7 +13,16 @@ from saliency_core.analysis.error_slices import TABLE as DISCOVERED
 from saliency_core.demo.messages import SHORTCUT
 from saliency_core.shortcuts.suspects import HARMFUL, kept_suspects
 from saliency_core.store import delete_table, open_store
-from tools.browser import CHROMIUM, chromium, new_page, select_row, served, settle, visit
+from tools.browser import (
+    CHROMIUM,
+    choose_row,
+    chromium,
+    new_page,
+    rows_of,
+    served,
+    settle,
+    visit,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,7 +79,16 @@ def test_the_planted_flaw_is_found_in_three_clicks(page, address, database):
     page.get_by_role("link", name="Suspects", exact=True).click()
     page.get_by_role("heading", name="Suspects").wait_for()
     settle(page)
-    select_row(page, place)
+    choose_row(page, "Suspects", place + 1)
+    rows = rows_of(page, "Suspects")
+    expect(rows.nth(place + 1)).to_have_attribute("aria-selected", "true")
+    # The keys do what a click does, and the row keeps the focus.
+    for keys, chosen in ((("ArrowUp", "Space"), place), (("ArrowDown", "Enter"), place + 1)):
+        for key in keys:
+            page.keyboard.press(key)
+        expect(rows.nth(chosen)).to_have_attribute("aria-selected", "true")
+        settle(page)
+    choose_row(page, "Suspects", place, cell=3)
     heading = page.get_by_role("heading", name=f"“{SHORTCUT}” → {row['class']}: {HARMFUL}")
     expect(heading).to_be_visible()
     assert query(page)["suspect"] == SHORTCUT and query(page)["of"] == row["class"]
@@ -100,6 +118,8 @@ def test_a_point_of_the_scatter_opens_its_evidence(page, address, database):
 
 def test_verdict_table_training_data_and_checks(page, address, database, demo):
     visit(page, f"{address}/suspects?suspect={SHORTCUT}&of=billing")
+    ticked = page.locator("tr[aria-selected=true]")
+    expect(ticked).to_contain_text(re.compile(f"✓{SHORTCUT}billing"))
     page.get_by_role("radio", name="spurious").click()
     page.get_by_role("textbox", name="Note").fill("a polite word")
     page.get_by_role("button", name="Save").click()
@@ -137,7 +157,7 @@ def test_slices_are_discovered_compared_and_opened(page, address, database):
     page.get_by_role("button", name="Look for slices").click()
     page.get_by_role("button", name="Look again").wait_for(timeout=LONG)
     settle(page)
-    select_row(page, 0)
+    choose_row(page, "Slices that are discovered", 0)
     page.get_by_role("button", name="Compare with the rest").click()
     settle(page)
     assert query(page)["compare_a"] == "meta.channel:voicemail"
@@ -186,7 +206,7 @@ def test_an_edited_text_gets_another_answer(page, address, database):
     settle(page)
     held = store.run().filter(f"word:{SHORTCUT}").count()
     expect(metric(page, "Texts edited")).to_contain_text(str(held))
-    select_row(page, 0)
+    choose_row(page, "Texts whose answer changes", 0)
     page.wait_for_url(re.compile("/example\\?"))
     settle(page)
     opened = store.run().example(query(page)["id"])

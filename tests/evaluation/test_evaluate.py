@@ -26,6 +26,7 @@ from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.store import open_store
 from tests.support.paths import DASHBOARD
+from tests.support.tables import tables_of
 from tests.support.tiny_models import TEXTS, save_tiny
 
 LABELS = {"id2label": {0: "joy", 1: "anger", 2: "fear"}}
@@ -149,7 +150,7 @@ def test_the_layers_page_shows_what_was_evaluated(database, monkeypatch):
     app = AppTest.from_file(DASHBOARD, default_timeout=30).run()
     app.switch_page("app_pages/layers.py").run()
     assert not app.exception
-    shown = next(frame.value for frame in app.dataframe if "method" in frame.value)
+    shown = next(frame for frame in tables_of(app) if "method" in frame)
     assert set(shown["method"]) == set(VARIANTS)
     assert shown["comprehensiveness"].is_monotonic_decreasing
 

@@ -20,6 +20,7 @@ from saliency_core.shortcuts.suspects import keep_suspects, kept_suspects, suspe
 from saliency_core.store import open_store, save_slice
 from tests.support.paths import DASHBOARD
 from tests.support.small_audit import options, write_csv
+from tests.support.tables import tables_of
 from tests.support.tiny_bert import save_tiny_bert
 from tests.support.word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, audited_store, examples
 
@@ -137,7 +138,7 @@ def test_the_address_names_the_suspect_and_the_filters(looked, monkeypatch):
     app = opened("suspects", looked, monkeypatch, suspect="dull", of=LABELS[0])
     assert f"“dull” → {LABELS[0]}" in texts(app)
     app = opened("suspects", looked, monkeypatch, suspect_kind="metadata", suspect_text="VOICE")
-    assert set(app.dataframe[0].value["feature"]) == {"channel = voicemail"}
+    assert set(tables_of(app)[0]["feature"]) == {"channel = voicemail"}
     app = opened("suspects", looked, monkeypatch, suspect_text="no such word")
     assert "No suspect passes" in app.info[0].value
 
@@ -152,10 +153,10 @@ def test_the_analysts_verdict_is_kept_and_shown_again(database, monkeypatch):
     assert kept[["word", "class", "verdict", "note"]].values.tolist() == [
         [SHORTCUT, BIASED_TO, "spurious", "says nothing of it"]
     ]
-    assert app.dataframe[0].value["judgement"].iloc[0] == "spurious"
+    assert tables_of(app)[0]["judgement"].iloc[0] == "spurious"
     assert app.multiselect[0].value == [SHORTCUT], "a word judged spurious is offered for debiasing"
     app = opened("suspects", database, monkeypatch, suspect_judgement="spurious")
-    assert app.dataframe[0].value["feature"].tolist() == [SHORTCUT]
+    assert tables_of(app)[0]["feature"].tolist() == [SHORTCUT]
 
 
 def test_a_word_is_hidden_only_by_clicks_and_accuracy_is_that_of_the_edited_texts(
@@ -188,7 +189,7 @@ def test_a_word_is_hidden_only_by_clicks_and_accuracy_is_that_of_the_edited_text
 
 def test_discovered_and_saved_slices_are_shown_with_their_metrics(database, monkeypatch):
     app = opened("slices", database, monkeypatch)
-    found, saved = app.dataframe[0].value, app.dataframe[1].value
+    found, saved = tables_of(app)[0], tables_of(app)[1]
     assert found["where"].iloc[0] == "meta.channel:voicemail"
     store = open_store(database)
     assert saved["name"].tolist() == ["by phone"]
@@ -211,11 +212,10 @@ def test_a_slice_is_saved_refused_and_deleted(database, monkeypatch):
     fields["Filter"].set_value("wrong confidence>0.5")
     button(app, "Save").click().run()
     assert set(open_store(database).slices()["name"]) == {"by phone", "odd"}
-    version = open_store(database).version()
-    app.session_state[f"saved-1-{version}"] = {
-        "selection": {"rows": [1], "columns": [], "cells": []}
-    }
+    app.session_state["slice-saved"] = "wrong confidence>0.5"
     app.run()
+    saved = tables_of(app)[1]
+    assert saved["name"].iloc[saved.attrs["chosen"]] == "odd"
     button(app, "Delete it").click().run()
     assert set(open_store(database).slices()["name"]) == {"by phone"}
 
@@ -250,8 +250,8 @@ def test_a_text_is_edited_and_explained_only_once_the_model_is_asked_for(with_a_
     numbers = {metric.label: metric for metric in app.metric}
     assert numbers["Answer as it is"].value == before["predicted"].replace("_", "\\_")
     assert numbers["Answer as it is"].delta == f"probability {before['confidence']:.3f}"
-    aligned = app.dataframe[0].value
-    assert aligned["after"].dropna().tolist() == ["nice", "nice", "good"]
+    aligned = tables_of(app)[0]
+    assert [word for word in aligned["after"] if word] == ["nice", "nice", "good"]
     assert len(app.get("vega_lite_chart")) == 3
 
 
@@ -279,7 +279,7 @@ def test_a_word_edited_in_a_slice_lists_the_answers_that_flip(looked, monkeypatc
     button(app, "Load the model").click().run()
     button(app, "Run the model").click().run()
     assert not app.exception
-    flipped = app.dataframe[0].value
+    flipped = tables_of(app)[0]
     wrong = open_store(looked).run().filter(f"wrong word:{SHORTCUT}").examples()
     assert len(flipped) and set(flipped["id"]) <= set(wrong["id"])
     assert (flipped["before"] != flipped["after"]).all()

@@ -11,6 +11,7 @@ from saliency_core.errors import UserError
 from saliency_core.store import open_store, open_writer, set_note
 from tests.support.paths import DASHBOARD
 from tests.support.store_made_up import SETTINGS, example, write_all
+from tests.support.tables import tables_of
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +141,7 @@ def test_the_run_stands_in_the_address_and_a_link_keeps_it(tmp_path, monkeypatch
 def test_a_link_to_a_run_that_is_not_there_says_so(asked, page, tmp_path, monkeypatch):
     app = opened(audited(tmp_path / "x.sqlite", range(12)), monkeypatch, page, run=asked)
     assert said(app.warning) == [f"This link names run {asked}; this file has run 1."]
-    assert not app.metric and not app.dataframe
+    assert not app.metric and not tables_of(app)
     button(app, "Show run 1").click().run()
     assert not app.warning and address(app, "run") == "1"
     assert not app.exception

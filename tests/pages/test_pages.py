@@ -16,6 +16,7 @@ from saliency_core.saliency.logit_lens import decoded_words
 from saliency_core.store import open_store
 from tests.support.paths import DASHBOARD
 from tests.support.small_audit import options, write_csv
+from tests.support.tables import tables_of
 from tests.support.tiny_bert import save_tiny_bert
 
 PAGES = ["overview", "errors", "example", "layers", "words", "compare"]
@@ -106,7 +107,7 @@ def test_an_example_that_is_not_there_is_said(database, monkeypatch):
 
 def test_layers_are_decoded_only_once_the_model_is_asked_for(database, monkeypatch):
     def tables(app):
-        return [f.value for f in app.dataframe if list(f.value.columns) == ["layer", "words"]]
+        return [table for table in tables_of(app) if list(table.columns) == ["layer", "words"]]
 
     app = opened("example", database, monkeypatch)
     assert not tables(app)
