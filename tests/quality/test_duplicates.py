@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from store_made_up import LABELS, example, gold_of, write_all
 
 from saliency_core.errors import UserError
 from saliency_core.quality.duplicates import (
@@ -15,6 +14,7 @@ from saliency_core.quality.duplicates import (
 )
 from saliency_core.quality.text_sets import Bands, fold, fold_sides, jaccard, shingles
 from saliency_core.store import open_store, open_writer, save_quality
+from tests.support.store_made_up import LABELS, example, gold_of, write_all
 
 WORDS = [f"word{n}" for n in range(400)]
 
