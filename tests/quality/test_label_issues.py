@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from store_made_up import LABELS, MODEL, audit, example, gold_of, write_all
 
 from saliency_core.errors import UserError
 from saliency_core.quality.label_issues import (
@@ -18,6 +17,7 @@ from saliency_core.quality.label_issues import (
     trained_on,
 )
 from saliency_core.store import open_store, open_writer, save_quality
+from tests.support.store_made_up import LABELS, MODEL, audit, example, gold_of, write_all
 
 
 def made_up(n=400, classes=3, noise=0.1, seed=0):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from store_made_up import LABELS, audit, example, gold_of, write_all
 
 from saliency_core.errors import UserError
 from saliency_core.store import open_store, open_writer, save_quality
+from tests.support.store_made_up import LABELS, audit, example, gold_of, write_all
 
 N = 12
 
