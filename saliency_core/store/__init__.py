@@ -6,6 +6,7 @@ Reading needs no torch; names are imported on first use for that reason.
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 _HOMES = {
     "Occurrences": "read.words",
@@ -38,7 +39,7 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import a public name from the module it lives in."""
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from saliency_core.errors import UserError
 from saliency_core.store import migrations
@@ -50,16 +50,18 @@ class File(NamedTuple):
 State = tuple[File, int]
 """A file and its version: what everything that is remembered of it is kept by."""
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
 
-def consistent(function: Function) -> Function:
+def consistent(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
     """Let what reads a `Store`, `Run` or `Slice` see one state of the file, whoever writes."""
 
     @functools.wraps(function)
-    def read(source: Any, *arguments: Any, **choices: Any) -> Any:
+    def read(*arguments: Arguments.args, **choices: Arguments.kwargs) -> Answer:
+        source: Any = arguments[0]
         with source.steady():
-            return function(source, *arguments, **choices)
+            return function(*arguments, **choices)
 
     return read
 

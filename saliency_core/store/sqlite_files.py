@@ -51,6 +51,9 @@ _MEANINGS = {
 """What the codes of SQLite mean for a file, extended ones first."""
 
 
+SqlRow = tuple[Any, ...]
+"""A row as SQLite gives it."""
+
 READING = (sqlite3.DatabaseError, json.JSONDecodeError, UnicodeDecodeError, zlib.error)
 """What reading a file raises where it is damaged; the last where SQLite quotes what it found."""
 
@@ -68,11 +71,11 @@ def describe(path: Path, error: Exception) -> str:
 
     It is told by the code: the text of an error may quote what the file holds.
     """
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
+    if not isinstance(error, sqlite3.Error) or not hasattr(error, "sqlite_errorcode"):
         # Python's own; of a file it can only be that a text is no UTF-8, or a block won't unpack.
         is_misuse = isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError)
         return f"{path}: {error}." if is_misuse else _DAMAGED.format(path=path)
+    code = error.sqlite_errorcode
     if code & 0xFF == sqlite3.SQLITE_CANTOPEN and has_log(path):
         return _LOG.format(path=path)
     meaning = _MEANINGS.get(code) or _MEANINGS.get(code & 0xFF) or "{path}: {name}."
@@ -136,9 +139,9 @@ def tables_in(connection: sqlite3.Connection) -> set[str]:
 
 def matching(
     connection: sqlite3.Connection, sql: str, values: Sequence[Any], *before: Any
-) -> list[tuple]:
+) -> list[SqlRow]:
     """Run a query with an `IN ({})` list of any length, after the parameters `before`."""
-    rows: list[tuple] = []
+    rows: list[SqlRow] = []
     for start in range(0, len(values), _PARAMETERS):
         part = values[start : start + _PARAMETERS]
         rows += connection.execute(sql.format(",".join("?" * len(part))), (*before, *part))

@@ -87,10 +87,15 @@ class BlockFolder:
 
     def describe(self) -> None:
         """Write what the run is, once no block holds a row of another state of its dataset."""
-        facts = {"dataset": self.dataset, "model": self.model, "settings": self.settings}
         text = json.dumps(
-            {"format": FORMAT, "method": METHOD_VERSION, "key": self.mark}
-            | {name: asdict(value) for name, value in facts.items()}
+            {
+                "format": FORMAT,
+                "method": METHOD_VERSION,
+                "key": self.mark,
+                "dataset": asdict(self.dataset),
+                "model": asdict(self.model),
+                "settings": asdict(self.settings),
+            }
         )
         with replacing(self.path / RUN) as place:
             place.write_text(text, "utf-8")

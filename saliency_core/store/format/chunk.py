@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -154,7 +155,7 @@ def _columns(
 
 def _extras(batch: Sequence[AuditedExample], target_id: dict[str, int]) -> dict[int, Extra]:
     """Gather the second targets of a batch."""
-    found: dict[int, list] = {}
+    found: dict[int, list[tuple[int, np.ndarray, np.ndarray]]] = {}
     for index, audited in enumerate(batch):
         order = _by_word(audited)[0]
         for saliency in audited.saliency[1:]:
@@ -321,7 +322,7 @@ def span_columns(row: dict[str, bytes]) -> dict[str, np.ndarray]:
     }
 
 
-def layout_columns(row: dict[str, bytes], layers: int) -> dict[str, np.ndarray]:
+def layout_columns(row: dict[str, Any], layers: int) -> dict[str, np.ndarray]:
     """Return the arrays of a `chunks` row."""
     n = row["examples"]
     nothing = np.full((layers, n), np.nan, np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from saliency_core.store.format import codec
 from saliency_core.store.format.chunk import Chunk, Extra
 
 
-def row_of(connection: sqlite3.Connection, table: str, run: int, chunk: int) -> dict:
+def row_of(connection: sqlite3.Connection, table: str, run: int, chunk: int) -> dict[str, Any]:
     """Return one row of a chunk table by column name."""
     cursor = connection.execute(f"SELECT * FROM {table} WHERE run = ? AND chunk = ?", (run, chunk))
     row = cursor.fetchone()

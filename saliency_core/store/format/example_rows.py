@@ -25,7 +25,7 @@ def _json_value(value: Any) -> str | int | float | bool | None:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def prediction_row(audited: AuditedExample) -> tuple:
+def prediction_row(audited: AuditedExample) -> tuple[Any, ...]:
     """Return the result columns of an `examples` row."""
     confidence, margin = confidence_of(audited)
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ FILTER_COLUMNS = (
 COLUMN_NAMES = ("position", *(name for name, _, _ in FILTER_COLUMNS))
 
 
-def meta_column(values: list) -> bytes:
+def meta_column(values: list[Any]) -> bytes:
     """Return one metadata column of a chunk: its distinct values as JSON and a code an example."""
     texts = [json.dumps(value, ensure_ascii=False) for value in values]
     distinct = sorted(set(texts))
@@ -36,7 +37,7 @@ def meta_column(values: list) -> bytes:
     return len(dictionary).to_bytes(4, "little") + dictionary + codes
 
 
-def read_meta_column(data: bytes) -> tuple[list, np.ndarray]:
+def read_meta_column(data: bytes) -> tuple[list[Any], np.ndarray]:
     """Return the distinct values and the (example,) codes."""
     end = 4 + int.from_bytes(data[:4], "little")
     return json.loads(zlib.decompress(data[4:end])), codec.unpack(data[end:])

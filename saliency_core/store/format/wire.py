@@ -23,6 +23,9 @@ WORK = pa.schema(
 )
 """One row is one batch, the unit a worker computes however Ray groups rows."""
 
+_EXAMPLE = WORK.names[:-2]
+"""What a row tells of an example as it is; metadata are JSON."""
+
 RESULTS = pa.schema(
     [
         ("position", pa.int64()),
@@ -65,17 +68,17 @@ def pack_metadata(example: Example) -> str:
 
 def pack_work(examples: list[Example], gold: list[int | None]) -> pa.Table:
     """Return a batch as a table of one row."""
-    columns = {name: [getattr(example, name) for example in examples] for name in WORK.names[:-2]}
+    columns = {name: [getattr(example, name) for example in examples] for name in _EXAMPLE}
     columns["metadata"] = [pack_metadata(example) for example in examples]
     columns["gold"] = gold
     return pa.Table.from_pylist([columns], schema=WORK)
 
 
-def unpack_work(row: dict[str, list]) -> tuple[list[Example], list[int | None]]:
+def unpack_work(row: dict[str, Any]) -> tuple[list[Example], list[int | None]]:
     """Return the examples and gold labels of one row of `WORK`."""
-    columns = [row[name] for name in WORK.names[:-2]]
+    columns = [row[name] for name in _EXAMPLE]
     examples = [
-        Example(*values, metadata=json.loads(metadata))
+        Example(**dict(zip(_EXAMPLE, values, strict=True)), metadata=json.loads(metadata))
         for *values, metadata in zip(*columns, row["metadata"], strict=True)
     ]
     return examples, row["gold"]
@@ -106,7 +109,7 @@ def unpack_results(table: pa.Table) -> list[AuditedExample]:
 
 def _flat(record: AuditedExample) -> dict[str, Any]:
     """Return one row of `RESULTS`."""
-    row = {name: getattr(record.example, name) for name in WORK.names[:-2]}
+    row = {name: getattr(record.example, name) for name in _EXAMPLE}
     row["metadata"] = pack_metadata(record.example)
     row["words"] = list(record.words)
     row["targets"] = [found.target for found in record.saliency]
@@ -125,7 +128,7 @@ def _joined(arrays: list[np.ndarray]) -> np.ndarray:
 def _record(row: dict[str, Any]) -> AuditedExample:
     """Return the record of one row of `RESULTS`."""
     example = Example(
-        *(row.pop(name) for name in WORK.names[:-2]), metadata=json.loads(row.pop("metadata"))
+        **{name: row.pop(name) for name in _EXAMPLE}, metadata=json.loads(row.pop("metadata"))
     )
     targets, scores, completeness = (
         row.pop(name) for name in ("targets", "scores", "completeness")

@@ -32,7 +32,9 @@ class Annotations:
     An undone edit takes no part, so to undo one is as if it had never been made.
     """
 
-    def __init__(self, ask: Callable[[str, Sequence[Any]], list[tuple]], run: int) -> None:
+    def __init__(
+        self, ask: Callable[[str, Sequence[Any]], list[tuple[Any, ...]]], run: int
+    ) -> None:
         """Read the edits of a run; `ask` returns the rows of a query."""
         rows = ask(
             "SELECT what, value, done, positions FROM edits WHERE run = ? AND undone IS NULL"

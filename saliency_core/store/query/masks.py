@@ -221,7 +221,7 @@ class Selection:
         return found
 
     def _saved(self, term: Term, value: Value) -> np.ndarray:
-        saved = dict(self.store.rows("SELECT name, condition FROM slices"))
+        saved: dict[str, str] = dict(self.store.rows("SELECT name, condition FROM slices"))
         name = parser.choose(self.line, term.start, value, sorted(saved), "names no saved slice")
         if name in self.inside:
             raise parser.error(self.line, term.start, value.start, "refers to itself", None)

@@ -76,7 +76,7 @@ def corrections(part: Slice) -> pd.DataFrame:
 def _frame(run: Run, positions: np.ndarray) -> pd.DataFrame:
     """Return the annotations at positions, by id."""
     held = run.store.annotations(run.number)
-    ids = dict(
+    ids: dict[int, str] = dict(
         run.store.rows(
             "SELECT e.position, e.id FROM json_each(?) j"
             " JOIN examples e ON e.run = ? AND e.position = j.value",

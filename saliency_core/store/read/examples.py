@@ -16,6 +16,7 @@ from saliency_core.store.format import chunk_io, word_math
 from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query.masks import metadata_text
 from saliency_core.store.read.annotations import annotation, note
+from saliency_core.store.sqlite_files import SqlRow
 
 if TYPE_CHECKING:
     from saliency_core.store.read.run import Run, Slice
@@ -138,7 +139,7 @@ def examples_at(run: Run, positions: Sequence[int] | np.ndarray) -> pd.DataFrame
     """Return the rows of these positions, in this order."""
     names = run.label_names
     positions = [int(position) for position in positions]
-    found: dict[int, tuple] = {}
+    found: dict[int, SqlRow] = {}
     for start in range(0, len(positions), _PARAMETERS):
         part = positions[start : start + _PARAMETERS]
         marks = ",".join("?" * len(part))

@@ -18,6 +18,7 @@ from saliency_core.records import LayerSummary
 from saliency_core.store.connection import consistent, now, writing
 from saliency_core.store.format import chunk_io
 from saliency_core.store.read.word_sums import Sums, WordSums, load_word_chunk
+from saliency_core.store.sqlite_files import SqlRow
 
 if TYPE_CHECKING:
     from saliency_core.store.read.run import Run
@@ -87,7 +88,7 @@ def save_evaluation(path: str | Path, run: int, rows: Iterable[Mapping[str, Any]
         connection.executemany(INSERT_EVALUATION, [(run, *row) for row in values])
 
 
-def _evaluation(row: Mapping[str, Any]) -> tuple:
+def _evaluation(row: Mapping[str, Any]) -> SqlRow:
     if not row.get("method"):
         raise UserError("An evaluation needs the name of its method.")
     found = plain(row)
@@ -219,7 +220,7 @@ def write_tokens(connection: sqlite3.Connection, run: int, layer: int | None) ->
     )
 
 
-def _token_rows(run: int, layer: int, sums: WordSums) -> Iterator[tuple]:
+def _token_rows(run: int, layer: int, sums: WordSums) -> Iterator[SqlRow]:
     """Yield the rows of `tokens`: words by predicted class, for people with SQL."""
     total = np.zeros(int(sums.label.max(initial=-1)) + 2)
     np.add.at(total, sums.label, sums.share)

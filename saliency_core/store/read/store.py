@@ -24,7 +24,7 @@ from saliency_core.store.query.annotations import Annotations
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.read.examples import plain
 from saliency_core.store.read.run import Facts, Run, read_facts
-from saliency_core.store.sqlite_files import READING, describe, is_sound, read_connection
+from saliency_core.store.sqlite_files import READING, SqlRow, describe, is_sound, read_connection
 
 if TYPE_CHECKING:
     from saliency_core.store.read.token_directions import TokenDirections
@@ -108,7 +108,7 @@ class Store:
         finally:
             connection.rollback()
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple]:
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[SqlRow]:
         """Run a query to its end: an open cursor would block checkpoints."""
         try:
             return self.connection.execute(sql, values).fetchall()
@@ -229,7 +229,7 @@ class Store:
         if self._words is not None or len(ids) > _FEW_WORDS:
             return self.vocabulary()[ids]
         asked = np.asarray(ids).tolist()
-        found = dict(
+        found: dict[int, str] = dict(
             self.rows(
                 "SELECT word_id, word FROM vocabulary"
                 " WHERE word_id IN (SELECT value FROM json_each(?))",

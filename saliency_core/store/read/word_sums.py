@@ -96,7 +96,7 @@ class Sums:
 
     def join(self, other: Sums) -> None:
         """Add the sums of another thread."""
-        if self.table is not None:
+        if self.table is not None and other.table is not None:
             self.table += other.table
         self.keys += other.keys
         self.values += other.values

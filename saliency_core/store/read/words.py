@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,17 @@ class Occurrences:
     """(word id,) str, lower-cased; of the whole file."""
 
 
+class _WordLayer(NamedTuple):
+    """The words of a chunk at one layer."""
+
+    spans: dict[str, np.ndarray]
+    """As `span_columns` gives them."""
+    starts: np.ndarray
+    """(example + 1,) where each one's words begin."""
+    scores: np.ndarray
+    """(word,) float32."""
+
+
 class _Changed(Exception):
     """Somebody wrote between the questions of two threads; only one thread's agree then."""
 
@@ -60,8 +71,8 @@ def top_words(run: Run, positions: Sequence[int], layer: int) -> list[list[dict[
         for row in examples_at(run, positions).to_dict("records")
     }
     places = index.rows_of(np.array([int(p) for p in positions], np.int64))
-    result = []
-    loaded: dict[int, tuple] = {}
+    result: list[list[dict[str, Any]]] = []
+    loaded: dict[int, _WordLayer] = {}
     for position, place in zip(positions, places, strict=True):
         if place < 0:
             result.append([])
@@ -69,19 +80,18 @@ def top_words(run: Run, positions: Sequence[int], layer: int) -> list[list[dict[
         number, slot = index.place(int(place))
         if number not in loaded:
             loaded[number] = _word_layer(run, number, layer)
-        result.append(_words_at(*loaded[number], slot, texts[int(position)]))
+        result.append(_words_at(loaded[number], slot, texts[int(position)]))
     return result
 
 
-def _word_layer(run: Run, number: int, layer: int) -> tuple:
-    """Return the spans of a chunk, where its examples' words begin, and the words' scores."""
+def _word_layer(run: Run, number: int, layer: int) -> _WordLayer:
     spans = run.store.spans(run.number, number, run.columns.state)
     data = run.store.rows(
         "SELECT data FROM scores WHERE run = ? AND target = 0 AND layer = ? AND chunk = ?",
         (run.number, layer, number),
     )[0][0]
     scores = word_math.sum_pieces(np.frombuffer(data, np.float16), spans["first"])
-    return spans, word_math.starts_of(spans["n_words"]), scores
+    return _WordLayer(spans, word_math.starts_of(spans["n_words"]), scores)
 
 
 @consistent
@@ -97,11 +107,9 @@ def occurrences(part: Slice, layer: int) -> Occurrences:
         if len(slots):
             parts.append(_occurrences(run, number, layer, slots))
     kinds = (np.int32, np.int32, np.float32, np.float32, bool)
-    joined = [
-        np.concatenate([part[i] for part in parts]) if parts else np.zeros(0, kind)
-        for i, kind in enumerate(kinds)
-    ]
-    return Occurrences(*joined, run.store.vocabulary())
+    parts.append(tuple(np.zeros(0, kind) for kind in kinds))
+    example, word, score, share, top3 = map(np.concatenate, zip(*parts, strict=True))
+    return Occurrences(example, word, score, share, top3, run.store.vocabulary())
 
 
 def _occurrences(run: Run, number: int, layer: int, slots: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -199,16 +207,11 @@ def words(part: Slice, layer: int | None = None, **choices: Any) -> pd.DataFrame
     return word_table(part, part.run.layer_to_read(layer), **choices)
 
 
-def _words_at(
-    spans: dict[str, np.ndarray],
-    starts: np.ndarray,
-    scores: np.ndarray,
-    slot: int,
-    texts: tuple[str, str],
-) -> list[dict[str, Any]]:
+def _words_at(words: _WordLayer, slot: int, texts: tuple[str, str]) -> list[dict[str, Any]]:
     """Return the words of one example of a chunk as dictionaries."""
-    begin, end = int(starts[slot]), int(starts[slot + 1])
-    own = scores[begin:end]
+    spans = words.spans
+    begin, end = words.starts[slot : slot + 2].tolist()
+    own = words.scores[begin:end]
     positive = np.maximum(own, 0)
     total = float(positive.sum())
     return [

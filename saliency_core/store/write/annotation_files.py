@@ -20,6 +20,7 @@ from saliency_core.store.format.keys import text_digest
 from saliency_core.store.query import parser
 from saliency_core.store.query.annotations import DECISIONS, Edit, spread
 from saliency_core.store.read.store import open_store
+from saliency_core.store.sqlite_files import SqlRow
 from saliency_core.store.write.annotations import add_action, held_annotations
 
 _SAME = "done, what, value, positions"
@@ -154,7 +155,7 @@ def import_annotations(
     }
 
 
-def _add_notes(connection: sqlite3.Connection, run: int, notes: dict[int, dict]) -> None:
+def _add_notes(connection: sqlite3.Connection, run: int, notes: dict[int, dict[str, Any]]) -> None:
     """Make one action of what newer annotations change."""
     held = held_annotations(connection, run)
     parts: dict[tuple[Edit, str], list[int]] = {}
@@ -188,7 +189,9 @@ def edits_of(note: Mapping[str, Any], tags: Collection[str] = ()) -> list[Edit]:
     ]
 
 
-def _checked(annotations: Mapping[str, Any], by: str) -> tuple[list[dict], list[dict], list[tuple]]:
+def _checked(
+    annotations: Mapping[str, Any], by: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[SqlRow]]:
     """Return notes, verdicts and slices with every field as the file needs it."""
     if not isinstance(annotations, Mapping) or annotations.get("kind") != KIND:
         raise UserError(f'This is not an export of annotations: it lacks "kind": "{KIND}".')
@@ -251,7 +254,7 @@ def _note(row: Mapping[str, Any], by: str) -> dict[str, Any]:
     }
 
 
-def _add_slices(connection: sqlite3.Connection, rows: list[tuple]) -> list[str]:
+def _add_slices(connection: sqlite3.Connection, rows: list[SqlRow]) -> list[str]:
     """Add slices; return the names that stood for something else and stay so."""
     known = dict(connection.execute("SELECT name, condition FROM slices"))
     connection.executemany(

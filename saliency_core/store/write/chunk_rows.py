@@ -12,6 +12,7 @@ from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import codec, word_math
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.filter_columns import FILTER_COLUMNS, meta_column
+from saliency_core.store.sqlite_files import SqlRow
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
@@ -28,7 +29,7 @@ def write_chunk(connection: sqlite3.Connection, run: int, number: int, chunk: Ch
             f" VALUES (?, ?, {','.join('?' * len(row))})",
             (run, number, *row.values()),
         )
-    rows = []
+    rows: list[SqlRow] = []
     for layer in range(chunk.layers):
         chosen = word_math.top3(chunk.word_scores(layer), chunk.n_words)
         rows.append(

@@ -47,17 +47,19 @@ def _slots(
 ) -> list[tuple[int, np.ndarray, np.ndarray]]:
     """Return (chunk, slots, rows of `positions`) of the examples."""
     row_of = {int(position): row for row, position in enumerate(positions)}
-    found: dict[int, list[tuple[int, int]]] = {}
+    found: dict[int, tuple[list[int], list[int]]] = {}
     for position, chunk, slot in writer.matching(
         "SELECT position, chunk, slot FROM examples"
         " WHERE run = ? AND chunk IS NOT NULL AND position IN ({})",
         list(row_of),
         run,
     ):
-        found.setdefault(chunk, []).append((slot, row_of[position]))
+        slots, rows = found.setdefault(chunk, ([], []))
+        slots.append(slot)
+        rows.append(row_of[position])
     return [
-        (chunk, *(np.array(part, np.int64) for part in zip(*pairs, strict=True)))
-        for chunk, pairs in found.items()
+        (chunk, np.array(slots, np.int64), np.array(rows, np.int64))
+        for chunk, (slots, rows) in found.items()
     ]
 
 

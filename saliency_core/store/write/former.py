@@ -96,7 +96,7 @@ def set_aside(writer: StoreWriter, run: int, start: int = 0) -> None:
 
 def take_up(writer: StoreWriter, run: int, rows: Sequence[Row]) -> list[Row]:
     """Store the rows whose text and gold label a former row had; return the others."""
-    kept: dict[tuple[int, int | None], dict[int, tuple]] = {}
+    kept: dict[tuple[int, int | None], dict[int, tuple[int, int, int]]] = {}
     for former, position, text_id, gold, number, slot in writer.matching(
         "SELECT former, position, text_id, gold, chunk, slot FROM former_examples"
         " WHERE run = ? AND text_id IN ({}) ORDER BY position, former",
@@ -122,7 +122,7 @@ def take_up(writer: StoreWriter, run: int, rows: Sequence[Row]) -> list[Row]:
     return rest
 
 
-def _move(writer: StoreWriter, run: int, pairs: list[tuple[Row, tuple]]) -> None:
+def _move(writer: StoreWriter, run: int, pairs: list[tuple[Row, tuple[int, int, int]]]) -> None:
     """Make rows of former ones, their results staying where they are."""
     connection = writer.connection
     connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
@@ -247,8 +247,8 @@ def _settle(writer: StoreWriter, run: int, examples: int, whole: bool) -> None:
     edited = orphans.attach(connection, run)
     kept = changes(connection, run)
     if kept is not None:
-        edited = tuple(dict.fromkeys((*kept.edited, *edited)))
-        _keep_changes(connection, run, Changes(kept.gone + gone, kept.evaluations, edited))
+        all_edited = tuple(dict.fromkeys((*kept.edited, *edited)))
+        _keep_changes(connection, run, Changes(kept.gone + gone, kept.evaluations, all_edited))
 
 
 def _give_up(writer: StoreWriter, run: int) -> int:

@@ -30,7 +30,7 @@ from saliency_core.store.read.results import (
     write_tokens,
 )
 from saliency_core.store.read.store import Store, open_store
-from saliency_core.store.sqlite_files import describe, matching, release
+from saliency_core.store.sqlite_files import SqlRow, describe, matching, release
 from saliency_core.store.write.annotation_files import merge_notes, merge_slices
 from saliency_core.store.write.reuse import rename_targets, text_ids
 from saliency_core.store.write.writer import StoreWriter, open_writer
@@ -67,21 +67,22 @@ def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
         `{"database", "runs": [{"run", "examples", "added", "finished", "sources"}], "slices_kept"}`
     """
     output = Path(output)
-    sources = [Path(source) for source in sources]
-    opened = [_open(source) for source in sources]
-    if any(output.exists() and source.samefile(output) for source in sources):
+    opened = [_open(Path(source)) for source in sources]
+    if any(output.exists() and Path(source).samefile(output) for source in sources):
         raise UserError(f"{output} cannot be both a source and the file to merge into.")
     report: dict[int, dict[str, Any]] = {}
     differing: list[str] = []
     with open_writer(output) as writer:
         for source in opened:
-            copy = _copy_file if isinstance(source, Store) else _copy_blocks
-            added, kept = copy(writer, source)
+            if isinstance(source, Store):
+                added, kept = _copy_file(writer, source)
+                differing += kept
+            else:
+                added = _copy_blocks(writer, source)
             for run, count in added.items():
                 row = report.setdefault(run, {"added": 0, "sources": 0})
                 row["added"] += count
                 row["sources"] += 1
-            differing += kept
         for run, row in report.items():
             writer.consolidate(run)
             row["examples"] = _results(writer.connection, run)
@@ -109,8 +110,8 @@ def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[
             return added, merge_slices(writer.connection, connection)
 
 
-def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> tuple[dict[int, int], list[str]]:
-    """Copy the blocks of a folder; return run -> results added, and no slice."""
+def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> dict[int, int]:
+    """Copy the blocks of a folder; return run -> results added."""
     key = run_key(folder.dataset, folder.model, folder.settings)
     _check_same_dataset(writer, key, asdict(folder.dataset), folder.path)
     run = writer.begin_run(folder.dataset, folder.model, folder.settings)
@@ -125,7 +126,7 @@ def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> tuple[dict[int, in
     added = _results(writer.connection, run) - before
     if added:
         _leave_open(writer, run, seconds)
-    return {run: added}, []
+    return {run: added}
 
 
 def _check_same_dataset(
@@ -244,6 +245,7 @@ class _Part:
                 f" VALUES ({', '.join('?' * len(_RUN_COLUMNS))}, '[]', 'running')",
                 [self.facts[name] for name in _RUN_COLUMNS],
             ).lastrowid
+            assert run is not None
             target.executemany(
                 "INSERT INTO labels VALUES (?, ?, ?)",
                 [(run, n, name) for n, name in enumerate(json.loads(self.facts["label_names"]))],
@@ -271,7 +273,7 @@ class _Part:
             self._copy_evaluations()
         return after - before
 
-    def _blocks(self) -> Iterator[list[tuple]]:
+    def _blocks(self) -> Iterator[list[SqlRow]]:
         last = -1
         while rows := self.source.execute(
             "SELECT e.position, e.id, t.text, t.pair, e.label, e.metadata, e.gold"
@@ -282,10 +284,10 @@ class _Part:
             last = rows[-1][0]
             yield rows
 
-    def _copy_examples(self, rows: list[tuple]) -> None:
+    def _copy_examples(self, rows: list[SqlRow]) -> None:
         examples = [
-            (Example(*values, json.loads(metadata) if metadata else {}), gold)
-            for *values, metadata, gold in rows
+            (Example(position, id, text, pair, label, json.loads(metadata or "{}")), gold)
+            for position, id, text, pair, label, metadata, gold in rows
         ]
         _add_examples(self.writer, self.run, self.path, examples)
 
@@ -330,7 +332,7 @@ class _Part:
     def _with_words(self, chunk: Chunk) -> Chunk:
         """Return the chunk with the output's word ids."""
         theirs = np.unique(chunk.word_ids)
-        words = dict(
+        words: dict[int, str] = dict(
             matching(
                 self.source,
                 "SELECT word_id, word FROM vocabulary WHERE word_id IN ({})",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,15 +15,36 @@ from saliency_core.store.format import word_math
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.chunk_io import load_chunk
 from saliency_core.store.format.keys import text_digest
+from saliency_core.store.sqlite_files import SqlRow
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
 
 
+class _Donor(NamedTuple):
+    """A stored result under the content key of a run."""
+
+    run: int
+    position: int
+    gold: int | None
+    chunk: int
+    slot: int
+    prediction: SqlRow
+    """As `prediction_row` makes it: the predicted class first."""
+
+
+class _Copy(NamedTuple):
+    """A position that takes over a stored result."""
+
+    position: int
+    donor: _Donor
+    same_gold: bool
+
+
 def text_ids(writer: StoreWriter, examples: Sequence[Example]) -> list[int]:
     """Return the row of each text, inserting the texts the file has not seen."""
     digests = [text_digest(example) for example in examples]
-    ids = dict(
+    ids: dict[bytes, int] = dict(
         writer.matching(
             "SELECT digest, text_id FROM digests WHERE digest IN ({})", list(set(digests))
         )
@@ -54,16 +75,17 @@ def copy_known(
     if not donors:
         return set()
     contrast_free = _gold_free(writer, run)
-    pairs = []
+    copies = []
     for position, (text_id, gold) in pending.items():
         fitting = [d for d in donors.get(text_id, []) if _fits(d, gold, contrast_free)]
         if fitting:
             # An equal gold label first: another one's batch may differ in the last digit.
-            pairs.append((position, gold, min(fitting, key=lambda d: d[3] != gold)))
-    if pairs:
+            donor = min(fitting, key=lambda found: found.gold != gold)
+            copies.append(_Copy(position, donor, same_gold=donor.gold == gold))
+    if copies:
         with writer.transaction():
-            _copy(writer, run, pairs)
-    return {position for position, _, _ in pairs}
+            _copy(writer, run, copies)
+    return {copy.position for copy in copies}
 
 
 def _gold_free(writer: StoreWriter, run: int) -> bool:
@@ -74,17 +96,12 @@ def _gold_free(writer: StoreWriter, run: int) -> bool:
     return settings["target"] not in ("gold", "contrast")
 
 
-def _donors(writer: StoreWriter, run: int, text_ids: set[int]) -> dict[int, list[tuple]]:
-    """Return text -> results under the same content key, this run's own first.
-
-    A result is its text, run, position, gold, predicted, chunk and slot, and the other columns
-    of `prediction_row`.
-    """
-    rows = [
-        row
-        for table in ("examples", "former_examples")
-        for row in writer.matching(
-            "SELECT e.text_id, e.run, e.position, e.gold, e.predicted, e.chunk, e.slot,"
+def _donors(writer: StoreWriter, run: int, text_ids: set[int]) -> dict[int, list[_Donor]]:
+    """Return text -> results under the same content key, this run's own first."""
+    found: dict[int, list[_Donor]] = {}
+    for table in ("examples", "former_examples"):
+        for text_id, donor_run, position, gold, chunk, slot, *prediction in writer.matching(
+            "SELECT e.text_id, e.run, e.position, e.gold, e.chunk, e.slot, e.predicted,"
             " e.confidence, e.margin, e.length, e.chars_seen, e.chars_total, e.failure,"
             " e.incomplete, e.logits"
             " FROM runs me JOIN runs r ON r.content = me.content"
@@ -92,44 +109,44 @@ def _donors(writer: StoreWriter, run: int, text_ids: set[int]) -> dict[int, list
             " WHERE me.run = ? AND e.chunk IS NOT NULL AND e.text_id IN ({})",
             sorted(text_ids),
             run,
-        )
-    ]
-    found: dict[int, list[tuple]] = {}
-    for row in sorted(rows, key=lambda row: (row[1] != run, row[1], row[2])):
-        found.setdefault(row[0], []).append(row)
+        ):
+            donor = _Donor(donor_run, position, gold, chunk, slot, tuple(prediction))
+            found.setdefault(text_id, []).append(donor)
+    for donors in found.values():
+        donors.sort(key=lambda donor: (donor.run != run, donor.run, donor.position))
     return found
 
 
-def _copy(writer: StoreWriter, run: int, pairs: list[tuple[int, int | None, tuple]]) -> None:
+def _copy(writer: StoreWriter, run: int, copies: list[_Copy]) -> None:
     """Write results of other examples as those of these positions."""
     names = writer.targets(run)
-    parts, rows = [], []
-    by_chunk: dict[tuple[int, int], list[tuple[int, int | None, tuple]]] = {}
-    for pair in pairs:
-        by_chunk.setdefault((pair[2][1], pair[2][5]), []).append(pair)
+    parts: list[Chunk] = []
+    rows: list[SqlRow] = []
+    by_chunk: dict[tuple[int, int], list[_Copy]] = {}
+    for copy in copies:
+        by_chunk.setdefault((copy.donor.run, copy.donor.chunk), []).append(copy)
     for (donor_run, number), wanted in by_chunk.items():
         donor_names = names if donor_run == run else writer.targets(donor_run)
         chunk = columnar.take(
-            load_chunk(writer.connection, donor_run, number), [w[2][6] for w in wanted]
+            load_chunk(writer.connection, donor_run, number), [copy.donor.slot for copy in wanted]
         )
         if donor_run != run:
             chunk, names = rename_targets(chunk, donor_names, names)
         chunk = _drop_contrast(chunk, wanted, names)
-        chunk = replace(chunk, positions=np.array([w[0] for w in wanted], np.int64))
+        chunk = replace(chunk, positions=np.array([copy.position for copy in wanted], np.int64))
         parts.append(chunk)
-        rows += [(w[2][4], *w[2][7:]) for w in wanted]
+        rows += [copy.donor.prediction for copy in wanted]
     writer.save_targets(run, names)
     writer.insert_chunk(run, columnar.concat(parts), rows)
 
 
-def _fits(donor: tuple, gold: int | None, gold_free: bool) -> bool:
+def _fits(donor: _Donor, gold: int | None, gold_free: bool) -> bool:
     """Return whether a result computed under another gold label holds under this one.
 
     A contrast is stored where gold and predicted class differ, so such a result fits its own gold
     label only; without a contrast to compute, any result of a gold-free target fits.
     """
-    donor_gold, predicted = donor[3], donor[4]
-    return gold == donor_gold or (gold_free and (gold is None or gold == predicted))
+    return gold == donor.gold or (gold_free and (gold is None or gold == donor.prediction[0]))
 
 
 def rename_targets(chunk: Chunk, old: list[str], new: list[str]) -> tuple[Chunk, list[str]]:
@@ -140,12 +157,12 @@ def rename_targets(chunk: Chunk, old: list[str], new: list[str]) -> tuple[Chunk,
     return replace(chunk, target=number[chunk.target].astype(np.int32), extra=extra), new
 
 
-def _drop_contrast(chunk: Chunk, wanted: list, names: list[str]) -> Chunk:
+def _drop_contrast(chunk: Chunk, wanted: list[_Copy], names: list[str]) -> Chunk:
     """Remove contrasts that belong to the donor's gold label only."""
     if "contrast" not in names or names.index("contrast") + 1 not in chunk.extra:
         return chunk
     number = names.index("contrast") + 1
-    keep = np.array([gold == donor[3] for _, gold, donor in wanted])
+    keep = np.array([copy.same_gold for copy in wanted])
     old = chunk.extra[number]
     rows = np.flatnonzero(keep[old.members])
     counts = chunk.n_tokens[old.members]

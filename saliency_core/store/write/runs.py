@@ -64,6 +64,7 @@ def _insert(
             now(),
         ),
     ).lastrowid
+    assert run is not None
     writer.connection.executemany(
         "INSERT INTO labels VALUES (?, ?, ?)",
         [(run, label, name) for label, name in enumerate(model.label_names)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from saliency_core.store.format.chunk_io import is_complete, load_chunk
 from saliency_core.store.format.example_rows import metadata_json, prediction_row
 from saliency_core.store.format.filter_columns import GIVEN_UP
 from saliency_core.store.read.results import INSERT_LAYER, write_tokens
-from saliency_core.store.sqlite_files import describe, matching, release
+from saliency_core.store.sqlite_files import SqlRow, describe, matching, release
 from saliency_core.store.write import chunk_rows, coherence, compaction, former, runs
 from saliency_core.store.write.reuse import copy_known, text_ids
 
@@ -66,7 +66,7 @@ class StoreWriter:
         """Close the connection; nothing is pending outside a transaction."""
         put_away(self.connection)
 
-    def transaction(self):
+    def transaction(self) -> AbstractContextManager[None]:
         """Return a context that commits once, or undoes everything."""
         return transaction(self.connection, self.path)
 
@@ -154,7 +154,7 @@ class StoreWriter:
         positions = former.mark(self.connection, run, number, given_up)
         return bool((positions == GIVEN_UP).all())
 
-    def matching(self, sql: str, values: Sequence, *before: Any) -> list[tuple]:
+    def matching(self, sql: str, values: Sequence[Any], *before: Any) -> list[SqlRow]:
         """Run a query with an IN list of any length."""
         return matching(self.connection, sql, values, *before)
 
@@ -302,7 +302,7 @@ class StoreWriter:
             "UPDATE runs SET targets = ? WHERE run = ?", (json.dumps(names), run)
         )
 
-    def insert_chunk(self, run: int, chunk: Chunk, predictions: list[tuple]) -> None:
+    def insert_chunk(self, run: int, chunk: Chunk, predictions: list[SqlRow]) -> None:
         """Write a chunk and point its examples to it."""
         self.connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
         self.forget_tables(run)
