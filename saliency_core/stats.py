@@ -95,3 +95,64 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     half = Z95 * np.sqrt(rate * (1 - rate) / n + square / (4 * n * n)) / (1 + square / n)
     # Rounding must not put the rate itself outside.
     return float(max(min(middle - half, rate), 0)), float(min(max(middle + half, rate), 1))
+
+
+def mcnemar(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the exact two-sided p of McNemar's test; 1 where no pair differs.
+
+    Args:
+        one: (group,) pairs in which only the first is right.
+        other: (group,) pairs in which only the second is.
+    """
+    from scipy import stats
+
+    return np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(one, other), one + other, 0.5))
+
+
+def paired_difference(
+    fixed: np.ndarray, broken: np.ndarray, both_right: np.ndarray, both_wrong: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the accuracies of two models on the same examples, and their difference.
+
+    The interval is Newcombe's (1998, method 10): the Wilson intervals of both rates, joined with
+    the correlation phi of the pairs (continuity-corrected).
+
+    Args:
+        fixed: (group,) examples that only the second is right on.
+        broken: (group,) only the first.
+        both_right: (group,).
+        both_wrong: (group,).
+
+    Returns:
+        before, after, difference (after - before) with low and high; NaN without examples.
+    """
+    n = fixed + broken + both_right + both_wrong
+    with np.errstate(divide="ignore", invalid="ignore"):
+        before, after = (both_right + broken) / n, (both_right + fixed) / n
+    low, high = (
+        np.array(
+            [
+                [wilson(int(k), int(m)) for k, m in zip(right, n, strict=True)]
+                for right in (both_right + broken, both_right + fixed)
+            ]
+        )
+        .reshape(2, -1, 2)
+        .transpose(2, 0, 1)
+    )
+    product = both_right * both_wrong - fixed * broken
+    product = np.where(product > 0, np.maximum(product - n / 2, 0), product)
+    margins = 1.0 * (both_right + fixed) * (broken + both_wrong)
+    margins *= 1.0 * (both_right + broken) * (fixed + both_wrong)
+    phi = np.divide(product, np.sqrt(margins), out=np.zeros(len(n)), where=margins > 0)
+
+    def half(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.maximum(one**2 - 2 * phi * one * other + other**2, 0))
+
+    difference = after - before
+    return {
+        "before": before,
+        "after": after,
+        "difference": difference,
+        "low": difference - half(after - low[1], high[0] - before),
+        "high": difference + half(high[1] - after, before - low[0]),
+    }

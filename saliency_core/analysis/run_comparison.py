@@ -1,16 +1,26 @@
-"""Two runs over the same dataset: what the second model fixed, broke and leans on instead."""
+"""Two runs over the same dataset: which is better, by how much, where, and on which examples."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
+from saliency_core.stats import benjamini_hochberg, mcnemar, paired_difference
 from saliency_core.store import Run
+from saliency_core.store.query.parser import quote
 
 KINDS = ("fixed", "broken", "wrong in both", "right in both")
+MINIMUM = 5
+"""Examples a class, metadata value or saved slice must hold to be compared."""
+MAXIMUM_VALUES = 50
+"""Values a metadata column may have: ids and free text are no groups."""
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -18,15 +28,29 @@ class Comparison:
     """Two runs, example by example, matched by their place in the dataset."""
 
     positions: np.ndarray
-    """(example,) positions that both runs hold."""
+    """(example,) positions that both runs hold, of the filter."""
     kind: np.ndarray
-    """(example,) index into `KINDS`; -1 where either run has no answer or no gold label."""
-    counts: pd.DataFrame
-    """A row a kind: kind, examples."""
+    """(example,) index into `KINDS`; -1 where either run has no prediction or no label."""
+    differs: np.ndarray
+    """(example,) bool: the two predict different classes."""
 
     def of_kind(self, kind: str) -> np.ndarray:
         """Return the positions of one kind."""
         return self.positions[self.kind == KINDS.index(kind)]
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """Return a row for each kind: kind, examples."""
+        return pd.DataFrame({"kind": KINDS, "examples": self._counts(self.kind)})
+
+    @property
+    def difference(self) -> dict[str, Any]:
+        """Return n, fixed, broken, before, after, difference with low and high, and p."""
+        return _tested(self._counts(self.kind)[None]).iloc[0].to_dict()
+
+    @staticmethod
+    def _counts(kind: np.ndarray) -> np.ndarray:
+        return np.bincount(kind[kind >= 0], minlength=len(KINDS))
 
 
 def runs_over_the_same(run: Run) -> list[int]:
@@ -38,34 +62,152 @@ def runs_over_the_same(run: Run) -> list[int]:
     ]
 
 
-def compare(run_a: Run, run_b: Run) -> Comparison:
+def compare(before: Run, after: Run, where: str = "") -> Comparison:
     """Match two runs over the same dataset.
+
+    Args:
+        before: the run that is looked at as the earlier one.
+        after: the other one.
+        where: filter of the examples, as the run `after` reads it.
 
     Raises:
         UserError: the runs are one and the same, or audited different datasets.
     """
-    if run_a.number == run_b.number:
-        raise UserError(f"Run {run_a.number} can't be compared with itself; choose another run.")
-    source_a, source_b = run_a.dataset.source, run_b.dataset.source
-    if source_a != source_b:
+    if before.number == after.number:
+        raise UserError(f"Run {before.number} can't be compared with itself; choose another run.")
+    one, other = before.dataset.source, after.dataset.source
+    if one != other:
         raise UserError(
-            f"Run {run_a.number} audited {source_a} and run {run_b.number} {source_b}; only "
+            f"Run {before.number} audited {one} and run {after.number} {other}; only "
             "runs over the same dataset can be compared."
         )
-    place_a = run_a.column("position")
-    place_b = run_b.column("position")
-    positions, rows_a, rows_b = np.intersect1d(place_a, place_b, return_indices=True)
-    right_a, known_a = _right(run_a, rows_a)
-    right_b, known_b = _right(run_b, rows_b)
+    positions = after.filter(where).column("position")
+    rows = before.columns.rows_of(positions)
+    positions, rows = positions[rows >= 0], rows[rows >= 0]
+    rows_after = after.columns.rows_of(positions)
+    right_before, known_before = _right(before, rows)
+    right_after, known_after = _right(after, rows_after)
     kind = np.select(
-        [~right_a & right_b, right_a & ~right_b, ~right_a & ~right_b], [0, 1, 2], default=3
+        [~right_before & right_after, right_before & ~right_after, ~right_before & ~right_after],
+        [0, 1, 2],
+        default=3,
     )
-    kind = np.where(known_a & known_b, kind, -1)
-    counts = np.bincount(kind[kind >= 0], minlength=len(KINDS))
-    return Comparison(positions, kind, pd.DataFrame({"kind": KINDS, "examples": counts}))
+    kind = np.where(known_before & known_after, kind, -1)
+    differs = _named(before, rows) != _named(after, rows_after)
+    return Comparison(positions, kind, differs)
 
 
 def _right(run: Run, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether each answer is right, and whether that is known; labels go by name."""
+    """Return whether each prediction is right, and whether that is known; labels go by name."""
     gold, predicted = run.column("gold")[rows], run.column("predicted")[rows]
     return gold == predicted, (gold >= 0) & (predicted >= 0)
+
+
+def _named(run: Run, rows: np.ndarray) -> np.ndarray:
+    """Return (example,) names of the predicted classes, an empty one where there is none."""
+    return np.array([*run.label_names, ""], object)[run.column("predicted")[rows].astype(int)]
+
+
+def names_of(*runs: Run) -> list[str]:
+    """Return what the runs are called: their models, with the number where those are alike."""
+    names = [Path(run.model.name).name for run in runs]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name} (run {run.number})" for name, run in zip(names, runs, strict=True)]
+
+
+def verdict(found: Comparison, before: str, after: str) -> str:
+    """Return in one sentence which of two runs is better, or that nobody can tell."""
+    test = found.difference
+    n = int(test["n"])
+    if not n:
+        total, differ = len(found.positions), int(found.differs.sum())
+        return (
+            f"Right and wrong are unknown for lack of labels; {before} and {after} predict "
+            f"different classes for {differ:,} of {total:,} texts."
+        )
+    differ = int(test["fixed"] + test["broken"])
+    both = f"{before} {test['before']:.1%}, {after} {test['after']:.1%}"
+    where = f"on {differ:,} of {n:,} only one of them is right"
+    if not differ:
+        return f"{both}: they are right on the same {int(test['both_right']):,} of {n:,} texts."
+    if test["p"] > ALPHA:
+        return f"{both}: {where}, too few to call (McNemar p = {test['p']:.2g})."
+    better = after if test["difference"] > 0 else before
+    p = f"p = {test['p']:.2g}" if test["p"] >= 0.001 else "p < 0.001"
+    return f"{better} is better. {both}: {where} (McNemar {p})."
+
+
+def by_group(before: Run, after: Run, where: str = "") -> pd.DataFrame:
+    """Return the difference within each class, metadata value and saved slice.
+
+    Args:
+        before: as for `compare`.
+        after: as for `compare`.
+        where: as for `compare`.
+
+    Returns:
+        Columns part (`class`, `slice` or the name of a metadata column), name, filter, n, before,
+        after (accuracies), difference, low, high, p, q (Benjamini-Hochberg over all rows), fixed
+        and broken; those with the clearest difference first.
+    """
+    found = compare(before, after, where)
+    rows = after.columns.rows_of(found.positions)
+    known = found.kind >= 0
+    rows, kind = rows[known], found.kind[known]
+    named, counts = [], []
+    for part, name, condition, members in _groups(after, rows):
+        own = np.bincount(kind[members], minlength=len(KINDS))
+        if own.sum() >= MINIMUM:
+            named.append((part, name, condition))
+            counts.append(own)
+    table = _tested(np.array(counts, np.int64).reshape(-1, len(KINDS)))
+    table = table.assign(
+        part=[part for part, _, _ in named],
+        name=[name for _, name, _ in named],
+        filter=[condition for _, _, condition in named],
+        q=benjamini_hochberg(table["p"].to_numpy()),
+    )
+    columns = ["part", "name", "filter", "n", "before", "after", "difference", "low", "high"]
+    table = table[[*columns, "p", "q", "fixed", "broken"]]
+    return table.sort_values(
+        ["p", "difference"], key=lambda column: column.abs(), kind="stable", ignore_index=True
+    )
+
+
+def _groups(run: Run, rows: np.ndarray) -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """Yield part, name, filter and (example,) members of every group of these rows."""
+    gold = run.column("gold")[rows]
+    for label, name in enumerate(run.label_names):
+        yield "class", name, f"gold:{quote(name)}", gold == label
+    for column in run.metadata_columns():
+        texts, codes = run.metadata_codes(column)
+        if not 1 < len([text for text in texts if text]) <= MAXIMUM_VALUES:
+            continue
+        own = codes[rows]
+        for code, text in enumerate(texts):
+            if text:
+                yield column, text, f"meta.{quote(column)}:{quote(text)}", own == code
+    for name in run.store.slices()["name"]:
+        condition = f"slice:{quote(name)}"
+        try:
+            yield "slice", name, condition, run.filter(condition).mask()[rows]
+        except UserError:
+            # A slice of another run's labels, or one that no longer reads, has no examples here.
+            continue
+
+
+def _tested(counts: np.ndarray) -> pd.DataFrame:
+    """Return the paired test of (group, kind) counts, a row for each group."""
+    fixed, broken, both_wrong, both_right = counts.T
+    found = paired_difference(fixed, broken, both_right, both_wrong)
+    return pd.DataFrame(
+        {
+            "n": counts.sum(1),
+            "fixed": fixed,
+            "broken": broken,
+            "both_right": both_right,
+            **found,
+            "p": mcnemar(fixed, broken),
+        }
+    )

@@ -15,6 +15,7 @@ from saliency_core import __version__
 from saliency_core.cli import (
     audit,
     checks,
+    compare,
     database,
     debias,
     evaluate,
@@ -63,6 +64,7 @@ COMMANDS = (
     inspect.errors,
     inspect.tokens,
     suspects.suspects,
+    compare.compare,
     what_if.what_if,
     debias.debias,
     serve.dashboard,
