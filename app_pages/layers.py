@@ -4,6 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from app_components import session as context
+from app_components.background_command import Background
+from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.table import Column, show_table
 from saliency_core.analysis.group_coherence import (
@@ -11,7 +13,7 @@ from saliency_core.analysis.group_coherence import (
     coherence_of_classes,
     coherence_of_slices,
 )
-from saliency_core.analysis.layer_advice import layer_advice
+from saliency_core.analysis.layer_advice import layer_advice, measured
 from saliency_core.analysis.layer_agreement import SAMPLE, layer_agreement
 from saliency_core.analysis.method_costs import methods_by_passes
 from saliency_core.output.charts.layers import (
@@ -20,48 +22,60 @@ from saliency_core.output.charts.layers import (
     by_passes,
     groups_by_layer,
 )
+from saliency_core.output.charts.theme import class_colours
 from saliency_core.output.highlighting import painted_row
-from saliency_core.store import Run
+from saliency_core.store import Run, Slice
 
-MEASURES = {
-    "choice": "Mean of the two tests beside it, each relative to its best layer. Higher is better.",
-    "comprehensiveness": "How far does masking its top words change the prediction? Higher is "
-    "better.",
-    "mosaic": "Of two texts joined, how much of its evidence lies in the one that was predicted? "
-    "Higher is better; the dashed line is chance.",
-    "coherence": "Do its words mean alike when the prediction is alike, and differ when it "
-    "differs? Higher is better; the dashed line is pointing at every word.",
-    "sufficiency": "How far does keeping only its top words change the prediction? Lower is "
-    "better.",
-    "decodability": "Do its states still name their own token? Mean probability.",
+TITLES = {
+    "choice": "Choice score",
+    "comprehensiveness": "Comprehensiveness",
+    "mosaic": "Mosaics",
+    "coherence": "Coherence",
+    "sufficiency": "Sufficiency",
+    "decodability": "Decodability",
 }
-TITLES = {"choice": "Choice score", "mosaic": "Mosaics"}
-FURTHER = {
-    "low": "Lower end of the coherence's interval.",
-    "high": "Upper end of the coherence's interval.",
-    "uniform_baseline": "Coherence of pointing at every word.",
-    "completeness": "Median part of the change from the text blanked out that the scores add up "
-    "to; 1 is all of it.",
-    "mosaic_auc": "Mosaics: how often a token of the right text scores above one of the other.",
-    "mosaic_top": "Mosaics: how often the top word lies in the right text.",
-    "choice_low": "Lower end of the choice score's interval.",
-    "choice_high": "Upper end of the choice score's interval.",
+DIRECTIONS = {
+    "choice": "Higher is better: the mean of the two tests beside it.",
+    "comprehensiveness": "Higher is better: hiding its top words changes the prediction more.",
+    "mosaic": "Higher is better: of two joined texts, its words lie in the right one.",
+    "coherence": "Higher is better: its words mean alike where the prediction is alike.",
+    "sufficiency": "Lower is better: its top words alone keep the prediction.",
+    "decodability": "Higher is better: its states still name their own tokens.",
 }
-EVALUATED = {
-    "method": "How the map was made: decoded saliency and its variants, or another method.",
-    "layer": "Of the map; methods that see only the whole model have none.",
-    **{name: MEASURES[name] for name in ("comprehensiveness", "sufficiency", "mosaic")},
-    "mosaic_auc": FURTHER["mosaic_auc"],
-    "mosaic_top": FURTHER["mosaic_top"],
-    "examples": "Examples of the sample.",
-    "forwards": "Forward passes that one example needs.",
-    "backwards": "Backward passes that one example needs.",
-    "seconds": "Time of the whole sample.",
+"""What stands under the title of each measure, and which way is good."""
+HELP = {
+    "choice": "Each of the two tests is taken relative to its best layer.",
+    "comprehensiveness": "Mean fall of the predicted class's probability when the top 10, 20 and "
+    "30% of the tokens are masked.",
+    "mosaic": "Part of the positive score that lies in the text whose class was predicted. The "
+    "dashed line is chance.",
+    "coherence": "The dashed line is what pointing at every word would get.",
+    "sufficiency": "Mean fall of the predicted class's probability when only the top 10, 20 and "
+    "30% of the tokens are kept.",
+    "decodability": "Mean probability that the language-model head gives a token back.",
 }
+METHODS_SHOWN = {
+    "method": Column(help="How the map was made: our saliency, a variant, or another method."),
+    "layer": Column(
+        help="Of the map; methods that see only the whole model have none.", format="{:.0f}"
+    ),
+    **{
+        name: Column(TITLES[name].lower(), DIRECTIONS[name])
+        for name in ("comprehensiveness", "sufficiency", "mosaic")
+    },
+    "mosaic_top": Column("top word", "Mosaics: how often the top word lies in the right text."),
+    "plausibility": Column(help="How well it agrees with the words that people marked."),
+    "examples": Column(help="Examples of the sample."),
+    "forwards": Column("forward passes", "Forward passes that one example needs.", "{:.1f}"),
+    "backwards": Column("backward passes", "Backward passes that one example needs.", "{:.1f}"),
+    "seconds": Column(help="Time of the whole sample.", format="{:.1f}"),
+}
+SAMPLE_SIZES = (50, 100, 200, 500)
 EXAMPLES = 10
 
 run = context.opened()
-layers = context.ask(Run.layers, run)
+background = Background(run, "evaluate")
+layers = context.ask(measured, run)
 if layers.empty:
     st.info("The layers are summarised when the audit has finished. Start it again to go on.")
     st.stop()
@@ -82,44 +96,52 @@ def advice():
         st.caption(note)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         context.layer_slider(run, "layer")
-        offered = {"recommended": recommended, "most readable": most_readable}
-        for name, layer in offered.items():
-            if layer is not None:
-                st.button(
-                    f"Use the {name} layer ({layer})",
-                    key=f"use-{name}",
-                    on_click=st.session_state.update,
-                    args=({"layer": layer},),
-                )
+        offered = {
+            layer: [
+                name
+                for name, chosen in (("recommended", recommended), ("most readable", most_readable))
+                if chosen == layer
+            ]
+            for layer in dict.fromkeys((recommended, most_readable))
+            if layer is not None
+        }
+        for layer, names in offered.items():
+            st.button(
+                f"Use the {' and '.join(names)} layer ({layer})",
+                key=f"use-{names[0]}",
+                on_click=st.session_state.update,
+                args=({"layer": layer},),
+            )
     st.caption("The layer chosen here is shown on all pages.")
 
 
 def measures():
     """Draw what is known of every layer, what chooses one first."""
-    known = [name for name in MEASURES if layers[name].notna().any()]
+    known = [name for name in TITLES if layers[name].notna().any()]
     for names in (known[:3], known[3:]):
         for column, name in zip(st.columns(3), names, strict=False):
             with column:
                 measure(name)
     st.caption(
         "Orange is the recommended layer, green the most readable one where it is another. "
-        "Whiskers are 95 % bootstrap intervals."
+        "Whiskers are 95% intervals, where they are known. Click a point to use its layer."
     )
-    table = layers.dropna(axis="columns", how="all")
     show_table(
-        table,
+        layers[["layer", *known]],
         "layers-table",
         "Every measure of every layer",
-        columns={name: Column(help=meaning) for name, meaning in (MEASURES | FURTHER).items()},
+        columns={
+            name: Column(TITLES[name].lower(), f"{DIRECTIONS[name]} {HELP[name]}") for name in known
+        },
     )
-    context.download(table, "layers")
+    context.download(layers.dropna(axis="columns", how="all"), "layers")
 
 
 def measure(name: str):
     """Draw one measure by layer."""
-    title = TITLES.get(name, name.capitalize())
-    level = levels.get(name)
-    st.subheader(title, help=MEASURES[name])
+    title, level = TITLES[name], levels.get(name)
+    st.subheader(title, help=HELP[name])
+    st.caption(DIRECTIONS[name])
     context.figure(
         partial(
             by_layer,
@@ -133,6 +155,11 @@ def measure(name: str):
         f"{title} by layer",
         layers[["layer", name]],
         name,
+        **on_click(
+            f"measure-{name}",
+            "point",
+            lambda point: st.session_state.update(layer=int(point["layer"])),
+        ),
     )
 
 
@@ -140,19 +167,12 @@ def methods():
     """Show what `evaluate` measured: variants of the map, and other methods where compared."""
     table = context.ask(Run.evaluations, run)
     st.subheader(
-        "How good are the maps?",
-        help="On a seeded sample: how far masking a map's top words changes the prediction "
-        "(comprehensiveness, higher is better), how far keeping only them changes it "
-        "(sufficiency, lower is better), and how much of the evidence lies in the right one of "
-        "two joined texts (mosaic, higher is better), with 95 % intervals. Passes are those of "
-        "one example.",
+        "Other methods",
+        help="On a seeded sample, by the same tests as the layers. Passes are those of one "
+        "example: what a method costs.",
     )
     compared, random = methods_by_passes(table, run)
-    if compared.empty:
-        st.caption(
-            "`python -m saliency_core evaluate --other-methods` compares with other methods."
-        )
-    else:
+    if not compared.empty:
         context.figure(
             partial(by_passes, compared, random),
             "Comprehensiveness of every method against the passes it needs",
@@ -161,28 +181,52 @@ def methods():
         )
         st.caption(
             "Further up is more faithful, further left is cheaper. Orange is the saliency that "
-            "these pages show; the dashed line is a random map. Whiskers are 95 % intervals."
+            "these pages show; the dashed line is a random map. Whiskers are 95% intervals."
         )
+    state = background.follow("Comparing with other methods")
+    if state != "running":
+        with st.expander("Measure again", expanded=False) if len(compared) else st.container():
+            evaluate_form()
     if table.empty:
         return
     table = table.sort_values("comprehensiveness", ascending=False).dropna(
         axis="columns", how="all"
     )
-    table = table.drop(columns="mosaics_made", errors="ignore")
     show_table(
-        table,
+        table[[name for name in METHODS_SHOWN if name in table]],
         "methods-table",
         "Every measure of every method and layer",
-        columns={name: Column(help=meaning) for name, meaning in EVALUATED.items()},
+        columns=METHODS_SHOWN,
     )
     context.download(table, "evaluations")
+
+
+def evaluate_form():
+    """Let the analyst compare the maps with other methods, in a process of its own."""
+    with st.form("evaluate", border=False):
+        st.caption(
+            "How faithful is this saliency beside integrated gradients, LIME, KernelSHAP, "
+            "attention and others? They need up to some hundred passes for each example, so this "
+            "takes minutes; it goes on if you leave, and its results are kept in the file."
+        )
+        columns = st.columns([1, 2, 1], vertical_alignment="bottom")
+        examples = columns[0].selectbox("Examples", SAMPLE_SIZES, index=1, key="evaluate_examples")
+        st.session_state.setdefault("evaluate_folder", st.session_state.get("model_folder", ""))
+        folder = columns[1].text_input(
+            "Folder of the model, if it has moved", key="evaluate_folder"
+        )
+        if columns[2].form_submit_button("Compare with other methods"):
+            options = ["--other-methods", f"--examples={examples}"]
+            options += [f"--model={folder.strip()}"] * bool(folder.strip())
+            background.start(*options)
 
 
 def same_words(where: str, total: int):
     """Draw the rank correlation of word scores between layers."""
     st.subheader(
-        "Do the layers point at the same words?",
-        help="Spearman's rank correlation of word scores: 1 is the same order, 0 no relation.",
+        "Agreement of the layers",
+        help="Do they point at the same words? Spearman's rank correlation of word scores: 1 is "
+        "the same order, 0 no relation.",
     )
     pairs = context.ask(layer_agreement, run.filter(where))
     if pairs.empty:
@@ -203,9 +247,9 @@ def same_words(where: str, total: int):
 def groups(where: str):
     """Draw the coherence of classes, and of this filter beside all examples."""
     st.subheader(
-        "How coherent are the groups?",
-        help="Mean over the group's examples of: cosine of an explanation to those answered the "
-        "same, minus that to those answered differently.",
+        "Coherence of groups",
+        help="Mean over the group's examples of: cosine of an explanation to those predicted the "
+        "same, minus that to those predicted differently. Higher is better.",
     )
     by_class = context.ask(coherence_of_classes, run.filter(where))
     if by_class.empty:
@@ -215,7 +259,7 @@ def groups(where: str):
     with left:
         st.markdown("**By predicted class**")
         context.figure(
-            partial(groups_by_layer, by_class),
+            partial(groups_by_layer, by_class, class_colours(run.label_names)),
             "Coherence of each class by layer",
             by_class,
             "coherence-by-class",
@@ -280,13 +324,16 @@ def side_by_side(where: str):
 
 
 advice()
+st.header("All examples", help="What the audit measured; the filter below changes nothing here.")
 measures()
 methods()
+st.header("In a filter", help="What follows is about the examples of this filter only.")
 where = context.slice_input()
 total = context.counted(run.filter(where))
 if not total:
     st.info("No example fits this filter. Remove a term to see more.")
     st.stop()
+st.caption(f"{total:,} of {context.ask(Slice.count, run.filter()):,} examples.")
 side_by_side(where)
 groups(where)
 same_words(where, total)

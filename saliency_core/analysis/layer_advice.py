@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from saliency_core.analysis.method_costs import OURS
 from saliency_core.store import Run
 
 EVALUATE = "python -m saliency_core evaluate"
@@ -52,6 +53,24 @@ def layer_advice(run: Run, layers: pd.DataFrame) -> LayerAdvice:
     )
 
 
+def measured(run: Run) -> pd.DataFrame:
+    """Return the layers of a run, with the intervals that its latest evaluation knows.
+
+    Columns of `Run.layers`, and of `Run.evaluations` those that end in `_low` and `_high`, for the
+    measures that the evaluation gave the layer.
+    """
+    layers = run.layers()
+    found = run.evaluations()
+    own = found[found["method"] == OURS].set_index("layer")
+    for name in ("comprehensiveness", "sufficiency", "mosaic"):
+        # An interval is that of another sample where the two do not agree on the value.
+        values = layers["layer"].map(own[name])
+        agrees = (values - layers[name]).abs() < 1e-6
+        for end in ("low", "high"):
+            layers[f"{name}_{end}"] = layers["layer"].map(own[f"{name}_{end}"]).where(agrees)
+    return layers
+
+
 def named(layers: Iterable[int]) -> str:
     """Return `Layer 1`, `Layers 1 and 3`, `Layers 1, 2 and 3`."""
     names = [str(layer) for layer in layers]
@@ -74,8 +93,8 @@ def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
     hiding = f"hiding its top words changes the prediction (by {own['comprehensiveness']:.2f})"
     if how == "two tests":
         return (
-            f"Best on two tests together: {hiding}, and of two joined texts its words lie in the "
-            f"right one ({own['mosaic']:.2f}; chance is {mosaics['chance']:.2f})."
+            f"Best on two tests together: {hiding}, and its words lie in the right one of two "
+            f"joined texts ({own['mosaic']:.2f}; chance is {mosaics['chance']:.2f})."
         )
     if how == "one test":
         missing = mosaics.get("missing")

@@ -1,6 +1,7 @@
 """`evaluate` on tiny audited runs, and the other methods against their definitions."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from streamlit.testing.v1 import AppTest
 from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
+from app_components.background_command import Background
+from saliency_core.analysis.layer_advice import measured
 from saliency_core.cli import app
 from saliency_core.errors import UserError
 from saliency_core.evaluation import evaluate as evaluation
@@ -344,7 +347,18 @@ def test_the_layers_page_offers_layers_for_all_pages_and_costs(
     assert not page.exception
     assert page.markdown[0].value.startswith(f"**Use layer {run.recommended}.** Best on two")
     assert any("further left is cheaper" in caption.value for caption in page.caption)
-    button = next(b for b in page.button if b.label.startswith("Use the most readable layer"))
+    ways = [shown for shown in page.caption if re.match("(Higher|Lower) is better: ", shown.value)]
+    assert len(ways) == 6
+    layers = measured(run)
+    for name in ("comprehensiveness", "sufficiency", "mosaic"):
+        known = layers[layers[name].notna()]
+        assert len(known) and (known[f"{name}_low"] <= known[name]).all()
+        assert (known[name] <= known[f"{name}_high"]).all()
+    started = []
+    monkeypatch.setattr(Background, "start", lambda self, *given: started.append(given))
+    next(b for b in page.button if b.label == "Compare with other methods").click().run()
+    assert started == [("--other-methods", "--examples=100")]
+    button = next(b for b in page.button if "most readable layer" in b.label)
     button.click().run()
     assert page.session_state["layer"] == run.most_readable
     page.switch_page("app_pages/words.py").run()

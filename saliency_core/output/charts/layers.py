@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import pandas as pd
 
-from saliency_core.output.charts.theme import BLUE, GREY, ORANGE
+from saliency_core.output.charts.theme import BLUE, GREY, GROUP_COLOURS, ORANGE
 
 GREEN = "#4b9b7a"
-INTERVALS = {"coherence": ("low", "high"), "choice": ("choice_low", "choice_high")}
-"""Columns of the 95 % interval of a measure."""
+INTERVALS = {
+    "coherence": ("low", "high"),
+    **{
+        name: (f"{name}_low", f"{name}_high")
+        for name in ("choice", "comprehensiveness", "sufficiency", "mosaic")
+    },
+}
+"""Columns of the 95 % interval of a measure, where a table has them."""
 HEIGHT = 240
-GROUP_COLOURS = "#2f6ea8 #de8d33 #4b9b7a #b04a7a #7a6fb0 #8a6d3b #5b93c4 #9a9a9a".split()
 GROUP_SHAPES = "circle square triangle-up diamond cross triangle-down triangle-right stroke".split()
 
 
@@ -28,7 +35,7 @@ def by_layer(
     Points are selectable as `point` with layer.
 
     Args:
-        layers: as `Store.layers`.
+        layers: as `layer_advice.measured` or `Run.layers`.
         column: the measure.
         title: of the axis.
         recommended: layer in orange.
@@ -40,6 +47,8 @@ def by_layer(
         for layer in layers["layer"]
     ]
     low, high = INTERVALS.get(column, (column, column))
+    if low not in layers or layers[low].isna().all():
+        low = high = column
     rows = layers[["layer", *dict.fromkeys((column, low, high))]].assign(colour=colour)
     base = alt.Chart(rows).encode(x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)))
     line = base.mark_line(color=GREY).encode(y=alt.Y(f"{column}:Q", title=title))
@@ -107,16 +116,22 @@ def by_passes(
     return alt.layer(*marks).properties(height=360)
 
 
-def groups_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
-    """Return a line a group: coherence by layer with its 95 % interval; shape tells groups too."""
+def groups_by_layer(rows: pd.DataFrame, colours: Mapping[str, str] | None = None) -> alt.LayerChart:
+    """Return a line for each group: coherence by layer with its 95 % interval.
+
+    Args:
+        rows: columns group, layer, coherence, low and high; shape tells groups too.
+        colours: of the groups, by name; by default in the order of the rows.
+    """
     groups = rows["group"].drop_duplicates().tolist()
+    colours = colours or dict(zip(groups, GROUP_COLOURS, strict=False))
     base = alt.Chart(rows).encode(
         x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
         color=alt.Color(
             "group:N",
             title=None,
             sort=groups,
-            scale=alt.Scale(domain=groups, range=GROUP_COLOURS[: len(groups)]),
+            scale=alt.Scale(domain=groups, range=[colours[group] for group in groups]),
             legend=alt.Legend(orient="bottom", columns=2, labelLimit=180),
         ),
     )
