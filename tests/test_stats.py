@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import Table2x2
+from statsmodels.stats.contingency_tables import mcnemar as mcnemar_of_statsmodels
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from saliency_core.stats import (
     association,
     benjamini_hochberg,
     excess_errors,
+    mcnemar,
+    paired_difference,
     wilson,
 )
 
@@ -111,3 +114,34 @@ def test_the_interval_of_a_rate_is_wilsons(k, n):
 
 def test_a_rate_of_nothing_may_be_anything():
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 0), (1, 2), (5, 0), (12, 2), (30, 31)])
+def test_mcnemar_is_the_exact_test_of_statsmodels(one, other):
+    expected = mcnemar_of_statsmodels([[50, one], [other, 9]], exact=True).pvalue
+    assert mcnemar(np.array([one]), np.array([other]))[0] == pytest.approx(expected)
+
+
+def test_without_correlation_a_paired_interval_is_that_of_two_samples():
+    # Of 100 pairs .8 and .6 are right, independently: phi is 0.
+    found = paired_difference(*(np.array([n]) for n in (12, 32, 48, 8)))
+    low, high = confint_proportions_2indep(60, 100, 80, 100, method="newcomb")
+    assert (found["low"][0], found["high"][0]) == (pytest.approx(low), pytest.approx(high))
+    assert (found["before"][0], found["after"][0]) == (pytest.approx(0.8), pytest.approx(0.6))
+
+
+def test_paired_intervals_cover_the_difference_and_turn_with_the_runs():
+    draw = np.random.default_rng(0)
+    rates = [0.08, 0.03, 0.8, 0.09]
+    counts = draw.multinomial(120, rates, 2000).T
+    found = paired_difference(*counts)
+    covered = (found["low"] <= 0.05) & (found["high"] >= 0.05)
+    assert 0.935 < covered.mean() < 0.985
+    turned = paired_difference(counts[1], counts[0], counts[2], counts[3])
+    np.testing.assert_allclose(turned["low"], -found["high"], atol=1e-12)
+
+
+def test_no_examples_have_no_difference():
+    empty = np.zeros(1, int)
+    assert np.isnan(paired_difference(empty, empty, empty, empty)["difference"][0])
+    assert mcnemar(empty, empty)[0] == 1

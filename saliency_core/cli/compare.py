@@ -27,10 +27,10 @@ SHOWN = 20
 
 
 def compare(
-    numbers: Annotated[
+    runs: Annotated[
         list[int] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="[RUNS]...",
             help="Runs over the same dataset, the earlier one first (default: the two newest).",
         ),
     ] = None,
@@ -42,24 +42,24 @@ def compare(
     from saliency_core.analysis.run_comparison import by_group, names_of, verdict
     from saliency_core.analysis.run_comparison import compare as compared
 
-    runs = _chosen(open_database(database), numbers or [])
-    first, last = runs[0], runs[-1]
+    chosen = _chosen(open_database(database), runs or [])
+    first, last = chosen[0], chosen[-1]
     found = compared(first, last, where)
     sentence = verdict(found, *names_of(first, last))
     groups = records(by_group(first, last, where))
     if as_json:
         pairs = [
             {"runs": [one.number, other.number], **_facts(compared(one, other, where))}
-            for one, other in itertools.combinations(runs, 2)
+            for one, other in itertools.combinations(chosen, 2)
         ]
         print_json(
             {
-                "runs": [run.number for run in runs],
+                "runs": [run.number for run in chosen],
                 **_facts(found),
                 # Each on the examples that it shares with the first.
                 "accuracies": [
                     found.difference["before"],
-                    *(compared(first, run, where).difference["after"] for run in runs[1:]),
+                    *(compared(first, run, where).difference["after"] for run in chosen[1:]),
                 ],
                 "sentence": sentence,
                 "slices": groups,
@@ -69,7 +69,7 @@ def compare(
         return
     print(sentence)
     columns = ["part", "name", "n", "before", "after", "difference", "low", "high", "q"]
-    show(groups[:SHOWN], columns, nothing="No class, metadata value or saved slice is large enough")
+    show(groups[:SHOWN], columns, nothing="No class, metadata value or saved slice holds enough.")
 
 
 def _chosen(store: Store, numbers: list[int]) -> list[Run]:

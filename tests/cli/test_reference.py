@@ -13,6 +13,7 @@ from saliency_core.cli import app
 from tests.support.paths import ROOT
 from tests.support.small_audit import write_csv
 from tests.support.tiny_bert import save_tiny_bert
+from tests.support.word_model import compared_store
 
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 NO_COMMANDS = {"The slice language"}
@@ -212,9 +213,19 @@ def test_every_json_object_has_the_keys_of_the_page(audited):
         holds(json.loads(printed), documented(name)[1 if name == "what-if" else 0], name)
     shown = run("what-if", "the film was good", "--edited", "the film was bad", "--json")
     holds(json.loads(shown), documented("what-if")[0])
-    left = {"merge", "prune"}
+    left = {"merge", "prune", "compare"}
     with_json = {n for n, c in COMMANDS.items() if any("--json" in p.opts for p in c.params)}
     assert with_json == {*checked, *left}
+
+
+def test_compare_prints_the_keys_of_the_page(tmp_path):
+    store = compared_store(tmp_path / "a.sqlite")
+    command = ["compare", "--db", str(store.path)]
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    holds(found, documented("compare")[0])
+    assert found["runs"] == [1, 2] and len(found["pairs"]) == 1
+    said = CliRunner().invoke(app, [*command, "2", "1", "--where", "gold:negative"]).stdout
+    assert said.startswith("control ") and "negative" in said
 
 
 def test_merge_and_prune_print_the_keys_of_the_page(audited, tmp_path):

@@ -139,3 +139,11 @@ def audited_store(
         writer.write_batch(run, [model.audited(row) for row in rows])
         writer.finish_run(run, summaries(), 2, [1], 1.0, [], {})
     return open_store(path)
+
+
+def compared_store(path: Path, count: int = 240) -> Store:
+    """Write the audits of two models over the same texts: one leans on the shortcut, one not."""
+    rows = examples(count, {BIASED_TO: 0.3, LABELS[0]: 0.3, LABELS[2]: 0.1})
+    for name, weight in (("models/biased", 4.0), ("models/control", 0.0)):
+        audited_store(path, WordModel(weight), rows, replace(MODEL, name=name, model_digest=name))
+    return open_store(path)
