@@ -11,7 +11,7 @@ from saliency_core.analysis.error_slices import compare_slices, kept_discovered,
 from saliency_core.errors import UserError
 from saliency_core.output.charts.slices import error_rates
 from saliency_core.output.charts.words import word_bars
-from saliency_core.store.query.parser import rest_of
+from saliency_core.store.query.editing import joined, rest_of
 from saliency_core.store.write.annotations import delete_slice, save_slice
 
 SHOWN_WORDS = 25
@@ -55,13 +55,14 @@ def table(rows: pd.DataFrame, name: str, **columns):
 def actions(where: str, name: str):
     """Offer what can be done with a slice."""
     with st.container(horizontal=True):
-        for label, filter_of in (("Its wrong answers", f"wrong {where}"), ("All of it", where)):
+        for label, filter_of in (
+            ("Its wrong answers", joined("wrong", where)),
+            ("All of it", where),
+        ):
             context.link(f"{label} →", "errors", key=f"{name}-{label}", where=filter_of)
-        rest = rest_of(where)
-        against = "all texts" if rest is None else "the rest"
-        if st.button(f"Compare with {against}", key=f"{name}-compare", type="tertiary"):
+        if st.button("Compare with the rest", key=f"{name}-compare", type="tertiary"):
             st.session_state["compare_a"] = where
-            st.session_state["compare_b"] = rest or ""
+            st.session_state["compare_b"] = rest_of(where)
 
 
 def saved():
@@ -99,6 +100,7 @@ def save() -> str:
         st.session_state[f"slice_{part}"].strip() for part in ("name", "where", "note")
     )
     known = run.store.slices().set_index("name")["where"]
+    run.filter(where).check()
     save_slice(run.store.path, name, where, note)
     said = f"Saved: {context.escape(name)} is {quoted(where)}"
     said += f", {quoted(note)}." if note else "."

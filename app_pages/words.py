@@ -11,6 +11,7 @@ from saliency_core.errors import UserError
 from saliency_core.output.charts.words import plain_bars, share_by_layer, word_bars
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
+from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote
 
 SHOWN = 25
@@ -245,14 +246,14 @@ def one_word(where: str, layer: int):
 
 
 def examples_of(word: str, where: str, layer: int):
-    holding = f"word:{quote(word)} {where}".strip()
+    holding = joined(f"word:{quote(word)}", where)
     with st.container(horizontal=True):
         for label, condition in (
             ("All examples with it", ""),
             ("Wrong answers with it", "wrong"),
             ("Where it is salient", f"salient:{quote(word)}@{layer}"),
         ):
-            context.link(f"{label} →", "errors", where=f"{condition} {holding}".strip())
+            context.link(f"{label} →", "errors", where=joined(condition, holding))
     places = context.order(run.filter(holding), "confidence", True)[:EXAMPLES].tolist()
     frame = context.ask(Run.examples_at, run, positions=places)
     found = context.ask(Run.top_words, run, positions=places, layer=layer)
@@ -287,7 +288,7 @@ st.caption(f"{total:,} examples. {VIEWS[view]}")
 if view == "leans on":
     leans_on(where, layer)
 elif view == "wrong against right":
-    sides = (f"wrong {where}".strip(), f"right {where}".strip())
+    sides = (joined("wrong", where), joined("right", where))
     set_against(*sides, "Mean share, wrong minus right", layer)
 elif view == "two filters":
     versus = st.text_input(

@@ -158,7 +158,7 @@ def test_the_python_of_the_notebook_page_runs(folder, monkeypatch, capsys):
         exec(compile(text, "notebooks.md", "exec"), names)
     assert names["result"].computed > 0
     assert len(names["words"]) > 0
-    assert capsys.readouterr().out.strip().split("\n")[-1].startswith("Slice, character 1")
+    assert capsys.readouterr().out.strip().split("\n")[-1].startswith("Filter, character 1")
     assert names["example"]["saliency"]["predicted"].shape == (4, len(names["example"]["words"]))
 
 

@@ -20,6 +20,7 @@ from saliency_core.errors import UserError
 from saliency_core.shortcuts.features import features_of
 from saliency_core.stats import benjamini_hochberg, mean_interval, wilson
 from saliency_core.store import Run, Slice
+from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote
 
 TABLE = "discovered slices"
@@ -175,7 +176,7 @@ def _pairs(singles: list[_Tried], wrong: np.ndarray, minimum: int, alpha: float)
             if minimum <= len(rows) < min(len(one.rows), len(other.rows)) and all(
                 _is_above(rows, part.rows, wrong, alpha) for part in (one, other)
             ):
-                found.append(_Tried(f"{one.where} {other.where}", rows, single=False))
+                found.append(_Tried(joined(one.where, other.where), rows, single=False))
     return found
 
 

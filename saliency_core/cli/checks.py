@@ -14,6 +14,7 @@ from saliency_core.cli.terminal import (
     RunOption,
     Where,
     Words,
+    filtered,
     open_run,
     print_json,
     show,
@@ -35,7 +36,7 @@ def write_checks(
     """Write pairs of texts, with and without a spurious word, that must get one answer."""
     from saliency_core.shortcuts.invariance_checks import write_checks as write
 
-    part = open_run(database, number).filter(where)
+    part = filtered(open_run(database, number), where)
     pairs = write(part, output, word or (), per_word=per_word)
     if as_json:
         print_json({"output": str(output), "pairs": pairs})

@@ -11,6 +11,7 @@ from saliency_core.cli.terminal import (
     Database,
     RunOption,
     Where,
+    filtered,
     open_database,
     open_run,
     print_json,
@@ -128,7 +129,7 @@ def errors(
 ) -> None:
     """List misclassified examples, most confident first."""
     run = open_run(database, number)
-    wrong = run.filter(where).filter("wrong")
+    wrong = filtered(run, where).filter("wrong")
     frame = wrong.examples(sort=sort, descending=sort != "position", limit=limit, offset=offset)
     layer = run.layer_to_read(layer)
     words = run.top_words(frame["example"].tolist(), layer) if len(frame) else []
@@ -160,7 +161,7 @@ def tokens(
     """Show the salient words of a slice by predicted class."""
     from saliency_core.analysis.word_tables import word_table
 
-    part = open_run(database, number).filter(where)
+    part = filtered(open_run(database, number), where)
     layer = part.run.layer_to_read(layer)
     frame = word_table(part, layer, by_class=True, minimum=minimum)
     if predicted is not None:

@@ -16,6 +16,7 @@ from saliency_core.cli.terminal import (
     Quiet,
     RunOption,
     Where,
+    filtered,
     open_run,
     print_json,
     progress_bar,
@@ -53,7 +54,7 @@ def export(
     chosen = parse_layers(layers, run.model.layers)
     with progress_bar(quiet or as_json) as bar:
         done = write(
-            run.filter(where),
+            filtered(run, where),
             output,
             format=format.value if format else None,
             layers=chosen,
@@ -94,7 +95,7 @@ def report(
     run = open_run(database, number)
     ending = ".md" if format == ReportFormat.markdown else ".html"
     done = write_report(
-        run.filter(where),
+        filtered(run, where),
         output or run.store.path.with_name(f"{run.store.path.stem}-report{ending}"),
         format=format.value if format else None,
         examples=examples,

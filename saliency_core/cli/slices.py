@@ -7,20 +7,29 @@ from typing import Annotated
 import typer
 
 from saliency_core.cli.terminal import (
+    FILTER_HELP,
     AsJson,
     Database,
     RunOption,
     existing,
+    filtered,
     open_run,
     print_json,
     records,
     show,
 )
+from saliency_core.store.query.terms import JOINS, TABLE
 
-app = typer.Typer(no_args_is_help=True, help="Save, discover and compare slices.")
+ABOUT = (
+    "Save, discover and compare slices: sets of examples, each named by a filter.\n\n"
+    "A filter is one line, the same for every --where, in the dashboard and in Python:\n\n"
+    # After `\b` lines stay as they are.
+    "\b\n" + "\n".join(f"{written:32}  {meaning}" for written, meaning in (*JOINS, *TABLE))
+)
+app = typer.Typer(no_args_is_help=True, help=ABOUT)
 
 NEGATED = {"ignore_unknown_options": True}
-"""A slice may begin with a minus, and is no option then."""
+"""A filter may begin with a minus, and is no option then."""
 
 Name = Annotated[str, typer.Argument(help="Name of the slice.")]
 
@@ -43,7 +52,7 @@ def list_slices(
 @app.command(context_settings=NEGATED)
 def save(
     name: Name,
-    where: Annotated[str, typer.Argument(help='A slice, e.g. "wrong confidence>0.9".')],
+    where: Annotated[str, typer.Argument(metavar="FILTER", help=FILTER_HELP)],
     database: Database = None,
     note: Annotated[str, typer.Option(help="What the slice is about.")] = "",
     as_json: AsJson = False,
@@ -52,7 +61,7 @@ def save(
     from saliency_core.store import save_slice
 
     path = existing(database)
-    examples = open_run(path, None).filter(where).count()
+    examples = filtered(open_run(path, None), where).count()
     save_slice(path, name, where, note)
     if as_json:
         print_json({"name": name.strip(), "where": where, "note": note, "examples": examples})
@@ -99,8 +108,8 @@ def discover(
 
 @app.command(context_settings=NEGATED)
 def compare(
-    a: Annotated[str, typer.Argument(help="Slice A.")],
-    b: Annotated[str, typer.Argument(help="Slice B.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="The filter of one slice.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The filter of the other.")],
     database: Database = None,
     number: RunOption = None,
     layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
@@ -111,7 +120,7 @@ def compare(
     from saliency_core.analysis.error_slices import compare_slices
 
     run = open_run(database, number)
-    found = compare_slices(run.filter(a), run.filter(b), layer=layer)
+    found = compare_slices(filtered(run, a), filtered(run, b), layer=layer)
     words = records(found["words"].head(limit))
     if as_json:
         print_json({**found, "words": words})

@@ -24,7 +24,7 @@ from saliency_core.jsonable import plain
 from saliency_core.paths import default_database
 
 if TYPE_CHECKING:
-    from saliency_core.store import Run, Store
+    from saliency_core.store import Run, Slice, Store
 
 errors_to = Console(stderr=True)
 WIDTH_OF_FILES = 140
@@ -36,7 +36,10 @@ Database = Annotated[
     Path | None, typer.Option("--db", help="The SQLite file (default: cache/saliency.sqlite).")
 ]
 RunOption = Annotated[int | None, typer.Option("--run", help="Run number (default: the newest).")]
-Where = Annotated[str, typer.Option(help='A slice, e.g. "wrong confidence>0.9 word:people".')]
+FILTER_HELP = (
+    'A filter, e.g. "wrong (confidence>0.9 OR word:people)"; `slices --help` lists all terms.'
+)
+Where = Annotated[str, typer.Option(metavar="FILTER", help=FILTER_HELP)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 ModelOption = Annotated[
@@ -66,6 +69,15 @@ def open_database(database: Path | None) -> Store:
 def open_run(database: Path | None, number: int | None) -> Run:
     """Return the run to read, None: the newest one."""
     return open_database(database).run(number)
+
+
+def filtered(run: Run, where: str) -> Slice:
+    """Return the slice that a filter names; tell on standard error what never occurs in it."""
+    part = run.filter(where)
+    part.check()
+    for note in part.notes():
+        errors_to.print(f"Note: {note.told()}", markup=False, highlight=False, soft_wrap=True)
+    return part
 
 
 def print_json(value: Any) -> None:

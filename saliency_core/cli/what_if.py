@@ -12,6 +12,7 @@ from saliency_core.cli.terminal import (
     ModelOption,
     RunOption,
     Where,
+    filtered,
     open_run,
     print_json,
     records,
@@ -59,7 +60,7 @@ def what_if(
             )
         classifier = classifier_of(run, model)
         replacement = mask_of(classifier) if mask is not None else new
-        _what_if_slice(run.filter(where), classifier, word, replacement, limit, as_json)
+        _what_if_slice(filtered(run, where), classifier, word, replacement, limit, as_json)
         return
     before = _text(run, text, pair, example)
     classifier = classifier_of(run, model)

@@ -10,6 +10,7 @@ import pandas as pd
 from saliency_core.shortcuts.features import WORD
 from saliency_core.shortcuts.suspects import VERDICTS
 from saliency_core.stats import wilson
+from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote
 
 HONEST = "A word that carries the class's meaning is also relied on: the judgement is yours."
@@ -217,10 +218,10 @@ def places_of(row: dict[str, Any]) -> list[tuple[str, int, str]]:
     """
     if not row["where"]:
         return []
-    own = f"predicted:{quote(row['class'])} {row['where']}"
+    own = joined(f"predicted:{quote(row['class'])}", row["where"])
     return [
-        ("Wrong answers", row["errors_k"], f"wrong {own}"),
-        ("Right answers", row["errors_n"] - row["errors_k"], f"right {own}"),
+        ("Wrong answers", row["errors_k"], joined("wrong", own)),
+        ("Right answers", row["errors_n"] - row["errors_k"], joined("right", own)),
         ("All texts that have it", row["examples"], row["where"]),
     ]
 

@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 
 from saliency_core import __version__
 from saliency_core.cli import app
+from saliency_core.store.query.terms import FLAGS, JOINS, NAMED, NUMBERS, TABLE
 from tests.support.paths import ROOT
 from tests.support.small_audit import write_csv
 from tests.support.tiny_bert import save_tiny_bert
 from tests.support.word_model import compared_store
 
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-NO_COMMANDS = {"The slice language"}
+NO_COMMANDS = {"The filter language"}
 
 
 def commands(command=None, path=""):
@@ -51,6 +52,18 @@ def test_the_version_is_the_package_s():
     assert (said.exit_code, said.output) == (0, f"saliency {__version__}\n")
 
 
+def test_the_page_has_every_term_of_the_filter_language():
+    _, text = PAGE.split("## The filter language")
+    written = re.findall(r"`([^`]+)`", text.replace("\\|", "|"))
+    for terms, _ in TABLE:
+        for term in terms.split(", "):
+            assert term in written, term
+    for lines, _ in JOINS[:-1]:
+        assert lines.split(", ")[0] in written, lines
+    named = {name for found in written for name in re.findall(r"[a-z_]+", found)}
+    assert {*FLAGS, *NAMED, *NUMBERS} <= named
+
+
 COMMANDS = commands()
 SECTIONS = {
     next((name for name in COMMANDS if re.fullmatch(rf"{name}( [A-Z. ]+)?", heading)), heading): (
@@ -75,7 +88,11 @@ def test_every_option_stands_in_its_section_and_no_other(name):
     written = {found for cell in cells for found in re.findall(r"(?<!\w)-{1,2}[a-z-]+", cell)}
     assert {one for one in written if one.startswith("--")} == longs - {"--help"}
     assert {one for one in written if not one.startswith("--")} <= shorts
-    arguments = [p.name for p in COMMANDS[name].params if p.param_type_name == "argument"]
+    arguments = [
+        (p.metavar if (p.metavar or "").isalpha() else p.name).lower()
+        for p in COMMANDS[name].params
+        if p.param_type_name == "argument"
+    ]
     assert heading.removeprefix(name).replace("...", "").lower().split() == arguments
 
 
@@ -98,14 +115,22 @@ def test_defaults_are_those_of_the_program():
 def test_a_slice_of_every_term_of_the_table_can_be_read(audited):
     runner, _ = audited
     runner("slices", "save", "NAME", "wrong")
-    table = PAGE.partition("## The slice language")[2]
-    terms = [t for row in re.findall(r"^\| (`.+?) \|", table, re.M) for t in row.split("`")[1::2]]
-    assert len(terms) >= 18
-    names = {"LABEL": "LABEL_0", "A,B": "LABEL_0,LABEL_1", "region:EU": "source:x", "@5": "@2"}
+    table = PAGE.partition("## The filter language")[2].replace("\\|", "OR")
+    rows = re.findall(r"^\| (`.+?) \| (.+) \|$", table, re.M)
+    terms = [
+        term
+        for row, meaning in rows
+        for term in row.split("`")[1::2]
+        if "data-quality" not in meaning
+        and term != "tag:NAME"
+        and not re.search(r"\b[ABC]\b", term)
+    ]
+    assert len(terms) >= 20
+    names = {"LABEL": "LABEL_0", "region:EU": "source:x", "@5": "@2", "meta.year": "meta.number"}
+    names |= {"city": "source", "kindly": "film"}
     for term in terms:
         for old, new in names.items():
             term = term.replace(old, new)
-        term = term.replace("meta.year>=2024", "meta.number>=3")
         runner("errors", "--where", term)
 
 

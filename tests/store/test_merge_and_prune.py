@@ -299,7 +299,7 @@ def test_the_newer_of_two_annotations_holds(tmp_path):
         ({"version": 9}, "have version 9"),
         ({"notes": [{"note": "x"}]}, "not complete: 'id' is missing"),
         ({"verdicts": [{"word": "a", "class": "b", "verdict": "bad"}]}, "'bad' .* not a verdict"),
-        ({"slices": [{"name": "a", "where": "wrnog"}]}, "is not a term"),
+        ({"slices": [{"name": "a", "where": "wrnog:1"}]}, "is not a filter term"),
     ],
 )
 def test_what_is_no_export_is_one_sentence(tmp_path, change, sentence):

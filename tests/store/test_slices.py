@@ -1,4 +1,7 @@
 import dataclasses
+import re
+import time
+from operator import and_, or_
 
 import numpy as np
 import pandas as pd
@@ -17,7 +20,10 @@ from saliency_core.store import (
     save_slice,
     set_verdict,
 )
-from saliency_core.store.query import parser
+from saliency_core.store.query import editing, parser
+from saliency_core.store.query.mistakes import FilterError
+from saliency_core.store.query.terms import ORDER, SPELLINGS
+from saliency_core.store.query.tree import Term, Value
 from tests.support.small_audit import options, write_csv
 from tests.support.store_made_up import (
     LABELS,
@@ -164,7 +170,9 @@ COMPARE = {
     "<=": lambda a, b: a <= b,
     ":": lambda a, b: a == b,
     "=": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
 }
+COMPARE |= {written: COMPARE[sign] for written, sign in SPELLINGS.items()}
 
 
 def flags():
@@ -272,82 +280,427 @@ def others():
 TERMS = st.one_of(flags(), labels(), numbers(), words(), salient(), metadata(), others())
 
 
-@given(st.lists(st.tuples(TERMS, st.booleans()), max_size=4), st.booleans())
+NOTS = st.sampled_from(["-", "!", "not ", "NOT ", "- "])
+ANDS = st.sampled_from([" ", "  ", " AND ", " and ", " & ", "&&"])
+ORS = st.sampled_from([" OR ", " or ", " | ", " || "])
+
+
+def bracketed(text):
+    return f"({text})"
+
+
+def filters(term, most=8):
+    """Return a filter as people may type it, and what it says of the table."""
+
+    def grown(inner):
+        negated = st.tuples(NOTS, inner).map(
+            lambda t: (t[0] + bracketed(t[1][0]), lambda f: ~t[1][1](f).astype(bool))
+        )
+
+        def joined(names, join):
+            return st.tuples(names, inner, inner).map(
+                lambda t: (
+                    t[0].join(bracketed(text) for text, _ in t[1:]),
+                    lambda f: join(t[1][1](f).astype(bool), t[2][1](f).astype(bool)),
+                )
+            )
+
+        return st.one_of(negated, joined(ANDS, and_), joined(ORS, or_))
+
+    return st.recursive(term, grown, max_leaves=most)
+
+
+@given(filters(TERMS))
 @settings(max_examples=300, deadline=None)
-def test_any_combination_agrees_with_pandas(store, frame, terms, with_and):
-    expected = pd.Series(True, index=frame.index)
-    parts = []
-    for (text, select), negated in terms:
-        chosen = select(frame).astype(bool)
-        expected &= ~chosen if negated else chosen
-        parts.append(("-" if negated else "") + text)
-    where = (" AND " if with_and else "  ").join(parts)
+def test_any_filter_selects_what_a_plain_evaluation_of_the_rows_selects(store, frame, drawn):
+    where, select = drawn
+    expected = frame["position"][select(frame).astype(bool)].tolist()
     found = store.run().filter(where).positions().tolist()
-    assert found == frame["position"][expected].tolist(), where
+    assert found == expected, where
     assert store.run().filter(where).count() == len(found)
     assert store.run().filter(where).examples()["example"].tolist() == found
 
 
-@given(st.text(max_size=30))
+@given(filters(TERMS))
+@settings(max_examples=300, deadline=None)
+def test_the_canonical_text_of_a_filter_is_that_filter(drawn):
+    tree = parser.parse(drawn[0])
+    assert parser.parse(parser.text_of(tree)) == tree
+
+
+@given(st.lists(st.tuples(TERMS, st.booleans()), max_size=4), ANDS)
+@settings(max_examples=100, deadline=None)
+def test_and_binds_tighter_than_or_without_brackets(store, frame, terms, joint):
+    text, expected = "wrong", naive_flag(frame, "wrong")
+    for (more, select), by_or in terms:
+        chosen = select(frame).astype(bool)
+        if by_or:
+            text, expected = f"{text} OR {more}", expected | chosen
+        else:
+            # Of the last alternative only: the ones before it stay as they are.
+            text, expected = f"({text}){joint}{more}", expected & chosen
+    assert store.run().filter(text).positions().tolist() == frame["position"][expected].tolist()
+    assert store.run().filter("wrong OR right gold:positive").count() == (
+        store.run().filter("wrong OR (right gold:positive)").count()
+    )
+
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+VALUES = st.lists(names.map(Value), min_size=1, max_size=3).map(tuple)
+PATTERNS = names.filter(
+    lambda text: not text.replace("\\\\", "").endswith("\\") and "\\/" not in text
+)
+ANY_TERM = st.one_of(
+    st.sampled_from(parser.FLAGS).map(Term),
+    st.tuples(st.sampled_from(["gold", "predicted", "word", "salient", "slice", "id"]), VALUES).map(
+        lambda t: Term(t[0], ":", t[1])
+    ),
+    st.tuples(
+        st.sampled_from(parser.NUMBERS), st.sampled_from([*ORDER, "="]), st.floats(allow_nan=False)
+    ).map(lambda t: Term(t[0], t[1], (Value(str(t[2])),))),
+    st.tuples(names, VALUES).map(lambda t: Term(f"meta.{t[0]}", ":", t[1])),
+    names.filter(lambda text: any(map(str.isalnum, text))).map(
+        lambda text: Term("phrase", ":", (Value(text),))
+    ),
+    PATTERNS.map(lambda text: Term("regex", ":", (Value(text),))),
+)
+TREES = st.recursive(
+    ANY_TERM,
+    lambda inner: st.one_of(
+        inner.map(parser.negated),
+        st.lists(inner, min_size=2, max_size=4).map(parser.both),
+        st.lists(inner, min_size=2, max_size=4).map(parser.either),
+    ),
+    max_leaves=12,
+)
+
+
+@given(TREES)
 @settings(max_examples=400, deadline=None)
-def test_any_line_selects_or_is_refused_in_one_sentence(store, line):
+def test_any_tree_is_read_back_from_its_text(tree):
+    assert parser.parse(parser.text_of(tree)) == tree
+
+
+@given(TREES, TREES)
+@settings(max_examples=100, deadline=None)
+def test_filters_join_and_turn_round_without_losing_brackets(one, other):
+    a, b = parser.text_of(one), parser.text_of(other)
+    assert parser.parse(editing.joined(a, b)) == parser.both([one, other])
+    assert parser.parse(editing.either_of(a, b)) == parser.either([one, other])
+    assert parser.parse(editing.rest_of(a)) == parser.negated(one)
+
+
+@pytest.mark.parametrize(
+    ("typed", "canonical"),
+    [
+        ("confidence > 0.9", "confidence>0.9"),
+        ("confidence ≥ 90%", "confidence>=90%"),
+        ("confidence:>0.9", "confidence>0.9"),
+        ("not wrong and !right", "-wrong -right"),
+        ("NOT (wrong OR right)", "-(wrong OR right)"),
+        ("wrong|right", "wrong OR right"),
+        ("wrong & right or failed", "wrong right OR failed"),
+        ("--wrong", "wrong"),
+        ("WRONG Gold:positive", "wrong gold:positive"),
+        ("people", "word:people"),
+        ("people, nice", "word:people,nice"),
+        ("wrong, people", "wrong OR word:people"),
+        ("label : positive , negative", "gold:positive,negative"),
+        ("pred:positive", "predicted:positive"),
+        ("gold != positive", "-gold:positive"),
+        ("gold:negative|positive", "gold:negative,positive"),
+        ("id:id-1|id:id-2", "id:id-1 OR id:id-2"),
+        ("region:EU year >= 2003", "meta.region:EU meta.year>=2003"),
+        ('"odd key":true', 'meta."odd key":true'),
+        ("phrase:nice", '"nice"'),
+        ('text:"nice people"', '"nice people"'),
+        ("/nice|bad/i", "/(?i)nice|bad/"),
+        (r"/a\/b\d/", r"/a\/b\d/"),
+        ("(((wrong)))", "wrong"),
+        ("(wrong)(right)", "wrong right"),
+        ("word:( word:) word:|", 'word:"(" word:")" word:"|"'),
+        ("meta.region:AT&T", 'meta.region:"AT&T"'),
+        ("meta.region:f(x)", 'meta.region:"f(x)"'),
+        ("(meta.region:EU)", "meta.region:EU"),
+        ("", ""),
+    ],
+)
+def test_what_people_type_is_read(store, typed, canonical):
+    columns = store.run().metadata_columns()
+    assert parser.text_of(parser.parse(typed, columns)) == canonical
+
+
+def test_regular_expressions_match_the_text_or_its_pair(store, frame):
+    run, texts = store.run(), [row.text for row in made_up_rows()]
+    pairs = [row.pair or "" for row in made_up_rows()]
+    for pattern in ("nice|bad", "^the", "[Mm]ovie", "don't", "東京", "x'"):
+        expected = [
+            position
+            for position, sides in enumerate(zip(texts, pairs, strict=True))
+            if any(re.search(pattern, side) for side in sides)
+        ]
+        assert expected
+        assert run.filter(f"/{pattern}/").positions().tolist() == expected
+    assert run.filter("/NICE/").count() == 0 < run.filter("/NICE/i").count()
+
+
+def test_a_pattern_that_hangs_others_takes_no_time(tmp_path):
+    with open_writer(tmp_path / "x.sqlite") as writer:
+        write_all(writer, [example(0, text="x" * 1000)])
+    before = time.process_time()
+    assert open_store(tmp_path / "x.sqlite").run().filter("/(x+x+)+y/").count() == 0
+    assert time.process_time() - before < 5
+
+
+DEEP = 10_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "(" * DEEP + "wrong" + ")" * DEEP,
+        "-" * DEEP + "wrong",
+        "-(" * DEEP + "wrong" + ")" * DEEP,
+        "(wrong OR " * DEEP + "wrong" + ")" * DEEP,
+        "wrong " * DEEP,
+        " OR ".join(["wrong"] * DEEP),
+    ],
+)
+def test_ten_thousand_brackets_or_terms_select_what_one_does(store, line):
+    assert store.run().filter(line).count() == store.run().filter("wrong").count()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["(" * DEEP, ")" * DEEP, "(wrong (right OR " * DEEP + "wrong" + "))" * DEEP, '"' * (DEEP + 1)]
+    + [letter * DEEP for letter in "|&,/:!"]
+    + ["wrng " * DEEP, "x:y " * DEEP],
+)
+def test_ten_thousand_mistakes_are_one_message(store, line):
+    with pytest.raises(FilterError) as caught:
+        store.run().filter(line).count()
+    assert 0 < len(caught.value.mistakes) <= 20
+    assert len(str(caught.value)) < 20_000
+
+
+@given(st.one_of(st.text(max_size=30), st.text('wrong:OR()-!,|&/"\\>= 0', max_size=30)))
+@settings(max_examples=600, deadline=None)
+def test_any_line_selects_or_is_refused_at_its_places(store, line):
     try:
         count = store.run().filter(line).count()
-    except UserError as error:
-        assert str(error).startswith("Slice, character ")
+    except FilterError as error:
+        assert str(error).startswith("Filter, character ")
+        assert all(0 <= mistake.start < max(len(line), 1) for mistake in error.mistakes)
     else:
         assert 0 <= count <= N
+        store.run().filter(line).notes()
 
 
-@given(st.text(min_size=1, max_size=20).filter(lambda text: text.strip()))
+@given(st.text(min_size=1, max_size=20))
 @settings(deadline=None)
 def test_a_quoted_value_is_that_value(text):
-    (term,) = parser.parse(f"word:{parser.quote(text)}")
+    term = parser.parse(f"word:{parser.quote(text)}")
     assert [value.text for value in term.values] == [text]
+    assert parser.parse(f"(word:{parser.quote(text)})") == term
 
 
-ERRORS = [
-    ("wrnog", 1, "wrong"),
-    ("right confidense>0.9", 7, "confidence>0.9"),
-    ("-fialed", 2, "failed"),
-    ("gold:postive", 6, "positive"),
-    ("gold:positive,negativ", 15, "negative"),
-    ('predicted:"not sur"', 11, '"not sure"'),
-    ("salient:people@9", 16, "salient:people@3"),
-    ("meta.regoin:EU", 6, "region"),
-    ("verdict:spurous", 9, "spurious"),
-    ("slice:hrad", 7, "hard"),
-    ("wrod:people", 1, "word:people"),
-    ("word>people", 5, "word:"),
-    ('tag:"odd on"', 5, '"odd one"'),
+MISTAKES = [
+    ("wrng", [(1, "wrong")]),
+    ("right confidense>0.9", [(7, "confidence>0.9")]),
+    ("-fialed", [(2, "failed")]),
+    ("gold:postive", [(6, "positive")]),
+    ("gold:positive,negativ", [(15, "negative")]),
+    ('predicted:"not sur"', [(11, "not sure")]),
+    ("salient:people@9", [(16, "salient:people@3")]),
+    ("meta.regoin:EU", [(6, "region")]),
+    ("regoin:EU", [(1, "meta.region:EU")]),
+    ("verdict:spurous", [(9, "spurious")]),
+    ("slice:hrad", [(7, "hard")]),
+    ('tag:"odd on"', [(5, "odd one")]),
+    ("wrod:people", [(1, "word:people")]),
+    ("word>people", [(5, "word:people")]),
+    ("class:positive", [(1, "gold:positive"), (1, "predicted:positive")]),
+    ("confidence>0,9", [(12, "0.9")]),
+    ("wrong:no", [(1, "-wrong")]),
+    ("wrong)", [(6, "to leave ')' out")]),
+    ("wrong OR", [(7, "to leave 'OR' out")]),
+    ("and wrong", [(1, "to leave 'and' out")]),
+    ("wrong -", [(7, "to leave '-' out")]),
+    ("()", [(1, "to leave '()' out")]),
+    ("(wrong", [(1, "a ')' at the end")]),
+    ('"nice people', [(1, "a '\"' at the end")]),
+    ("/nice", [(1, '"/nice"')]),
+    ("word:nice,,bad", [(10, "to leave ',' out")]),
+    ("gold:positive, gold:negative", [(14, "OR in place of the comma")]),
+    ("http://people.are/nice", [(1, '"http://people.are/nice"')]),
+    ("peopel", [(1, "word:people")]),
+    ("people/are", [(1, '"people/are"')]),
+    # Every mistake at once, each at its place.
+    (
+        "wrng gold:postive (confidense>0.9 OR slice:hrad",
+        [
+            *[(1, "wrong"), (11, "positive"), (19, "a ')' at the end")],
+            *[(20, "confidence>0.9"), (44, "hard")],
+        ],
+    ),
 ]
 
 
-@pytest.mark.parametrize(("line", "place", "near"), ERRORS)
-def test_errors_show_the_place_and_the_nearest_valid_term(store, line, place, near):
-    with pytest.raises(UserError) as caught:
-        store.run().filter(line).count()
-    message = str(caught.value)
-    assert message.startswith(f"Slice, character {place}: ")
-    assert f"Nearest valid: {near}. Terms: " in message
+@pytest.mark.parametrize(("line", "expected"), MISTAKES)
+def test_every_mistake_is_told_at_its_place_with_what_may_stand_there(store, line, expected):
+    run = store.run()
+    with pytest.raises(FilterError) as caught:
+        run.filter(line).count()
+    found = caught.value.mistakes
+    offered = [(one.start + 1, fix.label) for one in found for fix in one.fixes]
+    assert set(expected) <= set(offered)
+    assert {place for place, _ in expected} == {one.start + 1 for one in found}
+    # What another filter adds moves no place.
+    with pytest.raises(FilterError) as caught:
+        run.filter(line).filter("wrong").count()
+    assert caught.value.mistakes == found
+
+
+@pytest.mark.parametrize("line", [line for line, _ in MISTAKES])
+def test_every_suggestion_works(store, line):
+    """One that is taken leaves fewer mistakes; the first of each, one by one, leave none."""
+
+    def mistakes_of(line):
+        try:
+            store.run().filter(line).count()
+        except FilterError as error:
+            return error.mistakes
+        return ()
+
+    for mistake in mistakes_of(line):
+        assert mistake.fixes
+        for fix in mistake.fixes:
+            assert len(mistakes_of(fix.apply(line))) < len(mistakes_of(line)), fix
+    while mistakes := mistakes_of(line):
+        line = mistakes[0].fixes[0].apply(line)
+    assert parser.parse(line, store.run().metadata_columns()) is not None
 
 
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("confidence>x", "character 12: 'confidence>x' needs a number."),
-        ('"no end', "character 1: '\"no end' has a quote that does not end."),
-        ("right gold:", "character 12: 'gold:' lacks a value."),
-        ("word:a,,b", "character 8: 'word:a,,b' lacks a value."),
-        ("wrong:yes", "character 1: 'wrong:yes' takes no value."),
-        ('"?!"', "character 1: '\"?!\"' holds no word to look for."),
-        ("meta.year>a", "character 11: 'meta.year>a' needs a number."),
+        ("confidence>x", "character 12: 'x' is not a number."),
+        ("right gold:", "character 7: 'gold:' lacks a value."),
+        ("gold: OR right", "character 1: 'gold:' lacks a value."),
+        ('"?!"', "character 1: '?!' holds no word to look for."),
+        ("meta.year>a", "character 11: 'a' is not a number."),
+        (":positive", "character 1: ':positive' has no name before ':'."),
+        ("//", "character 1: '//' holds no pattern."),
+        ("/(/", "'(' is no regular expression of RE2 (missing ): ()."),
+        ("gold:zzz", "'zzz' is no label; the labels are negative, positive and not sure."),
+        ("zebras", "'zebras' isn't a filter term, and no text contains this word."),
+        ("id", "'id' needs a value, and no text contains this word."),
     ],
 )
-def test_other_errors(store, line, sentence):
-    with pytest.raises(UserError) as caught:
+def test_other_mistakes(store, line, sentence):
+    with pytest.raises(FilterError) as caught:
         store.run().filter(line).count()
     assert sentence in str(caught.value)
+
+
+NOTES = [
+    (
+        "meta.region:EUU",
+        "region is never 'EUU'; its values are EU, US and quo'te. Did you mean EU?",
+        "EU",
+    ),
+    (
+        "-year:1999",
+        "year is never '1999'; its values are 2000, 2001, 2002, 2003, 2004, 2005 and 2006.",
+        None,
+    ),
+    ("region>3", "region holds no numbers; its values are EU, US and quo'te.", None),
+    ("word:peopel", "No text contains the word 'peopel'. Did you mean people?", "people"),
+    ("salient:peopel@1", "No text contains the word 'peopel'. Did you mean people@1?", "people@1"),
+    (
+        "id:id-777",
+        "No example has the id 'id-777'; ids are such as 'id-0', 'id-1' and 'id-10'.",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence", "label"), NOTES)
+def test_a_value_that_never_occurs_names_those_that_do(store, line, sentence, label):
+    part = store.run().filter(line)
+    (note,) = part.notes()
+    assert note.told() == sentence
+    assert part.count() == (N if line.startswith("-") else 0)
+    if label:
+        (fix,) = (fix for fix in note.fixes if fix.label == label)
+        mended = store.run().filter(fix.apply(line))
+        assert mended.notes() == []
+        assert mended.count() > 0
+    assert store.run().filter("region:EU year:2003 people id:id-3").notes() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("wrong duplicate", "`data-quality --run 1`"),
+        ("wrong in_train", "`data-quality --train FILE --run 1`"),
+        ("wrong label_quality<0.2", "`data-quality --run 1`"),
+    ],
+)
+def test_a_term_that_nothing_was_found_out_for_yet_names_the_command(tmp_path, line, command):
+    with open_writer(tmp_path / "x.sqlite") as writer:
+        write_all(writer, made_up_rows()[:10])
+    with pytest.raises(FilterError, match=r"character 7: .* is not known of run 1 yet") as caught:
+        open_store(tmp_path / "x.sqlite").run().filter(line).count()
+    assert command in str(caught.value)
+
+
+def test_slices_combine_as_sets(store):
+    run = store.run()
+    a, b = run.filter("wrong OR gold:positive"), run.filter("confidence>0.8 | year:2003")
+    assert np.array_equal((a & b).mask(), a.mask() & b.mask())
+    assert np.array_equal((a | b).mask(), a.mask() | b.mask())
+    assert np.array_equal((~a).mask(), ~a.mask())
+    assert np.array_equal((~(a & b)).mask(), ~(a.mask() & b.mask()))
+    assert np.array_equal(a.filter("right").mask(), a.mask() & run.filter("right").mask())
+    assert np.array_equal(run.filter(a.filter("right").where).mask(), a.filter("right").mask())
+    assert (~run.filter()).count() == 0
+    with pytest.raises(FilterError, match="character 1: 'wrng'"):
+        _ = ~run.filter("wrng")
+
+
+def test_a_line_is_edited_term_by_term():
+    typed = 'wrong (word:a OR word:b) channel:mail "two words" confidence>0.5'
+    line = editing.Line(typed, ["channel"])
+    assert line.values("meta.channel") == ["mail"]
+    assert line.values("confidence", ">") == ["0.5"]
+    assert line.flag(["wrong", "right"]) == "wrong"
+    line.put("meta.channel", ["mail", "two words"])
+    line.put("gold", ["a, b"])
+    line.put("confidence", [], ">")
+    line.put_flag("right", ["wrong", "right"])
+    expected = 'right (word:a OR word:b) meta.channel:mail,"two words" "two words" gold:"a, b"'
+    assert line.text() == expected
+    assert parser.text_of(parser.parse(line.text())) == expected
+    assert line.terms()[1] == (
+        "(word:a OR word:b)",
+        'right meta.channel:mail,"two words" "two words" gold:"a, b"',
+    )
+    either = editing.Line("wrong OR right")
+    either.put("gold", ["x"])
+    assert either.text() == "(wrong OR right) gold:x"
+    assert editing.Line("").text() == ""
+
+
+def test_a_slice_is_saved_in_its_canonical_form(store, tmp_path):
+    path = tmp_path / "x.sqlite"
+    with open_writer(path) as writer:
+        write_all(writer, made_up_rows()[:10])
+    save_slice(path, "typed", "not wrong and region : EU or people")
+    (row,) = open_store(path).slices().to_dict("records")
+    assert row["where"] == "-wrong meta.region:EU OR word:people"
+    with pytest.raises(FilterError, match="'regin' is not a filter term"):
+        save_slice(path, "typed", "regin:EU")
 
 
 def test_a_slice_that_refers_to_itself_is_refused(tmp_path):
@@ -363,19 +716,15 @@ def test_a_slice_that_refers_to_itself_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "where",
-    ["wrong", "-wrong", "gold:negative,positive", ' -meta.region:"quo\'te"', "confidence>0.5"],
+    [
+        *["", "wrong", "-wrong", "gold:negative,positive", ' -meta.region:"quo\'te"'],
+        *["confidence>0.5", "wrong gold:negative", "wrong OR people"],
+    ],
 )
-def test_the_rest_of_a_term_is_all_others(store, where):
-    rest = parser.rest_of(where)
-    assert np.array_equal(store.run().filter(rest).mask(), ~store.run().filter(where).mask())
-    assert (
-        store.run().filter(parser.rest_of(rest)).mask().sum() == store.run().filter(where).count()
-    )
-
-
-def test_the_rest_of_no_or_several_terms_is_not_one_line():
-    assert parser.rest_of("") is None
-    assert parser.rest_of("wrong gold:negative") is None
+def test_the_rest_of_a_filter_is_all_others(store, where):
+    run, rest = store.run(), editing.rest_of(where)
+    assert np.array_equal(run.filter(rest).mask(), ~run.filter(where).mask())
+    assert np.array_equal(run.filter(editing.rest_of(rest)).mask(), run.filter(where).mask())
 
 
 # The same on an audit by a model

@@ -37,7 +37,12 @@ def meta_column(values: list[Any]) -> bytes:
     return len(dictionary).to_bytes(4, "little") + dictionary + codes
 
 
+def read_meta_values(data: bytes) -> list[Any]:
+    """Return the distinct values of a column of a chunk."""
+    return json.loads(zlib.decompress(data[4 : 4 + int.from_bytes(data[:4], "little")]))
+
+
 def read_meta_column(data: bytes) -> tuple[list[Any], np.ndarray]:
     """Return the distinct values and the (example,) codes."""
     end = 4 + int.from_bytes(data[:4], "little")
-    return json.loads(zlib.decompress(data[4:end])), codec.unpack(data[end:])
+    return read_meta_values(data), codec.unpack(data[end:])

@@ -1,4 +1,4 @@
-"""What a slice selects: its terms as masks over the examples of a run."""
+"""What a filter selects: its terms as masks over the examples of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from saliency_core.store.format import codec, word_math
 from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query import parser
 from saliency_core.store.query.annotations import REVIEWED, spread
-from saliency_core.store.query.parser import Term, Value
+from saliency_core.store.query.checks import Checks, choice, salient_word
+from saliency_core.store.query.mistakes import FilterError, Mistake
+from saliency_core.store.query.terms import META, QUALITY_FLAGS, REVIEW_FLAGS
+from saliency_core.store.query.tree import And, Not, Term, Tree, Value
 
 if TYPE_CHECKING:
     from saliency_core.store.query.columns import Filters
@@ -28,34 +31,69 @@ _COMPARE = {
 
 
 class Selection:
-    """One slice on the examples of one run."""
+    """One filter on the examples of one run."""
 
     def __init__(self, run: Run, line: str, inside: tuple[str, ...] = ()) -> None:
-        """Take the filter as written; `inside` are the saved slices it is part of."""
+        """Take the filter as typed; `inside` are the saved slices it is part of."""
         self.run, self.number, self.line, self.inside = run, run.number, line, inside
         self.store, self.filters = run.store, run.columns
-        self.terms = parser.parse(line)
+        self.columns = tuple(run.metadata_columns())
+        self.reading = parser.resolved(line, self.columns)
+        self.checks = Checks(run, inside)
+
+    def _mistakes(self, line: str) -> list[Mistake]:
+        reading = parser.resolved(line, self.columns)
+        return [*reading.mistakes, *self.checks.mistakes(reading.terms)]
+
+    def check(self) -> None:
+        """Refuse a filter that can't be read, or names what the run can't have.
+
+        Raises:
+            FilterError: with every mistake in it.
+        """
+        mistakes = self._mistakes(self.line)
+        if mistakes:
+            raise FilterError(self.line, parser.proven(mistakes, self.line, self._mistakes))
+
+    def notes(self) -> list[Mistake]:
+        """Return what the filter names that never occurs in the run."""
+        return self.checks.notes(self.reading.terms)
 
     def mask(self) -> np.ndarray:
-        """Return (example,) bool by rising position."""
-        mask = np.ones(len(self.filters), bool)
-        for term in self.terms:
-            found = self._select(term)
-            mask &= ~found if term.negated else found
+        """Return (example,) bool by rising position.
+
+        Raises:
+            FilterError: as `check`.
+        """
+        self.check()
+        return self._select(self.reading.tree)
+
+    def _select(self, tree: Tree) -> np.ndarray:
+        """Return the examples that a tree holds for, in an array of its own."""
+        if isinstance(tree, Term):
+            return self._term(tree)
+        if isinstance(tree, Not):
+            return ~self._select(tree.part)
+        if not tree.parts:
+            return np.ones(len(self.filters), bool)
+        first, *others = dict.fromkeys(tree.parts)
+        mask = self._select(first)
+        join = np.logical_and if isinstance(tree, And) else np.logical_or
+        for part in others:
+            join(mask, self._select(part), out=mask)
         return mask
 
-    def _select(self, term: Term) -> np.ndarray:
+    def _term(self, term: Term) -> np.ndarray:
         """Return the examples that one term holds for."""
-        if term.field in parser.QUALITY_FLAGS:
-            column = self._quality(term)
-            return column >= 0 if term.field == "duplicate" else column > 0
-        if term.field in parser.REVIEW_FLAGS:
+        if term.field in QUALITY_FLAGS:
+            return self._quality(term.field) > (-1 if term.field == "duplicate" else 0)
+        if term.field in REVIEW_FLAGS:
             return self._annotated(term.field)
         if term.field in parser.FLAGS:
             return _flag(self.filters, term.field)
         if term.field in parser.NUMBERS:
             return self._number(term)
-        if term.field.startswith("meta."):
+        if term.field.startswith(META):
             return self._meta(term)
         choose = {
             "gold": self._label,
@@ -65,6 +103,7 @@ class Selection:
             "verdict": self._verdict,
             "id": self._id,
             "phrase": self._phrase,
+            "regex": self._regex,
             "slice": self._saved,
             "tag": self._tag,
         }[term.field]
@@ -78,50 +117,31 @@ class Selection:
         if name == "coherence":
             name = f"coherence:{self.run.layer_to_read()}"
         is_quality = name == "label_quality"
-        column = self._quality(term) if is_quality else self.filters.column(name)
+        column = self._quality(name) if is_quality else self.filters.column(name)
         column = column.astype(np.float64)
         found = np.zeros(len(self.filters), bool)
-        for value in term.values:
-            limit = parser.number(self.line, term.start, value)
+        for limit in _numbers(term):
             found |= _COMPARE[term.operator](column, limit)
-        return found & ~np.isnan(column)
+        found &= ~np.isnan(column)
+        return found
 
-    def _quality(self, term: Term) -> np.ndarray:
-        """Return a column of the checks of the dataset."""
-        column = self.filters.quality(term.field)
-        if column is None:
-            needed = "data-quality --train FILE" if term.field == "in_train" else "data-quality"
-            raise parser.error(
-                self.line,
-                term.start,
-                term.start + term.negated,
-                f"is not known of run {self.number} yet; `{needed} --run {self.number}` finds it",
-                None,
-            )
+    def _quality(self, name: str) -> np.ndarray:
+        """Return a column of the checks of the dataset, which `check` found there."""
+        column = self.filters.quality(name)
+        assert column is not None, f"no column {name}"
         return column
 
     def _label(self, term: Term, value: Value) -> np.ndarray:
-        names = self.run.label_names
-        name = parser.choose(self.line, term.start, value, names, "names no label")
-        return self.filters.column(term.field) == names.index(name)
+        name, names = choice(value, self.run.label_names), self.run.label_names
+        mask: np.ndarray = self.filters.column(term.field) == (names.index(name) if name else -2)
+        return mask
 
     def _word(self, term: Term, value: Value) -> np.ndarray:
         return self._with_word(value.text, None)
 
     def _salient(self, term: Term, value: Value) -> np.ndarray:
-        word, _, layer_text = value.text.rpartition("@")
-        top = self.run.model.layers
-        if not word or not layer_text.isdigit():
-            return self._with_word(value.text, self.run.layer_to_read())
-        if int(layer_text) > top:
-            raise parser.error(
-                self.line,
-                term.start,
-                value.start + len(word) + 1,
-                f"names a layer that is not there (0 to {top})",
-                f"salient:{word}@{top}",
-            )
-        return self._with_word(word, int(layer_text))
+        word, layer = salient_word(value.text)
+        return self._with_word(word, self.run.layer_to_read(layer))
 
     def _with_word(self, word: str, layer: int | None) -> np.ndarray:
         """Return the examples that hold a word, or have it among the top three of a layer."""
@@ -194,9 +214,8 @@ class Selection:
         return (label >= 0) & (label != self.filters.column("gold"))
 
     def _tag(self, term: Term, value: Value) -> np.ndarray:
-        annotations = self.store.annotations(self.number)
-        name = parser.choose(self.line, term.start, value, sorted(annotations.tags), "names no tag")
-        return spread(annotations.tagged(name), self.filters.position)
+        tagged = self.store.annotations(self.number).tagged(value.text)
+        return spread(tagged, self.filters.position)
 
     def _id(self, term: Term, value: Value) -> np.ndarray:
         rows = self.store.rows(
@@ -206,10 +225,6 @@ class Selection:
 
     def _phrase(self, term: Term, value: Value) -> np.ndarray:
         quoted = '"' + value.text.replace('"', '""') + '"'
-        if not any(letter.isalnum() for letter in value.text):
-            raise parser.error(
-                self.line, term.start, value.start, "holds no word to look for", None
-            )
         rows = self.store.rows(
             "SELECT e.position FROM texts_fts f CROSS JOIN examples e ON e.text_id = f.rowid"
             " WHERE texts_fts MATCH ? AND e.run = ?",
@@ -220,26 +235,40 @@ class Selection:
         found[places[places >= 0]] = True
         return found
 
+    def _regex(self, term: Term, value: Value) -> np.ndarray:
+        """Match by RE2, whose time is linear in the text whatever the pattern."""
+        return self.filters.mask(("regex", value.text), lambda: self._matches(value.text))
+
+    def _matches(self, pattern: str) -> np.ndarray:
+        import pyarrow
+        from pyarrow import compute
+
+        found = np.zeros(len(self.filters), bool)
+        for rows in self.store.batches(
+            "SELECT e.position, t.text, t.pair FROM examples e JOIN texts t USING (text_id)"
+            " WHERE e.run = ?",
+            (self.number,),
+        ):
+            positions, *sides = zip(*rows, strict=True)
+            hits = [
+                compute.match_substring_regex(
+                    pyarrow.array(side, pyarrow.large_string()), pattern=pattern
+                )
+                for side in sides
+            ]
+            either = compute.or_kleene(*hits).fill_null(False)
+            places = self.filters.rows_of(np.array(positions, np.int64))
+            found[places[either.to_numpy(zero_copy_only=False) & (places >= 0)]] = True
+        return found
+
     def _saved(self, term: Term, value: Value) -> np.ndarray:
-        saved: dict[str, str] = dict(self.store.rows("SELECT name, condition FROM slices"))
-        name = parser.choose(self.line, term.start, value, sorted(saved), "names no saved slice")
-        if name in self.inside:
-            raise parser.error(self.line, term.start, value.start, "refers to itself", None)
-        inside = (*self.inside, name)
-        return Selection(self.run, saved[name], inside).mask()
+        line = self.store.rows("SELECT condition FROM slices WHERE name = ?", (value.text,))[0][0]
+        saved = Selection(self.run, line, (*self.inside, value.text))
+        return self.filters.mask(line, saved.mask)
 
     def _meta(self, term: Term) -> np.ndarray:
-        key = term.field[5:]
-        known = self.run.metadata_columns()
-        if key not in known:
-            parser.choose(
-                self.line,
-                term.start,
-                Value(key, term.start + term.negated + 5),
-                known,
-                "names no metadata column",
-            )
-        test = _meta_test(term, self.line)
+        key = term.field.removeprefix(META)
+        test = _meta_test(term)
         found = np.zeros(len(self.filters.storage_position), bool)
         for number, data in self.store.rows(
             "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
@@ -265,11 +294,16 @@ def _flag(filters: Filters, name: str) -> np.ndarray:
     return judged & ((gold == predicted) == (name == "right"))
 
 
-def _meta_test(term: Term, line: str) -> Callable[[Any], bool]:
+def _numbers(term: Term) -> list[float]:
+    """Return those values of a term that are numbers."""
+    return [limit for value in term.values if (limit := parser.number(value)) is not None]
+
+
+def _meta_test(term: Term) -> Callable[[Any], bool]:
     """Return the test of a metadata value."""
     if term.operator in (":", "="):
         texts = {value.text for value in term.values}
-        numbers = {_float(text) for text in texts} - {None}
+        numbers = set(_numbers(term))
         return lambda value: (
             value is not None
             and (
@@ -281,7 +315,7 @@ def _meta_test(term: Term, line: str) -> Callable[[Any], bool]:
                 )
             )
         )
-    limits = [parser.number(line, term.start, value) for value in term.values]
+    limits = _numbers(term)
     compare = _COMPARE[term.operator]
 
     def test(value: Any) -> bool:
@@ -292,7 +326,7 @@ def _meta_test(term: Term, line: str) -> Callable[[Any], bool]:
 
 
 def metadata_text(value: Any) -> str:
-    """Return a metadata value as slices compare it."""
+    """Return a metadata value as filters compare it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

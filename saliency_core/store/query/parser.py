@@ -1,249 +1,267 @@
-"""The slice language: one line of text to terms. What a term selects is the reader's business."""
+"""A line of the filter language, its names resolved: `parse` gives a tree or names every mistake.
+
+What its terms select is the business of `masks`, and whether its values occur that of `checks`.
+"""
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 
-from saliency_core.errors import UserError
-
-QUALITY_FLAGS = ("label_issue", "duplicate", "duplicate_conflict", "in_train")
-"""What `data-quality` found out about examples."""
-REVIEW_FLAGS = ("reviewed", "relabelled", "note")
-"""What analysts said of examples."""
-FLAGS = ("wrong", "right", "truncated", "failed", *REVIEW_FLAGS, *QUALITY_FLAGS)
-NAMED = ("gold", "predicted", "word", "salient", "verdict", "slice", "id", "tag")
-NUMBERS = ("confidence", "margin", "length", "coherence", "label_quality")
-VERDICTS = ("spurious", "genuine", "unsure")
-OPERATORS = (">=", "<=", ">", "<", ":", "=")
-
-HELP = (
-    "wrong, right, gold:LABEL, predicted:A,B, confidence>0.9, margin<0.1, length>=50, truncated, "
-    'failed, word:WORD, salient:WORD@LAYER, coherence<0, "a phrase", meta.KEY:VALUE, '
-    "reviewed, relabelled, note, tag:NAME, "
-    "verdict:spurious, slice:NAME, id:ID, label_issue, label_quality<0.2, duplicate, "
-    "duplicate_conflict, in_train"
+from saliency_core.store.query import syntax, terms
+from saliency_core.store.query.mistakes import (
+    MOST,
+    FilterError,
+    Fix,
+    Mistake,
+    listed,
+    near,
+    shown,
+)
+from saliency_core.store.query.syntax import Reading
+from saliency_core.store.query.terms import (
+    FLAGS,
+    META,
+    NAMED,
+    NUMBERS,
+    OPERATORS,
+    ORDER,
+    VERDICTS,
+    quote,
+)
+from saliency_core.store.query.tree import (
+    EVERYTHING,
+    And,
+    Not,
+    Or,
+    Term,
+    Tree,
+    Value,
+    both,
+    either,
+    negated,
+    text_of,
 )
 
+__all__ = [
+    "EVERYTHING",
+    "FLAGS",
+    "NAMED",
+    "NUMBERS",
+    "OPERATORS",
+    "VERDICTS",
+    "both",
+    "either",
+    "negated",
+    "number",
+    "parse",
+    "quote",
+    "resolved",
+    "text_of",
+]
 
-@dataclass(frozen=True)
-class Value:
-    """One alternative of a term."""
-
-    text: str
-    start: int
-    """Place in the line, from 0."""
-    quoted: bool = False
-
-
-@dataclass(frozen=True)
-class Term:
-    """One condition of a slice."""
-
-    field: str
-    """A flag, a name, a number, `phrase`, or `meta.KEY`."""
-    operator: str
-    values: tuple[Value, ...]
-    negated: bool
-    start: int
-    text: str
+_TESTED = 500
+"""Characters of a line up to which every fix is tried before it is offered."""
 
 
-def parse(line: str) -> tuple[Term, ...]:
-    """Parse a slice; an empty line is the slice of everything.
+def parse(line: str, columns: Sequence[str] = ()) -> Tree:
+    """Return the tree of a line; an empty one names all examples.
+
+    Args:
+        line: as it was typed.
+        columns: metadata columns, whose names may stand without `meta.`.
 
     Raises:
-        UserError: With the place and the nearest valid term.
+        FilterError: with every mistake, its place and what may stand there instead.
     """
-    line = line or ""
-    terms, place = [], 0
-    while place < len(line):
-        if line[place].isspace():
-            place += 1
-            continue
-        end = _end(line, place)
-        if line[place:end] != "AND":
-            terms.append(_term(line, place, end))
-        place = end
-    return tuple(terms)
+    reading = resolved(line, tuple(columns))
+    if reading.mistakes:
+        raise FilterError(
+            line,
+            proven(reading.mistakes, line, lambda other: resolved(other, tuple(columns)).mistakes),
+        )
+    return reading.tree
 
 
-def rest_of(line: str) -> str | None:
-    """Return the slice of all other examples; None where one line can't say it.
-
-    Only a single term has one: terms are joined by AND, and there is no OR to negate them with.
-    """
-    terms = parse(line)
-    if len(terms) != 1:
-        return None
-    text = line.strip()
-    return text.removeprefix("-") if terms[0].negated else f"-{text}"
-
-
-def quote(value: str) -> str:
-    """Return a value as it must stand in a slice."""
-    plain = value and not any(c.isspace() or c in '",\\' for c in value)
-    if plain:
-        return value
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _end(line: str, place: int) -> int:
-    """Return where the term that starts at `place` ends; spaces within quotes do not end it."""
-    inside, opened, start = False, 0, place
-    while place < len(line):
-        letter = line[place]
-        if letter == "\\" and inside:
-            place += 1
-        elif letter == '"':
-            inside, opened = not inside, place
-        elif letter.isspace() and not inside:
-            break
-        place += 1
-    if inside:
-        raise error(line, start, opened, "has a quote that does not end", None)
-    return min(place, len(line))
-
-
-def _term(line: str, start: int, end: int) -> Term:
-    """Parse one term."""
-    negated = line[start] == "-" and end > start + 1
-    begin = start + negated
-    text = line[start:end]
-    if line[begin] == '"':
-        values = _values(line, begin, end)
-        return Term("phrase", ":", values, negated, start, text)
-    at, operator = _operator(line, begin, end)
-    if operator is None:
-        word = line[begin:end]
-        if word in FLAGS:
-            return Term(word, "", (), negated, start, text)
-        raise error(line, start, begin, "is not a term", _nearest(word))
-    name = line[begin:at]
-    values = _values(line, at + len(operator), end)
-    _check(line, start, begin, name, operator, values)
-    field = "meta." + _unquote(name[5:]) if name.startswith("meta.") else name
-    return Term(field, operator, values, negated, start, text)
-
-
-def _operator(line: str, begin: int, end: int) -> tuple[int, str | None]:
-    """Return the place of the first operator outside quotes, and it."""
-    inside, place = False, begin
-    while place < end:
-        if line[place] == "\\" and inside:
-            place += 1
-        elif line[place] == '"':
-            inside = not inside
-        elif not inside:
-            found = next((o for o in OPERATORS if line.startswith(o, place)), None)
-            if found:
-                return place, found
-        place += 1
-    return end, None
-
-
-def _values(line: str, start: int, end: int) -> tuple[Value, ...]:
-    """Split alternatives at commas outside quotes."""
-    values, text, begin, place = [], "", start, start
-    inside = quoted = False
-    while place < end:
-        letter = line[place]
-        if letter == "\\" and inside and place + 1 < end:
-            place += 1
-            text += line[place]
-        elif letter == '"':
-            inside, quoted = not inside, True
-        elif letter == "," and not inside:
-            values.append(Value(text, begin, quoted))
-            text, begin, quoted = "", place + 1, False
-        else:
-            text += letter
-        place += 1
-    values.append(Value(text, begin, quoted))
-    return tuple(values)
-
-
-def _unquote(name: str) -> str:
-    """Return a metadata key without quotes."""
-    return _values(name, 0, len(name))[0].text if '"' in name else name
-
-
-def _check(
-    line: str, start: int, begin: int, name: str, operator: str, values: tuple[Value, ...]
-) -> None:
-    """Refuse unknown names, operators that do not apply and missing values."""
-    meta = name.startswith("meta.") and len(name) > 5
-    if name in FLAGS:
-        raise error(line, start, begin, "takes no value", name)
-    if not meta and name not in (*NAMED, *NUMBERS):
-        rest = operator + ",".join(quote(value.text) for value in values)
-        raise error(line, start, begin, "is not a term", _nearest(name, rest))
-    if name in NAMED and operator not in (":", "="):
-        raise error(line, start, begin + len(name), f"needs a colon, not {operator!r}", f"{name}:")
-    for value in values:
-        if not value.text and not value.quoted:
-            raise error(line, start, value.start, "lacks a value", f"{name}{operator}VALUE")
-    if name in NUMBERS or (meta and operator in (">", "<", ">=", "<=")):
-        for value in values:
-            number(line, start, value)
-    if name == "verdict":
-        for value in values:
-            choose(line, start, value, VERDICTS, "is not a verdict")
-
-
-def number(line: str, start: int, value: Value) -> float:
-    """Return a value as a number."""
-    try:
-        return float(value.text)
-    except ValueError:
-        raise error(line, start, value.start, "needs a number", None) from None
-
-
-def choose(
-    line: str, start: int, value: Value, choices: tuple[str, ...] | list[str], problem: str
-) -> str:
-    """Return a value that is one of the choices; else an error with the nearest."""
-    if value.text in choices:
-        return value.text
-    near = difflib.get_close_matches(value.text, list(choices), 1, 0.0)
-    shown = ", ".join(list(choices)[:20]) + (", ..." if len(choices) > 20 else "")
-    raise error(
+@lru_cache(maxsize=64)
+def resolved(line: str, columns: tuple[str, ...] = ()) -> Reading:
+    """Return what a line says, its names as the language has them, and its mistakes."""
+    reading = syntax.read(line)
+    found = {id(term): _Name(term, columns) for term in reading.terms}
+    mistakes = [mistake for name in found.values() for mistake in name.mistakes(columns, line)]
+    known = {number: name.term for number, name in found.items()}
+    return Reading(
         line,
-        start,
-        value.start,
-        f"{problem} (there are: {shown or 'none'})",
-        quote(near[0]) if near else None,
+        _renamed(reading.tree, known),
+        tuple(known.values()),
+        (*reading.mistakes, *mistakes),
     )
 
 
-def _nearest(word: str, rest: str | None = None) -> str:
-    """Return the valid term most like a wrong one."""
-    name = word.lower()
-    if rest is None:
-        names = [*FLAGS, *(f"{n}:" for n in NAMED), *NUMBERS]
-        close = difflib.get_close_matches(name, names, 1, 0.6)
-        if not close:
-            return f"word:{quote(word)}"
-        near = close[0]
-        if near.endswith(":"):
-            return near + near[:-1].upper()
-        return near if near in FLAGS else f"{near}>0.5"
-    names = [*NAMED, *NUMBERS, "meta."]
-    near = (difflib.get_close_matches(name, names, 1, 0.0) or ["word"])[0]
-    if near == "meta.":
-        return f"meta.KEY{rest}"
-    return near + rest
+def proven(
+    mistakes: Sequence[Mistake], line: str, mistakes_of: Callable[[str], Sequence[Mistake]]
+) -> list[Mistake]:
+    """Return mistakes with those fixes only after which a line has fewer.
+
+    Args:
+        mistakes: of the line.
+        line: as it was typed.
+        mistakes_of: returns the mistakes of any line.
+    """
+    told = [*mistakes]
+    if len(line) > _TESTED:
+        return told
+    for place, mistake in enumerate(told[:MOST]):
+        fixes = [fix for fix in mistake.fixes if len(mistakes_of(fix.apply(line))) < len(told)]
+        told[place] = replace(mistake, fixes=tuple(fixes))
+    return told
 
 
-def error(line: str, start: int, place: int, problem: str, near: str | None) -> UserError:
-    """Return the sentence: the term, its place, what is wrong, the nearest valid one."""
+def _renamed(tree: Tree, known: dict[int, Term]) -> Tree:
+    """Return a tree whose terms have the names of the language."""
+    if isinstance(tree, Term):
+        return known[id(tree)]
+    if isinstance(tree, Not):
+        return Not(_renamed(tree.part, known))
+    return (And if isinstance(tree, And) else Or)(
+        tuple(_renamed(part, known) for part in tree.parts)
+    )
+
+
+class _Name:
+    """A term under the name that the language has for it."""
+
+    def __init__(self, typed: Term, columns: Sequence[str]) -> None:
+        self.typed = typed
+        name = _known_name(typed.field, columns)
+        self.is_known = name is not None
+        sign = typed.operator
+        if name in NUMBERS and sign == ":":
+            sign = "="
+        elif name not in NUMBERS and sign == "=":
+            sign = ":"
+        self.term = replace(typed, field=typed.field if name is None else name, operator=sign)
+
+    def mistakes(self, columns: Sequence[str], line: str) -> list[Mistake]:
+        """Return what is wrong with it, whatever the data are."""
+        term = self.term
+        if not self.is_known:
+            return [_unknown(term, columns, line)]
+        if term.field in FLAGS:
+            return [_flag_with_value(term)] if term.values else []
+        if term.field in NUMBERS or (term.field.startswith(META) and term.operator in ORDER):
+            return _numbers(term)
+        return [*_wrong_operator(term), *_wrong_values(term)]
+
+
+def _known_name(name: str, columns: Sequence[str]) -> str | None:
+    """Return a name as the language has it; None where it means nothing."""
+    lower = name.lower()
+    if lower in (*FLAGS, *NAMED, *NUMBERS, *terms.TEXTS):
+        return lower
+    if lower == "label":
+        return "gold"
+    for prefix in (META, "metadata."):
+        if lower.startswith(prefix) and len(name) > len(prefix):
+            return META + _column(name[len(prefix) :], columns)
+    column = _column(name, columns)
+    if column in columns:
+        return META + column
+    return terms.ALIASES.get(lower)
+
+
+def _column(name: str, columns: Sequence[str]) -> str:
+    """Return a metadata column's own spelling of its name, where only the case differs."""
+    if name in columns:
+        return name
+    alike = [column for column in columns if column.lower() == name.lower()]
+    return alike[0] if len(alike) == 1 else name
+
+
+def _unknown(term: Term, columns: Sequence[str], line: str) -> Mistake:
+    name = term.field
+
+    def renamed(to: str) -> Fix:
+        rest = line[term.name_end : term.end].lstrip()
+        return Fix(term.start, term.end, to + rest, to + rest)
+
+    if name.lower() in ("class", "classes"):
+        return Mistake(
+            term.start,
+            f"{shown(name)} may be the label in the data or the prediction.",
+            (renamed("gold"), renamed("predicted")),
+        )
+    if term.operator in ORDER:
+        names = [*NUMBERS, *(META + terms.quote_name(column) for column in columns)]
+    else:
+        names = [*NAMED, *terms.TEXTS[:1], *columns]
+    fixes = [renamed(META + terms.quote_name(n) if n in columns else n) for n in near(name, names)]
+    phrase = terms.quote_phrase(line[term.start : term.end])
+    if not fixes and any(letter.isalnum() for letter in phrase):
+        fixes = [Fix(term.start, term.end, phrase, phrase)]
+    known = f"; metadata columns are {listed(list(columns))}" if columns and not fixes else ""
+    return Mistake(term.start, f"{shown(name)} is not a filter term{known}.", tuple(fixes))
+
+
+def _flag_with_value(term: Term) -> Mistake:
+    is_denied = term.values[0].text.lower() in ("no", "false", "0")
+    text = f"-{term.field}" if is_denied else term.field
+    fix = Fix(term.start, term.end, text, text)
+    return Mistake(term.start, f"{shown(term.field)} takes no value.", (fix,))
+
+
+def _numbers(term: Term) -> list[Mistake]:
+    """Return what is wrong with a comparison of numbers."""
+    if term.operator in ORDER and len(term.values) > 1:
+        first, last = term.values[0], term.values[-1]
+        texts = [first.text]
+        if len(term.values) == 2 and first.text.lstrip("-").isdigit() and last.text.isdigit():
+            texts.insert(0, f"{first.text}.{last.text}")
+        return [
+            Mistake(
+                first.start,
+                f"{shown(term.operator)} takes one number.",
+                tuple(Fix(first.start, last.end, text, text) for text in texts),
+            )
+        ]
+    return [
+        Mistake(value.start, f"{shown(value.text)} is not a number.")
+        for value in term.values
+        if number(value) is None
+    ]
+
+
+def number(value: Value) -> float | None:
+    """Return a value as a number, `90%` as 0.9; None where it is none."""
+    text = value.text.strip()
     try:
-        end = _end(line, start)
-    except UserError:
-        end = len(line)
-    except RecursionError:
-        end = len(line)
-    sentence = f"Slice, character {place + 1}: {line[start:end]!r} {problem}."
-    if near:
-        sentence += f" Nearest valid: {near}."
-    return UserError(f"{sentence} Terms: {HELP}.")
+        found = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return None
+    return None if math.isnan(found) else found
+
+
+def _wrong_operator(term: Term) -> list[Mistake]:
+    if term.operator == ":" or term.field.startswith(META) or term.field == "regex":
+        return []
+    place, first = term.name_end, term.values[0]
+    fix = Fix(place, first.start, ":", f"{term.field}:{quote(first.text)}")
+    sentence = f"{shown(term.field)} is followed by a colon, not by {shown(term.operator)}."
+    return [Mistake(place, sentence, (fix,))]
+
+
+def _wrong_values(term: Term) -> list[Mistake]:
+    found = []
+    for value in term.values:
+        if term.field == "verdict" and value.text not in VERDICTS:
+            fixes = tuple(
+                Fix(value.start, value.end, name, name)
+                for name in near(value.text, VERDICTS, 1) or VERDICTS
+            )
+            sentence = f"{shown(value.text)} is not a verdict; they are {listed(VERDICTS)}."
+            found.append(Mistake(value.start, sentence, fixes))
+        elif term.field == "phrase" and not any(letter.isalnum() for letter in value.text):
+            found.append(Mistake(value.start, f"{shown(value.text)} holds no word to look for."))
+    return found

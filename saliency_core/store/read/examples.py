@@ -13,7 +13,7 @@ from saliency_core.errors import UserError
 from saliency_core.store.connection import consistent
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io, word_math
-from saliency_core.store.format.filter_columns import read_meta_column
+from saliency_core.store.format.filter_columns import read_meta_column, read_meta_values
 from saliency_core.store.query.masks import metadata_text
 from saliency_core.store.read.annotations import annotation, note
 from saliency_core.store.sqlite_files import SqlRow
@@ -47,12 +47,23 @@ _PARAMETERS = 900
 
 @consistent
 def metadata_values(run: Run, column: str) -> np.ndarray:
-    """Return the texts of a metadata column by rising position, as slices compare them.
+    """Return the texts of a metadata column by rising position, as filters compare them.
 
     An example without the value has an empty text.
     """
     texts, codes = metadata_codes(run, column)
     return np.array(texts, object)[codes]
+
+
+@consistent
+def metadata_texts(run: Run, column: str) -> list[str]:
+    """Return the distinct texts of a metadata column, sorted."""
+    found: set[str] = set()
+    for (data,) in run.store.rows(
+        "SELECT data FROM columns WHERE run = ? AND name = ?", (run.number, f"meta:{column}")
+    ):
+        found |= {metadata_text(value) for value in read_meta_values(data) if value is not None}
+    return sorted(found)
 
 
 @consistent

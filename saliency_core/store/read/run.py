@@ -17,7 +17,9 @@ import pandas as pd
 from saliency_core.errors import UserError
 from saliency_core.records import DatasetInfo, ModelInfo, RunSettings, record_of
 from saliency_core.store.connection import consistent
+from saliency_core.store.query.editing import either_of, joined, rest_of
 from saliency_core.store.query.masks import Selection
+from saliency_core.store.query.mistakes import Mistake
 from saliency_core.store.read import annotations as _annotations
 from saliency_core.store.read import examples as _examples
 from saliency_core.store.read import metrics as _metrics
@@ -125,9 +127,12 @@ class Run:
             self.store.facts(self.number)
             yield
 
-    def filter(self, where: str = "") -> Slice:
-        """Return the examples that a filter names; all by default."""
-        return Slice(self, where.strip())
+    def filter(self, *where: str) -> Slice:
+        """Return the examples that fit all of some filters, each as it was typed; all by default.
+
+        What is wrong with one is said at its own places, once its examples are asked for.
+        """
+        return Slice(self, tuple(line.strip() for line in where if line.strip()))
 
     @property
     def columns(self) -> Filters:
@@ -194,6 +199,7 @@ class Run:
         return self.filter().column(name)
 
     metadata_codes = _examples.metadata_codes
+    metadata_texts = _examples.metadata_texts
     metadata_values = _examples.metadata_values
     example = _examples.example
     examples_at = _examples.examples_at
@@ -218,11 +224,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Slice:
-    """A set of examples of a run; `Run.filter` gives it."""
+    """A set of examples of a run; `Run.filter` gives it.
+
+    `~part` is the set of all others, `part & other` and `part | other` those in both and in either.
+    """
 
     run: Run
-    where: str
-    """The filter that names it; the empty one names all examples."""
+    lines: tuple[str, ...]
+    """Filters that all hold, as they were typed."""
+
+    @property
+    def where(self) -> str:
+        """Return the filter that names it; the empty one names all examples."""
+        return joined(*self.lines)
 
     @property
     def store(self) -> Store:
@@ -233,14 +247,54 @@ class Slice:
         """Answer from one state of the file, as `Run.steady`."""
         return self.run.steady()
 
-    def filter(self, where: str) -> Slice:
-        """Return those of its examples that a further filter names."""
-        return self.run.filter(f"{where} {self.where}")
+    def filter(self, *where: str) -> Slice:
+        """Return those of its examples that further filters name."""
+        return self.run.filter(*where, *self.lines)
+
+    def __and__(self, other: Slice) -> Slice:
+        """Return the examples in both slices."""
+        self._same_run(other)
+        return self.run.filter(*self.lines, *other.lines)
+
+    def __or__(self, other: Slice) -> Slice:
+        """Return the examples in at least one of two slices."""
+        self._same_run(other)
+        self.check()
+        other.check()
+        return self.run.filter(either_of(self.where, other.where))
+
+    def __invert__(self) -> Slice:
+        """Return all other examples of the run."""
+        self.check()
+        return self.run.filter(rest_of(self.where))
+
+    def _same_run(self, other: Slice) -> None:
+        if (self.store, self.run.number) != (other.store, other.run.number):
+            raise UserError(f"A slice of {self.run} and one of {other.run} hold no examples alike.")
+
+    @consistent
+    def check(self) -> None:
+        """Refuse a filter that can't be read, or names what the run can't have.
+
+        Raises:
+            FilterError: with every mistake in it.
+        """
+        for line in self.lines:
+            Selection(self.run, line).check()
+
+    @consistent
+    def notes(self) -> list[Mistake]:
+        """Return what its filter names that never occurs in the run, with what does."""
+        return [note for line in self.lines for note in Selection(self.run, line).notes()]
 
     @consistent
     def mask(self) -> np.ndarray:
         """Return (example,) bool over the run's examples by rising position."""
-        return self.run.columns.mask(self.where, Selection(self.run, self.where).mask)
+        columns = self.run.columns
+        masks = [columns.mask(line, Selection(self.run, line).mask) for line in self.lines or ("",)]
+        if len(masks) == 1:
+            return masks[0]
+        return columns.mask(self.lines, lambda: np.logical_and.reduce(masks))
 
     def count(self) -> int:
         """Return the number of examples."""

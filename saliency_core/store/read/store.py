@@ -35,6 +35,8 @@ FACTS = (
 ).split()
 """What `info` reports of a run."""
 
+_BATCH = 20_000
+"""Rows of a long query that are in memory at once."""
 _FEW_WORDS = 5_000
 """Words up to which a file is asked for them rather than for its whole vocabulary."""
 
@@ -112,6 +114,15 @@ class Store:
         """Run a query to its end: an open cursor would block checkpoints."""
         try:
             return self.connection.execute(sql, values).fetchall()
+        except READING as error:
+            raise UserError(describe(self.path, error)) from error
+
+    def batches(self, sql: str, values: Sequence[Any] = ()) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query that holds too many for one list; inside of `steady`."""
+        try:
+            cursor = self.connection.execute(sql, values)
+            while rows := cursor.fetchmany(_BATCH):
+                yield rows
         except READING as error:
             raise UserError(describe(self.path, error)) from error
 

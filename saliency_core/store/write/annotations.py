@@ -34,17 +34,26 @@ class Action:
 
 
 def save_slice(path: str | Path, name: str, where: str, note: str = "") -> None:
-    """Save a slice under a name, replacing an older one of that name."""
+    """Save a slice under a name, replacing an older one of that name.
+
+    Its filter is kept in the canonical form, which says the same of any run.
+    """
     name = name.strip()
     if not name:
         raise UserError("A saved slice needs a name.")
-    parser.parse(where)
+    where = parser.text_of(parser.parse(where, _metadata_columns(path)))
     with writing(path) as connection:
         connection.execute(
             "INSERT INTO slices VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
             " condition = excluded.condition, note = excluded.note",
             (name, where, note, now()),
         )
+
+
+def _metadata_columns(path: str | Path) -> list[str]:
+    """Return the metadata columns of all runs of a file."""
+    runs = open_store(path).all_runs()
+    return list(dict.fromkeys(name for run in runs for name in run.metadata_columns()))
 
 
 def delete_slice(path: str | Path, name: str) -> None:

@@ -1,0 +1,113 @@
+"""Filters made of filters: joined, negated, or with one of their terms changed.
+
+All take and give lines, never pasted: what was joined by OR gets its brackets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from saliency_core.store.query import parser, syntax
+from saliency_core.store.query.terms import FLAGS
+from saliency_core.store.query.tree import And, Or, Term, Tree, Value, both, negated, text_of
+
+NOTHING = "-length>=0"
+"""A filter that no example fits."""
+
+
+def joined(*lines: str) -> str:
+    """Return the filter of the examples that fit all of some filters, each as it was typed."""
+    lines = tuple(line.strip() for line in lines if line.strip())
+    if len(lines) == 1:
+        return lines[0]
+    return " ".join(
+        f"({line})" if isinstance(syntax.read(line).tree, Or) else line for line in lines
+    )
+
+
+def rest_of(line: str) -> str:
+    """Return the filter of all other examples."""
+    tree = tree_of(line)
+    return text_of(negated(tree)) if tree != parser.EVERYTHING else NOTHING
+
+
+def either_of(*lines: str) -> str:
+    """Return the filter of the examples that fit at least one of some filters."""
+    return text_of(parser.either(tree_of(line) for line in lines))
+
+
+def tree_of(line: str) -> Tree:
+    """Return what a line says under the names it uses.
+
+    Raises:
+        FilterError: it can't be read.
+    """
+    reading = syntax.read(line)
+    if reading.mistakes:
+        raise parser.FilterError(line, reading.mistakes)
+    return reading.tree
+
+
+class Line:
+    """A filter whose terms can be taken out and put in one by one, such as by a form.
+
+    Only terms that hold for all its examples are its own: those within OR or brackets stay as
+    they are.
+    """
+
+    def __init__(self, line: str, columns: Sequence[str] = ()) -> None:
+        """Read a line; one with mistakes has no terms and is replaced by what is put in."""
+        reading = parser.resolved(line, tuple(columns))
+        tree = parser.EVERYTHING if reading.mistakes else reading.tree
+        self.parts: tuple[Tree, ...] = tree.parts if isinstance(tree, And) else (tree,)
+
+    def text(self) -> str:
+        """Return the line."""
+        return text_of(both(self.parts))
+
+    def terms(self) -> list[tuple[str, str]]:
+        """Return the text of each part, and the line without it."""
+        return [
+            (
+                f"({text_of(part)})" if isinstance(part, Or) else text_of(part),
+                text_of(both((*self.parts[:place], *self.parts[place + 1 :]))),
+            )
+            for place, part in enumerate(self.parts)
+        ]
+
+    def values(self, field: str, operator: str = ":") -> list[str]:
+        """Return the alternatives of the first term of a name, in the order they stand."""
+        for part in self.parts:
+            if isinstance(part, Term) and part.field == field and part.operator == operator:
+                return [value.text for value in part.values]
+        return []
+
+    def flag(self, names: Iterable[str]) -> str | None:
+        """Return which of some flags it has, None for none of them."""
+        names = list(names)
+        return next(
+            (part.field for part in self.parts if isinstance(part, Term) and part.field in names),
+            None,
+        )
+
+    def put(self, field: str, values: Sequence[str], operator: str = ":") -> None:
+        """Let a name have these alternatives; none takes its term out."""
+        new = Term(field, operator, tuple(Value(text) for text in values)) if values else None
+        self._put(new, lambda part: part.field == field and part.operator == operator)
+
+    def put_flag(self, name: str | None, of: Iterable[str] = FLAGS) -> None:
+        """Let it have one of some flags, or none of them."""
+        of = tuple(of)
+        self._put(None if name is None else Term(name), lambda part: part.field in of)
+
+    def _put(self, new: Term | None, is_old: Callable[[Term], bool]) -> None:
+        """Replace the first old term by the new one, at its place; drop the other old ones."""
+        parts: list[Tree] = []
+        for part in self.parts:
+            if isinstance(part, Term) and is_old(part):
+                if new is not None:
+                    parts.append(new)
+                    new = None
+            else:
+                parts.append(part)
+        self.parts = (*parts, *([] if new is None else [new]))

@@ -1,0 +1,89 @@
+"""The vocabulary of the filter language: names of terms, what they take, how values are quoted."""
+
+from __future__ import annotations
+
+import re
+
+QUALITY_FLAGS = ("label_issue", "duplicate", "duplicate_conflict", "in_train")
+"""What `data-quality` found out about examples."""
+REVIEW_FLAGS = ("reviewed", "relabelled", "note")
+"""What analysts said of examples."""
+FLAGS = ("wrong", "right", "truncated", "failed", *REVIEW_FLAGS, *QUALITY_FLAGS)
+NAMED = ("gold", "predicted", "word", "salient", "verdict", "slice", "id", "tag")
+NUMBERS = ("confidence", "margin", "length", "coherence", "label_quality")
+TEXTS = ("phrase", "regex")
+"""What is written as `"a phrase"` and `/a pattern/`; a phrase is read as `phrase:` too."""
+VERDICTS = ("spurious", "genuine", "unsure")
+META = "meta."
+ALIASES = {
+    "pred": "predicted",
+    "prediction": "predicted",
+    "probability": "confidence",
+    "text": "phrase",
+    "words": "word",
+}
+"""Other names that people type; a metadata column of such a name comes first."""
+OPERATORS = ("!=", ">=", "<=", "==", ">", "<", ":", "=", "≥", "≤", "≠")
+SPELLINGS = {"==": "=", "≥": ">=", "≤": "<=", "≠": "!="}
+ORDER = (">", "<", ">=", "<=")
+
+TABLE = (
+    ("wrong, right", "the prediction is not, or is, the gold label"),
+    ("gold:LABEL", "the label in the data; also label:LABEL"),
+    ("predicted:A,B", "the predicted class is one of these"),
+    ("confidence>0.9, margin<0.1", "probability of the predicted class; its lead over the next"),
+    ("length>=50", "tokens"),
+    ("truncated, failed", "the model read the text only in part, or not at all"),
+    ("kindly, word:kindly", "the text contains the word"),
+    ("salient:kindly, salient:kindly@5", "among the three most salient words (of layer 5)"),
+    ('"not good", phrase:"not good"', "the text contains these words in a row"),
+    ("/refund(ed)?/, /refund/i", "the text matches the regular expression (i: in any case)"),
+    ("coherence<0", "at the recommended layer"),
+    ("meta.region:EU, meta.year>=2024", "a metadata column; also region:EU, year>=2024"),
+    ("verdict:spurious", "contains a word judged so"),
+    ("slice:NAME", "of a saved slice"),
+    ("id:17", "the example with this id"),
+    ("reviewed, relabelled, note", "a decision, another label, a note was saved"),
+    ("tag:NAME", "has this tag"),
+    ("label_issue, label_quality<0.2", "the label is likely wrong; how plausible it is"),
+    ("duplicate, duplicate_conflict", "like another text; one with another label"),
+    ("in_train", "the training data have it"),
+)
+"""Every term, and what it says of an example."""
+JOINS = (
+    ("A B, A and B", "both hold; also A & B"),
+    ("A OR B, A | B", "at least one holds; AND binds tighter"),
+    ("(A OR B) C", "brackets group"),
+    ("-A, not A, !A", "A does not hold; also gold!=LABEL"),
+    ("gold:A,B", "commas are alternatives"),
+    ('"two words"', 'quotes keep blanks, commas and brackets: meta.city:"New York"'),
+)
+"""How terms are joined."""
+
+KNOWN = re.compile(
+    rf"\s*[-!]?(?:({'|'.join((*FLAGS, *NAMED, *NUMBERS, *ALIASES, 'label', 'phrase'))})"
+    r"|meta\.[^\s:=<>]+)\s*(:|!=|[<>=])"
+)
+"""How a term that names what it is about begins."""
+_PLAIN = re.compile(r"[^\s\"',\\()|&<>=!:][^\s\",\\()|&]*")
+_PLAIN_NAME = re.compile(r"[\w.][\w.\-]*")
+
+
+def quote(value: str) -> str:
+    """Return a value as it must stand in a filter."""
+    is_plain = _PLAIN.fullmatch(value) and not KNOWN.match(value)
+    return value if is_plain else _in_quotes(value)
+
+
+def quote_phrase(value: str) -> str:
+    """Return a phrase as it must stand in a filter."""
+    return _in_quotes(value)
+
+
+def quote_name(name: str) -> str:
+    """Return the name of a metadata column as it must stand before an operator."""
+    return name if _PLAIN_NAME.fullmatch(name) else _in_quotes(name)
+
+
+def _in_quotes(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
