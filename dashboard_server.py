@@ -92,6 +92,7 @@ if __name__ == "__main__":
             "server.address": "127.0.0.1",
             "server.port": int(os.environ.get("SALIENCY_PORT", "8501")),
             "server.headless": True,
+            "logger.hideWelcomeMessage": True,
             "server.allowedHosts": ["127.0.0.1", "localhost"],
             "browser.gatherUsageStats": False,
         }

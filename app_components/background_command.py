@@ -60,9 +60,9 @@ def _watch(job: jobs.Job, doing: str) -> None:
     """Show how far a command is; when it has ended, draw the page anew."""
     if not jobs.is_running(job):
         st.rerun()
-    step = jobs.steps(job)
-    said = "starting" if step is None else f"{step[0]}, {step[1]} of {step[2] or 'unknown'}"
-    part = 0.0 if step is None or not step[2] else min(1.0, step[1] / step[2])
+    step = jobs.step(job)
+    said = "starting" if step is None else f"{step.stage}, {step.sentence()}"
+    part = 0.0 if step is None else step.part
     st.progress(part, f"{doing} ({context.escape(said)})")
     if st.button("Stop", key=f"stop-{job.name}"):
         jobs.stop(job)

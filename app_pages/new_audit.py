@@ -26,10 +26,10 @@ def running():
 
 
 def show(job: jobs.Job):
-    state, done = jobs.progress(job)
-    st.markdown(f"**{context.escape(job.name)}**: {state}, {done:,} examples stored")
-    if job.examples:
-        st.progress(min(1.0, done / job.examples))
+    state, step = jobs.state(job), jobs.step(job)
+    st.markdown(f"**{context.escape(job.name)}**: {state}")
+    if step is not None:
+        st.progress(step.part, f"{context.escape(step.stage)}, {context.escape(step.sentence())}")
     buttons = st.container(horizontal=True)
     if state == "running":
         if buttons.button("Stop", key=f"stop-{job.name}"):
@@ -38,7 +38,7 @@ def show(job: jobs.Job):
         return
     st.text(jobs.last_words(job))
     if state == "stopped" and buttons.button("Resume", key=f"resume-{job.name}"):
-        jobs.start(jobs_folder, job.name, job.arguments, Path(job.database), job.examples)
+        jobs.start(jobs_folder, job.name, job.arguments, Path(job.database))
         st.rerun(scope="fragment")
     if state == "finished" and buttons.button("Open results", key=f"open-{job.name}"):
         context.go_to("overview", db=job.database)
@@ -128,33 +128,6 @@ options |= {"lm-head": lm_head, "split": split, "label-map": label_map, "no-head
 options["limit"] = str(limit) if limit else None
 arguments = jobs.audit_arguments(model, source, database, options)
 
-st.subheader("4. Try and start")
-if st.button("Estimate", help="Loads the model, audits a few examples, stores nothing."):
-    try:
-        with st.spinner("Loading the model and trying a few examples ..."):
-            st.session_state["estimate"] = (arguments, jobs.dry_run(arguments))
-    except UserError as error:
-        st.session_state.pop("estimate", None)
-        st.error(context.escape(error))
-known, estimate = st.session_state.get("estimate", (None, None))
-if known == arguments:
-    with st.container(horizontal=True):
-        for name, value, meaning in (
-            ("Examples", f"{estimate['examples']:,}", "Rows that will be audited."),
-            (
-                "Seconds",
-                f"{estimate['estimate']['seconds']:,.0f}",
-                "Judged by the few examples that were tried; loading the model is not in it.",
-            ),
-            (
-                "Megabytes",
-                f"{estimate['estimate']['megabytes']:,.1f}",
-                "Expected size of the new database.",
-            ),
-        ):
-            st.metric(name, value, border=True, help=meaning)
-    for warning in estimate["warnings"]:
-        st.caption(f"⚠️ {context.escape(warning)}")
-    if st.button("Start", type="primary"):
-        jobs.start(jobs_folder, database.stem, arguments, database, estimate["examples"])
-        st.rerun()
+if st.button("Start", type="primary"):
+    jobs.start(jobs_folder, database.stem, arguments, database)
+    st.rerun()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,3 +32,19 @@ def replacing(output: Path) -> Iterator[Path]:
             os.replace(target, output)
     except OSError as error:
         raise UserError(f"{output} can't be written: {error.strerror or error}.") from error
+
+
+def refuse_inputs(output: Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse to write over what is read: a file, by whatever name, or one of a folder's files.
+
+    Raises:
+        UserError: `output` is one of the inputs.
+    """
+    place = output.resolve()
+    for given in map(Path, inputs):
+        if not given.exists():
+            continue
+        if (output.exists() and output.samefile(given)) or given.resolve() in place.parents:
+            raise UserError(
+                f"{output} is what is read here and would be overwritten; choose another --output."
+            )

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+DEMO = "demo.sqlite"
+"""The database of the demonstration, in its folder."""
+
 
 def default_database() -> Path:
     """Return the database a command uses without `--db`."""

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from saliency_core.analysis.method_costs import OURS
+from saliency_core.program import program
 from saliency_core.store import Run
-
-EVALUATE = "python -m saliency_core evaluate"
 
 
 @dataclass(frozen=True)
@@ -103,16 +102,16 @@ def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
     if how == "an older version":
         return (
             f"An older version of the program chose it by one test: {hiding}. To add the second "
-            f"test, run `{EVALUATE}`."
+            f"test, run `{program()} evaluate`."
         )
     if rows["coherence"].isna().all():
         return (
             "Only one class was predicted, so coherence is undefined. Nothing else was measured: "
-            f"run `{EVALUATE}`."
+            f"run `{program()} evaluate`."
         )
     return (
         f"Its words agree best where the prediction agrees (coherence {own['coherence']:.2f}). "
-        f"Nothing else was measured: to test the layers, run `{EVALUATE}`."
+        f"Nothing else was measured: to test the layers, run `{program()} evaluate`."
     )
 
 

@@ -7,6 +7,7 @@ error and exit status 2.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -26,15 +27,16 @@ from saliency_core.cli import (
     suspects,
     what_if,
 )
+from saliency_core.cli.help import Program
+from saliency_core.cli.progress_bar import GOES_ON, Stopped
 from saliency_core.cli.terminal import errors_to
 from saliency_core.errors import UserError
 
-app = typer.Typer(
-    help="Audit a text classifier: which words drive it, in which layer, and where it goes wrong.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
+
+app = Program(
+    "Audit a text classifier: which words drive it, in which layer, and where it goes wrong."
 )
 
 
@@ -54,50 +56,87 @@ def program(
     """Take the options that stand before a command."""
 
 
-COMMANDS = (
-    serve.demo,
-    audit.audit,
-    inspect.runs,
-    inspect.info,
-    inspect.layers,
-    evaluate.evaluate,
-    inspect.errors,
-    inspect.tokens,
-    suspects.suspects,
-    compare.compare,
-    what_if.what_if,
-    debias.debias,
-    serve.dashboard,
-    database.merge,
-    database.prune,
-    share.export,
-    share.report,
-)
-for command in COMMANDS:
-    app.command()(command)
-app.add_typer(database.annotation_app, name="annotations")
-app.add_typer(slices.app, name="slices")
-app.add_typer(checks.app, name="checks")
+COMMANDS: dict[str, dict[str, tuple[Callable[..., None], tuple[str, ...]]]] = {
+    "Begin": {
+        "demo": (serve.demo, ()),
+        "audit": (audit.audit, audit.EXAMPLES),
+        "dashboard": (serve.dashboard, ()),
+    },
+    "Look": {
+        "runs": (inspect.runs, ()),
+        "info": (inspect.info, ()),
+        "layers": (inspect.layers, ()),
+        "evaluate": (evaluate.evaluate, ()),
+        "errors": (inspect.errors, inspect.EXAMPLES),
+        "words": (inspect.words, ()),
+        "compare": (compare.compare, ()),
+    },
+    "Find and fix shortcuts": {
+        "suspects": (suspects.suspects, suspects.EXAMPLES),
+        "what-if": (what_if.what_if, what_if.EXAMPLES),
+        "debias": (debias.debias, debias.EXAMPLES),
+    },
+    "Share and keep": {
+        "report": (share.report, ()),
+        "export": (share.export, share.EXAMPLES),
+        "merge": (database.merge, ()),
+        "prune": (database.prune, ()),
+    },
+}
+"""Panel of the help -> name of a command -> what it does, and examples of its use."""
+GROUPS = {
+    "slices": (slices.app, "Look"),
+    "checks": (checks.app, "Find and fix shortcuts"),
+    "annotations": (database.annotation_app, "Share and keep"),
+}
+for panel, commands in COMMANDS.items():
+    for name, (function, examples) in commands.items():
+        app.command(name, examples=examples, rich_help_panel=panel)(function)
+    for name, (group, own) in GROUPS.items():
+        if own == panel:
+            app.add_typer(group, name=name, rich_help_panel=panel)
+app.command("tokens", hidden=True)(inspect.words)
+
+
+def _tell(sentence: str, style: str = "") -> None:
+    """Print a sentence on standard error, unbroken: a command in it must survive being copied."""
+    errors_to.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tell_usage(error: typer.TyperException) -> None:
+    """Say what is wrong with the way a command was called, and how to learn the right one."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        _tell(error.format_message())
+        return
+    hint = f" `{context.command_path} --help` tells the options." if context is not None else ""
+    message = error.format_message()
+    _tell(f"Error: {message}{'' if message.endswith(('.', '?')) else '.'}{hint}", "red")
 
 
 def main() -> None:
-    """Run the command line; user errors become one sentence and exit status 2."""
+    """Run the command line; what a user caused is one sentence and exit status 2."""
     try:
-        app()
+        status = app(standalone_mode=False)
+        if status == INTERRUPTED:
+            _tell(f"Stopped. {GOES_ON}")
+        sys.exit(status)
+    except Stopped as stop:
+        _tell(str(stop))
+        sys.exit(INTERRUPTED)
     except UserError as error:
-        # Unbroken: a command in the sentence must survive being copied.
-        errors_to.print(
-            f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(2)
+        _tell(f"Error: {error}", "red")
+    except typer.TyperException as error:
+        _tell_usage(error)
+    except typer.Abort:
+        _tell("Nothing was done.")
+        sys.exit(1)
+    except BrokenPipeError:
+        # Who read the output has seen enough, as `head` has.
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(0)
     except OSError as error:
         # A folder that can't be written, a disk that is full, a file that went meanwhile.
         place = f"{error.filename}: " if error.filename else ""
-        reason = error.strerror or type(error).__name__
-        errors_to.print(f"Error: {place}{reason}.", style="red", markup=False, highlight=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        errors_to.print(
-            "Stopped. What was computed is kept; the same command goes on from there.", markup=False
-        )
-        sys.exit(130)
+        _tell(f"Error: {place}{error.strerror or type(error).__name__}.", "red")
+    sys.exit(2)

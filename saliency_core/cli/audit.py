@@ -9,9 +9,21 @@ from typing import Annotated
 
 import typer
 
-from saliency_core.cli.terminal import AsJson, Bar, Database, Quiet, print_json, progress_bar
+from saliency_core.cli.progress_bar import GOES_ON, progress_bar
+from saliency_core.cli.tables import say
+from saliency_core.cli.terminal import AsJson, Database, Quiet, print_json
 from saliency_core.data.labels.label_map import parse_label_map
 from saliency_core.paths import default_database
+from saliency_core.pipeline.options import STAGES
+from saliency_core.program import program
+
+COLUMNS, DATA, LABELS = "Columns", "Dataset", "Labels"
+MODEL, COMPUTING, OUTPUT = "Model", "Computing", "Output"
+EXAMPLES = (
+    "saliency audit distilbert-base-uncased-finetuned-sst-2-english reviews.csv",
+    "saliency audit models/reviews reviews.csv --lm-head bert-base-uncased --db reviews.sqlite",
+    'saliency audit models/reviews reviews.csv --label-map "0=negative,1=positive"',
+)
 
 
 class LongText(StrEnum):
@@ -47,79 +59,175 @@ def audit(
     model: Annotated[str, typer.Argument(help="Folder or hub name of a sequence classifier.")],
     dataset: Annotated[str, typer.Argument(help="File, folder or hub name of a dataset.")],
     database: Database = None,
-    text_column: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
-    pair_column: Annotated[str | None, typer.Option(help="Column of the second text.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of the gold label.")] = None,
-    id_column: Annotated[str | None, typer.Option(help="Column of a stable id.")] = None,
+    text_column: Annotated[
+        str | None,
+        typer.Option(help="Column of the text.", rich_help_panel=COLUMNS, metavar="NAME"),
+    ] = None,
+    pair_column: Annotated[
+        str | None,
+        typer.Option(help="Column of the second text.", rich_help_panel=COLUMNS, metavar="NAME"),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(help="Column of the gold label.", rich_help_panel=COLUMNS, metavar="NAME"),
+    ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(help="Column of a stable id.", rich_help_panel=COLUMNS, metavar="NAME"),
+    ] = None,
     metadata_columns: Annotated[
-        str | None, typer.Option(help="Columns kept beside, comma-separated (default: the rest).")
+        str | None,
+        typer.Option(
+            help="Columns kept beside, comma-separated (default: the rest).",
+            rich_help_panel=COLUMNS,
+            metavar="A,B",
+        ),
     ] = None,
     predictions_from: Annotated[
         str | None,
-        typer.Option(help="Column of predictions made elsewhere, compared with the model's own."),
+        typer.Option(
+            help="Column of predictions made elsewhere, compared with the model's own.",
+            rich_help_panel=COLUMNS,
+            metavar="NAME",
+        ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
-    config: Annotated[str | None, typer.Option(help="Configuration of a hub dataset.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub dataset.")] = None,
-    no_header: Annotated[bool, typer.Option("--no-header", help="Table without header.")] = False,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the dataset.", rich_help_panel=DATA, metavar="NAME")
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Configuration of a hub dataset.", rich_help_panel=DATA, metavar="NAME"),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Revision of a hub dataset.", rich_help_panel=DATA, metavar="NAME"),
+    ] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="Table without header.", rich_help_panel=DATA)
+    ] = False,
     sheet: Annotated[
-        str | None, typer.Option(help="Sheet of a workbook (default: the first filled one).")
+        str | None,
+        typer.Option(
+            help="Sheet of a workbook (default: the first filled one).",
+            rich_help_panel=DATA,
+            metavar="NAME",
+        ),
     ] = None,
     label_map: Annotated[
         str | None,
         typer.Option(
-            help='Dataset label to model label, or to nothing: "0=negative,1=positive,n/a=".'
+            help='Dataset label to model label, or to nothing: "0=negative,1=positive,n/a=".',
+            rich_help_panel=LABELS,
+            metavar="MAP",
         ),
     ] = None,
     trust_labels: Annotated[
-        bool, typer.Option("--trust-labels", help="Skip the label-order guard.")
+        bool,
+        typer.Option("--trust-labels", help="Skip the label-order guard.", rich_help_panel=LABELS),
     ] = False,
     lm_head: Annotated[
-        str | None, typer.Option(help="Folder or hub name of the pretrained language model.")
+        str | None,
+        typer.Option(
+            help="Folder or hub name of the pretrained language model.",
+            rich_help_panel=MODEL,
+            metavar="MODEL",
+        ),
     ] = None,
     model_revision: Annotated[
-        str | None, typer.Option(help="Revision of the model on the hub.")
+        str | None,
+        typer.Option(
+            help="Revision of the model on the hub.", rich_help_panel=MODEL, metavar="NAME"
+        ),
     ] = None,
-    target: Annotated[str, typer.Option(help="predicted, gold or class:NAME.")] = "predicted",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="predicted, gold or class:NAME.", rich_help_panel=COMPUTING, metavar="NAME"
+        ),
+    ] = "predicted",
     rule: Annotated[
-        Rule, typer.Option(help="Exact at every layer in one pass, or gradients along a path.")
+        Rule,
+        typer.Option(
+            help="Exact at every layer in one pass, or gradients along a path.",
+            rich_help_panel=COMPUTING,
+        ),
     ] = Rule.secant,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the path rule.")] = 4,
-    dtype: Annotated[Dtype, typer.Option(help="Number format of the model.")] = Dtype.float32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
+    steps: Annotated[
+        int, typer.Option(min=1, help="Steps of the path rule.", rich_help_panel=COMPUTING)
+    ] = 4,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Number format of the model.", rich_help_panel=MODEL)
+    ] = Dtype.float32,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda ...", rich_help_panel=COMPUTING, metavar="NAME")
+    ] = "auto",
     batch_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens a batch, padding included.")
+        int | None,
+        typer.Option(min=1, help="Tokens a batch, padding included.", rich_help_panel=COMPUTING),
     ] = None,
-    max_length: Annotated[int | None, typer.Option(min=3, help="Tokens a text may have.")] = None,
-    long_text: Annotated[LongText, typer.Option(help="Longer texts.")] = LongText.truncate,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=3, help="Tokens a text may have.", rich_help_panel=MODEL)
+    ] = None,
+    long_text: Annotated[
+        LongText, typer.Option(help="Longer texts.", rich_help_panel=MODEL)
+    ] = LongText.truncate,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N rows.", rich_help_panel=DATA)
+    ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="What the dataset is called; its run is known by that, not by its path."),
+        typer.Option(
+            help="What the dataset is called; its run is known by that, not by its path.",
+            rich_help_panel=DATA,
+            metavar="NAME",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every sample.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of every sample.", rich_help_panel=COMPUTING)] = 0,
     no_evaluate: Annotated[
-        bool, typer.Option("--no-evaluate", help="Skip the faithfulness sample.")
+        bool,
+        typer.Option(
+            "--no-evaluate", help="Skip the faithfulness sample.", rich_help_panel=COMPUTING
+        ),
     ] = False,
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code shipped with the model.")
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="Run code shipped with the model.", rich_help_panel=MODEL
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, estimate time and size, stop.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check everything, estimate time and size, stop.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     engine: Annotated[
-        Engine, typer.Option(help="This process, or workers on Ray (docs/scale.md).")
+        Engine,
+        typer.Option(
+            help="This process, or workers on Ray (docs/scale.md).", rich_help_panel=COMPUTING
+        ),
     ] = Engine.local,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes of the ray engine (default: one a GPU, else a core)."),
+        typer.Option(
+            min=1,
+            help="Processes of the ray engine (default: one a GPU, else a core).",
+            rich_help_panel=COMPUTING,
+        ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads a model computes with.")
+        int | None,
+        typer.Option(min=1, help="Threads a model computes with.", rich_help_panel=COMPUTING),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for blocks instead of --db (ray engine); `merge` reads it."),
+        typer.Option(
+            help="Folder for blocks instead of --db (ray engine); `merge` reads it.",
+            rich_help_panel=OUTPUT,
+            metavar="FOLDER",
+        ),
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -164,19 +272,19 @@ def audit(
         output=str(output) if output else None,
     )
     place = database or (None if output else default_database())
-    with progress_bar(quiet or as_json) as bar:
-        result = run_audit(model, dataset, db=place, options=options, progress=Bar(bar))
+    stages = STAGES[: 1 if dry_run else 2 if no_evaluate else 3]
+    with progress_bar(quiet or as_json, *stages, when_stopped=GOES_ON) as bar:
+        result = run_audit(model, dataset, db=place, options=options, progress=bar)
     if as_json:
         print_json(result.as_dict())
     elif not quiet:
         print(result.sentence())
         if result.run is not None:
-            print(_next_steps(database))
+            say(_next_steps(database))
 
 
 def _next_steps(database: Path | None) -> str:
     where = "" if database is None else f" --db {shlex.quote(str(database))}"
     return (
-        f"Look at it: python -m saliency_core dashboard{where}\n"
-        f"One page to forward: python -m saliency_core report{where}"
+        f"Look at it: {program()} dashboard{where}\nOne page to forward: {program()} report{where}"
     )

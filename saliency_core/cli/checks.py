@@ -8,19 +8,22 @@ from typing import Annotated
 
 import typer
 
+from saliency_core.cli.help import Program
+from saliency_core.cli.tables import counted, show
 from saliency_core.cli.terminal import (
     AsJson,
     Database,
+    Force,
     RunOption,
     Where,
     Words,
+    check_output,
     filtered,
     open_run,
     print_json,
-    show,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Write and run invariance checks.")
+app = Program("Write and run invariance checks.")
 
 
 @app.command("write")
@@ -31,17 +34,19 @@ def write_checks(
     per_word: Annotated[int, typer.Option(min=1, help="Pairs a word.")] = 50,
     database: Database = None,
     number: RunOption = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write pairs of texts, with and without a spurious word, that must get one answer."""
     from saliency_core.shortcuts.invariance_checks import write_checks as write
 
     part = filtered(open_run(database, number), where)
+    check_output(output, force, [part.store.path])
     pairs = write(part, output, word or (), per_word=per_word)
     if as_json:
         print_json({"output": str(output), "pairs": pairs})
     else:
-        print(f"Wrote {pairs} pairs to {output}.")
+        print(f"Wrote {counted(pairs, 'pair')} to {output}.")
 
 
 @app.command("run")

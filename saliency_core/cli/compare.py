@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from saliency_core.cli.terminal import (
-    AsJson,
-    Database,
-    Where,
-    open_database,
-    print_json,
-    records,
-    show,
-)
+from saliency_core.cli.tables import records, show
+from saliency_core.cli.terminal import AsJson, Database, Where, open_database, print_json
 from saliency_core.errors import UserError
 
 if TYPE_CHECKING:

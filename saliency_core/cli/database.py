@@ -8,12 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from saliency_core.cli.terminal import AsJson, Database, RunOption, existing, print_json, show
+from saliency_core.cli.help import Program
+from saliency_core.cli.tables import counted, megabytes, say, show
+from saliency_core.cli.terminal import (
+    AsJson,
+    Database,
+    Force,
+    RunOption,
+    check_output,
+    existing,
+    print_json,
+)
 from saliency_core.errors import UserError
 
-annotation_app = typer.Typer(
-    no_args_is_help=True, help="Carry slices, notes, proposed labels and verdicts to another file."
-)
+annotation_app = Program("Carry slices, notes, proposed labels and verdicts to another file.")
 
 
 def merge(
@@ -30,10 +38,10 @@ def merge(
         return
     show(report["runs"], ["run", "examples", "added", "sources", "finished"])
     for name in report["slices_kept"]:
-        print(f"Slice {name!r} differs between the files; the first one was kept.")
+        say(f"Slice {name!r} differs between the files; the first one was kept.")
     open_runs = [row["run"] for row in report["runs"] if not row["finished"]]
     if open_runs:
-        print(
+        say(
             f"Runs {', '.join(map(str, open_runs))}: run the same audit with --db {output} to "
             "summarise the layers; no example is computed again."
         )
@@ -56,8 +64,8 @@ def prune(
     if as_json:
         print_json(report)
         return
-    freed = (report["bytes_before"] - report["bytes_after"]) / 1e6
-    print(f"Deleted {len(report['runs'])} of the runs in {path}; {freed:.1f} MB given back.")
+    freed = megabytes(report["bytes_before"] - report["bytes_after"])
+    print(f"Deleted {counted(len(report['runs']), 'run')} of {path}; {freed} given back.")
 
 
 @annotation_app.command("export")
@@ -67,12 +75,16 @@ def export_annotations(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="JSON file (default: standard output).")
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write slices, notes, proposed labels and verdicts of a run to a JSON file."""
     from saliency_core.store import export_annotations as exported
 
-    found = exported(existing(database), run)
+    path = existing(database)
+    if output is not None:
+        check_output(output, force, [path])
+    found = exported(path, run)
     if output is None:
         print_json(found)
         return
@@ -81,7 +93,7 @@ def export_annotations(
     if as_json:
         print_json({"output": str(output), **counts})
         return
-    print(f"Wrote {', '.join(f'{n} {name}' for name, n in counts.items())} to {output}.")
+    print(f"Wrote {_counts(counts)} to {output}.")
 
 
 @annotation_app.command("import")
@@ -98,8 +110,8 @@ def import_annotations(
     if as_json:
         print_json(report)
         return
-    counts = ", ".join(f"{report[name]} {name}" for name in ("slices", "notes", "verdicts"))
-    print(f"Added {counts} to run {report['run']}.")
+    counts = {name: report[name] for name in ("slices", "notes", "verdicts")}
+    print(f"Added {_counts(counts)} to run {report['run']}.")
     for name, sentence in (
         ("unknown_ids", "Not in this run, left out"),
         ("changed_ids", "The text changed since the note, look again"),
@@ -107,6 +119,13 @@ def import_annotations(
     ):
         if report[name]:
             print(f"{sentence}: {', '.join(report[name])}.")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    """Return `1 slice, 2 notes`."""
+    return ", ".join(
+        counted(count, things.removesuffix("s"), things) for things, count in counts.items()
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

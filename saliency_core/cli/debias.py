@@ -9,13 +9,21 @@ from typing import Annotated
 
 import typer
 
+from saliency_core.cli.tables import counted
 from saliency_core.cli.terminal import (
     AsJson,
     Database,
+    Force,
     RunOption,
     Words,
+    check_output,
     open_run,
     print_json,
+)
+
+EXAMPLES = (
+    "saliency debias training.csv -o cleaned.csv",
+    "saliency debias training.csv -o cleaned.jsonl --word kindly --how drop",
 )
 
 
@@ -36,6 +44,7 @@ def debias(
     mask: Annotated[str, typer.Option(help="What hides a word.")] = "[MASK]",
     database: Database = None,
     number: RunOption = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write training data in which words with the verdict spurious give no class away."""
@@ -43,6 +52,7 @@ def debias(
     from saliency_core.shortcuts.invariance_checks import spurious_words
     from saliency_core.shortcuts.training_counts import open_training_data
 
+    check_output(output, force, [train])
     words = word or spurious_words(open_run(database, number))
     dataset = open_training_data(train, train_text_column, train_label_column)
     done = write(dataset, words, how.value, output, mask)
@@ -50,6 +60,6 @@ def debias(
         print_json({**asdict(done), "words": words})
     else:
         print(
-            f"Wrote {done.written} of {done.read} rows to {done.output}; {done.changed} contained "
-            f"{', '.join(words)}."
+            f"Wrote {done.written:,} of {counted(done.read, 'row')} to {done.output}; "
+            f"{done.changed:,} contained {', '.join(words)}."
         )

@@ -6,20 +6,18 @@ from typing import Annotated
 
 import typer
 
+from saliency_core.cli.progress_bar import progress_bar
+from saliency_core.cli.tables import counted, records, say, say_which_layer, show
 from saliency_core.cli.terminal import (
     AsJson,
-    Bar,
     Database,
     ModelOption,
     Quiet,
     RunOption,
     open_run,
     print_json,
-    print_reading,
-    progress_bar,
-    records,
-    show,
 )
+from saliency_core.progress import duration
 
 COLUMNS = (
     "method",
@@ -68,7 +66,7 @@ def evaluate(
 
     options = EvaluationOptions(examples, seed, other_methods, mosaics, delete, rationale_column)
     with progress_bar(quiet or as_json) as bar:
-        found = measure(run, options, model=model, progress=Bar(bar))
+        found = measure(run, options, model=model, progress=bar)
     rows = records(found.metrics)
     if as_json:
         print_json(
@@ -84,7 +82,8 @@ def evaluate(
             }
         )
         return
-    show(rows, list(COLUMNS), f"{found.examples} examples, {found.mosaics['mosaics']} mosaics")
-    print_reading(run)
+    sample = f"{counted(found.examples, 'example')}, {counted(found.mosaics['mosaics'], 'mosaic')}"
+    show(rows, list(COLUMNS), sample, formats={"seconds": duration})
+    say_which_layer(run)
     if found.skipped:
-        print(f"Left out, because Captum is not installed: {', '.join(found.skipped)}.")
+        say(f"Left out, because Captum is not installed: {', '.join(found.skipped)}.")

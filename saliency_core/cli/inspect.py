@@ -1,4 +1,4 @@
-"""`runs`, `info`, `layers`, `errors`, `tokens`: what a file holds."""
+"""`runs`, `info`, `layers`, `errors`, `words`: what a file holds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from saliency_core.cli.tables import counted, megabytes, records, say, say_which_layer, show
 from saliency_core.cli.terminal import (
     AsJson,
     Database,
@@ -15,14 +16,18 @@ from saliency_core.cli.terminal import (
     open_database,
     open_run,
     print_json,
-    print_reading,
-    records,
-    show,
 )
 from saliency_core.errors import UserError
+from saliency_core.progress import duration
 
 if TYPE_CHECKING:
     from saliency_core.store import Run
+
+EXAMPLES = (
+    'saliency errors --where "confidence>0.9 word:people"',
+    "saliency errors --sort margin --limit 10",
+    "saliency errors | cut -f 1,2,3",
+)
 
 
 def runs(database: Database = None, as_json: AsJson = False) -> None:
@@ -42,12 +47,17 @@ def info(database: Database = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(facts)
         return
-    print(f"{facts['database']} (format {facts['version']})")
+    say(f"{facts['database']} (format {facts['version']})")
     columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "layers", "target"]
-    show(facts["runs"], [*columns, "seconds", "bytes"], nothing="It holds no run yet.")
+    show(
+        facts["runs"],
+        [*columns, "seconds", "bytes"],
+        nothing="It holds no run yet.",
+        formats={"seconds": duration, "bytes": megabytes},
+    )
     for row in facts["runs"]:
         for sentence in _sentences(row):
-            print(f"Run {row['run']}: {sentence}")
+            say(f"Run {row['run']}: {sentence}")
 
 
 def _sentences(row: dict[str, Any]) -> list[str]:
@@ -57,7 +67,7 @@ def _sentences(row: dict[str, Any]) -> list[str]:
     if not is_finished:
         sentences.append("Not finished: run the same audit again, which goes on where it stopped.")
     if row["orphans"]:
-        subject = "1 note" if row["orphans"] == 1 else f"{row['orphans']} notes"
+        subject = counted(row["orphans"], "note")
         sentences.append(
             f"Of rows that are gone: {subject}, listed by `annotations export` as orphans."
             if is_finished
@@ -90,9 +100,9 @@ def layers(database: Database = None, number: RunOption = None, as_json: AsJson 
         columns.append("next_decodability")
     show(rows, [*columns, "completeness"])
     if run.recommended is None:
-        print(f"Run {run.number} recommends no layer: {_why_none(run)}.")
+        say(f"Run {run.number} recommends no layer: {_why_none(run)}.")
         return
-    print_reading(run)
+    say_which_layer(run)
 
 
 def with_choice(row: dict[str, Any]) -> dict[str, Any]:
@@ -122,9 +132,10 @@ def errors(
     layer: Annotated[int | None, typer.Option(help="Layer of the words.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
     offset: Annotated[int, typer.Option(min=0, help="Rows to skip.")] = 0,
-    sort: Annotated[str, typer.Option(help="confidence, margin, coherence, length, position.")] = (
-        "confidence"
-    ),
+    sort: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="confidence, margin, coherence, length or position."),
+    ] = "confidence",
     as_json: AsJson = False,
 ) -> None:
     """List misclassified examples, most confident first."""
@@ -143,17 +154,19 @@ def errors(
         row["words"] = ", ".join(word["word"] for word in leading)
     show(rows, ["id", "gold", "predicted", "confidence", "words", "text"])
     if run.accuracy is None:
-        print("No example has a label and an answer to compare, so right and wrong are unknown.")
+        say("No example has a label and a prediction to compare, so right and wrong are unknown.")
         return
-    print(f"{len(rows)} of {total} misclassified examples.")
+    say(f"{len(rows):,} of {counted(total, 'misclassified example')}.")
 
 
-def tokens(
+def words(
     database: Database = None,
     number: RunOption = None,
     where: Where = "",
     layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
-    predicted: Annotated[str | None, typer.Option("--class", help="Predicted class.")] = None,
+    predicted: Annotated[
+        str | None, typer.Option("--class", metavar="NAME", help="Predicted class.")
+    ] = None,
     minimum: Annotated[int, typer.Option(min=1, help="Examples a word must be in.")] = 5,
     limit: Annotated[int, typer.Option(min=1, help="Words to print.")] = 50,
     as_json: AsJson = False,

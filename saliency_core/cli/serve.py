@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from saliency_core.cli.terminal import Bar, Database, Quiet, progress_bar
-from saliency_core.paths import default_database, demo_folder
+from saliency_core.cli.progress_bar import GOES_ON, progress_bar
+from saliency_core.cli.terminal import Database, Quiet
+from saliency_core.paths import DEMO, default_database, demo_folder
+
+STAGES = (
+    "training the language model",
+    "training the classifier",
+    "checking",
+    "auditing",
+    "evaluating layers",
+    "deleting words",
+)
 
 
 def dashboard(
@@ -17,6 +27,8 @@ def dashboard(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only serve.")] = False,
 ) -> None:
     """Open the dashboard on 127.0.0.1."""
+    if database is not None and not database.is_file():
+        print(f"{database} does not exist yet: the first page offers to make an audit.")
     from saliency_core.server.launch import serve
 
     serve(database or default_database(), port=port, open_browser=not no_browser)
@@ -37,9 +49,8 @@ def demo(
     from saliency_core.pipeline.run_audit import audit as run_audit
 
     folder = folder or demo_folder()
-    database = folder / "demo.sqlite"
-    with progress_bar(quiet) as bar:
-        progress = Bar(bar)
+    database = folder / DEMO
+    with progress_bar(quiet, *STAGES, when_stopped=GOES_ON) as progress:
         built = build_demo(folder, progress=progress)
         options = AuditOptions(
             text_column="text", label_column="label", id_column="id", lm_head=str(built.lm_head)

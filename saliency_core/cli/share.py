@@ -9,17 +9,24 @@ from typing import Annotated
 
 import typer
 
+from saliency_core.cli.progress_bar import progress_bar
+from saliency_core.cli.tables import counted, megabytes
 from saliency_core.cli.terminal import (
     AsJson,
-    Bar,
     Database,
+    Force,
     Quiet,
     RunOption,
     Where,
+    check_output,
     filtered,
     open_run,
     print_json,
-    progress_bar,
+)
+
+EXAMPLES = (
+    "saliency export -o wrong.csv --where wrong",
+    "saliency export -o all.parquet --layers all",
 )
 
 
@@ -43,6 +50,7 @@ def export(
     layers: Annotated[
         str | None, typer.Option(help='"all", "none" or "5,6" (default: the recommended one).')
     ] = None,
+    force: Force = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -51,6 +59,7 @@ def export(
     from saliency_core.output.export import parse_layers
 
     run = open_run(database, number)
+    check_output(output, force, [run.store.path])
     chosen = parse_layers(layers, run.model.layers)
     with progress_bar(quiet or as_json) as bar:
         done = write(
@@ -58,13 +67,14 @@ def export(
             output,
             format=format.value if format else None,
             layers=chosen,
-            progress=Bar(bar),
+            progress=bar,
         )
     if as_json:
         print_json(asdict(done))
     elif not quiet:
         said = ", ".join(map(str, done.layers)) or "none"
-        print(f"Wrote {done.examples} examples to {done.output} ({done.format}, layers {said}).")
+        wrote = counted(done.examples, "example")
+        print(f"Wrote {wrote} to {done.output} ({done.format}, layers {said}).")
 
 
 class ReportFormat(StrEnum):
@@ -87,6 +97,7 @@ def report(
     ] = None,
     examples: Annotated[int, typer.Option(min=0, help="Examples shown painted.")] = 20,
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write one page about an audit or a slice that needs nothing beside itself."""
@@ -94,9 +105,11 @@ def report(
 
     run = open_run(database, number)
     ending = ".md" if format == ReportFormat.markdown else ".html"
+    output = output or run.store.path.with_name(f"{run.store.path.stem}-report{ending}")
+    check_output(output, force, [run.store.path])
     done = write_report(
         filtered(run, where),
-        output or run.store.path.with_name(f"{run.store.path.stem}-report{ending}"),
+        output,
         format=format.value if format else None,
         examples=examples,
         title=title,
@@ -105,5 +118,6 @@ def report(
         print_json(done)
     else:
         print(
-            f"Wrote {done['output']} ({done['examples']} examples, {done['bytes'] / 1e3:.0f} kB)."
+            f"Wrote {done['output']} ({counted(done['examples'], 'example')}, "
+            f"{megabytes(done['bytes'])})."
         )

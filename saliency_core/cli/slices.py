@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from saliency_core.cli.help import Program
+from saliency_core.cli.tables import counted, records, say, show
 from saliency_core.cli.terminal import (
     FILTER_HELP,
     AsJson,
@@ -15,8 +17,6 @@ from saliency_core.cli.terminal import (
     filtered,
     open_run,
     print_json,
-    records,
-    show,
 )
 from saliency_core.store.query.terms import JOINS, TABLE
 
@@ -26,7 +26,7 @@ ABOUT = (
     # After `\b` lines stay as they are.
     "\b\n" + "\n".join(f"{written:32}  {meaning}" for written, meaning in (*JOINS, *TABLE))
 )
-app = typer.Typer(no_args_is_help=True, help=ABOUT)
+app = Program(ABOUT)
 
 NEGATED = {"ignore_unknown_options": True}
 """A filter may begin with a minus, and is no option then."""
@@ -66,7 +66,7 @@ def save(
     if as_json:
         print_json({"name": name.strip(), "where": where, "note": note, "examples": examples})
         return
-    print(f"Saved {name.strip()!r}: {examples} examples of the newest run.")
+    print(f"Saved {name.strip()!r}: {counted(examples, 'example')} of the newest run.")
 
 
 @app.command()
@@ -103,7 +103,7 @@ def discover(
         return
     columns = ["where", "examples", "errors", "error_rate", "rest_error_rate", "explained", "q"]
     show(records(table), columns)
-    print(f"{len(table)} of {tried} slices tried err more than the rest.")
+    say(f"{len(table):,} of {counted(tried, 'slice')} tried err more than the rest.")
 
 
 @app.command(context_settings=NEGATED)
@@ -129,6 +129,6 @@ def compare(
     show([found["a"], found["b"]], columns, f"Layer {found['layer']}")
     show(words, ["word", "mean_share_a", "mean_share_b", "difference", "low", "high", "z"])
     if found["p"] is not None:
-        print(f"The error rates differ with p = {found['p']:.2g} (Fisher's exact test).")
+        say(f"The error rates differ with p = {found['p']:.2g} (Fisher's exact test).")
     elif found["shared"]:
-        print(f"{found['shared']} examples are in both, so no test is made.")
+        say(f"{counted(found['shared'], 'example')} in both, so no test is made.")

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from saliency_core.cli.progress_bar import progress_bar
+from saliency_core.cli.tables import records, say, show
 from saliency_core.cli.terminal import (
     AsJson,
-    Bar,
     Database,
     ModelOption,
     Quiet,
@@ -16,15 +17,23 @@ from saliency_core.cli.terminal import (
     existing,
     open_run,
     print_json,
-    progress_bar,
-    records,
-    show,
 )
 from saliency_core.data.labels.label_map import parse_label_map
 
+TRAINING, EFFECT, THRESHOLDS = "Training data", "Effect of deleting", "Thresholds"
+EXAMPLES = (
+    "saliency suspects --train training.csv",
+    "saliency suspects --effect-examples 0 --limit 10",
+)
+
 Features = Annotated[
     list[str] | None,
-    typer.Option("--word", help="A word, or another feature of texts, whose effect is measured."),
+    typer.Option(
+        "--word",
+        metavar="WORD",
+        rich_help_panel=EFFECT,
+        help="A word, or another feature of texts, whose effect is measured.",
+    ),
 ]
 
 
@@ -33,28 +42,67 @@ def suspects(
     number: RunOption = None,
     layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
     train: Annotated[
-        str | None, typer.Option(help="Training data: association is taken there.")
+        str | None,
+        typer.Option(
+            help="Training data: association is taken there.",
+            rich_help_panel=TRAINING,
+            metavar="DATASET",
+        ),
     ] = None,
-    train_text_column: Annotated[str | None, typer.Option(help="Its column of the text.")] = None,
-    train_label_column: Annotated[str | None, typer.Option(help="Its column of labels.")] = None,
+    train_text_column: Annotated[
+        str | None,
+        typer.Option(help="Its column of the text.", rich_help_panel=TRAINING, metavar="NAME"),
+    ] = None,
+    train_label_column: Annotated[
+        str | None,
+        typer.Option(help="Its column of labels.", rich_help_panel=TRAINING, metavar="NAME"),
+    ] = None,
     label_map: Annotated[
-        str | None, typer.Option(help='Its label to model label: "0=negative,1=positive".')
+        str | None,
+        typer.Option(
+            help='Its label to model label: "0=negative,1=positive".',
+            rich_help_panel=TRAINING,
+            metavar="MAP",
+        ),
     ] = None,
     word: Features = None,
     effect_examples: Annotated[
-        int, typer.Option(min=0, help="Examples a feature is deleted from; 0: only effects kept.")
+        int,
+        typer.Option(
+            min=0,
+            help="Examples a feature is deleted from; 0: only effects kept.",
+            rich_help_panel=EFFECT,
+        ),
     ] = 200,
     effect_candidates: Annotated[
-        int, typer.Option(min=1, help="Features whose effect is measured, about.")
+        int,
+        typer.Option(
+            min=1, help="Features whose effect is measured, about.", rich_help_panel=EFFECT
+        ),
     ] = 30,
-    null: Annotated[int, typer.Option(min=0, help="Shufflings of the control.")] = 20,
-    alpha: Annotated[float, typer.Option(min=0, max=1, help="Rate of false discoveries.")] = 0.05,
-    minimum: Annotated[int, typer.Option(min=1, help="Examples a feature must be in.")] = 5,
+    null: Annotated[
+        int, typer.Option(min=0, help="Shufflings of the control.", rich_help_panel=THRESHOLDS)
+    ] = 20,
+    alpha: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Rate of false discoveries.", rich_help_panel=THRESHOLDS),
+    ] = 0.05,
+    minimum: Annotated[
+        int, typer.Option(min=1, help="Examples a feature must be in.", rich_help_panel=THRESHOLDS)
+    ] = 5,
     reliance_ratio: Annotated[
-        float, typer.Option(min=0, help="Share over that of frequency-matched words.")
+        float,
+        typer.Option(
+            min=0, help="Share over that of frequency-matched words.", rich_help_panel=THRESHOLDS
+        ),
     ] = 1.5,
     flip_excess: Annotated[
-        float, typer.Option(min=0, help="Flip rate, or fall of p(class), over the control word's.")
+        float,
+        typer.Option(
+            min=0,
+            help="Flip rate, or fall of p(class), over the control word's.",
+            rich_help_panel=THRESHOLDS,
+        ),
     ] = 0.05,
     seed: Annotated[int, typer.Option(help="Seed of every sample.")] = 0,
     model: ModelOption = None,
@@ -96,7 +144,7 @@ def suspects(
                 candidates=effect_candidates,
                 thresholds=thresholds,
                 seed=seed,
-                progress=Bar(bar),
+                progress=bar,
             )
             keep_effects(run, table, effect_examples, seed)
     layer = run.layer_to_read(layer)
@@ -129,17 +177,17 @@ def _print_suspects(
     if quiet:
         return
     if table.empty:
-        print("No feature is in enough examples to be tested (--minimum).")
+        say("No feature is in enough examples to be tested (--minimum).")
         return
     rows = [_readable(row) for row in records(shown)]
     show(rows, list(rows[0]) if rows else [], f"Suspects at layer {control['layer']}")
-    print("In brackets: share of frequency-matched words; flips where a control word is deleted.")
+    say("In brackets: share of frequency-matched words; flips where a control word is deleted.")
     for verdict, count in table["verdict"].value_counts(sort=False).items():
-        print(f"{verdict}: {count}")
+        say(f"{verdict}: {count}")
     if rare:
-        print(f"In too few examples to be tested (--minimum): {', '.join(rare)}.")
-    print(control_sentence(control))
-    print(HONEST)
+        say(f"In too few examples to be tested (--minimum): {', '.join(rare)}.")
+    say(control_sentence(control))
+    say(HONEST)
 
 
 def _readable(row: dict) -> dict:

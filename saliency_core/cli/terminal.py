@@ -1,51 +1,47 @@
-"""What every command shares: options, tables, JSON and the progress bar."""
+"""What every command shares: options, opening the file, JSON, and where output may go."""
 
 from __future__ import annotations
 
 import json
-import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
+from saliency_core.atomic import refuse_inputs
 from saliency_core.errors import UserError
 from saliency_core.jsonable import plain
 from saliency_core.paths import default_database
+from saliency_core.program import program
 
 if TYPE_CHECKING:
     from saliency_core.store import Run, Slice, Store
 
 errors_to = Console(stderr=True)
-WIDTH_OF_FILES = 140
-"""Characters a line where the output is no terminal."""
-SECONDS_A_LINE = 1.0
-"""Between two lines of progress where the output is no terminal."""
 
 Database = Annotated[
-    Path | None, typer.Option("--db", help="The SQLite file (default: cache/saliency.sqlite).")
+    Path | None,
+    typer.Option("--db", help="The SQLite file (default: cache/saliency.sqlite)."),
 ]
-RunOption = Annotated[int | None, typer.Option("--run", help="Run number (default: the newest).")]
+RunOption = Annotated[
+    int | None, typer.Option("--run", help="Number of the run (default: the newest).")
+]
 FILTER_HELP = (
     'A filter, e.g. "wrong (confidence>0.9 OR word:people)"; `slices --help` lists all terms.'
 )
 Where = Annotated[str, typer.Option(metavar="FILTER", help=FILTER_HELP)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output where it exists.")]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", help="Where the audited model is now, if it has moved.")
+    str | None,
+    typer.Option("--model", metavar="FOLDER", help="Where the audited model is now, if it moved."),
 ]
-Words = Annotated[list[str] | None, typer.Option("--word", help="A word; may be repeated.")]
+Words = Annotated[
+    list[str] | None, typer.Option("--word", metavar="WORD", help="A word; may be repeated.")
+]
 
 
 def existing(database: Path | None) -> Path:
@@ -54,7 +50,7 @@ def existing(database: Path | None) -> Path:
     if not path.is_file():
         raise UserError(
             f"There is no database at {path}. Make one with "
-            f"`python -m saliency_core audit MODEL DATASET --db {path}`."
+            f"`{program()} audit MODEL DATASET --db {path}`."
         )
     return path
 
@@ -85,81 +81,12 @@ def print_json(value: Any) -> None:
     print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
 
 
-def records(frame) -> list[dict]:
-    """Return a frame's rows as dictionaries."""
-    return [plain(row) for row in frame.to_dict("records")]
+def check_output(output: Path, force: bool, inputs: Sequence[str | Path]) -> None:
+    """Refuse an output that is read here, with or without force, or that exists, without it.
 
-
-def show(rows: list[dict], columns: list[str], title: str | None = None, nothing: str = "") -> None:
-    """Print rows as a table, or where there are none the sentence `nothing`.
-
-    Text from the data is never taken for markup.
+    Raises:
+        UserError: says which of the two.
     """
-    from rich.text import Text
-
-    if not rows:
-        if nothing:
-            print(nothing)
-        return
-    table = Table(title=title)
-    columns = [name for name in columns if any(row.get(name) is not None for row in rows)]
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES).print(table)
-
-
-def print_reading(run: Run) -> None:
-    """Print which layer to read, and why."""
-    from saliency_core.analysis.layer_advice import layer_advice
-
-    print(layer_advice(run, run.layers()).text())
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return str(value)
-
-
-def progress_bar(quiet: bool) -> Progress:
-    """Return the progress bar of every long command: rate and time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=errors_to,
-        disable=quiet,
-        transient=False,
-    )
-
-
-class Bar:
-    """Feeds a rich progress bar from a progress callback; where none can be drawn, prints lines.
-
-    The lines are what `jobs.steps` reads from the log of a process that the dashboard started.
-    """
-
-    def __init__(self, bar: Progress) -> None:
-        """Feed `bar`."""
-        self.bar = bar
-        self.tasks: dict[str, int] = {}
-        self.in_lines = not bar.disable and not bar.console.is_terminal
-        self.said = 0.0
-
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        """Show that `done` of `total` steps of a stage are finished."""
-        if self.in_lines and (done == total or time.monotonic() > self.said + SECONDS_A_LINE):
-            self.said = time.monotonic()
-            print(f"{stage}: {done} of {total or '?'}", file=sys.stderr, flush=True)
-        if stage not in self.tasks:
-            self.tasks[stage] = self.bar.add_task(stage, total=total, rate="", completed=done)
-            return
-        task = self.bar.tasks[self.tasks[stage]]
-        rate = f"{task.speed:.0f}/s" if task.speed else ""
-        self.bar.update(task.id, completed=done, total=total, rate=rate)
+    refuse_inputs(output, inputs)
+    if output.exists() and not force:
+        raise UserError(f"{output} exists; choose another --output, or overwrite it with --force.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from saliency_core.cli.tables import records, show
 from saliency_core.cli.terminal import (
     AsJson,
     Database,
@@ -15,13 +16,18 @@ from saliency_core.cli.terminal import (
     filtered,
     open_run,
     print_json,
-    records,
-    show,
 )
 from saliency_core.errors import UserError
 
 if TYPE_CHECKING:
     from saliency_core.store import Run, Slice
+
+HARDLY = 0.01
+"""A change of the probability that is none."""
+EXAMPLES = (
+    'saliency what-if "the film was good" --edited "the film was bad"',
+    "saliency what-if --drop kindly --where predicted:billing",
+)
 
 
 def what_if(
@@ -99,7 +105,7 @@ def _with_word(texts: tuple, word: str, replacement: str) -> tuple:
     first = replace_word(texts[0], word, replacement)
     second = None if texts[1] is None else replace_word(texts[1], word, replacement)
     if (first, second) == texts:
-        raise UserError(f"The text does not hold the word {word!r}.")
+        raise UserError(f"The text does not contain the word {word!r}.")
     return first, second
 
 
@@ -112,14 +118,14 @@ def _what_if_slice(
     if as_json:
         print_json(summary)
         return
+    print(
+        f"{summary['flips']:,} of {summary['n']:,} predictions changed "
+        f"({summary['flip_rate']:.1%}, 95 % interval {summary['low']:.1%} to "
+        f"{summary['high']:.1%}); right before {summary['right_before']:,}, after "
+        f"{summary['right_after']:,} of {summary['judged']:,} with a gold label."
+    )
     flipped = frame[frame["before"] != frame["after"]]
     show(records(flipped.head(20)), ["id", "gold", "before", "after", "drop"])
-    print(
-        f"{summary['flips']} of {summary['n']} answers change "
-        f"({summary['flip_rate']:.1%}, 95 % interval {summary['low']:.1%} to "
-        f"{summary['high']:.1%}); right before {summary['right_before']}, after "
-        f"{summary['right_after']} of {summary['judged']} with a gold label."
-    )
 
 
 def _what_if_text(
@@ -131,10 +137,34 @@ def _what_if_text(
     if as_json:
         print_json(found)
         return
+    print(_outcome(found["before"], found["after"], run.model.task))
     layer = run.layer_to_read(layer)
     rows = records(aligned_words(found, layer))
-    show(rows, ["before", "score_before", "after", "score_after", "difference"], f"Layer {layer}")
-    for side in ("before", "after"):
-        probabilities = found[side]["probabilities"]
-        best = sorted(probabilities.items(), key=lambda item: -item[1])[:3]
-        print(f"{side}: " + ", ".join(f"{name} {value:.3f}" for name, value in best))
+    columns = ["before", "score_before", "after", "score_after", "difference"]
+    show(rows, columns, f"Layer {layer}: what each word adds to the prediction, in logits")
+
+
+def _outcome(before: dict[str, Any], after: dict[str, Any], task: str) -> str:
+    """Say whether the prediction changes, and what became of its probability."""
+    old, new = before["prediction"], after["prediction"]
+    if task == "regression" or old is None or new is None:
+        values = [_leading(side["probabilities"]) for side in (before, after)]
+        return f"The prediction was {values[0]} and is {values[1]}."
+    was, now = before["probabilities"][old], after["probabilities"][old]
+    if old != new:
+        own = after["probabilities"][new]
+        return (
+            f"The prediction changes from {old} ({was:.1%}) to {new} ({own:.1%}); "
+            f"{old} falls to {now:.1%}."
+        )
+    sentence = f"The prediction stays {old} ({was:.1%} before, {now:.1%} after)."
+    if abs(now - was) < HARDLY:
+        sentence += (
+            " A word may score high and still not be needed, where others carry the same evidence."
+        )
+    return sentence
+
+
+def _leading(probabilities: dict[str, float]) -> str:
+    best = sorted(probabilities.items(), key=lambda item: -item[1])[:3]
+    return ", ".join(f"{name} {value:.3f}" for name, value in best)

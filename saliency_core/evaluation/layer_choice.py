@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saliency_core.program import program
 from saliency_core.records import LayerSummary
 
 REPEATS = 1000
@@ -210,7 +211,7 @@ def _unevaluated(allowed: Sequence[LayerSummary], last: int) -> Choice:
         layer,
         warning=f"Layer {layer} is recommended only because it is the last one whose states still "
         "decode: coherence is undefined with one predicted class, and the layers were not "
-        "evaluated. Evaluate them: python -m saliency_core evaluate.",
+        f"evaluated. Evaluate them with `{program()} evaluate`.",
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from saliency_core.pipeline.batching import blocks_of, read_ahead
 from saliency_core.pipeline.inputs import AuditInputs
+from saliency_core.pipeline.options import COMPUTING
 from saliency_core.progress import Progress
 from saliency_core.records import AuditedExample, Example
 
@@ -33,7 +34,7 @@ class Tally:
 
     def start(self) -> None:
         """Show that nothing is done yet."""
-        self.progress("auditing", 0, self.examples)
+        self.progress(COMPUTING, 0, self.examples)
 
     def reuse(self, examples: int) -> None:
         """Count examples that need no computing."""
@@ -46,11 +47,11 @@ class Tally:
 
     def finish(self) -> None:
         """Show that all are done."""
-        self.progress("auditing", self.examples, self.examples)
+        self.progress(COMPUTING, self.examples, self.examples)
 
     def _advance(self, examples: int) -> None:
         self.done += examples
-        self.progress("auditing", min(self.done, self.examples), self.examples)
+        self.progress(COMPUTING, min(self.done, self.examples), self.examples)
 
 
 class RunResults:

@@ -10,9 +10,13 @@ from saliency_core.data.dataset import Dataset, load_examples
 from saliency_core.data.external_predictions import check_column
 from saliency_core.data.labels.matching import listed, unused_keys
 from saliency_core.pipeline.batching import encode_examples, gold_of, pairs_of, plan_batches
-from saliency_core.pipeline.options import AuditOptions
+from saliency_core.pipeline.options import CHECKING, AuditOptions
 from saliency_core.pipeline.survey import Survey, label_hint, label_index_of, survey_of
+from saliency_core.progress import Progress, silent
 from saliency_core.records import Example, RunSettings
+
+CHECKS = 4
+"""Of the dataset, the model, the one on the other, and their labels."""
 
 
 def read_examples(source: Any, options: AuditOptions) -> Dataset:
@@ -161,13 +165,20 @@ class AuditInputs:
             )
 
 
-def open_inputs(model: str, source: Any, options: AuditOptions) -> AuditInputs:
+def open_inputs(
+    model: str, source: Any, options: AuditOptions, progress: Progress = silent
+) -> AuditInputs:
     """Open the dataset and the model and check that their labels fit."""
+    progress(CHECKING, 0, CHECKS)
     dataset = read_examples(source, options)
     survey = survey_of(dataset, options.seed)
+    progress(CHECKING, 1, CHECKS)
     classifier = open_classifier(model, options)
+    progress(CHECKING, 2, CHECKS)
     proof_warnings = _prove(classifier, survey)
+    progress(CHECKING, 3, CHECKS)
     label_index = label_index_of(dataset, survey, classifier, options)
+    progress(CHECKING, 4, CHECKS)
     if options.predictions_from is not None:
         check_column(
             dataset,

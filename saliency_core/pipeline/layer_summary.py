@@ -24,7 +24,8 @@ from saliency_core.evaluation.mosaics import Mosaics, make_mosaics, score_mosaic
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
 from saliency_core.pipeline.batching import pairs_of
-from saliency_core.progress import Progress
+from saliency_core.pipeline.options import EVALUATING
+from saliency_core.progress import Progress, silent
 from saliency_core.records import Example, LayerSummary
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.saliency.coherence import (
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 BOOTSTRAP_EXAMPLES = 2000
 """Examples the interval is drawn from; that of more examples is narrower by the root law."""
+TESTS = 3
+"""Steps of the evaluation: maps of the sample, masked texts, mosaics."""
 EVALUATION_SAMPLE = 64
 """Examples, and mosaics, whose scores choose the layer to read (docs/method.md)."""
 COMPLETENESS_SAMPLE = 2000
@@ -196,10 +199,8 @@ def summarise_run(
     if attributor is None or not readable:
         choice = choose_layer(layers, None, bypassed)
     else:
-        progress("evaluating layers", 0, len(readable))
         mosaics = survey_mosaics(classifier, survey, logits, seed)
-        tests = layer_tests(classifier, attributor, readable, mosaics, batch_tokens)
-        progress("evaluating layers", len(readable), len(readable))
+        tests = layer_tests(classifier, attributor, readable, mosaics, batch_tokens, progress)
         layers, choice = choose_by_tests(layers, tests, bypassed=bypassed, seed=seed)
         extra["mosaics"] = mosaics.facts()
     writer.set_coherence(run, coherence.of_examples(writer.explanations(run)))
@@ -265,6 +266,7 @@ def layer_tests(
     encodings: Sequence[Encoding],
     mosaics: Mosaics,
     batch_tokens: int,
+    progress: Progress = silent,
 ) -> LayerTests:
     """Return what examples and mosaics say of the saliency of every layer.
 
@@ -274,17 +276,23 @@ def layer_tests(
         encodings: the examples; each needs a token that is not special.
         mosaics: may be too few for a test.
         batch_tokens: tokens of one batch.
+        progress: called with (stage, done, total).
     """
+    progress(EVALUATING, 0, TESTS)
     maps = attributor.layer_maps(encodings, batch_tokens)["saliency"]  # (layer, example)
+    progress(EVALUATING, 1, TESTS)
     masked = faithfulness(classifier, encodings, maps)
+    progress(EVALUATING, 2, TESTS)
     tests = LayerTests(
         comprehensiveness=np.stack([of_layer.comprehensiveness for of_layer in masked]),
         sufficiency=np.stack([of_layer.sufficiency for of_layer in masked]),
     )
     if mosaics.missing is not None:
+        progress(EVALUATING, TESTS, TESTS)
         return tests
     maps = attributor.layer_maps(mosaics.encodings, batch_tokens)["saliency"]
     scores = [score_mosaics(mosaics.kept, of_layer) for of_layer in maps]
+    progress(EVALUATING, TESTS, TESTS)
     return replace(
         tests,
         mosaic=np.stack([of_layer.share for of_layer in scores]),

@@ -6,6 +6,11 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
+from saliency_core.program import program
+
+CHECKING, COMPUTING, EVALUATING = STAGES = ("checking", "auditing", "evaluating layers")
+"""Stages of an audit, as progress names them."""
+
 
 @dataclass(frozen=True)
 class AuditOptions:
@@ -96,7 +101,7 @@ class AuditResult:
             lines.append(
                 f"{self.computed} of {self.examples} examples computed into {self.database} in "
                 f"{self.seconds:.1f} s, {self.reused} were already there, {self.failed} failed.\n"
-                "Make a file of it: python -m saliency_core merge "
+                f"Make a file of it: {program()} merge "
                 f"{shlex.quote(self.database)} --output FILE; then the same audit with --db FILE "
                 "instead of --output."
             )

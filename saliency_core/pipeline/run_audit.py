@@ -62,7 +62,7 @@ def audit(
     place = options.output or db
     if place is None or (options.output and db):
         raise UserError("Give the SQLite file (--db) or the folder of blocks (--output), not both.")
-    inputs = open_inputs(str(model), dataset, options)
+    inputs = open_inputs(str(model), dataset, options, progress)
     if options.dry_run:
         return estimate(inputs, Path(place))
     if options.output:

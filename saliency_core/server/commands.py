@@ -16,21 +16,22 @@ import subprocess
 import sys
 import time
 import unicodedata
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from saliency_core.atomic import replacing
-from saliency_core.errors import UserError
-from saliency_core.store import open_store
 
 UNSAFE = re.compile(r"[^\w.-]+")
 LONGEST_NAME = 120
 """Bytes of a file name; systems allow 255, and endings are added."""
-STEP = re.compile(r"^(.+): (\d+) of (\d+|\?)$", re.MULTILINE)
-"""A line of progress, as `cli.terminal.Bar` prints it to a log."""
+STEP = re.compile(
+    r"^(.+?)(?: \((\d+) of (\d+)\))?: (\d+) of (\d+|\?)(?:, (about .+ left))?$", re.MULTILINE
+)
+"""A line of progress, as `cli.progress_bar.Bar` prints it to a log."""
+RUN = re.compile(r"\(run (\d+)\)[:.]")
 KEEPER = """trap : INT; "$@"; status=$?; echo $status >"$0.part"; mv "$0.part" "$0"; exit $status"""
 """A shell around the command: its exit status outlives whoever started it."""
 SHELL_SIGNAL = 128
@@ -49,11 +50,35 @@ class Job:
     """What stands behind `python -m saliency_core COMMAND`."""
     database: str
     log: str
-    examples: int | None = None
-    """How many examples it will hold when finished, None where no dry run told."""
     command: tuple[str, ...] = ("audit",)
     started: float = 0.0
     """When the process began, which tells it from a later one of the same number."""
+    form: dict[str, Any] = field(default_factory=dict)
+    """What was filled in to start it, so that it can be corrected or used again."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a command is, as it said itself."""
+
+    stage: str
+    done: int
+    total: int | None
+    number: int | None
+    """Which of its stages this is, None where it has one or did not say."""
+    stages: int | None
+    left: str
+    """`about 40 s left`, or nothing."""
+
+    @property
+    def part(self) -> float:
+        """What is done of the stage, from 0 to 1."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def sentence(self) -> str:
+        """Say it in words."""
+        left = f", {self.left}" if self.left else ""
+        return f"{self.done:,} of {self.total or 'unknown'}{left}"
 
 
 def safe_name(text: str) -> str:
@@ -104,38 +129,13 @@ def audit_arguments(
     return (*arguments, "--", model, dataset)
 
 
-def dry_run(arguments: tuple[str, ...], seconds: float = 600) -> dict[str, Any]:
-    """Return the estimate of an audit: examples, seconds, megabytes, guessed columns, warnings.
-
-    Raises:
-        UserError: the sentence the command line gave, or it took too long.
-    """
-    try:
-        done = subprocess.run(
-            [*_command("audit"), "--dry-run", "--json", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-            cwd=_root(),
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UserError(
-            f"No estimate was ready after {seconds:g} seconds; try fewer examples, or start the "
-            "audit, which shows its own progress."
-        ) from error
-    if done.returncode:
-        raise UserError(_sentence(done.stderr))
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def start(
     folder: Path,
     name: str,
     arguments: tuple[str, ...],
     database: Path,
-    examples: int | None = None,
     command: tuple[str, ...] = ("audit",),
+    form: dict[str, Any] | None = None,
 ) -> Job:
     """Start a command that outlives the caller, and remember it in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,9 +157,9 @@ def start(
         arguments,
         str(database),
         str(log),
-        examples,
         command,
         psutil.Process(process.pid).create_time(),
+        form or {},
     )
     # Another session may read it at this moment: it is there as a whole or not at all.
     with replacing(folder / f"{job.name}.json") as partial:
@@ -171,8 +171,11 @@ def jobs(folder: Path) -> list[Job]:
     """Return what was started from this folder, newest first."""
     files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = []
+    known = {part.name for part in fields(Job)}
     for path in files:
         facts = json.loads(path.read_text(encoding="utf-8"))
+        # An older dashboard may have kept more.
+        facts = {name: value for name, value in facts.items() if name in known}
         lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
         found.append(Job(**{**facts, **lists}))
     return found
@@ -215,35 +218,46 @@ def stop(job: Job, patience: float = 10.0) -> None:
             time.sleep(0.1)
 
 
-def progress(job: Job) -> tuple[str, int]:
-    """Return running, finished or stopped, and how many examples the database holds by now."""
-    done = 0
-    # The audit may still be loading its model: there is no file yet, or no table in it.
-    with contextlib.suppress(UserError):
-        store = open_store(job.database)
-        runs = store.runs()
-        if len(runs):
-            done = store.run().filter().count()
+def state(job: Job) -> str:
+    """Return running, finished, stopped (by somebody, or killed) or failed."""
     if is_running(job):
-        return "running", done
-    return "finished" if exit_status(job) == 0 else "stopped", done
+        return "running"
+    status = exit_status(job)
+    if status == 0:
+        return "finished"
+    return "stopped" if status is None or status > SHELL_SIGNAL else "failed"
 
 
-def steps(job: Job) -> tuple[str, int, int | None] | None:
-    """Return stage, done and total of the last line of progress a command printed, if any."""
-    log = Path(job.log)
-    printed = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    found = STEP.findall(printed)
+def step(job: Job) -> Step | None:
+    """Return what the last line of progress said that a command printed, if any."""
+    found = STEP.findall(_printed(job))
     if not found:
         return None
-    stage, done, total = found[-1]
-    return stage, int(done), int(total) if total.isdigit() else None
+    stage, number, stages, done, total, left = found[-1]
+    return Step(
+        stage,
+        int(done),
+        int(total) if total.isdigit() else None,
+        int(number) if number else None,
+        int(stages) if stages else None,
+        left,
+    )
 
 
 def last_words(job: Job) -> str:
     """Return the last sentence a job printed."""
+    return _sentence(_printed(job))
+
+
+def run_number(job: Job) -> int | None:
+    """Return the number of the run that an audit says it wrote."""
+    found = RUN.findall(_printed(job))
+    return int(found[-1]) if found else None
+
+
+def _printed(job: Job) -> str:
     log = Path(job.log)
-    return _sentence(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ""
+    return log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
 
 
 def failure(job: Job) -> str | None:

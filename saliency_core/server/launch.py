@@ -17,6 +17,7 @@ import webbrowser
 from pathlib import Path
 
 from saliency_core.errors import UserError
+from saliency_core.program import NAME, program
 
 
 def serve(database: Path, *, port: int = 8501, open_browser: bool = True) -> None:
@@ -30,7 +31,12 @@ def serve(database: Path, *, port: int = 8501, open_browser: bool = True) -> Non
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise UserError(f"Port {port} is taken; choose another with --port.")
     address = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "SALIENCY_DB": str(database.resolve()), "SALIENCY_PORT": str(port)}
+    environment = {
+        **os.environ,
+        "SALIENCY_DB": str(database.resolve()),
+        "SALIENCY_PORT": str(port),
+        NAME: program(),
+    }
     print(f"Dashboard at {address} (stop it with Ctrl-C).", flush=True)
     if open_browser:
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saliency_core.atomic import replacing
+from saliency_core.atomic import refuse_inputs, replacing
 from saliency_core.data.dataset import Dataset
 from saliency_core.errors import UserError
 from saliency_core.model.audited import without_spans
@@ -47,7 +47,7 @@ def debias(
         mask: what hides a word.
 
     Raises:
-        UserError: the way, the ending or the words can't be used.
+        UserError: the way, the ending or the words can't be used, or `output` is what is read.
     """
     words = sorted({word.strip().lower() for word in words if word.strip()})
     if not words:
@@ -60,6 +60,7 @@ def debias(
         raise UserError(
             f"{output} must end in {' or '.join(ENDINGS)}: what it ends in decides its format."
         )
+    refuse_inputs(output, [dataset.info.source])
     read = written = changed = 0
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as partial, _Writer(partial, output.suffix, dataset.names) as writer:

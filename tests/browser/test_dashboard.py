@@ -246,7 +246,6 @@ def test_upload_to_audit_to_results(browser, demo, tmp_path):
             page.get_by_role("textbox", name=name).fill(str(value))
             page.keyboard.press("Enter")
             settle(page)
-        page.get_by_role("button", name="Estimate").click()
         page.get_by_role("button", name="Start").click()
         page.get_by_role("button", name="Open results").click()
         page.get_by_role("heading", name="Overview").wait_for()

@@ -193,7 +193,7 @@ def test_a_model_that_cannot_be_used(name, folder, monkeypatch, capsys):
 READINGS = {
     "no file": (
         ["runs", "--db", "no.sqlite"],
-        "There is no database at no.sqlite. Make one with `python -m saliency_core audit MODEL "
+        "There is no database at no.sqlite. Make one with `saliency audit MODEL "
         "DATASET --db no.sqlite`.",
     ),
     "no audit": (
@@ -204,10 +204,10 @@ READINGS = {
     "slice": (["errors", "--db", "good.sqlite", "--where", "wrng"], None),
     "run": (["errors", "--db", "good.sqlite", "--run", "9"], None),
     "class": (
-        ["tokens", "--db", "good.sqlite", "--class", "good"],
+        ["words", "--db", "good.sqlite", "--class", "good"],
         "--class 'good' is not a label; choose from LABEL_0, LABEL_1, LABEL_2.",
     ),
-    "layer": (["tokens", "--db", "good.sqlite", "--layer", "9"], None),
+    "layer": (["words", "--db", "good.sqlite", "--layer", "9"], None),
     "id": (
         ["what-if", "--db", "good.sqlite", "--example", "nobody", "--drop", "film"],
         "The run has no example 'nobody'.",

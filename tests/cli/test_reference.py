@@ -27,6 +27,8 @@ def commands(command=None, path=""):
         return {path: command}
     found = {}
     for name, inner in command.commands.items():
+        if inner.hidden:
+            continue
         found |= commands(inner, f"{path} {name}".strip())
     return found
 
@@ -217,7 +219,7 @@ def test_every_json_object_has_the_keys_of_the_page(audited):
         "layers": [],
         "evaluate": ["--examples", 2],
         "errors": [],
-        "tokens": ["--minimum", 1],
+        "words": ["--minimum", 1],
         "suspects": ["--effect-examples", 2, "--effect-candidates", 1, "--null", 1],
         "what-if": ["--drop", word, "--limit", 3],
         "debias": [run.data, "--word", word, "-o", folder / "cleaned.csv"],

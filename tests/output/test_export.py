@@ -214,7 +214,7 @@ def test_the_command_prints_its_object(store, tmp_path):
         *first
     }
     arguments[4] = "some"
-    refused = CliRunner().invoke(app, arguments)
+    refused = CliRunner().invoke(app, [*arguments, "--force"])
     assert "neither all, none nor numbers from 0 to 3" in str(refused.exception)
 
 

@@ -176,5 +176,5 @@ def test_reading_commands_print_the_documented_json(model, tmp_path):
     assert errors["total"] == open_store(database).run().filter("wrong").count()
     word = errors["rows"][0]["words"][0]
     assert errors["rows"][0]["text"][word["start"] : word["end"]] == word["word"]
-    tokens = run("tokens", "--minimum", "1")
+    tokens = run("words", "--minimum", "1")
     assert {"word", "class", "examples", "mean_share", "low", "high"} <= tokens["words"][0].keys()

@@ -10,7 +10,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from saliency_core.errors import UserError
+from saliency_core.cli import progress_bar
 from saliency_core.server import commands as jobs
 
 
@@ -64,24 +64,13 @@ def test_two_uploads_of_one_name_are_two_files(tmp_path):
     assert (one.read_bytes(), other.read_bytes()) == (b"1", b"2")
 
 
-def test_a_dry_run_that_fails_gives_the_sentence_of_the_command_line(tmp_path):
+def test_a_job_that_failed_is_called_so_and_says_why_and_with_what(tmp_path):
     arguments = jobs.audit_arguments("model", str(tmp_path / "no.csv"), tmp_path / "a.sqlite", {})
-    with pytest.raises(UserError, match=r"There is no file .*no\.csv"):
-        jobs.dry_run(arguments)
-
-
-def test_a_dry_run_that_takes_too_long_is_given_up_with_a_sentence(tmp_path):
-    arguments = jobs.audit_arguments("nowhere", "nothing.csv", tmp_path / "a.sqlite", {})
-    with pytest.raises(UserError, match="No estimate was ready after 0 seconds"):
-        jobs.dry_run(arguments, seconds=0)
-
-
-def test_a_job_that_failed_is_stopped_and_says_why(tmp_path):
-    arguments = jobs.audit_arguments("model", str(tmp_path / "no.csv"), tmp_path / "a.sqlite", {})
-    job = jobs.start(tmp_path / "jobs", "mine", arguments, tmp_path / "a.sqlite", 3)
+    form = {"text": "review", "label_map": {"1": "good"}}
+    job = jobs.start(tmp_path / "jobs", "mine", arguments, tmp_path / "a.sqlite", form=form)
     wait_for(lambda: not jobs.is_running(job))
     assert jobs.jobs(tmp_path / "jobs") == [job]
-    assert jobs.progress(job) == ("stopped", 0)
+    assert jobs.state(job) == "failed" and jobs.jobs(tmp_path / "jobs")[0].form == form
     assert jobs.last_words(job).startswith("There is no file")
     jobs.forget(tmp_path / "jobs", job)
     assert jobs.jobs(tmp_path / "jobs") == []
@@ -90,7 +79,7 @@ def test_a_job_that_failed_is_stopped_and_says_why(tmp_path):
 def test_a_running_job_is_stopped(tmp_path, monkeypatch):
     sleeper = [sys.executable, "-c", "import time; 'saliency_core'; time.sleep(60)"]
     monkeypatch.setattr(jobs, "_command", lambda *_: sleeper)
-    job = jobs.start(tmp_path, "sleeper", (), tmp_path / "a.sqlite", None)
+    job = jobs.start(tmp_path, "sleeper", (), tmp_path / "a.sqlite")
     assert jobs.is_running(job)
     jobs.stop(job)
     assert not jobs.is_running(job)
@@ -109,7 +98,7 @@ def test_a_command_that_was_killed_is_no_finished_one(tmp_path, monkeypatch):
         kill(job)
         wait_for(lambda job=job: not jobs.is_running(job))
         assert jobs.failure(job).startswith("suspects was killed before it finished")
-        assert jobs.progress(job) == ("stopped", 0)
+        assert jobs.state(job) == "stopped"
 
 
 @pytest.mark.parametrize(("code", "failure"), [("0", None), ("'no such thing'", "no such thing")])
@@ -120,7 +109,7 @@ def test_a_command_that_ends_says_how(tmp_path, monkeypatch, code, failure):
     wait_for(lambda: not jobs.is_running(job))
     assert jobs.exit_status(job) == (0 if failure is None else 1)
     assert jobs.failure(job) == failure
-    assert jobs.progress(job)[0] == ("finished" if failure is None else "stopped")
+    assert jobs.state(job) == ("finished" if failure is None else "failed")
 
 
 def test_a_later_process_of_the_same_number_is_not_the_job(tmp_path):
@@ -132,15 +121,40 @@ def test_a_later_process_of_the_same_number_is_not_the_job(tmp_path):
 
 def test_another_command_tells_its_progress_in_lines(tmp_path):
     code = (
-        "from saliency_core.cli.terminal import Bar, progress_bar\n"
-        "with progress_bar(quiet=False) as bar:\n"
-        "    Bar(bar)('deleting words', 3, 30)"
+        "from saliency_core.cli.progress_bar import progress_bar\n"
+        "with progress_bar(False, 'checking', 'deleting words') as bar:\n"
+        "    bar('deleting words', 0, 30)\n"
+        "    bar('deleting words', 30, 30)"
     )
-    job = jobs.Job("mine", 0, (), "a.sqlite", str(tmp_path / "mine.log"), None, ("suspects",))
-    assert jobs.steps(job) is None
+    job = jobs.Job("mine", 0, (), "a.sqlite", str(tmp_path / "mine.log"), ("suspects",))
+    assert jobs.step(job) is None
     with open(job.log, "w") as log:
         subprocess.run([sys.executable, "-c", code], stderr=log, check=True)
-    assert jobs.steps(job) == ("deleting words", 3, 30)
+    assert jobs.step(job) == jobs.Step("deleting words", 30, 30, 2, 2, "")
+
+
+def test_lines_of_progress_tell_stage_count_and_time_left(tmp_path, monkeypatch, capsys):
+    """What the bar prints is what the dashboard reads."""
+    clock = iter([0, 10, 20, 40, 40.1, 40.2])
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: next(clock))
+    bar = progress_bar.Bar(False, ["checking", "auditing"])
+    for done in (0, 25, 50, 100):
+        bar("auditing", done, 100)
+    bar("auditing", 100, 100)
+    bar("comparing rows", 3, None)
+    printed = capsys.readouterr().err
+    assert printed.splitlines() == [
+        "auditing (2 of 2): 0 of 100",
+        "auditing (2 of 2): 25 of 100, about 30 s left",
+        "auditing (2 of 2): 50 of 100, about 20 s left",
+        "auditing (2 of 2): 100 of 100",
+        "comparing rows: 3 of ?",
+    ]
+    job = jobs.Job("mine", 0, (), "a.sqlite", str(tmp_path / "mine.log"))
+    (tmp_path / "mine.log").write_text("\n".join(printed.splitlines()[:2]))
+    step = jobs.step(job)
+    assert step == jobs.Step("auditing", 25, 100, 2, 2, "about 30 s left")
+    assert step.part == 0.25 and step.sentence() == "25 of 100, about 30 s left"
 
 
 def test_the_command_of_a_job_is_remembered(tmp_path):

@@ -16,7 +16,7 @@ from saliency_core.store import open_store, open_writer
 from tests.support.command_line import ended
 from tests.support.odd_runs import rows, write
 
-READING = (["info"], ["errors"], ["tokens"], ["slices", "list"], ["layers"])
+READING = (["info"], ["errors"], ["words"], ["slices", "list"], ["layers"])
 
 
 def test_an_error_that_quotes_a_text_is_not_told_by_its_words(tmp_path):
