@@ -133,7 +133,7 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         # Who read the output has seen enough, as `head` has.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(0)
     except OSError as error:
         # A folder that can't be written, a disk that is full, a file that went meanwhile.

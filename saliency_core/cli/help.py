@@ -119,7 +119,7 @@ class Program(typer.Typer):
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 
-    def command(  # type: ignore[override]
+    def command(
         self, name: str | None = None, *, examples: Sequence[str] = (), **settings: Any
     ) -> Callable[..., Any]:
         """Add a command; `examples` are command lines that begin with `saliency`."""

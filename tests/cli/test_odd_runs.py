@@ -61,9 +61,8 @@ WITH_MODEL = {
 @pytest.fixture(scope="module")
 def model_like(tmp_path_factory):
     """Return a function that returns a tiny model with a run's classes, task and layers."""
-    from tiny_models import save_tiny
-
     from saliency_core.model.loading import load_classifier
+    from tests.support.tiny_models import save_tiny
 
     folder, made = tmp_path_factory.mktemp("models"), {}
     problems = {"multi-label": "multi_label_classification", "regression": "regression"}

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from store_made_up import example, write_all
 from typer.testing import CliRunner
 
 from saliency_core.cli import app
@@ -19,8 +18,9 @@ from saliency_core.cli.tables import megabytes
 from saliency_core.errors import UserError
 from saliency_core.progress import duration
 from saliency_core.store import open_store, open_writer
+from tests.support.store_made_up import example, write_all
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
