@@ -16,8 +16,8 @@ COMMANDS = {
     "errors": [],
     "words": [],
     "suspects": ["--effect-examples", "0", "--null", "2"],
-    "export": ["--output", "OUT.jsonl"],
-    "report": ["--output", "OUT.html"],
+    "export": ["--output", "OUT.jsonl", "--force"],
+    "report": ["--output", "OUT.html", "--force"],
     "slices": ["discover"],
 }
 
