@@ -5,6 +5,7 @@ import pytest
 
 from saliency_core.errors import UserError
 from saliency_core.store import open_store, open_writer, save_quality
+from saliency_core.store.read.quality_columns import TEXT_PROBLEMS
 from tests.support.store_made_up import LABELS, audit, example, gold_of, write_all
 
 N = 12
@@ -29,7 +30,22 @@ def test_columns_come_back_and_name_their_slices(path):
     assert found["id"].tolist() == ["id-11", "id-10"]
 
 
-@pytest.mark.parametrize("where", ["label_issue", "-label_issue", "label_quality<0.5", "in_train"])
+def test_problems_of_texts_are_bits_of_one_column(path):
+    bit = {name: 1 << place for place, name in enumerate(TEXT_PROBLEMS)}
+    column = np.zeros(N, np.uint8)
+    column[[1, 2]], column[[2, 3]] = bit["html"], bit["html"] | bit["mixed_scripts"]
+    save_quality(path, 1, {"text_problems": column})
+    run = open_store(path).run(1)
+    assert run.filter("problem:html").column("position").tolist() == [1, 2, 3]
+    assert run.filter("problem:mixed_scripts").column("position").tolist() == [2, 3]
+    assert run.filter("problem:empty,html -problem:mixed_scripts").count() == 1
+    with pytest.raises(UserError, match="is not a problem of texts; they are"):
+        run.filter("problem:htm").count()
+
+
+@pytest.mark.parametrize(
+    "where", ["label_issue", "-label_issue", "label_quality<0.5", "in_train", "problem:html"]
+)
 def test_a_term_of_a_check_that_was_never_made_says_how_to_make_it(path, where):
     with pytest.raises(UserError, match=r"data-quality.* --run 1` finds it"):
         open_store(path).run(1).filter(where).count()

@@ -51,7 +51,7 @@ class Checks:
     def _mistakes_of(self, term: Term) -> Iterable[Mistake]:
         if term.field.startswith(META):
             return self._column(term)
-        if term.field in (*QUALITY_FLAGS, "label_quality"):
+        if term.field in (*QUALITY_FLAGS, "label_quality", "problem"):
             return self._quality(term)
         tell = {
             "gold": self._labels,
@@ -82,7 +82,8 @@ class Checks:
 
     def _quality(self, term: Term) -> Iterator[Mistake]:
         """Tell of what no check of the dataset found out yet."""
-        if self.run.columns.quality(term.field) is None:
+        name = "text_problems" if term.field == "problem" else term.field
+        if self.run.columns.quality(name) is None:
             needed = "data-quality --train FILE" if term.field == "in_train" else "data-quality"
             number = self.run.number
             what = f"{shown(term.field)} is not known of run {number} yet"

@@ -13,7 +13,7 @@ from saliency_core.store.query import parser
 from saliency_core.store.query.annotations import REVIEWED, spread
 from saliency_core.store.query.checks import Checks, choice, salient_word
 from saliency_core.store.query.mistakes import FilterError, Mistake
-from saliency_core.store.query.terms import META, QUALITY_FLAGS, REVIEW_FLAGS
+from saliency_core.store.query.terms import META, QUALITY_FLAGS, REVIEW_FLAGS, TEXT_PROBLEMS
 from saliency_core.store.query.tree import And, Not, Term, Tree, Value
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class Selection:
             "regex": self._regex,
             "slice": self._saved,
             "tag": self._tag,
+            "problem": self._problem,
         }[term.field]
         found = np.zeros(len(self.filters), bool)
         for value in term.values:
@@ -130,6 +131,11 @@ class Selection:
         column = self.filters.quality(name)
         assert column is not None, f"no column {name}"
         return column
+
+    def _problem(self, term: Term, value: Value) -> np.ndarray:
+        bits = self._quality("text_problems") >> TEXT_PROBLEMS.index(value.text)
+        mask: np.ndarray = bits & 1 == 1
+        return mask
 
     def _label(self, term: Term, value: Value) -> np.ndarray:
         name, names = choice(value, self.run.label_names), self.run.label_names

@@ -22,6 +22,7 @@ from saliency_core.store.query.mistakes import (
 )
 from saliency_core.store.query.syntax import Reading
 from saliency_core.store.query.terms import (
+    CHOICES,
     FLAGS,
     META,
     NAMED,
@@ -255,12 +256,13 @@ def _wrong_operator(term: Term) -> list[Mistake]:
 def _wrong_values(term: Term) -> list[Mistake]:
     found = []
     for value in term.values:
-        if term.field == "verdict" and value.text not in VERDICTS:
+        what, choices = CHOICES.get(term.field, ("", ()))
+        if choices and value.text not in choices:
             fixes = tuple(
                 Fix(value.start, value.end, name, name)
-                for name in near(value.text, VERDICTS, 1) or VERDICTS
+                for name in near(value.text, choices, 1) or choices[:3]
             )
-            sentence = f"{shown(value.text)} is not a verdict; they are {listed(VERDICTS)}."
+            sentence = f"{shown(value.text)} is not a {what}; they are {listed(choices)}."
             found.append(Mistake(value.start, sentence, fixes))
         elif term.field == "phrase" and not any(letter.isalnum() for letter in value.text):
             found.append(Mistake(value.start, f"{shown(value.text)} holds no word to look for."))

@@ -9,11 +9,27 @@ QUALITY_FLAGS = ("label_issue", "duplicate", "duplicate_conflict", "in_train")
 REVIEW_FLAGS = ("reviewed", "relabelled", "note")
 """What analysts said of examples."""
 FLAGS = ("wrong", "right", "truncated", "failed", *REVIEW_FLAGS, *QUALITY_FLAGS)
-NAMED = ("gold", "predicted", "word", "salient", "verdict", "slice", "id", "tag")
+NAMED = ("gold", "predicted", "word", "salient", "verdict", "slice", "id", "tag", "problem")
 NUMBERS = ("confidence", "margin", "length", "coherence", "label_quality")
 TEXTS = ("phrase", "regex")
 """What is written as `"a phrase"` and `/a pattern/`; a phrase is read as `phrase:` too."""
+TEXT_PROBLEMS = (
+    "empty",
+    "one_word",
+    "very_long",
+    "replacement",
+    "mojibake",
+    "html",
+    "escapes",
+    "mixed_scripts",
+)
+"""What `data-quality` says of single texts, in the order of their bits in the file."""
 VERDICTS = ("spurious", "genuine", "unsure")
+CHOICES = {
+    "verdict": ("verdict", VERDICTS),
+    "problem": ("problem of texts", TEXT_PROBLEMS),
+}
+"""Name -> what its values are, and which there are."""
 META = "meta."
 ALIASES = {
     "pred": "predicted",
@@ -48,6 +64,7 @@ TABLE = (
     ("label_issue, label_quality<0.2", "the label is likely wrong; how plausible it is"),
     ("duplicate, duplicate_conflict", "like another text; one with another label"),
     ("in_train", "the training data have it"),
+    ("problem:html", "of its text: empty, one_word, very_long, mojibake, escapes, and more"),
 )
 """Every term, and what it says of an example."""
 JOINS = (

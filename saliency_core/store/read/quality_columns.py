@@ -15,9 +15,12 @@ import numpy as np
 from saliency_core.errors import UserError
 from saliency_core.store.connection import consistent, writing
 from saliency_core.store.format import codec
+from saliency_core.store.query.terms import TEXT_PROBLEMS
 
 if TYPE_CHECKING:
     from saliency_core.store.read.run import Run
+
+__all__ = ["QUALITY_COLUMNS", "TEXT_PROBLEMS", "quality", "save_quality"]
 
 QUALITY_COLUMNS = {
     "label_quality": "float32: how plausible the label is, 0 to 1; not a number without one",
@@ -26,6 +29,7 @@ QUALITY_COLUMNS = {
     "duplicate": "number of the group of texts that are the same or nearly; -1 where unique",
     "duplicate_exact": "number of the group of texts that are the same; -1 where unique",
     "duplicate_conflict": "0 or 1: its group of duplicates has more than one label",
+    "text_problems": "sum of 2**n over the problems of a text, by their place in TEXT_PROBLEMS",
     "in_train": "0, 1 where the training data have the text, 2 where they nearly have it",
 }
 """Name -> what a column holds."""
