@@ -92,10 +92,11 @@ def _worst_group(run: Run, error_rate: float) -> Finding | None:
             worst = (column, str(names[place]), int(errors[place]), int(n[place]))
     if worst is None:
         return None
-    column, value, errors, n = worst
+    column, value, wrong_there, there = worst
     return Finding(
-        f"{errors / n:.0%} wrong",
-        f"where {{}} is {{}}: {errors:,} of {n:,} predictions, against {error_rate:.0%} overall",
+        f"{wrong_there / there:.0%} wrong",
+        f"where {{}} is {{}}: {wrong_there:,} of {there:,} predictions, "
+        f"against {error_rate:.0%} overall",
         (column, value),
         severity="high",
         where=f"wrong meta.{quote(column)}:{quote(value)}",
@@ -110,8 +111,8 @@ def _strongest_suspect(run: Run) -> Finding | None:
     from saliency_core.shortcuts.suspects import HARMFUL, RELIED, WORD, kept_suspects
 
     kept = kept_suspects(run)
-    table = kept[0][kept[0]["verdict"].isin([HARMFUL, RELIED])] if kept else []
-    if not len(table):
+    table = kept[0][kept[0]["verdict"].isin([HARMFUL, RELIED])] if kept else None
+    if table is None or table.empty:
         return None
     row = table.iloc[0]
     feature = "“{}”" if row["kind"] == WORD else "a text that fits “{}”"

@@ -25,15 +25,14 @@ def layer_agreement(part: Slice, *, sample: int = SAMPLE, seed: int = 0) -> pd.D
         Columns layer, other, correlation (-1 to 1) and examples; empty where no example has three
         words or more.
     """
-    total, examples = 0.0, 0
+    correlations = []
     for chunk in sampled(part, examples=sample, seed=seed):
         for scores in np.split(chunk.scores, np.cumsum(chunk.n_words)[:-1], axis=1):
             if scores.shape[1] >= MINIMUM_WORDS:
-                total = total + _spearman(scores)
-                examples += 1
-    if not examples:
+                correlations.append(_spearman(scores))
+    if not correlations:
         return pd.DataFrame(columns=["layer", "other", "correlation", "examples"])
-    mean = total / examples
+    mean, examples = np.mean(correlations, axis=0), len(correlations)
     layers = range(len(mean))
     return pd.DataFrame(
         [(one, other, mean[one, other], examples) for one in layers for other in layers],

@@ -159,7 +159,7 @@ def contrast(
     return frame.reset_index(drop=True)
 
 
-def _indexed(sums) -> pd.DataFrame:
+def _indexed(sums: WordSums) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "examples": sums.examples.astype(float),

@@ -115,7 +115,7 @@ def with_choice(row: dict[str, Any]) -> dict[str, Any]:
 def _interval(choice: dict[str, float | None]) -> str | None:
     if choice["score"] is None:
         return None
-    return "{score:.2f} ({low:.2f} to {high:.2f})".format(**choice)
+    return f"{choice['score']:.2f} ({choice['low']:.2f} to {choice['high']:.2f})"
 
 
 def _why_none(run: Run) -> str:

@@ -148,13 +148,14 @@ def suspects(
             )
             keep_effects(run, table, effect_examples, seed)
     layer = run.layer_to_read(layer)
-    control |= {"layer": layer, "effect_examples": effect_examples, "train": train}
-    keep_suspects(run, table, control)
-    _print_suspects(table, control, word or [], limit, quiet, as_json)
+    facts: dict[str, Any] = {**control}
+    facts |= {"layer": layer, "effect_examples": effect_examples, "train": train}
+    keep_suspects(run, table, facts)
+    _print_suspects(table, facts, word or [], limit, quiet, as_json)
 
 
 def _print_suspects(
-    table: Any, control: dict, words: list[str], limit: int, quiet: bool, as_json: bool
+    table: Any, control: dict[str, Any], words: list[str], limit: int, quiet: bool, as_json: bool
 ) -> None:
     from saliency_core.shortcuts.presentation import HONEST, control_sentence
 
@@ -190,7 +191,7 @@ def _print_suspects(
     say(HONEST)
 
 
-def _readable(row: dict) -> dict:
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
     """Return one suspect as a row of the printed table."""
 
     def beside(value: str, control: str, form: str) -> str | None:
@@ -213,7 +214,7 @@ def _readable(row: dict) -> dict:
     }
 
 
-def _nested(row: dict) -> dict:
+def _nested(row: dict[str, Any]) -> dict[str, Any]:
     """Return one suspect as the JSON contract has it."""
     effect = {name: row.get(name) for name in ("mean_drop", "flips", "flip_rate")}
     effect |= {"low": row.get("flip_low"), "high": row.get("flip_high")}

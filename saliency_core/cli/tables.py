@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from saliency_core.jsonable import plain
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from saliency_core.store import Run
 
 Row = dict[str, Any]
@@ -18,7 +20,7 @@ SMALL = 0.0005
 """Below it three decimals show nothing."""
 
 
-def records(frame) -> list[Row]:
+def records(frame: pd.DataFrame) -> list[Row]:
     """Return a frame's rows as dictionaries."""
     return [plain(row) for row in frame.to_dict("records")]
 

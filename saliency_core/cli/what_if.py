@@ -20,6 +20,7 @@ from saliency_core.cli.terminal import (
 from saliency_core.errors import UserError
 
 if TYPE_CHECKING:
+    from saliency_core.model.audited import Texts
     from saliency_core.store import Run, Slice
 
 HARDLY = 0.01
@@ -89,7 +90,7 @@ def _edit(drop: str | None, replace: str | None, mask: str | None) -> tuple[str,
     return drop or mask or "", ""
 
 
-def _text(run: Run, text: str | None, pair: str | None, example: str | None):
+def _text(run: Run, text: str | None, pair: str | None, example: str | None) -> Texts:
     if text is not None:
         return text, pair
     position = run.position_of(example)
@@ -99,7 +100,7 @@ def _text(run: Run, text: str | None, pair: str | None, example: str | None):
     return found["text"], found["pair"]
 
 
-def _with_word(texts: tuple, word: str, replacement: str) -> tuple:
+def _with_word(texts: Texts, word: str, replacement: str) -> Texts:
     from saliency_core.model.audited import replace_word
 
     first = replace_word(texts[0], word, replacement)
@@ -129,7 +130,7 @@ def _what_if_slice(
 
 
 def _what_if_text(
-    run: Run, classifier: Any, before: tuple, after: tuple, layer: int | None, as_json: bool
+    run: Run, classifier: Any, before: Texts, after: Texts, layer: int | None, as_json: bool
 ) -> None:
     from saliency_core.shortcuts.counterfactuals import aligned_words, edit_text
 

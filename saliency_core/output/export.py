@@ -285,7 +285,7 @@ def frame_as_csv(frame: pd.DataFrame) -> bytes:
 def _write_csv(target: Path, rows: Iterable[Record], shape: _Shape) -> None:
     """Write a row an example: a column a label, a metadata column and a layer (words as JSON)."""
     with target.open("w", encoding="utf-8", newline="") as file:
-        writer: csv.DictWriter | None = None
+        writer: csv.DictWriter[str] | None = None
         for row in rows:
             cells = _cells(row, shape)
             if writer is None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from saliency_core.records import Example
 from saliency_core.saliency.references import layout_batches
 
 BLOCK = 2048
 """Examples planned together: enough for batches of similar length, small enough to hold."""
+
+
+Item = TypeVar("Item")
 
 
 def gold_of(example: Example, label_index: dict[str, int]) -> int | None:
@@ -38,7 +41,7 @@ def encode_examples(classifier: Any, examples: list[Example], long_text: str) ->
 
 def first_of_equals(block: list[Example], gold: list[int | None]) -> list[int]:
     """Return the rows whose text and gold label no earlier row of the block has."""
-    first: dict[tuple, int] = {}
+    first: dict[tuple[str, str | None, int | None], int] = {}
     for row, example in enumerate(block):
         first.setdefault((example.text, example.pair, gold[row]), row)
     return list(first.values())
@@ -67,9 +70,9 @@ def pairs_of(examples: Sequence[Example]) -> list[str] | None:
     return [example.pair or "" for example in examples]
 
 
-def read_ahead(items: Iterable) -> Iterator:
+def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
     """Yield items while a thread already makes the next one."""
-    source = iter(items)
+    source: Iterator[Item] = iter(items)
     with ThreadPoolExecutor(1, "reader") as reader:
         upcoming = reader.submit(next, source, None)
         while (item := upcoming.result()) is not None:

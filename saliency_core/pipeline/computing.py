@@ -83,7 +83,7 @@ class RunResults:
     @contextmanager
     def writing(self) -> Iterator[Callable[[int, Callable[[], list[AuditedExample]]], None]]:
         """Lend what writes a batch behind: how many examples, and what makes their records."""
-        waiting: deque[Future] = deque()
+        waiting: deque[Future[None]] = deque()
 
         def write(examples: int, records: Callable[[], list[AuditedExample]]) -> None:
             waiting.append(self.store_thread.submit(self._write, records))

@@ -96,7 +96,7 @@ class LayerCoherence:
             if value is not None:
                 q = explanations(self.directions, tokens[layer])
                 low, high = bootstrap_interval(q, predicted, self.classes, seed=self.seed)
-                if low is not None and len(predicted) < self.examples:
+                if low is not None and high is not None and len(predicted) < self.examples:
                     middle = (low + high) / 2
                     low = value - (middle - low) * narrower
                     high = value + (high - middle) * narrower

@@ -28,7 +28,7 @@ class Survey:
     """Counts of a dataset and a seeded sample of it."""
 
     examples: int
-    labels: Counter
+    labels: Counter[str]
     sample: list[Example]
     characters: int
 
@@ -40,7 +40,7 @@ class Survey:
 
 def survey_of(dataset: Dataset, seed: int) -> Survey:
     """Count examples and labels and draw a seeded sample, in constant memory."""
-    labels: Counter = Counter()
+    labels: Counter[str] = Counter()
     sample: list[Example] = []
     draw = random.Random(seed)
     examples = characters = readable = 0
@@ -92,6 +92,7 @@ def label_index_of(
 def _predicted(survey: Survey, classifier: Any) -> tuple[list[str], np.ndarray]:
     """Return the labels of the sample where it has them, and what is predicted there."""
     sample = [example for example in survey.sample if example.label is not None]
+    labels = [str(example.label) for example in sample]
     if not sample:
         return [], np.zeros(0, np.int64)
     encodings = classifier.encode(
@@ -99,7 +100,7 @@ def _predicted(survey: Survey, classifier: Any) -> tuple[list[str], np.ndarray]:
     )
     logits = classifier.logits(encodings)  # (example, class)
     rows = np.flatnonzero(np.isfinite(logits).all(axis=1))
-    return [sample[row].label for row in rows], logits[rows].argmax(axis=1)
+    return [labels[row] for row in rows], logits[rows].argmax(axis=1)
 
 
 def _guard_label_order(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -213,7 +213,7 @@ class _Tester:
             return [0, *[np.nan] * (len(EFFECT_COLUMNS) - 1)]
         probabilities = answers(self.classifier, [*before, *deleted, *masked, *control])
         first, *after = np.split(probabilities, 4)
-        own, hidden, other = (edit_of(first, part, label) for part in after)
+        own, hidden, swapped = (edit_of(first, part, label) for part in after)
         return [
             own.n,
             own.mean_drop,
@@ -221,14 +221,16 @@ class _Tester:
             own.flip_rate,
             own.low,
             own.high,
-            other.mean_drop,
-            other.flip_rate,
+            swapped.mean_drop,
+            swapped.flip_rate,
             hidden.mean_drop,
             hidden.flip_rate,
-            p_of_gain(own.drops - other.drops),
+            p_of_gain(own.drops - swapped.drops),
         ]
 
-    def _control(self, words: list[dict], places: Sequence[int], draw: np.random.Generator) -> str:
+    def _control(
+        self, words: list[dict[str, Any]], places: Sequence[int], draw: np.random.Generator
+    ) -> str:
         """Return the word of a text nearest in frequency to those under test; "" if none is left.
 
         A text with no other word has no control: nothing is deleted from it.

@@ -98,7 +98,7 @@ def _explained(found: AuditedExample, names: tuple[str, ...]) -> dict[str, Any]:
 def _aligned(before: tuple[str, ...], after: tuple[str, ...]) -> list[list[int | None]]:
     """Return pairs of word numbers; a replaced word is beside what replaced it."""
     lower = [[word.lower() for word in words] for words in (before, after)]
-    matcher = difflib.SequenceMatcher(None, *lower, autojunk=False)
+    matcher = difflib.SequenceMatcher(None, lower[0], lower[1], autojunk=False)
     pairs: list[list[int | None]] = []
     for _, a, a_end, b, b_end in matcher.get_opcodes():
         for place in range(max(a_end - a, b_end - b)):
@@ -208,7 +208,8 @@ def replace_in_slice(
         changed = [row for row, text in enumerate(texts) if edited[row] != text]
         if not changed:
             raise UserError(f"To edit {word!r} like this changes no text of this slice.")
-        chosen, texts, edited = ([rows[row] for row in changed] for rows in (chosen, texts, edited))
+        chosen = [chosen[row] for row in changed]
+        texts, edited = ([rows[row] for row in changed] for rows in (texts, edited))
     before, after = np.split(answers(classifier, [*texts, *edited]), 2)
     own, new = before.argmax(1), after.argmax(1)
     every = np.arange(len(own))

@@ -103,7 +103,7 @@ class _Writer:
         self.names = names
         self.file = path.open("w", encoding="utf-8", newline="")
         self.is_csv = ending == ".csv"
-        self.table: csv.DictWriter | None = None
+        self.table: csv.DictWriter[str] | None = None
 
     def __enter__(self) -> _Writer:
         return self

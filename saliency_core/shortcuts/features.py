@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import regex
@@ -86,7 +87,9 @@ def features_of(run: Run, layer: int) -> Features:
     )
 
 
-def carriers(name: str, kind: str, texts: Sequence[str], words: Sequence[dict]) -> list[int]:
+def carriers(
+    name: str, kind: str, texts: Sequence[str], words: Sequence[dict[str, Any]]
+) -> list[int]:
     """Return which words of an example carry a feature; none for lengths and metadata.
 
     Args:
@@ -123,7 +126,7 @@ def _matches(name: str, texts: Sequence[str]) -> list[_Match]:
     ]
 
 
-def _touched(matches: Sequence[_Match], words: Sequence[dict]) -> list[int]:
+def _touched(matches: Sequence[_Match], words: Sequence[dict[str, Any]]) -> list[int]:
     """Return the words that a match touches."""
     return [
         place
@@ -167,7 +170,9 @@ def _carried(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
     example = np.searchsorted(positions, found.example)
     values = (found.score, found.share, found.top3)
 
-    def part(kind: str, names: list[str], where: list[str], chosen, feature: np.ndarray) -> _Part:
+    def part(
+        kind: str, names: list[str], where: list[str], chosen: Any, feature: np.ndarray
+    ) -> _Part:
         return _Part(
             kind,
             names,
@@ -237,9 +242,9 @@ def _matched(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
             # Text behind what the model has seen has no words: the feature is not there.
             if touched:
                 found[name].append((start + row, *_together(touched, words_of[row], len(places))))
-    for name, rows in found.items():
-        example, score, share, top3 = np.array(rows, float).reshape(-1, 4).T
-        code = np.zeros(len(rows), np.int64)
+    for name, found_rows in found.items():
+        example, score, share, top3 = np.array(found_rows, float).reshape(-1, 4).T
+        code = np.zeros(len(found_rows), np.int64)
         yield _Part(TEXT, [name], [""], example.astype(np.int64), code, score, share, top3)
 
 
@@ -251,7 +256,7 @@ def _texts(run: Run, positions: Sequence[int]) -> list[list[str]]:
 
 
 def _together(
-    places: Sequence[int], words: Sequence[dict], matches: int
+    places: Sequence[int], words: Sequence[dict[str, Any]], matches: int
 ) -> tuple[float, float, bool]:
     """Return score and share a match of some words, and whether one is among the top three."""
     score = sum(words[place]["score"] for place in places)
@@ -275,8 +280,9 @@ def _uncarried(run: Run) -> Iterator[_Part]:
 def _lengths(run: Run) -> Iterator[_Found]:
     """Yield length bands and truncation."""
     length = run.column("length")
-    edges = np.unique(np.quantile(length, [0.25, 0.5, 0.75]).astype(int)) if len(length) else []
-    for low, high in itertools.pairwise([None, *map(int, edges), None]):
+    quartiles = np.quantile(length, [0.25, 0.5, 0.75]) if len(length) else np.zeros(0)
+    edges: list[int | None] = np.unique(quartiles.astype(int)).tolist()
+    for low, high in itertools.pairwise([None, *edges, None]):
         terms = [f"length>={low}"] * (low is not None) + [f"length<{high}"] * (high is not None)
         inside = (length >= (low or 0)) & (length < (np.inf if high is None else high))
         yield LENGTH, " ".join(terms) or "any length", " ".join(terms), np.flatnonzero(inside)

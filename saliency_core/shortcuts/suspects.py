@@ -423,6 +423,13 @@ def _null(
         q = map(benjamini_hochberg, p)
         discovered.append(sum(int((one <= thresholds.alpha).sum()) for one in q))
         tests.append(sum(int((~np.isnan(one)).sum()) for one in p))
-    found = {"mean_flagged": flagged, "expected": tests, "mean_discovered": discovered}
-    means = {name: float(np.mean(one)) if one else float("nan") for name, one in found.items()}
-    return {"repeats": repeats, **means, "expected": thresholds.alpha * means["expected"]}
+    mean_flagged, mean_tests, mean_discovered = (
+        float(np.mean(counted)) if counted else float("nan")
+        for counted in (flagged, tests, discovered)
+    )
+    return {
+        "repeats": repeats,
+        "mean_flagged": mean_flagged,
+        "expected": thresholds.alpha * mean_tests,
+        "mean_discovered": mean_discovered,
+    }

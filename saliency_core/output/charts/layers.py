@@ -71,7 +71,7 @@ def by_layer(
         marks.insert(
             0, alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="level:Q")
         )
-    return alt.layer(*marks).properties(height=HEIGHT)
+    return alt.LayerChart(layer=marks, height=HEIGHT)
 
 
 def by_passes(
@@ -113,7 +113,7 @@ def by_passes(
         marks.insert(
             0, alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="random:Q")
         )
-    return alt.layer(*marks).properties(height=360)
+    return alt.LayerChart(layer=marks, height=360)
 
 
 def groups_by_layer(rows: pd.DataFrame, colours: Mapping[str, str] | None = None) -> alt.LayerChart:
@@ -147,7 +147,7 @@ def groups_by_layer(rows: pd.DataFrame, colours: Mapping[str, str] | None = None
         ),
         tooltip=["group:N", "layer:O", alt.Tooltip("coherence:Q", format=".3f")],
     )
-    return alt.layer(line, whiskers, points).properties(height=300)
+    return alt.LayerChart(layer=[line, whiskers, points], height=300)
 
 
 def agreement_matrix(pairs: pd.DataFrame) -> alt.LayerChart:

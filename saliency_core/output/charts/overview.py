@@ -120,4 +120,4 @@ def reliability_curve(bins: pd.DataFrame) -> alt.LayerChart:
         )
         .add_params(alt.selection_point("bin", fields=["where"], clear="dblclick"))
     )
-    return alt.layer(line, points).properties(height=240)
+    return alt.LayerChart(layer=[line, points], height=240)

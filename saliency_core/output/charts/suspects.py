@@ -80,4 +80,4 @@ def suspect_points(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerCh
     )
     named = named.encode(x="mean_share:Q", y="z:Q", text="feature:N")
     pick = alt.selection_point("mark", fields=["feature", "class"], clear="dblclick")
-    return alt.layer(unknown, measured.add_params(pick), ring, named).properties(height=440)
+    return alt.LayerChart(layer=[unknown, measured.add_params(pick), ring, named], height=440)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 
@@ -15,6 +16,6 @@ def class_colours(labels: Sequence[str]) -> dict[str, str]:
     return {name: GROUP_COLOURS[place % len(GROUP_COLOURS)] for place, name in enumerate(labels)}
 
 
-def names_axis(limit: int, **options: object) -> alt.Axis:
+def names_axis(limit: int, **options: Any) -> alt.Axis:
     """Return an axis on which every name stands in the middle of its band, `limit` pixels wide."""
     return alt.Axis(labelLimit=limit, labelOverlap=False, labelFlush=False, **options)

@@ -18,7 +18,7 @@ def share_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
         y="mean_share:Q",
         tooltip=["layer:O", alt.Tooltip("mean_share:Q", format=".3f"), "examples:Q"],
     )
-    return alt.layer(line, whiskers, points).properties(height=200)
+    return alt.LayerChart(layer=[line, whiskers, points], height=200)
 
 
 def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:

@@ -124,11 +124,11 @@ def saved_section(view: View) -> Section | None:
     """Return the slices people saved, with the accuracy on each."""
     rows = []
     for row in view.run.store.slices().head(SLICES).to_dict("records"):
-        right, wrong, total = (
-            _count_or_none(view, f"{row['where']} {term}") for term in ("right", "wrong", "")
-        )
-        if total is None:
-            continue
+        try:
+            saved = view.run.filter(row["where"])
+            right, wrong, total = (saved.filter(term).count() for term in ("right", "wrong", ""))
+        except UserError:
+            continue  # It means nothing for this run.
         rows.append(
             [
                 plain_text(row["name"]),
@@ -143,14 +143,6 @@ def saved_section(view: View) -> Section | None:
         return None
     columns = ["Name", "Examples that are", "Examples#", "Accuracy#", "95 % interval#", "Note"]
     return Section("Saved slices", [Table(columns, rows)])
-
-
-def _count_or_none(view: View, where: str) -> int | None:
-    """Count a saved slice; None where it means nothing for this run."""
-    try:
-        return view.run.filter(where).count()
-    except UserError:
-        return None
 
 
 def examples_section(view: View, limit: int) -> Section | None:

@@ -167,7 +167,7 @@ class Worker:
             raise UserError(self.refusal)
         return pa.concat_tables([in_one_row(self._compute(row)) for row in work.to_pylist()])
 
-    def _compute(self, row: dict[str, list]) -> pa.Table:
+    def _compute(self, row: dict[str, Any]) -> pa.Table:
         examples, gold = unpack_work(row)
         encodings = encode_examples(self.classifier, examples, self.options.long_text)
         return pack_results(self.attributor.audit(examples, encodings, gold))
@@ -221,7 +221,7 @@ def start_ray(workers: int | None, threads: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray gives way to everything else on the machine unless told; its workers are the audit.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
         return
@@ -236,7 +236,9 @@ def start_ray(workers: int | None, threads: int) -> None:
     )
 
 
-def stream(reader: Reader, states: np.ndarray, worker: tuple, pool: Pool) -> Iterator[pa.Table]:
+def stream(
+    reader: Reader, states: np.ndarray, worker: tuple[Any, ...], pool: Pool
+) -> Iterator[pa.Table]:
     """Yield the results of every batch as workers finish them, in any order."""
     import ray
 
@@ -284,7 +286,8 @@ def _datasource(reader: Reader, states: Any) -> Any:
         def estimate_inmemory_data_size(self) -> None:
             return None
 
-    return Batches()
+    batches: Any = Batches  # Ray's class has no types.
+    return batches()
 
 
 # An audit on the pool
@@ -365,7 +368,7 @@ def compute_into_folder(inputs: AuditInputs, place: Path, progress: Progress) ->
         folder.describe()
     kept = kept_rows(folder, contents)
     states[kept] = DONE
-    tally.reuse(len(contents) - np.count_nonzero(states == SEND))
+    tally.reuse(int((states != SEND).sum()))
     if (states == SEND).any():
         with ray_pool(inputs.options) as pool, folder.writer() as write:
             for table in tables_of(planned_for(pool, inputs), states, pool):
