@@ -4,7 +4,7 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.example_list import painted_rows
-from saliency_core.analysis.group_coherence import coherence_of_runs
+from saliency_core.analysis.layers.group_coherence import coherence_of_runs
 from saliency_core.analysis.run_comparison import KINDS, compare, runs_over_the_same
 from saliency_core.analysis.word_tables import contrast
 from saliency_core.errors import UserError

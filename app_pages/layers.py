@@ -8,14 +8,14 @@ from app_components.background_command import Background
 from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.table import Column, show_table
-from saliency_core.analysis.group_coherence import (
+from saliency_core.analysis.layers.advice import layer_advice, measured
+from saliency_core.analysis.layers.agreement import SAMPLE, layer_agreement
+from saliency_core.analysis.layers.group_coherence import (
     CLASSES,
     coherence_of_classes,
     coherence_of_slices,
 )
-from saliency_core.analysis.layer_advice import layer_advice, measured
-from saliency_core.analysis.layer_agreement import SAMPLE, layer_agreement
-from saliency_core.analysis.method_costs import methods_by_passes
+from saliency_core.analysis.layers.method_costs import methods_by_passes
 from saliency_core.output.charts.layers import (
     agreement_matrix,
     by_layer,

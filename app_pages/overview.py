@@ -8,7 +8,7 @@ from app_components.findings_list import findings_list
 from app_components.table import Column, show_table
 from saliency_core.analysis.calibration import calibration
 from saliency_core.analysis.highlights import by_severity, findings, headline
-from saliency_core.analysis.layer_advice import layer_advice
+from saliency_core.analysis.layers.advice import layer_advice
 from saliency_core.output.charts.layers import by_layer
 from saliency_core.output.charts.overview import (
     MAX_CONFUSION_CLASSES,

@@ -7,7 +7,8 @@ from app_components import session as context
 from app_components.background_command import Background
 from app_components.stored_form import attempt, quoted, tell
 from app_components.table import Column, place_of, show_table
-from saliency_core.analysis.error_slices import compare_slices, kept_discovered, saved_slices
+from saliency_core.analysis.error_slices import kept_discovered
+from saliency_core.analysis.slice_comparison import compare_slices, saved_slices
 from saliency_core.errors import UserError
 from saliency_core.output.charts.slices import error_rates
 from saliency_core.output.charts.words import word_bars

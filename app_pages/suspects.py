@@ -9,6 +9,7 @@ from app_components import slice_edit as edited_slice
 from app_components.background_command import Background
 from app_components.stored_form import StoredForm, quoted
 from app_components.table import Column, place_of, show_table
+from saliency_core.analysis.kept_suspects import VERDICTS, kept_suspects
 from saliency_core.errors import UserError
 from saliency_core.output.charts.suspects import MAX_POINTS, SUSPECT_FACTS, suspect_points
 from saliency_core.shortcuts.presentation import (
@@ -23,7 +24,6 @@ from saliency_core.shortcuts.presentation import (
     shown,
     with_judgements,
 )
-from saliency_core.shortcuts.suspects import VERDICTS, kept_suspects
 from saliency_core.store.query.parser import VERDICTS as JUDGEMENTS
 from saliency_core.store.write.annotations import set_verdict
 

@@ -26,9 +26,9 @@ from playwright.sync_api import Page, TimeoutError
 
 from benchmarks.store_scale import spelling
 from saliency_core.analysis.calibration import calibration
-from saliency_core.analysis.group_coherence import coherence_of_classes, coherence_of_slices
 from saliency_core.analysis.highlights import findings
-from saliency_core.analysis.layer_agreement import layer_agreement
+from saliency_core.analysis.layers.agreement import layer_agreement
+from saliency_core.analysis.layers.group_coherence import coherence_of_classes, coherence_of_slices
 from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.analysis.word_profile import word_profile
 from saliency_core.analysis.word_tables import contrast, word_table

@@ -13,11 +13,11 @@ import argparse
 from pathlib import Path
 
 from benchmarks.real_audits import SHARED, audited
+from saliency_core.analysis.features import WORD
 from saliency_core.data.dataset import load_examples
 from saliency_core.model.audited import classifier_of, mask_of
 from saliency_core.shortcuts.ablation_effects import keep_effects, with_effects
 from saliency_core.shortcuts.counterfactuals import replace_in_slice
-from saliency_core.shortcuts.features import WORD
 from saliency_core.shortcuts.suspects import suspects
 from saliency_core.shortcuts.training_counts import count_features
 

@@ -27,6 +27,7 @@ import pandas as pd
 import torch
 from transformers import BertForMaskedLM, PreTrainedTokenizerFast
 
+from saliency_core.analysis.features import BEGINS, TEXT, WORD
 from saliency_core.data.dataset import load_examples
 from saliency_core.demo import build
 from saliency_core.demo.messages import HARD_CHANNEL, LABELS, SHORTCUT, Message, audited_messages
@@ -36,7 +37,6 @@ from saliency_core.pipeline.options import AuditOptions
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.shortcuts.ablation_effects import with_effects
-from saliency_core.shortcuts.features import BEGINS, TEXT, WORD
 from saliency_core.shortcuts.suspects import suspects
 from saliency_core.shortcuts.training_counts import count_features
 from saliency_core.store import open_store

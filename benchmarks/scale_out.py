@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from saliency_core.analysis.word_tables import word_table
 from saliency_core.pipeline.batching import encode_examples
 from saliency_core.pipeline.inputs import open_attributor, open_classifier, read_examples
 from saliency_core.pipeline.options import AuditOptions
@@ -158,10 +159,9 @@ def differences(one: Store, other: Store) -> dict[str, float]:
     # Words get their numbers, by which ties stand in a table, as they come.
     tables += [
         [
-            store.run()
-            .filter()
-            .words(layer, minimum=1)
-            .sort_values(["word", "class"], ignore_index=True)
+            word_table(store.run().filter(), layer, minimum=1).sort_values(
+                ["word", "class"], ignore_index=True
+            )
             for store in (one, other)
         ]
         for layer in range(one.run().model.layers + 1)

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 from saliency_core.errors import UserError
 
 if TYPE_CHECKING:
+    from saliency_core.analysis.word_tables import word_table
     from saliency_core.output.notebook import show_example
     from saliency_core.pipeline.run_audit import audit
+    from saliency_core.shortcuts.suspects import suspects
     from saliency_core.store import open_store
 
 __version__ = "0.1.0"
 
-__all__ = ["UserError", "audit", "open_store", "show_example"]
+__all__ = ["UserError", "audit", "open_store", "show_example", "suspects", "word_table"]
 
 _HOMES = {
     "audit": "pipeline.run_audit",
     "open_store": "store",
     "show_example": "output.notebook",
+    "suspects": "shortcuts.suspects",
+    "word_table": "analysis.word_tables",
 }
 
 

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import pandas as pd
 import pytest
 
-from saliency_core import open_store, show_example
+from saliency_core import open_store, show_example, suspects, word_table
 from saliency_core.errors import UserError
 from saliency_core.store import open_writer
 from tests.support.paths import ROOT
@@ -63,9 +63,9 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_a_store_answers_with_frames(store):
     answers = {
         "examples": store.run().filter("wrong").examples(limit=3),
-        "words": store.run().filter("right").words(minimum=2),
+        "words": word_table(store.run().filter("right"), minimum=2),
         "layers": store.run().layers(),
-        "suspects": store.run().suspects(layer=1),
+        "suspects": suspects(store.run(), layer=1)[0],
     }
     assert all(isinstance(frame, pd.DataFrame) and len(frame) for frame in answers.values())
     assert {"id", "text", "gold", "predicted", "confidence"} <= {*answers["examples"]}

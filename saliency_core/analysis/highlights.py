@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from saliency_core.analysis.features import WORD
+from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, kept_suspects
 from saliency_core.analysis.word_tables import contrast
 from saliency_core.records import SEVERITIES, Finding
 from saliency_core.store import Run
@@ -105,11 +107,6 @@ def _worst_group(run: Run, error_rate: float) -> Finding | None:
 
 def _strongest_suspect(run: Run) -> Finding | None:
     """Return the first suspect that the model relies on, once suspects were looked for."""
-    # Their statistics take a second to import: only where there are any.
-    if run.table("suspects") is None:
-        return None
-    from saliency_core.shortcuts.suspects import HARMFUL, RELIED, WORD, kept_suspects
-
     kept = kept_suspects(run)
     table = kept[0][kept[0]["verdict"].isin([HARMFUL, RELIED])] if kept else None
     if table is None or table.empty:

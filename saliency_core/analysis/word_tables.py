@@ -34,7 +34,12 @@ WORD_COLUMNS = [
 
 
 def word_table(
-    part: Slice, layer: int, *, by_class: bool = True, minimum: int = 5, most: int | None = None
+    part: Slice,
+    layer: int | None = None,
+    *,
+    by_class: bool = True,
+    minimum: int = 5,
+    most: int | None = None,
 ) -> pd.DataFrame:
     """Return a row a word (and predicted class) of a slice, highest mean share first.
 
@@ -44,12 +49,12 @@ def word_table(
 
     Args:
         part: a slice.
-        layer: 0 to L.
+        layer: 0 to L; the recommended one by default.
         by_class: A row for each predicted class; else `class` is None throughout.
         minimum: Examples a word must be in.
         most: Words to return of each class; all by default.
     """
-    sums = part.word_sums(layer)
+    sums = part.word_sums(part.run.layer_to_read(layer))
     if not by_class:
         sums = sums.merged()
     names = part.run.label_names

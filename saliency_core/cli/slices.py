@@ -117,7 +117,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Set two slices side by side: errors, coherence and words."""
-    from saliency_core.analysis.error_slices import compare_slices
+    from saliency_core.analysis.slice_comparison import compare_slices
 
     run = open_run(database, number)
     found = compare_slices(filtered(run, a), filtered(run, b), layer=layer)

@@ -111,7 +111,8 @@ def suspects(
     as_json: AsJson = False,
 ) -> None:
     """Rank spurious-feature candidates: association, reliance, effect, excess errors."""
-    from saliency_core.shortcuts.suspects import Thresholds, keep_suspects
+    from saliency_core.analysis.kept_suspects import keep_suspects
+    from saliency_core.shortcuts.suspects import Thresholds
     from saliency_core.shortcuts.suspects import suspects as find
 
     path = existing(database)

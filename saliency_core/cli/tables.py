@@ -58,7 +58,7 @@ def say(sentence: str) -> None:
 
 def say_which_layer(run: Run) -> None:
     """Say which layer to use, and why."""
-    from saliency_core.analysis.layer_advice import layer_advice
+    from saliency_core.analysis.layers.advice import layer_advice
 
     say(layer_advice(run, run.layers()).text())
 

@@ -26,12 +26,13 @@ from transformers import (
 )
 
 from saliency_core.analysis.error_slices import discover, keep_discovered
+from saliency_core.analysis.kept_suspects import keep_suspects, kept_suspects
 from saliency_core.data.dataset import load_examples
 from saliency_core.demo.messages import LABELS, audited_messages, training_messages
 from saliency_core.model.audited import classifier_of
 from saliency_core.progress import Progress, silent
 from saliency_core.shortcuts.ablation_effects import keep_effects, with_effects
-from saliency_core.shortcuts.suspects import keep_suspects, kept_suspects, suspects
+from saliency_core.shortcuts.suspects import suspects
 from saliency_core.shortcuts.training_counts import count_features
 from saliency_core.store import open_store
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from saliency_core.data.dataset import Dataset, load_examples
-from saliency_core.data.external_predictions import check_column
 from saliency_core.data.labels.matching import listed, unused_keys
 from saliency_core.pipeline.batching import encode_examples, gold_of, pairs_of, plan_batches
+from saliency_core.pipeline.external_predictions import check_column
 from saliency_core.pipeline.options import CHECKING, AuditOptions
 from saliency_core.pipeline.survey import Survey, label_hint, label_index_of, survey_of
 from saliency_core.progress import Progress, silent

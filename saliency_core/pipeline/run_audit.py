@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from saliency_core.data.external_predictions import Comparison, compare
 from saliency_core.errors import UserError
 from saliency_core.pipeline.batching import blocks_of
 from saliency_core.pipeline.computing import RunResults, Tally, compute_here
 from saliency_core.pipeline.dry_run import estimate
+from saliency_core.pipeline.external_predictions import Comparison, compare
 from saliency_core.pipeline.inputs import AuditInputs, open_attributor, open_inputs
 from saliency_core.pipeline.layer_summary import sample_meanings, summarise_run
 from saliency_core.pipeline.options import AuditOptions, AuditResult

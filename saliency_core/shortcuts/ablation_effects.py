@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from saliency_core.analysis.features import TEXT, WORD, Features, carriers, features_of
+from saliency_core.analysis.kept_suspects import DATA, UNTESTED
 from saliency_core.model.audited import Editor, answers, edit_of, mask_of
 from saliency_core.progress import Progress, silent
-from saliency_core.shortcuts.features import TEXT, WORD, Features, carriers, features_of
-from saliency_core.shortcuts.suspects import DATA, UNTESTED, Thresholds, ranked, verdicts
+from saliency_core.shortcuts.suspects import Thresholds, ranked, verdicts
 from saliency_core.stats import benjamini_hochberg
 from saliency_core.store import Run
 from saliency_core.words import is_spoken

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.shortcuts.features import WORD
-from saliency_core.shortcuts.suspects import VERDICTS
+from saliency_core.analysis.features import WORD
+from saliency_core.analysis.kept_suspects import VERDICTS
 from saliency_core.stats import wilson
 from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote

@@ -6,31 +6,18 @@ A candidate is a feature (a word, or something a text or its metadata has) and a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from saliency_core.analysis.features import TEXT, WORD, Features, features_of
+from saliency_core.analysis.kept_suspects import DATA, NONE, VERDICTS
 from saliency_core.errors import UserError
-from saliency_core.shortcuts.features import TEXT, WORD, Features, features_of
 from saliency_core.stats import association, benjamini_hochberg, excess_errors, mean_interval
 from saliency_core.store import Run
 
-HARMFUL, RELIED, UNTESTED, DATA, NONE = (
-    "relied on and harmful",
-    "relied on",
-    "salient, effect not measured",
-    "in the data only",
-    "none",
-)
-VERDICTS = (HARMFUL, RELIED, UNTESTED, DATA, NONE)
-"""Strongest first. The third waits for the causal evidence, which costs runs of the model."""
-TABLE, CONTROL_TABLE = "suspects", "suspects control"
-KEPT_ROWS = 5000
-"""Rows of a table that are kept, strongest first."""
 NULL_LENGTH_BANDS = 10
 CONTROL_WORDS = 100
 """Frequency-matched words that a word's reliance is set against."""
@@ -152,22 +139,6 @@ def suspects(
     control["tests"] = int(table[["p_association", "p_errors"]].notna().to_numpy().sum())
     table = ranked(table)
     return table.assign(share_by_layer=_shares_by_layer(run, table)), control
-
-
-def keep_suspects(run: Run, table: pd.DataFrame, control: Mapping[str, Any]) -> None:
-    """Keep the strongest suspects and the control with the run, replacing older ones."""
-    from saliency_core.store import save_table
-
-    save_table(run.store.path, run.number, TABLE, table.head(KEPT_ROWS))
-    save_table(run.store.path, run.number, CONTROL_TABLE, [dict(control)])
-
-
-def kept_suspects(run: Run) -> tuple[pd.DataFrame, dict[str, Any]] | None:
-    """Return the suspects and the control that were kept last, None where there are none."""
-    table, control = run.table(TABLE), run.table(CONTROL_TABLE)
-    if table is None or control is None:
-        return None
-    return table, control.iloc[0].to_dict()
 
 
 def _table(

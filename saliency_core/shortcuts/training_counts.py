@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from saliency_core.analysis.features import features_in
 from saliency_core.data.dataset import Dataset, load_examples
 from saliency_core.data.labels.mapping import map_labels
 from saliency_core.errors import UserError
 from saliency_core.records import Example
-from saliency_core.shortcuts.features import features_in
 from saliency_core.shortcuts.suspects import TrainingCounts
 
 

@@ -8,11 +8,11 @@ from scipy import stats
 
 from saliency_core.analysis.error_slices import (
     MINIMUM,
-    compare_slices,
     discover,
     keep_discovered,
     kept_discovered,
 )
+from saliency_core.analysis.slice_comparison import compare_slices
 from saliency_core.errors import UserError
 from saliency_core.stats import wilson
 from saliency_core.store import save_slice

@@ -15,13 +15,14 @@ from saliency_core.analysis.calibration import (
     reliability,
 )
 from saliency_core.analysis.example_detail import word_frame, word_scores_by_target, words_of_layer
-from saliency_core.analysis.group_coherence import (
+from saliency_core.analysis.highlights import family, findings, headline
+from saliency_core.analysis.kept_suspects import HARMFUL, keep_suspects
+from saliency_core.analysis.layers.agreement import layer_agreement
+from saliency_core.analysis.layers.group_coherence import (
     coherence_of_classes,
     coherence_of_runs,
     coherence_of_slices,
 )
-from saliency_core.analysis.highlights import family, findings, headline
-from saliency_core.analysis.layer_agreement import layer_agreement
 from saliency_core.analysis.run_comparison import KINDS, compare
 from saliency_core.analysis.word_profile import word_profile
 from saliency_core.analysis.word_tables import word_table
@@ -30,7 +31,7 @@ from saliency_core.errors import UserError
 from saliency_core.output.charts.overview import SHOWN_CONFUSIONS, confusion_matrix
 from saliency_core.output.highlighting import pieces_of
 from saliency_core.records import SEVERITIES, Finding
-from saliency_core.shortcuts.suspects import HARMFUL, Thresholds, keep_suspects, suspects
+from saliency_core.shortcuts.suspects import Thresholds, suspects
 from saliency_core.store import open_store, open_writer
 from saliency_core.store.query.parser import quote
 from saliency_core.store.read.sampling import sampled

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import expect
 
 from saliency_core.analysis.error_slices import TABLE as DISCOVERED
+from saliency_core.analysis.kept_suspects import HARMFUL, kept_suspects
 from saliency_core.demo.messages import SHORTCUT
-from saliency_core.shortcuts.suspects import HARMFUL, kept_suspects
 from saliency_core.store import delete_table, open_store
 from tools.browser import (
     CHROMIUM,

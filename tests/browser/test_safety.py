@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from saliency_core.analysis.error_slices import COLUMNS, keep_discovered
-from saliency_core.shortcuts.suspects import Thresholds, keep_suspects, suspects
+from saliency_core.analysis.kept_suspects import keep_suspects
+from saliency_core.shortcuts.suspects import Thresholds, suspects
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.query.parser import quote
 from saliency_core.store.read.token_directions import set_token_directions

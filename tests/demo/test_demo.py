@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from saliency_core.analysis.error_slices import kept_discovered
+from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, kept_suspects
 from saliency_core.demo.messages import (
     HARD_CHANNEL,
     LABELS,
@@ -22,7 +23,6 @@ from saliency_core.demo.messages import (
     training_messages,
 )
 from saliency_core.shortcuts.counterfactuals import replace_in_slice
-from saliency_core.shortcuts.suspects import HARMFUL, RELIED, kept_suspects
 from saliency_core.store import open_store
 from tests.support.paths import ROOT
 

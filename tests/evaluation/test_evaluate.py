@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
 from app_components.background_command import Background
-from saliency_core.analysis.layer_advice import measured
+from saliency_core.analysis.layers.advice import measured
 from saliency_core.cli import app
 from saliency_core.errors import UserError
 from saliency_core.evaluation import evaluate as evaluation

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saliency_core.analysis.layer_advice import layer_advice
+from saliency_core.analysis.layers.advice import layer_advice
 from saliency_core.evaluation.layer_choice import (
     Choice,
     LayerTests,

@@ -14,11 +14,12 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from saliency_core.analysis.error_slices import COLUMNS, keep_discovered
+from saliency_core.analysis.kept_suspects import NONE, keep_suspects
 from saliency_core.cli import app
 from saliency_core.errors import UserError
 from saliency_core.output.report import build_report, write_report
 from saliency_core.output.report.html import escape_markdown
-from saliency_core.shortcuts.suspects import NONE, Thresholds, keep_suspects, suspects
+from saliency_core.shortcuts.suspects import Thresholds, suspects
 from saliency_core.store import (
     open_store,
     open_writer,

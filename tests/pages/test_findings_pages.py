@@ -12,11 +12,12 @@ from streamlit.testing.v1 import AppTest
 
 from app_components import model_gate as model
 from saliency_core.analysis.error_slices import discover, keep_discovered
+from saliency_core.analysis.kept_suspects import keep_suspects, kept_suspects
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.server import commands as jobs
 from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.shortcuts.presentation import HONEST, filtered, with_judgements
-from saliency_core.shortcuts.suspects import keep_suspects, kept_suspects, suspects
+from saliency_core.shortcuts.suspects import suspects
 from saliency_core.store import open_store, save_slice
 from tests.support.paths import DASHBOARD
 from tests.support.small_audit import options, write_csv

@@ -10,6 +10,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from saliency_core.analysis.word_tables import word_table
 from saliency_core.errors import UserError
 from saliency_core.pipeline.batching import BLOCK, encode_examples
 from saliency_core.pipeline.inputs import open_attributor, open_classifier
@@ -219,9 +220,7 @@ def contents(database):
     ]
     # Sums depend on the order of the batches in their last digits.
     words = (
-        store.run()
-        .filter()
-        .words(minimum=1)
+        word_table(store.run().filter(), minimum=1)
         .sort_values(["word", "class"], ignore_index=True)
         .round(5)
     )

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from saliency_core.analysis.features import features_in, features_of
+from saliency_core.analysis.kept_suspects import UNTESTED
 from saliency_core.cli import main
 from saliency_core.errors import UserError
 from saliency_core.model.audited import answers, classifier_of, replace_word, without_spans
@@ -17,10 +19,9 @@ from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.shortcuts.counterfactuals import replace_in_slice
-from saliency_core.shortcuts.features import features_in, features_of
 from saliency_core.shortcuts.invariance_checks import write_checks
 from saliency_core.shortcuts.presentation import evidence
-from saliency_core.shortcuts.suspects import UNTESTED, suspects
+from saliency_core.shortcuts.suspects import suspects
 from saliency_core.store import open_store
 from saliency_core.words import NAMES
 from tests.support.tiny_bert import save_tiny_bert

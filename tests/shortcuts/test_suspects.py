@@ -5,22 +5,19 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from saliency_core.errors import UserError
-from saliency_core.shortcuts.ablation_effects import with_effects
-from saliency_core.shortcuts.features import LENGTH, METADATA, WORD
-from saliency_core.shortcuts.suspects import (
+from saliency_core.analysis.features import LENGTH, METADATA, WORD
+from saliency_core.analysis.kept_suspects import (
     DATA,
     HARMFUL,
     NONE,
     RELIED,
     UNTESTED,
-    Thresholds,
-    TrainingCounts,
     keep_suspects,
     kept_suspects,
-    suspects,
-    verdicts,
 )
+from saliency_core.errors import UserError
+from saliency_core.shortcuts.ablation_effects import with_effects
+from saliency_core.shortcuts.suspects import Thresholds, TrainingCounts, suspects, verdicts
 from tests.support.word_model import (
     BIASED_TO,
     LABELS,

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
+from saliency_core.analysis.features import BEGINS, TEXT, WORD
 from saliency_core.data.dataset import PEEKED_ROWS, load_examples
 from saliency_core.errors import UserError
 from saliency_core.shortcuts.debias import WAYS, debias
-from saliency_core.shortcuts.features import BEGINS, TEXT, WORD
 from saliency_core.shortcuts.invariance_checks import rows_of
 from saliency_core.shortcuts.training_counts import count_features
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
+from saliency_core.analysis.word_tables import word_table
 from saliency_core.errors import UserError
 from saliency_core.pipeline.ray.changed_blocks import content_of, follow
 from saliency_core.pipeline.ray.engine import kept_rows
@@ -87,9 +88,7 @@ def told(path) -> dict:
         "rows": frame.to_dict("list"),
         "details": [store.run().example(int(position)) for position in frame["example"]],
         "filters": {line: store.run().filter(line).positions().tolist() for line in filters},
-        "words": store.run()
-        .filter()
-        .words(minimum=1)
+        "words": word_table(store.run().filter(), minimum=1)
         .sort_values(["word", "class"])
         .round(5)
         .to_dict("list"),

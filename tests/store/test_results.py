@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saliency_core.analysis.layer_advice import chosen_by, layer_advice
+from saliency_core.analysis.layers.advice import chosen_by, layer_advice
 from saliency_core.errors import UserError
 from saliency_core.store import (
     delete_table,

@@ -25,7 +25,7 @@ SLICES = 30
 
 def suspects_section(view: View) -> Section | None:
     """Return the strongest suspects that were kept with the run."""
-    from saliency_core.shortcuts.suspects import NONE, kept_suspects
+    from saliency_core.analysis.kept_suspects import NONE, kept_suspects
 
     kept = kept_suspects(view.run)
     if kept is None:

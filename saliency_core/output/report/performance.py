@@ -121,7 +121,7 @@ def accuracy_section(view: View) -> Section | None:
 
 def layers_section(view: View) -> Section:
     """Return the layers' coherence and faithfulness, and which one is read."""
-    from saliency_core.analysis.layer_advice import layer_advice
+    from saliency_core.analysis.layers.advice import layer_advice
     from saliency_core.output.charts.layers import by_layer
 
     layers = view.run.layers()

@@ -213,7 +213,6 @@ class Run:
     orphaned_notes = _annotations.orphaned_notes
     verdicts = _annotations.verdicts
     top_words = _words.top_words
-    suspects = _words.suspects
     evaluations = _results.evaluations
     table = _results.table
     tables = _results.tables
@@ -313,6 +312,5 @@ class Slice:
     confusion = _metrics.confusion
     class_metrics = _metrics.class_metrics
     confidence = _metrics.confidence
-    words = _words.words
     word_sums = _words.word_sums
     occurrences = _words.occurrences

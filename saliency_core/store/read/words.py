@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from saliency_core.store.connection import consistent
 from saliency_core.store.format import chunk as columnar
@@ -175,36 +174,6 @@ def word_sums(part: Slice, layer: int, *, chunks: int | None = None) -> WordSums
     for other in parts[1:]:
         parts[0].join(other)
     return parts[0].rows()
-
-
-def suspects(run: Run, **choices: Any) -> pd.DataFrame:
-    """Return the suspects of a run by what the file holds, strongest first, for notebooks.
-
-    Args:
-        run: a run.
-        choices: `layer`, `thresholds`, `training` and others of
-            `saliency_core.shortcuts.suspects.suspects`.
-
-    Raises:
-        UserError: the run knows no classes.
-    """
-    from saliency_core.shortcuts.suspects import suspects
-
-    return suspects(run, **choices)[0]
-
-
-@consistent
-def words(part: Slice, layer: int | None = None, **choices: Any) -> pd.DataFrame:
-    """Return the salient words of a slice by predicted class, for notebooks.
-
-    Args:
-        part: a slice.
-        layer: 0 to L; the recommended one by default.
-        choices: `by_class` and `minimum` of `saliency_core.analysis.word_tables.word_table`.
-    """
-    from saliency_core.analysis.word_tables import word_table
-
-    return word_table(part, part.run.layer_to_read(layer), **choices)
 
 
 def _words_at(words: _WordLayer, slot: int, texts: tuple[str, str]) -> list[dict[str, Any]]:

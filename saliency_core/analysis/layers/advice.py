@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from saliency_core.analysis.method_costs import OURS
+from saliency_core.analysis.layers.method_costs import OURS
 from saliency_core.program import program
 from saliency_core.store import Run
 

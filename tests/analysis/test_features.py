@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from saliency_core.records import Example
-from saliency_core.shortcuts.features import (
+from saliency_core.analysis.features import (
     TEXT,
     TEXT_TESTS,
     WORD,
@@ -12,6 +11,7 @@ from saliency_core.shortcuts.features import (
     features_in,
     features_of,
 )
+from saliency_core.records import Example
 from saliency_core.words import word_spans
 from tests.support.word_model import WordModel, audited_store
 

@@ -1,0 +1,85 @@
+"""Two slices side by side, and the saved ones in one table: errors, coherence, words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from saliency_core.analysis.word_tables import contrast
+from saliency_core.errors import UserError
+from saliency_core.stats import mean_interval, wilson
+from saliency_core.store import Run, Slice
+
+
+def saved_slices(run: Run, *, layer: int) -> pd.DataFrame:
+    """Return the saved slices with their metrics, and what is wrong with one that can't be read.
+
+    Columns: name, where, examples, judged, error_rate, low, high, coherence (`slice_metrics`),
+    problem, note.
+    """
+    columns = ["examples", "judged", "error_rate", "low", "high", "coherence", "problem"]
+    saved, rows = run.store.slices(), []
+    for where in saved["where"]:
+        try:
+            rows.append({**slice_metrics(run.filter(where), layer), "problem": ""})
+        except UserError as error:
+            rows.append({"problem": str(error)})
+    metrics = pd.DataFrame(rows, columns=columns, index=saved.index)
+    metrics = metrics.astype({name: float for name in columns[2:6]})
+    return pd.concat([saved[["name", "where"]], metrics, saved["note"]], axis=1)
+
+
+def compare_slices(part_a: Slice, part_b: Slice, *, layer: int | None = None) -> dict[str, Any]:
+    """Return errors, coherence and words of two slices side by side.
+
+    Returns:
+        `a` and `b`, each with where, examples, judged, errors, error_rate, low, high (95 % Wilson),
+        coherence (mean over examples at the layer), coherence_low, coherence_high; `shared`, the
+        examples in both; `p` of Fisher's exact test that the error rates differ, None where they
+        share examples, which the test takes to be apart; `layer`; `words`, a frame of
+        `aggregate.contrast`.
+
+    Raises:
+        UserError: a slice can't be read.
+    """
+    layer = part_a.run.layer_to_read(layer)
+    a, b = (slice_metrics(part, layer) for part in (part_a, part_b))
+    tables = [[side["errors"], side["judged"] - side["errors"]] for side in (a, b)]
+    shared = int(np.count_nonzero(part_a.mask() & part_b.mask()))
+    apart = a["judged"] and b["judged"] and not shared
+    p = float(stats.fisher_exact(tables).pvalue) if apart else None
+    words = contrast(part_a, part_b, layer)
+    return {"a": a, "b": b, "shared": shared, "p": p, "layer": layer, "words": words}
+
+
+def slice_metrics(part: Slice, layer: int) -> dict[str, Any]:
+    """Return one side of `compare_slices`.
+
+    Raises:
+        UserError: the slice can't be read.
+    """
+    gold, predicted = (part.column(name) for name in ("gold", "predicted"))
+    judged = (gold >= 0) & (predicted >= 0)
+    errors = int((judged & (gold != predicted)).sum())
+    n = int(judged.sum())
+    low, high = wilson(errors, n)
+    coherence = part.column(f"coherence:{layer}").astype(float)
+    coherence = coherence[~np.isnan(coherence)]
+    mean = float(coherence.mean()) if len(coherence) else None
+    error = float(coherence.std(ddof=1)) / len(coherence) ** 0.5 if len(coherence) > 1 else 0.0
+    around = (None, None) if mean is None else mean_interval(mean, error)
+    return {
+        "where": part.where,
+        "examples": len(gold),
+        "judged": n,
+        "errors": errors,
+        "error_rate": errors / n if n else None,
+        "low": low,
+        "high": high,
+        "coherence": mean,
+        "coherence_low": around[0],
+        "coherence_high": around[1],
+    }
