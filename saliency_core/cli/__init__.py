@@ -17,6 +17,7 @@ from saliency_core.cli import (
     audit,
     checks,
     compare,
+    data_quality,
     database,
     debias,
     evaluate,
@@ -70,6 +71,7 @@ COMMANDS: dict[str, dict[str, tuple[Callable[..., None], tuple[str, ...]]]] = {
         "errors": (inspect.errors, inspect.EXAMPLES),
         "words": (inspect.words, ()),
         "compare": (compare.compare, ()),
+        "data-quality": (data_quality.data_quality, data_quality.EXAMPLES),
     },
     "Find and fix shortcuts": {
         "suspects": (suspects.suspects, suspects.EXAMPLES),

@@ -220,6 +220,7 @@ def test_every_json_object_has_the_keys_of_the_page(audited):
         "evaluate": ["--examples", 2],
         "errors": [],
         "words": ["--minimum", 1],
+        "data-quality": ["--train", run.data],
         "suspects": ["--effect-examples", 2, "--effect-candidates", 1, "--null", 1],
         "what-if": ["--drop", word, "--limit", 3],
         "debias": [run.data, "--word", word, "-o", folder / "cleaned.csv"],

@@ -1,0 +1,118 @@
+"""`data-quality`: what is wrong with the dataset itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from saliency_core.cli.progress_bar import progress_bar
+from saliency_core.cli.tables import show
+from saliency_core.cli.terminal import (
+    AsJson,
+    Database,
+    Quiet,
+    RunOption,
+    open_run,
+    print_json,
+)
+from saliency_core.data.labels.label_map import parse_label_map
+
+TRAINING = "Training data"
+EXAMPLES = (
+    "saliency data-quality --train training.csv",
+    "saliency data-quality --fail-on high --quiet",
+)
+
+
+class FailOn(StrEnum):
+    """From which severity on the exit status is 1."""
+
+    high = "high"
+    medium = "medium"
+    low = "low"
+
+
+def data_quality(
+    database: Database = None,
+    number: RunOption = None,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            help="Training data: what is in both, and how they differ.",
+            rich_help_panel=TRAINING,
+            metavar="DATASET",
+        ),
+    ] = None,
+    train_text_column: Annotated[
+        str | None,
+        typer.Option(help="Its column of the text.", rich_help_panel=TRAINING, metavar="NAME"),
+    ] = None,
+    train_label_column: Annotated[
+        str | None,
+        typer.Option(help="Its column of labels.", rich_help_panel=TRAINING, metavar="NAME"),
+    ] = None,
+    label_map: Annotated[
+        str | None,
+        typer.Option(
+            help='Its label to model label: "0=negative,1=positive".',
+            rich_help_panel=TRAINING,
+            metavar="MAP",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(help="Similarity from which two texts are nearly the same, 0.3 to 1.")
+    ] = 0.6,
+    fail_on: Annotated[
+        FailOn | None, typer.Option(help="Exit with 1 where a finding is as severe as this.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Label issues and groups in the JSON.")] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of every sample.")] = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the dataset: wrong labels, duplicates, leakage, drift, damaged texts.
+
+    Findings are kept with the run: the page Data shows them, and the filter terms label_issue,
+    label_quality, duplicate, duplicate_conflict, in_train and problem name their examples.
+    """
+    from saliency_core.quality.findings import check_data
+    from saliency_core.quality.severity import SEVERITIES, worst
+
+    run = open_run(database, number)
+    training = None
+    if train is not None:
+        from saliency_core.data.dataset import load_examples
+
+        training = load_examples(
+            train,
+            text_column=train_text_column,
+            label_column=train_label_column,
+            id_column="none",
+        )
+    with progress_bar(quiet or as_json) as bar:
+        found = check_data(
+            run,
+            train=training,
+            label_map=parse_label_map(label_map),
+            threshold=threshold,
+            seed=seed,
+            progress=bar,
+        )
+    if as_json:
+        print_json(found.as_json(limit))
+    elif not quiet:
+        rows = [
+            {
+                "severity": finding.severity,
+                "check": finding.check,
+                "count": finding.count,
+                "filter": finding.filter or None,
+                "what": finding.message,
+            }
+            for finding in found.findings
+        ]
+        show(rows, ["severity", "check", "count", "filter", "what"])
+    if fail_on and SEVERITIES.index(worst(found.findings)) <= SEVERITIES.index(fail_on.value):
+        raise typer.Exit(1)

@@ -1,0 +1,232 @@
+"""How serious is what the checks found? One sentence each, from the facts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SEVERITIES = ("high", "medium", "low", "ok")
+"""The worst first."""
+
+TEXTS = {
+    "empty": ("is empty", "are empty", 0.01),
+    "one_word": ("is one word", "are one word", 0.1),
+    "very_long": ("is very long", "are very long", 0.1),
+    "replacement": ("has a lost character (U+FFFD)", "have a lost character (U+FFFD)", 0.01),
+    "mojibake": (
+        "has letters of a wrong encoding (“Ã©” for “é”)",
+        "have letters of a wrong encoding (“Ã©” for “é”)",
+        0.01,
+    ),
+    "html": ("holds remains of HTML", "hold remains of HTML", 0.1),
+    "escapes": (
+        "holds escapes such as \\u2019 or \\n",
+        "hold escapes such as \\u2019 or \\n",
+        0.1,
+    ),
+    "mixed_scripts": ("mixes scripts", "mix scripts", 0.1),
+}
+"""Problem of a text -> what is said of one and of several, and the share that is medium."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table of findings."""
+
+    check: str
+    severity: str
+    """One of `SEVERITIES`."""
+    count: int
+    """Examples it is about."""
+    share: float
+    """Of all examples the check looked at."""
+    filter: str
+    """Names these examples; empty where it is about all of them."""
+    message: str
+
+
+def findings_of(facts: Mapping[str, Any], names: Sequence[str]) -> list[Finding]:
+    """Return the findings of facts, the worst first; those alike keep the order of the checks."""
+    found = [
+        *_label_issues(facts["label_issues"], facts["examples"]),
+        *_duplicates(facts["duplicates"], facts["examples"]),
+        *(_train(facts["train"], facts["examples"]) if facts["train"] else ()),
+        *_classes(facts["classes"], facts["examples"]),
+        *_metadata(facts["metadata"], facts["examples"]),
+        *_texts(facts["texts"], facts["truncated"], facts["examples"]),
+    ]
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def worst(findings: Sequence[Finding]) -> str:
+    """Return the worst severity among findings."""
+    return min((finding.severity for finding in findings), key=SEVERITIES.index, default="ok")
+
+
+def grade(value: float, high: float, medium: float, low: float = 0.0) -> str:
+    """Return the severity of a value by its limits; `low` itself is still ok."""
+    if value >= high:
+        return "high"
+    if value >= medium:
+        return "medium"
+    return "low" if value > low else "ok"
+
+
+def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[Finding]:
+    if facts is None:
+        message = "Labels were not checked: that takes one gold label an example."
+        yield Finding("label_issue", "ok", 0, 0.0, "", message)
+        return
+    count, judged = facts["estimated"], facts["judged"]
+    share = count / judged
+    if not count:
+        message = f"No label of {judged:,} looks wrong."
+    else:
+        message = (
+            f"{count:,} of {judged:,} labels are likely wrong ({share:.1%}; the 95 % interval is "
+            f"{facts['low']:,.0f} to {facts['high']:,.0f})."
+        )
+        most = facts["noise"][0]
+        message += (
+            f" Most often {most['gold']} is likely {most['likely']} ({_times(most['examples'])})."
+        )
+    if facts["trained_on"]:
+        message += f" {facts['trained_on']}"
+    severity = grade(facts["low"] / judged if count else 0.0, 0.05, 0.01)
+    if count and severity == "ok":
+        severity = "low"
+    yield Finding("label_issue", severity, count, share, "label_issue", message)
+
+
+def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
+    conflict, surplus = facts["in_conflict"], facts["surplus"]
+    if conflict:
+        groups = facts["conflicts"]
+        message = (
+            f"{conflict:,} examples are in {groups:,} {'group' if groups == 1 else 'groups'} of "
+            "texts that are the same, or nearly, but differ in their label."
+        )
+    else:
+        message = "No two texts that are the same, or nearly, differ in their label."
+    share = conflict / examples
+    severity = grade(share, 0.01, 1e-12)
+    where = "duplicate_conflict"
+    yield Finding("duplicate_conflict", severity, conflict, share, where, message)
+    share = surplus / examples
+    if surplus:
+        said = "1 example repeats" if surplus == 1 else f"{surplus:,} examples repeat"
+        message = f"{said} another text exactly or nearly ({share:.1%})."
+        if facts["accuracy"] is not None and facts["accuracy_once"] is not None:
+            message += (
+                f" Accuracy is {facts['accuracy']:.1%}; counting each text once it is "
+                f"{facts['accuracy_once']:.1%}."
+            )
+    else:
+        message = "No text repeats another one."
+    yield Finding("duplicate", grade(share, 0.2, 0.05), surplus, share, "duplicate", message)
+
+
+def _train(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
+    leaked = facts["leaked"]
+    share = leaked / examples
+    if leaked:
+        message = (
+            f"{leaked:,} texts ({share:.1%}) are in the training data too, {facts['exact']:,} of "
+            "them word for word."
+        )
+        if facts["accuracy_without"] is not None:
+            message += (
+                f" Accuracy is {facts['accuracy']:.1%}, and {facts['accuracy_without']:.1%} "
+                "without them."
+            )
+    else:
+        message = f"None of the {facts['rows']:,} training texts is in the audited set."
+    yield Finding("in_train", grade(share, 0.01, 1e-12), leaked, share, "in_train", message)
+    yield from _drift(facts, examples)
+
+
+def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
+    if facts["domain_auc"] is not None:
+        message = (
+            f"A classifier of words tells audited texts from training texts with an AUC of "
+            f"{facts['domain_auc']:.2f} (0.5 is chance)."
+        )
+        words = [row["word"] for row in facts["words"][:5]]
+        if words:
+            message += f" Words that differ most: {', '.join(words)}."
+        severity = grade(facts["domain_auc_low"], 0.95, 0.75, 0.6)
+        yield Finding("drift", severity, examples, 1.0, "", message)
+    if facts["labels"]:
+        moved = sum(abs(row["audited"] - row["train"]) for row in facts["labels"]) / 2
+        most = max(facts["labels"], key=lambda row: abs(row["audited"] - row["train"]))
+        message = (
+            f"The shares of labels differ by {moved:.1%} from the training data; most of all "
+            f"{most['label']}: {most['audited']:.1%} here, {most['train']:.1%} there."
+        )
+        severity = grade(moved, 0.5, 0.2, 0.05)
+        yield Finding("label_shift", severity, round(moved * examples), moved, "", message)
+
+
+def _classes(classes: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Finding]:
+    counts = [row["examples"] for row in classes]
+    if not sum(counts):
+        return
+    missing = [row["label"] for row in classes if not row["examples"]]
+    most, least = classes[0], [row for row in classes if row["examples"]][-1]
+    times = most["examples"] / least["examples"]
+    message = (
+        f"The most frequent label, {most['label']}, has {most['examples']:,} examples, the rarest, "
+        f"{least['label']}, has {least['examples']:,}"
+    )
+    message += f" ({times:.1f} times fewer)." if times >= 1.05 else "."
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        message += f" No example has the label {shown}."
+    severity = grade(times, 1000, 20, 5)
+    if missing and severity == "ok":
+        severity = "low"
+    share = least["examples"] / sum(counts)
+    yield Finding("class_balance", severity, least["examples"], share, "", message)
+
+
+def _metadata(facts: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Finding]:
+    for fact in facts:
+        strength = fact["strength"]
+        if fact["kind"] == "identifier":
+            message = (
+                f"The order of the column {fact['column']} tells the label {fact['label']} from "
+                f"the rest (AUC {strength:.2f}): it looks like an identifier, which should not."
+            )
+            severity = "medium"
+        else:
+            message = (
+                f"The column {fact['column']} gives the label away: knowing it saves "
+                f"{strength:.0%} of wrong guesses."
+            )
+            severity = grade(strength, 0.8, 0.2)
+        yield Finding("metadata", severity, examples, 1.0, "", message)
+    if not facts:
+        yield Finding("metadata", "ok", 0, 0.0, "", "No metadata column gives the label away.")
+
+
+def _texts(texts: Mapping[str, int], truncated: int, examples: int) -> Iterator[Finding]:
+    for name, (one, several, medium) in TEXTS.items():
+        count = texts[name]
+        if count:
+            share = count / examples
+            message = f"{count:,} {f'text {one}' if count == 1 else f'texts {several}'}."
+            severity = grade(share, 0.5, medium)
+            yield Finding(name, severity, count, share, f"problem:{name}", message)
+    if not any(texts[name] for name in TEXTS):
+        message = "No text is empty, damaged by its encoding, or holds markup or escapes."
+        yield Finding("texts", "ok", 0, 0.0, "", message)
+    if truncated:
+        share = truncated / examples
+        said = "1 text was" if truncated == 1 else f"{truncated:,} texts were"
+        message = f"{said} too long for the model, which read the beginning only."
+        yield Finding("truncated", grade(share, 0.5, 0.05), truncated, share, "truncated", message)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
