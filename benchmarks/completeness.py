@@ -54,7 +54,7 @@ def model_of(name: str, task: Task, folder: Path) -> str:
     output = folder / name.split(maxsplit=1)[0].strip(",").lower()
     if not (output / "config.json").is_file():
         command = [sys.executable, "-m", "examples.fine_tune", str(LM_HEAD)]
-        command += [str(SHARED / "data" / task.data), "--output", str(output), "--epochs", "1"]
+        command += [str(SHARED / "data" / task.data), "--output", str(output)]
         subprocess.run(command, check=True)
     return str(output)
 

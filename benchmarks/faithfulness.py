@@ -134,8 +134,10 @@ def compute(
             if piece.kind in joined:
                 value = measure_mosaics(classifier, joined[piece.kind], piece)
             else:
-                part = choice if piece.kind == "choice" else scored
-                value = measure(classifier, part.part(piece.start, piece.stop), piece.method)
+                part = (choice if piece.kind == "choice" else scored).part(piece.start, piece.stop)
+                if not part.texts:  # the case has fewer examples
+                    continue
+                value = measure(classifier, part, piece.method)
         except UserError as error:
             print(f"{case}, {piece.method}: {error}")
             continue

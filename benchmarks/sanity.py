@@ -152,7 +152,7 @@ def fresh_classifier(seed: int) -> Classifier:
     model = AutoModelForSequenceClassification.from_pretrained(
         str(SHARED / "models" / "minilm-mlm"), num_labels=2, dtype=torch.float32
     )
-    return replace(classifier, model=model)
+    return replace(classifier, model=model.to(classifier.device))
 
 
 def train(

@@ -43,8 +43,11 @@ def write(path: Path, examples: list[Example]) -> None:
     """Write examples as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "text", "label"])
-        writer.writerows((example.id, example.text, example.label) for example in examples)
+        columns = ["id", "text", "label"]
+        if any(example.pair is not None for example in examples):
+            columns.insert(2, "pair")
+        writer.writerow(columns)
+        writer.writerows([getattr(example, name) for name in columns] for example in examples)
 
 
 def main() -> None:
@@ -80,8 +83,10 @@ def main() -> None:
     model.to(device)
 
     def batch(part: list[Example]) -> dict[str, torch.Tensor]:
+        pairs = [example.pair for example in part]
         encoded = tokenizer(
             [example.text for example in part],
+            None if None in pairs else pairs,
             truncation=True,
             max_length=chosen.max_length,
             padding=True,
