@@ -188,7 +188,11 @@ def summarise_run(
         decodability=decoded.own,
         completeness=median_completeness(writer.completeness(run, COMPLETENESS_SAMPLE)),
     )
-    extra: dict[str, Any] = {"incomplete": writer.count_incomplete(run)}
+    window = classifier.max_length - classifier.tokenizer.num_special_tokens_to_add()
+    extra: dict[str, Any] = {
+        "incomplete": writer.count_incomplete(run),
+        "windowed": writer.count_longer(run, window),
+    }
     if bypassed:
         extra["bypassed"] = {str(layer): part for layer, part in bypassed.items()}
     if decoded.following is not None:

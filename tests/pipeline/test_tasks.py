@@ -246,9 +246,11 @@ def test_long_reviews_truncated_and_windowed(shared, tmp_path):
     result, store = real(shared, path, tmp_path, limit=3, max_length=128)
     assert result.failed == 0
     assert store.run(result.run).filter("truncated").count() == 3
+    assert store.info()["runs"][0]["windowed"] == 0
     result, store = real(shared, path, tmp_path, limit=3, max_length=128, long_text="window")
     assert result.failed == 0
     assert store.run(result.run).filter("truncated").count() == 0
+    assert store.info()["runs"][-1]["windowed"] == 3
 
 
 def test_multilingual_and_right_to_left_texts(shared, tmp_path):

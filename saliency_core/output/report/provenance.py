@@ -79,10 +79,16 @@ def _how(run: Run) -> str:
         if incomplete
         else ""
     )
+    windowed = run.windowed
+    long = (
+        f" {windowed:,} long texts were read in overlapping windows, whose mean decides."
+        if windowed
+        else ""
+    )
     return (
         f"{compared}Both run through the model together, and the difference between their answers "
         "is shared out, operation by operation, among the positions of every layer; the parts "
-        f"add up to the whole, which is checked for every example.{but}"
+        f"add up to the whole, which is checked for every example.{but}{long}"
     )
 
 

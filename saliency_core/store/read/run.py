@@ -150,6 +150,11 @@ class Run:
         return self.extra.get("incomplete", 0)
 
     @property
+    def windowed(self) -> int:
+        """Return the number of texts that the model read in overlapping windows."""
+        return self.extra.get("windowed", 0)
+
+    @property
     def accuracy(self) -> float | None:
         """Return the share of right predictions among the labelled; None without labels."""
         right, wrong = (self.filter(term).count() for term in ("right", "wrong"))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 FACTS = (
-    "run model dataset examples failed accuracy layers target rule seconds bytes incomplete status"
+    "run model dataset examples failed accuracy layers target rule seconds bytes incomplete windowed status"
 ).split()
 """What `info` reports of a run."""
 
@@ -171,6 +171,7 @@ class Store:
                 "seconds": run.seconds,
                 "bytes": self._bytes(run.number),
                 "incomplete": run.incomplete,
+                "windowed": run.windowed,
                 "status": run.status,
                 "created": run.created,
                 "recommended": run.recommended,

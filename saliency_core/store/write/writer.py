@@ -344,6 +344,12 @@ class StoreWriter:
             "SELECT count(*) FROM examples WHERE run = ? AND incomplete", (run,)
         ).fetchone()[0]
 
+    def count_longer(self, run: int, tokens: int) -> int:
+        """Return the number of examples of more tokens than these: those read in windows."""
+        return self.connection.execute(
+            "SELECT count(*) FROM examples WHERE run = ? AND length > ?", (run, tokens)
+        ).fetchone()[0]
+
     def is_complete(self, run: int) -> bool:
         """Return whether a run is finished and none of its examples waits for a result."""
         return is_complete(self.connection, run)
