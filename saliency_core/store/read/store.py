@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 
 FACTS = (
-    "run model dataset examples failed accuracy layers target rule seconds bytes incomplete windowed status"
+    "run model dataset examples failed accuracy layers target rule seconds bytes incomplete"
+    " windowed status"
 ).split()
 """What `info` reports of a run."""
 
