@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from app_components import session as context
+from app_components.review_panel import outbox
 from saliency_core.errors import UserError
 
 WORDMARK = Path(__file__).parent / "app_components" / "wordmark.svg"
@@ -39,6 +40,8 @@ page = st.navigation(
     },
 )
 context.masthead(page.title)
+if page.title != "Example":
+    outbox()
 try:
     page.run()
 except UserError as error:

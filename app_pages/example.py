@@ -1,13 +1,12 @@
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app_components import model_gate as model
 from app_components import session as context
 from app_components.example_list import painted_rows
-from app_components.stored_form import StoredForm, quoted
+from app_components.review_panel import review_panel, row_of
 from app_components.table import Column, show_table
 from saliency_core.analysis.example_detail import (
     seen_of_side,
@@ -20,15 +19,12 @@ from saliency_core.errors import UserError
 from saliency_core.output import highlighting
 from saliency_core.output.charts.words import heatmap, plain_bars
 from saliency_core.store import Run
-from saliency_core.store.write.annotations import set_note
 
 TARGETS = {
     "predicted": "the predicted class",
     "gold": "the gold class",
     "contrast": "the predicted class rather than the gold one",
 }
-UNCHANGED = ""
-"""Stands for no other label than the gold one; no class is called so."""
 
 run = context.opened()
 
@@ -53,73 +49,18 @@ def chosen_example():
         st.stop()
 
 
-def previous_and_next(order: np.ndarray, position: int):
-    """Lead through the filter, by button and by key."""
-    place = np.flatnonzero(order == position)
-    if not len(place):
-        st.caption("This example is not in the filter.")
-        return
-    at = int(place[0])
-    beside = order[max(at - 1, 0) : at + 2].tolist()
-    ids = dict(zip(beside, run.examples_at(beside)["id"], strict=True))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        for name, key, to in (("Previous", "J", at - 1), ("Next", "K", at + 1)):
-            inside = 0 <= to < len(order)
-            st.button(
-                name,
-                disabled=not inside,
-                on_click=go,
-                args=(ids[int(order[to])],) if inside else None,
-                shortcut=key,
-            )
-        st.caption(f"{at + 1:,} of {len(order):,} in the filter, most confident first.")
-
-
-def answer(example: dict):
-    """Show what was right and what the model said."""
-    with st.container(horizontal=True):
-        st.metric(
-            "Gold",
-            context.escape(gold_of(example)),
-            border=True,
-            help="The label that the dataset gives.",
+def painted(example: dict, words: list[dict], scale: float) -> list[list]:
+    """Return the text, and its pair, in painted pieces; what the model did not read is grey."""
+    return [
+        highlighting.pieces_of(
+            text,
+            [word for word in words if word["side"] == side],
+            scale,
+            seen_of_side(example, words, side),
         )
-        st.metric(
-            "Predicted",
-            context.escape(example["predicted"] or "none"),
-            border=True,
-            help="The class of the highest logit.",
-        )
-        confidence = example["confidence"]
-        st.metric(
-            "Confidence",
-            "–" if confidence is None else f"{confidence:.3f}",
-            border=True,
-            help="Probability of the predicted class.",
-        )
-        coherence = example["coherence"]
-        st.metric(
-            "Coherence",
-            "–" if coherence is None else f"{coherence:+.3f}",
-            border=True,
-            help="How alike the words of this explanation are to those of examples answered the "
-            "same, beyond those answered differently; at the recommended layer. Low: unusual.",
-        )
-    context.link("What if this text were another? →", "what_if", what_id=example["id"])
-
-
-def painted_texts(example: dict, words: list[dict], scale: float):
-    """Paint the text and its pair; what the model did not read is grey."""
-    painted = [highlighting.STYLE]
-    pair = bool(example["pair"])
-    for side, text in enumerate((example["text"], example["pair"])):
-        if not text:
-            continue
-        if pair:
-            painted.append(f"<div class='side'>{('First text', 'Second text')[side]}</div>")
-        own = [word for word in words if word["side"] == side]
-        painted.append(highlighting.paint(text, own, scale, seen_of_side(example, words, side)))
-    st.html("".join(painted))
+        for side, text in enumerate((example["text"], example["pair"]))
+        if text
+    ]
 
 
 def neighbours(position: int, layer: int, where: str):
@@ -205,54 +146,40 @@ def decoded(example: dict, layer: int):
         )
 
 
-def note_form(example: dict):
-    """Let the analyst write a note and propose another label."""
-    id, labels = example["id"], run.label_names
-
-    def stored() -> dict:
-        note = run.note(id) or {"note": "", "proposed_label": None}
-        return note | {"proposed_label": note["proposed_label"] or UNCHANGED}
-
-    def write(values: dict):
-        proposed = values["proposed_label"]
-        proposed = None if proposed == UNCHANGED else proposed
-        set_note(run.store.path, run.number, id, values["note"].strip(), proposed)
-
-    form = StoredForm(f"note-{context.here(run)}-{id}", stored, write, in_words)
-    # A label that the file holds stays a choice, whatever the model's labels are.
-    choices = dict.fromkeys([UNCHANGED, *labels, stored()["proposed_label"]])
-    with st.form(form.key):
-        st.text_area("Your note", key=form.field("note"), help="Kept in the file and exported.")
-        st.selectbox(
-            "Correct label",
-            list(choices),
-            key=form.field("proposed_label"),
-            format_func=lambda name: name or f"{gold_of(example)} (unchanged)",
-            help="What the gold label should be; kept and exported, the dataset stays as it is.",
-        )
-        form.submit()
-    form.say()
+def facts_of(example: dict) -> str:
+    """Say in one line what else is known: metadata, and how usual the explanation is."""
+    known = [f"{name}: {value}" for name, value in example["metadata"].items()]
+    if example["coherence"] is not None:
+        known.append(f"coherence {example['coherence']:+.2f}")
+    return "; ".join(known)
 
 
 def gold_of(example: dict) -> str:
     """Return the label that the dataset gives, in words."""
-    return example["gold"] or example["label"] or "none"
-
-
-def in_words(note: dict) -> str:
-    """Say what the file holds on an example."""
-    said = [quoted(note["note"])] if note["note"] else []
-    if note["proposed_label"] != UNCHANGED:
-        said.append(f"correct label {context.escape(note['proposed_label'])}")
-    return (", ".join(said) or "no note, label unchanged") + "."
+    return example["gold"] or example["label"] or "no label"
 
 
 where, order, example = chosen_example()
-previous_and_next(order, example["example"])
-answer(example)
+beside = st.container()
+
+
+def show(columns: list[list], layer: int):
+    """Show the text, painted, and what may be said of it."""
+    row = row_of(example, [], gold=gold_of(example), about=facts_of(example))
+    with beside:
+        review_panel(
+            run.filter(where),
+            order,
+            row | {"columns": [columns]},
+            layer,
+            " in the filter, most confident first",
+        )
+        context.link("Edit this text and see what changes →", "what_if", what_id=example["id"])
+
+
 if example["failure"]:
+    show([[(text, "", "")] for text in (example["text"], example["pair"]) if text], 0)
     st.info(f"This example has no saliency: {context.escape(example['failure'])}")
-    st.text(example["text"])
     st.stop()
 
 by_target = word_scores_by_target(example)
@@ -274,7 +201,7 @@ with controls[1]:
 scores = by_target[target if target in by_target else targets[0]]  # (layer, word)
 scale = highlighting.scale_of(scores.ravel())
 words = words_of_layer(example, scores[layer])
-painted_texts(example, words, scale)
+show(painted(example, words, scale), layer)
 sentence = (
     f"Orange speaks for it, blue against it; full colour is {scale:.2f} logits, at any layer."
 )
@@ -326,9 +253,5 @@ with right:
             "value": Column("output" if is_regression else "probability", bar=not is_regression)
         },
     )
-    if example["metadata"]:
-        told = (f"{name}: {value}" for name, value in example["metadata"].items())
-        st.caption(context.escape("; ".join(told)), help="Metadata of the example.")
-    note_form(example)
 neighbours(example["example"], layer, where)
 decoded(example, layer)

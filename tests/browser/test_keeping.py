@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import expect
 
-from saliency_core.store import open_store, open_writer
+from saliency_core.store import open_writer
 from tests.support.store_made_up import example, write_all
 from tools.browser import CHROMIUM, chromium, new_page, served, settle, visit
 
@@ -41,34 +41,6 @@ def page(browser, address):
     page = new_page(browser, address)
     yield page
     assert not page.refused and page.get_by_test_id("stException").count() == 0
-
-
-def save(page, note: str, label: str) -> None:
-    page.get_by_role("textbox", name="Your note").fill(note)
-    box = page.get_by_role("combobox", name="Correct label")
-    box.fill(label)
-    page.get_by_role("option", name=label, exact=True).click()
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text(f'Saved: "{note}"')).to_be_visible()
-    settle(page)
-
-
-def test_every_save_of_a_note_and_a_label_holds(browser, page, address, database):
-    id = open_store(database).run().filter("wrong").examples(limit=1)["id"].iloc[0]
-    visit(page, f"{address}/example?id={id}")
-    other = new_page(browser, address)
-    visit(other, f"{address}/example?id={id}")
-    for note, label in (
-        ("first", "negative"),
-        ("second, corrected", "positive"),
-        ("3", "negative"),
-    ):
-        save(page, note, label)
-        assert open_store(database).run().note(id) == {"note": note, "proposed_label": label}
-        assert page.get_by_role("textbox", name="Your note").input_value() == note
-    save(other, "of a tab that was open before", "not sure")
-    assert open_store(database).run().note(id)["note"] == "of a tab that was open before"
-    expect(other.get_by_text('meanwhile: "3"')).to_be_visible()
 
 
 def test_a_link_to_a_run_that_is_not_there_says_so_and_leads_on(page, address):

@@ -7,8 +7,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from saliency_core.errors import UserError
-from saliency_core.store import open_store, open_writer, set_note
+from saliency_core.store import open_store, open_writer
 from tests.support.paths import DASHBOARD
 from tests.support.store_made_up import SETTINGS, example, write_all
 from tests.support.tables import tables_of
@@ -171,98 +170,6 @@ def test_a_link_to_a_file_that_is_not_there_says_so(tmp_path, monkeypatch):
 
 
 # What is typed is what is saved
-
-
-@pytest.mark.parametrize("times", [2, 3])
-def test_every_note_and_label_is_saved_and_said(times, tmp_path, monkeypatch):
-    path = audited(tmp_path / "x.sqlite", range(12))
-    app = opened(path, monkeypatch, "example")
-    id = (
-        open_store(path)
-        .run()
-        .filter("wrong")
-        .examples(sort="confidence", descending=True)["id"]
-        .iloc[0]
-    )
-    typed = [("first", "negative"), ("second, corrected", ""), ("third", "not sure")][:times]
-    for note, label in typed:
-        app.text_area[0].set_value(note)
-        next(box for box in app.selectbox if box.label == "Correct label").set_value(label)
-        button(app, "Save").click().run()
-        assert open_store(path).run().note(id) == {"note": note, "proposed_label": label or None}
-        assert f'Saved: "{note}"' in said(app.success)[0] and label in said(app.success)[0]
-        assert app.text_area[0].value == note
-        app.run()
-        assert app.text_area[0].value == note and not app.success
-    app.text_area[0].set_value("")
-    next(box for box in app.selectbox if box.label == "Correct label").set_value("")
-    button(app, "Save").click().run()
-    assert open_store(path).run().note(id) is None
-    assert said(app.success) == ["Saved: no note, label unchanged."]
-
-
-def test_each_example_run_and_file_has_a_note_of_its_own(tmp_path, monkeypatch):
-    path = audited(tmp_path / "x.sqlite", range(12), runs=2)
-    audited(tmp_path / "y.sqlite", range(12))
-    first, second = (
-        open_store(path)
-        .run()
-        .filter("wrong")
-        .examples(sort="confidence", descending=True)["id"][:2]
-    )
-    app = opened(path, monkeypatch, "example")
-    app.text_area[0].set_value("of the first")
-    button(app, "Save").click().run()
-    button(app, "Next").click().run()
-    assert app.text_area[0].value == "" and not app.success
-    app.text_area[0].set_value("of the second")
-    button(app, "Save").click().run()
-    button(app, "Previous").click().run()
-    assert app.text_area[0].value == "of the first"
-    app.selectbox(key="run-widget").set_value("1").run()
-    assert app.text_area[0].value == ""
-    app.selectbox(key="db-widget").set_value("y.sqlite").run()
-    assert app.text_area[0].value == ""
-    notes = open_store(path).run(2).notes()
-    assert notes.set_index("id")["note"].to_dict() == {
-        first: "of the first",
-        second: "of the second",
-    }
-
-
-def test_a_note_of_another_tab_is_shown_and_what_replaces_it_says_so(tmp_path, monkeypatch):
-    path = audited(tmp_path / "x.sqlite", range(12))
-    id = (
-        open_store(path)
-        .run()
-        .filter("wrong")
-        .examples(sort="confidence", descending=True)["id"]
-        .iloc[0]
-    )
-    app = opened(path, monkeypatch, "example")
-    set_note(path, 1, id, "theirs")
-    app.run()
-    assert 'Saved elsewhere meanwhile: "theirs".' in said(app.caption)
-    app.text_area[0].set_value("mine")
-    button(app, "Save").click().run()
-    assert open_store(path).run().note(id)["note"] == "mine"
-    assert said(app.success) == [
-        'Saved: "mine". This replaced what was saved elsewhere meanwhile: "theirs".'
-    ]
-    assert not any("elsewhere" in one for one in said(app.caption))
-
-
-def test_a_note_that_cannot_be_saved_says_so_and_stays_typed(tmp_path, monkeypatch):
-    path = audited(tmp_path / "x.sqlite", range(12))
-    app = opened(path, monkeypatch, "example")
-    app.text_area[0].set_value("typed")
-
-    def full(path):
-        raise UserError("The disk is full.")
-
-    monkeypatch.setattr("saliency_core.store.write.annotations.writing", full)
-    button(app, "Save").click().run()
-    assert said(app.error) == ["The disk is full."] and app.text_area[0].value == "typed"
 
 
 def test_a_slice_saved_twice_is_what_was_typed_last(tmp_path, monkeypatch):

@@ -139,14 +139,6 @@ def test_the_overview_tells_the_time_as_people_write_it(database, monkeypatch):
     assert "T" + created.strftime("%H:%M") not in about
 
 
-def test_a_note_is_kept(database, monkeypatch):
-    app = opened("example", database, monkeypatch)
-    app.text_area[0].set_value("look again")
-    next(button for button in app.button if button.label == "Save").click().run()
-    assert not app.exception
-    assert open_store(database).run().notes()["note"].tolist() == ["look again"]
-
-
 def test_a_filter_without_examples_offers_all_of_them(database, monkeypatch):
     app = opened("errors", database, monkeypatch)
     app.text_input(key="where").set_value("confidence>2").run()

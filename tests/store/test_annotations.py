@@ -137,7 +137,7 @@ def test_one_action_over_a_filter_is_undone_whole_and_an_earlier_one_too(file):
     again = annotate(file, 1, [Edit("reviewed"), Edit("tag", "odd")], where="wrong")
     assert (again.number, again.examples, again.chosen) == (None, 0, wrong)
     history = store.run().actions()
-    assert history["did"].tolist() == ["label positive, note look", "reviewed, tag odd"]
+    assert history["did"].tolist() == ["label positive, note “look”", "reviewed, tag odd"]
     assert history["where"].tolist() == [None, "wrong"]
     assert history["examples"].tolist() == [1, wrong]
     undo(file, 1, one.number)

@@ -21,7 +21,7 @@ SAID = {
     "reviewed": "reviewed",
     "skipped": "skipped",
     "open": "decision taken back",
-    "note": "note {}",
+    "note": "note “{}”",
     "tag": "tag {}",
     "untag": "tag {} taken off",
 }

@@ -1,0 +1,102 @@
+"""What a session did to examples: stored at once, told in words, undone from wherever it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from app_components import session as context
+from saliency_core.errors import UserError
+from saliency_core.store import Run, Slice, annotate, undo
+from saliency_core.store.query.annotations import Edit
+from saliency_core.store.read.annotations import in_words
+
+
+@dataclass
+class Review:
+    """The actions of one session on one run, the last one last."""
+
+    actions: list[tuple[int, str | None]] = field(default_factory=list)
+    """Number and, where it was on one example, its id."""
+    said: str = ""
+    """What came of the last one, in words."""
+    failed: str = ""
+    """Why the last one could not be stored."""
+
+
+def review_of(run: Run) -> Review:
+    """Return what this session did to the examples of a run."""
+    return st.session_state.setdefault(f"review-{context.here(run)}", Review())
+
+
+def act(
+    run: Run,
+    edits: Sequence[Edit],
+    *,
+    id: str | None = None,
+    ids: Iterable[str] | None = None,
+    where: str | None = None,
+) -> int | None:
+    """Store an action on one example, on some, or on a filter; return its number.
+
+    Raises:
+        UserError: it could not be stored; `failed` says so too.
+    """
+    review = review_of(run)
+    with _told(review):
+        one = None if id is None else [id]
+        done = annotate(run.store.path, run.number, edits, ids=one or ids, where=where)
+    what = in_words(edits)
+    if id is not None:
+        review.said = f"Saved for {id}: {what}."
+    elif done.number is None:
+        review.said = f"All {done.chosen:,} had it already: {what}."
+    else:
+        review.said = f"Saved for {done.examples:,} of {done.chosen:,} examples: {what}."
+    if done.number is not None:
+        review.actions.append((done.number, id))
+    return done.number
+
+
+def take_back(run: Run, number: int | None = None) -> str | None:
+    """Undo an action, the last one of this session by default; return the id of its example.
+
+    Raises:
+        UserError: it is undone already.
+    """
+    review = review_of(run)
+    if number is None and not review.actions:
+        review.said = "Nothing to undo. The history on Errors lists what was done before."
+        return None
+    if number is None:
+        number = review.actions[-1][0]
+    ids = dict(review.actions)
+    review.actions = [action for action in review.actions if action[0] != number]
+    with _told(review):
+        undo(run.store.path, run.number, number)
+    of = f" for {ids[number]}" if ids.get(number) else ""
+    review.said = f"Undone{of}."
+    return ids.get(number)
+
+
+@contextmanager
+def _told(review: Review) -> Iterator[None]:
+    """Keep why something could not be stored, for the page to say."""
+    review.failed = ""
+    try:
+        yield
+    except UserError as error:
+        review.failed = f"Not saved: {error}"
+        raise
+
+
+def progress_sentence(part: Slice) -> str:
+    """Say how many examples of a slice were reviewed and relabelled."""
+    found = context.ask(Slice.progress, part)
+    return (
+        f"{found['reviewed']:,} of {found['examples']:,} reviewed"
+        f" · {found['relabelled']:,} relabelled"
+    )

@@ -1,0 +1,167 @@
+"""Reviewing by keyboard in a real browser: as fast as somebody types, and nothing is lost."""
+
+import shutil
+
+import pytest
+from playwright.sync_api import expect
+
+from saliency_core.store import open_store, open_writer
+from tests.support.store_made_up import LABELS, example, write_all
+from tools.browser import CHROMIUM, chromium, new_page, served, settle, visit
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+A_KEY = 100
+"""Milliseconds between two keys: ten a second."""
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    path = tmp_path_factory.mktemp("review") / "empty.sqlite"
+    with open_writer(path) as writer:
+        write_all(writer, [example(number) for number in range(120)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def database(empty):
+    return empty.with_name("made-up.sqlite")
+
+
+@pytest.fixture(scope="module")
+def address(database, empty):
+    shutil.copy(empty, database)
+    with served(database) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser, address, database, empty):
+    for path in (database, database.with_name(f"{database.name}-wal")):
+        path.unlink(missing_ok=True)
+    shutil.copy(empty, database)
+    page = new_page(browser, address)
+    yield page
+    assert not page.refused and page.get_by_test_id("stException").count() == 0
+    page.close()
+
+
+def wrong(database):
+    """Return the wrong ones as the list has them."""
+    part = open_store(database).run().filter("wrong")
+    return part.examples(sort="confidence", descending=True)
+
+
+def stored(page):
+    """Wait until the panel has nothing on its way."""
+    said = page.locator(".said")
+    expect(said).not_to_have_text("")
+    expect(said).not_to_have_text("Saving …")
+    settle(page)
+
+
+def test_ten_keys_a_second_and_each_decision_is_stored(page, address, database):
+    rows = wrong(database)
+    others = [label for label in LABELS if label != rows["gold"].iloc[29]]
+    visit(page, f"{address}/errors")
+    keys = ["j", "Enter"]
+    decided = []
+    for number in range(30):
+        digit = 1 + LABELS.index(others[0])
+        gold = rows["gold"].iloc[number]
+        relabel = number % 3 == 0 and gold != others[0]
+        keys.append(str(digit) if relabel else "0")
+        decided.append(("label", others[0]) if relabel else ("right", None))
+    for key in keys:
+        page.keyboard.press(key)
+        if key == "Enter":
+            page.get_by_role("group", name="Review").wait_for()
+        page.wait_for_timeout(A_KEY)
+    stored(page)
+    run = open_store(database).run()
+    positions = rows["example"].tolist()[:30]
+    held = [(one["decision"], one["label"]) for one in run.annotations_at(positions)]
+    assert held == decided
+    relabelled = sum(what == "label" for what, _ in decided)
+    assert len(keys) <= 45 and relabelled >= 8
+    assert len(run.actions()) == 30
+    expect(
+        page.get_by_text(f"30 of {len(rows)} reviewed · {relabelled} relabelled")
+    ).to_be_visible()
+    expect(page.get_by_text(f"31 of {len(rows)} in the filter")).to_be_visible()
+    assert page.get_by_label("Id", exact=True).input_value() == rows["id"].iloc[30]
+
+    page.keyboard.press("k")
+    expect(page.get_by_text(f"30 of {len(rows)} in the filter")).to_be_visible()
+    page.keyboard.press("u")
+    page.keyboard.press("u")
+    expect(page.get_by_text(f"29 of {len(rows)} in the filter")).to_be_visible()
+    stored(page)
+    assert run.filter("reviewed").count() == 28
+    page.keyboard.press("?")
+    assert page.get_by_text("the label is right", exact=True).is_visible()
+    page.keyboard.press("Escape")
+    assert not page.get_by_text("the label is right", exact=True).is_visible()
+
+
+def test_every_note_is_the_one_that_was_typed_in_one_tab_and_in_two(
+    browser, page, address, database
+):
+    id = wrong(database)["id"].iloc[0]
+    run = open_store(database).run()
+    visit(page, f"{address}/example?id={id}")
+    other = new_page(browser, address)
+    visit(other, f"{address}/example?id={id}")
+    for note in ("first", "second, corrected", "3"):
+        page.keyboard.press("n")
+        page.get_by_label("Your note").fill(note)
+        page.get_by_role("button", name="Save note").click()
+        expect(page.locator(".said")).to_have_text(f"Saved for {id}: note “{note}”.")
+        settle(page)
+        assert run.note(id)["note"] == page.get_by_label("Your note").input_value() == note
+    other.get_by_label("Your note").fill("of a tab that was open before")
+    other.keyboard.press("Escape")
+    expect(other.locator(".said")).to_contain_text("saved elsewhere meanwhile: “3”")
+    assert run.note(id)["note"] == "of a tab that was open before"
+    other.get_by_role("button", name="Undo").click()
+    expect(other.locator(".said")).to_contain_text("Undone")
+    settle(other)
+    assert run.note(id)["note"] == other.get_by_label("Your note").input_value() == "3"
+    other.close()
+
+
+def test_leaving_loses_neither_a_note_nor_a_decision(page, address, database):
+    rows = wrong(database)
+    run = open_store(database).run()
+    visit(page, f"{address}/example?id={rows['id'].iloc[0]}")
+    page.get_by_label("Your note").fill("typed, then on by key")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.get_by_label("Your note").fill("typed, then to another page")
+    page.get_by_role("link", name="Words", exact=True).click()
+    page.get_by_role("heading", name="Words", level=1).wait_for()
+    settle(page)
+    assert run.notes()["note"].tolist() and set(run.notes()["note"]) == {
+        "typed, then on by key",
+        "typed, then to another page",
+    }
+    visit(page, f"{address}/example?id={rows['id'].iloc[2]}")
+    page.keyboard.press("0")
+    page.get_by_role("link", name="Words", exact=True).click()
+    page.get_by_role("heading", name="Words", level=1).wait_for()
+    settle(page)
+    assert run.filter("reviewed").count() == 1
+    visit(page, f"{address}/example?id={rows['id'].iloc[3]}")
+    page.get_by_label("Your note").type("typed, then reloaded")
+    page.reload()
+    page.get_by_role("group", name="Review").wait_for()
+    stored(page)
+    assert run.note(rows["id"].iloc[3])["note"] == "typed, then reloaded"
