@@ -87,7 +87,8 @@ def test_confusion_cell_to_rows_to_example_to_layer_to_neighbour(page, address, 
     position = int(store.run().example(shown_id(page))["example"])
     nearest = nearest_explanations(store.run().filter(), position, layer)
     first = nearest[nearest["answer"] == nearest["answer"].iloc[0]].iloc[0]
-    open_row(page, 0)
+    page.locator(".row .about").first.click()
+    settle(page)
     expected = store.run().examples_at([int(first["example"])])["id"].iloc[0]
     expect(page.get_by_label("Id", exact=True)).to_have_value(expected)
     assert query(page)["layer"] == str(layer)
