@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from app_components import beginning
 from app_components import session as context
 from app_components.review_panel import outbox
 from saliency_core.errors import UserError
@@ -44,6 +45,8 @@ if page.title != "Example":
     outbox()
 try:
     page.run()
+except context.NothingAudited as nothing:
+    beginning.offer(nothing)
 except UserError as error:
     # What a page could not foresee: the file went, was damaged or can't be written.
     st.error(context.escape(error))

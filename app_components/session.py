@@ -16,7 +16,8 @@ from streamlit.errors import StreamlitAPIException
 
 from saliency_core.errors import UserError
 from saliency_core.output.export import frame_as_csv
-from saliency_core.paths import default_database
+from saliency_core.paths import DEMO, default_database, demo_folder
+from saliency_core.server.page_words import in_page_words
 from saliency_core.store import Run, Slice, Store, open_store
 from saliency_core.store.connection import State
 
@@ -103,10 +104,16 @@ def here(run: Run) -> str:
 
 
 def databases() -> list[str]:
-    """Return the files the dashboard can open: the default one first, then its neighbours."""
-    default = default_database()
+    """Return the files the dashboard can open: the default one, its neighbours, the demonstration.
+
+    Each has a name of its own, by which the address names it.
+    """
+    default, demonstration = default_database(), demo_folder() / DEMO
     beside = sorted(str(path) for path in default.parent.glob("*.sqlite") if path != default)
-    return [str(default), *beside]
+    found = [str(default), *beside]
+    if demonstration.is_file() and DEMO not in map(name_of, found):
+        found.append(str(demonstration))
+    return found
 
 
 STYLE = Path(__file__).with_name("style.css")
@@ -244,8 +251,9 @@ def _forget_run() -> None:
 
 def database() -> str:
     """Return the path of the file that all pages are about."""
-    default = default_database()
-    return str(default.with_name(st.session_state.get("db") or default.name))
+    default, name = default_database(), st.session_state.get("db")
+    found = {name_of(path): path for path in databases()}
+    return found.get(name, str(default.with_name(name or default.name)))
 
 
 def _say_what_is_missing() -> None:
@@ -282,8 +290,21 @@ def listed(names: list[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
+class NothingAudited(Exception):
+    """There is no run to show: what the pages stand on is still to be made."""
+
+    def __init__(self, path: str, reason: UserError) -> None:
+        """Keep where it was looked for, and what was wrong there."""
+        super().__init__(str(reason))
+        self.path = path
+
+
 def opened() -> Run:
-    """Return the run that all pages are about, or say how to make one and stop."""
+    """Return the run that all pages are about.
+
+    Raises:
+        NothingAudited: there is none.
+    """
     _say_what_is_missing()
     path = database()
     try:
@@ -292,18 +313,11 @@ def opened() -> Run:
         if not ask(Slice.count, run.filter()):
             raise UserError(f"Run {run.number} holds no audited example yet.")
     except UserError as error:
-        st.info(f"{escape(error)}")
-        st.markdown("Make an audit, then reload this page:")
-        st.code(
-            f"python -m saliency_core audit MODEL DATASET --db {path}\n"
-            "python -m saliency_core demo",
-            language="bash",
-        )
-        st.stop()
+        raise NothingAudited(path, error) from error
     if not run.is_finished:
         st.caption("⏳ This run has not finished: layers are summarised and compared at its end.")
     for warning in run.warnings:
-        st.caption(f"⚠️ {escape(warning)}")
+        st.caption(f"⚠️ {escape(in_page_words(warning))}")
     return run
 
 

@@ -17,7 +17,7 @@ ROLE_NAMES = {
 
 SURE = 0.8
 """Confidence from which a column is taken without asking."""
-BY_NAME, DOUBTFUL = 1.0, 0.4
+BY_NAME, FITTING, DOUBTFUL = 1.0, 0.95, 0.4
 FEWEST_ROWS = 3
 """Filled cells from which values tell anything."""
 TEXT_WORDS = 3.0
@@ -57,8 +57,9 @@ def guess_columns(
     """Return role -> the likeliest column, for the roles that some column may play.
 
     Names go first. A name is not believed where the values speak against it and another column's
-    for it. By values a column is the text if it is the only one of long, distinct texts; the label
-    if its values are the model's labels. Other columns of few short values are named as doubtful.
+    for it: texts that are none, labels that are not the model's. By values a column is the text if
+    it is the only one of long, distinct texts; the label if its values are the model's labels.
+    Other columns of few short values are named as doubtful.
 
     Args:
         names: the columns.
@@ -79,8 +80,13 @@ def guess_columns(
     free = [name for name in names if name not in used]
     if "text" not in guessed:
         _add(guessed, "text", [name for name in texts if name in free], 0.9)
-    if "label" not in guessed:
-        _add(guessed, "label", *_labels(free, cells, model_labels))
+    named = guessed.get("label")
+    fitting = label_columns(free if named is None else [*free, named.column], rows, model_labels)
+    if named is None:
+        few = [name for name in free if _are_few(cells[name])]
+        _add(guessed, "label", fitting or few, FITTING if fitting else DOUBTFUL)
+    elif fitting and named.column not in fitting:
+        _add(guessed, "label", fitting, FITTING)
     return guessed
 
 
@@ -91,15 +97,17 @@ def _add(guessed: dict[str, Guess], role: str, columns: list[str], confidence: f
         guessed[role] = Guess(columns[0], sure, "values")
 
 
-def _labels(
-    free: list[str], cells: dict[str, list[Any]], model_labels: Iterable[str]
-) -> tuple[list[str], float]:
-    """Return the columns that look like labels, those of the model's labels alone if any do."""
-    known = {str(label).strip().lower() for label in model_labels}
-    few = [name for name in free if _are_few(cells[name])]
-    matching = [name for name in few if {_lower(value) for value in cells[name]} <= known]
-    gold = [name for name in matching if not PREDICTED.search(name)]
-    return (gold, 0.95) if gold else (few, DOUBTFUL)
+def label_columns(
+    names: Sequence[str], rows: Sequence[dict[str, Any]], model_labels: Iterable[str]
+) -> list[str]:
+    """Return the columns whose values are the model's labels, what a model said left out."""
+    known = {_lower(label) for label in model_labels}
+    found = []
+    for name in names:
+        cells = [row[name] for row in rows if not is_missing(row.get(name))]
+        if not PREDICTED.search(name) and _are_few(cells) and set(map(_lower, cells)) <= known:
+            found.append(name)
+    return found
 
 
 def _lower(value: Any) -> str:

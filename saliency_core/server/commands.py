@@ -36,6 +36,8 @@ KEEPER = """trap : INT; "$@"; status=$?; echo $status >"$0.part"; mv "$0.part" "
 """A shell around the command: its exit status outlives whoever started it."""
 SHELL_SIGNAL = 128
 """What a shell adds to the number of the signal that ended a command."""
+INTERRUPTED = SHELL_SIGNAL + signal.SIGINT
+"""The exit status of a command that somebody stopped."""
 CLOCK = 5.0
 """Seconds by which a clock that is set may move the start of a process."""
 

@@ -1,6 +1,5 @@
 """What people click, in a real browser, on the demonstration's audit."""
 
-import json
 import re
 from urllib.parse import parse_qs, urlparse
 
@@ -221,37 +220,3 @@ def test_a_filter_that_cannot_be_read_is_explained_and_nothing_breaks(page, addr
     visit(page, f"{address}/errors?where=wrogn")
     alert = page.get_by_test_id("stAlert").inner_text()
     assert "wrogn" in alert and "wrong" in alert
-
-
-def test_an_empty_database_says_how_to_fill_it_on_every_page(browser, tmp_path):
-    with served(tmp_path / "none.sqlite") as url:
-        page = new_page(browser, url)
-        for name in ("", "errors", "example", "layers", "words"):
-            visit(page, f"{url}/{name}")
-            assert page.get_by_text("python -m saliency_core audit").first.is_visible()
-        page.close()
-
-
-def test_upload_to_audit_to_results(browser, demo, tmp_path):
-    source = tmp_path / "a few messages.jsonl"
-    source.write_text("".join(json.dumps(row) + "\n" for row in demo.rows[:40]))
-    with served(tmp_path / "cache" / "saliency.sqlite") as url:
-        page = new_page(browser, url)
-        visit(page, f"{url}/new_audit")
-        page.locator("input[type=file]").set_input_files(source)
-        settle(page)
-        for name, value in (
-            ("Classifier", demo.folder / "classifier"),
-            ("Pretrained language model it was fine-tuned from", demo.folder / "language-model"),
-        ):
-            page.get_by_role("textbox", name=name).fill(str(value))
-            page.keyboard.press("Enter")
-            settle(page)
-        page.get_by_role("button", name="Start").click()
-        page.get_by_role("button", name="Open results").click()
-        page.get_by_role("heading", name="Overview").wait_for()
-        settle(page)
-        judged = page.get_by_test_id("stMetric").filter(has_text="Examples")
-        assert "40" in judged.inner_text()
-        page.close()
-    assert open_store(tmp_path / "cache" / "a_few_messages.sqlite").run().filter().count() == 40

@@ -1,6 +1,5 @@
 """Every page on a filled and on an empty database; the dashboard never loads torch."""
 
-import json
 import os
 import subprocess
 import sys
@@ -59,8 +58,9 @@ def test_page_on_a_filled_database(page, database, monkeypatch):
 def test_page_without_a_database_says_how_to_make_one(page, tmp_path, monkeypatch):
     app = opened(page, tmp_path / "none.sqlite", monkeypatch)
     assert not app.exception
-    assert "There is no database" in app.info[0].value
-    assert "python -m saliency_core audit" in app.code[0].value
+    assert [one.value for one in app.subheader] == ["No audit yet"]
+    assert {"Audit a file", "Look at the demonstration"} <= {one.label for one in app.button}
+    assert "python -m saliency_core audit" in app.expander[0].code[0].value
 
 
 def test_a_filter_that_means_nothing_is_explained(database, monkeypatch):
@@ -154,24 +154,3 @@ def test_pickers_write_the_filter_line(database, monkeypatch):
     next(button for button in app.button if button.label == "Apply").click().run()
     assert app.text_input(key="where").value == "right word:film"
     assert not app.exception and not app.error
-
-
-def test_a_new_audit_asks_for_a_file_first(database, monkeypatch):
-    app = opened("new_audit", database, monkeypatch)
-    assert not app.exception
-    assert "Upload a file" in app.info[0].value
-
-
-def test_a_new_audit_offers_the_columns_of_all_rows(database, monkeypatch, tmp_path):
-    """The first row may leave out what the others have; no column is the text by default."""
-    rows = [{"text": "a film", "by": "kim"}] + [{"text": "a plot", "label": "good"}] * 20
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (tmp_path / "b.csv").write_text("title,body\na film,a plot\n")
-    app = opened("new_audit", database, monkeypatch)
-    app.text_input(key="new_source").set_value(str(tmp_path / "a.jsonl")).run()
-    assert app.selectbox(key="new_label").value == "label"
-    assert app.selectbox(key="new_text").value == "text"
-    app.text_input(key="new_source").set_value(str(tmp_path / "b.csv")).run()
-    assert app.selectbox(key="new_text").value is None
-    assert "Choose the column of the text" in app.info[0].value
-    assert not app.exception

@@ -1,0 +1,43 @@
+"""What stands on a page before there is an audit to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app_components import session as context
+from saliency_core.paths import DEMO, demo_folder
+from saliency_core.program import program
+
+DEMONSTRATION_WANTED = "demonstration_wanted"
+"""Key of the session: New audit builds the demonstration when it is opened next."""
+
+
+def offer(nothing: context.NothingAudited) -> None:
+    """Say that there is nothing to see yet, and lead to what makes something."""
+    if Path(nothing.path).exists():
+        st.info(context.escape(nothing))
+    else:
+        st.subheader("No audit yet", anchor=False)
+        st.markdown(
+            "Audit a text classifier on a file of yours: which examples it gets wrong, and which "
+            "words it used. Or look at a finished audit of generated messages first."
+        )
+    with st.container(horizontal=True):
+        st.button("Audit a file", type="primary", on_click=context.go_to, args=("new_audit",))
+        st.button("Look at the demonstration", on_click=_look_at_demonstration)
+    with st.expander("On the command line"):
+        st.code(
+            f"{program()} audit MODEL DATASET --db {nothing.path}\n{program()} demo",
+            language="bash",
+        )
+
+
+def _look_at_demonstration() -> None:
+    """Open the demonstration where it was built; else let New audit build it."""
+    if (demo_folder() / DEMO).is_file():
+        context.go_to("overview", db=DEMO)
+    else:
+        st.session_state[DEMONSTRATION_WANTED] = True
+        context.go_to("new_audit")

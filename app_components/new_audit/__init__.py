@@ -1,0 +1,1 @@
+"""The page New audit: what is filled in, the form, and the cards of what was started."""

@@ -1,0 +1,301 @@
+"""Cards of audits that were started: how far they are, how they ended, and what to do next."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app_components import session as context
+from app_components.new_audit.values import cache_folder, fill, values
+from saliency_core.analysis.run_comparison import runs_over_the_same
+from saliency_core.errors import UserError
+from saliency_core.output.report import write_report
+from saliency_core.paths import DEMO, demo_folder
+from saliency_core.progress import duration
+from saliency_core.server import commands as jobs
+from saliency_core.server.audit_request import EXISTING, AuditRequest
+from saliency_core.server.page_words import (
+    called_by,
+    in_page_words,
+    is_about_order,
+    offered_label_map,
+)
+from saliency_core.store import Run
+
+SECONDS = 1.0
+"""Between two looks at a running audit."""
+STAGES = {
+    "checking": "checking the file, the model and the labels",
+    "auditing": "computing the saliency",
+    "evaluating layers": "testing which layer to trust",
+    "deleting words": "testing which words change the prediction",
+}
+DEMONSTRATION = "demonstration"
+
+
+def folder() -> Path:
+    """Return where the jobs are remembered."""
+    return cache_folder() / "jobs"
+
+
+def start(request: AuditRequest) -> None:
+    """Start the audit that a form asks for; the page is about it from now on."""
+    place = cache_folder()
+    job = jobs.start(
+        folder(),
+        request.job_name(place),
+        request.arguments(place),
+        request.database(place),
+        form=values() | request.as_dict(),
+    )
+    st.session_state["audit_job"] = job.name
+    st.rerun()
+
+
+def start_demonstration() -> None:
+    """Build the demonstration in the background."""
+    place = demo_folder().absolute()
+    arguments = ("--no-dashboard", f"--folder={place}")
+    job = jobs.start(folder(), DEMONSTRATION, arguments, place / DEMO, command=("demo",))
+    st.session_state["audit_job"] = job.name
+
+
+def current() -> jobs.Job | None:
+    """Return the audit that this session started last, else one that runs; None for neither."""
+    known = jobs.jobs(folder())
+    name = st.session_state.get("audit_job")
+    mine = next((job for job in known if job.name == name), None)
+    if mine is not None or "audit_job" in st.session_state:
+        return mine
+    return next((job for job in known if jobs.is_running(job)), None)
+
+
+def others(shown: jobs.Job | None) -> list[jobs.Job]:
+    """Return the audits that were started but the one that is shown."""
+    return [job for job in jobs.jobs(folder()) if shown is None or job.name != shown.name]
+
+
+def card(job: jobs.Job) -> None:
+    """Show an audit."""
+    with st.container(border=True):
+        st.markdown(f"**{title(job)}**")
+        {"running": _running, "finished": _finished, "stopped": _stopped, "failed": _failed}[
+            jobs.state(job)
+        ](job)
+
+
+def title(job: jobs.Job) -> str:
+    """Return what is audited, by what, and where it goes."""
+    if job.command == ("demo",):
+        return "The demonstration"
+    form = AuditRequest.of(job.form)
+    parts = [form.called or form.source, context.name_of(form.model)]
+    limit = f", first {form.limit:,} rows" if form.limit else ""
+    into = Path(job.database).name
+    return " · ".join(context.escape(part) for part in parts if part) + context.escape(
+        f"{limit} → {into}"
+    )
+
+
+def another() -> None:
+    """Show the form again, with what was filled in."""
+    st.session_state["audit_job"] = None
+    values()["name"] = ""
+    st.session_state.pop("audit_field_name", None)
+
+
+# While it runs
+
+
+@st.fragment(run_every=SECONDS)
+def _watch(name: str) -> None:
+    job = next((one for one in jobs.jobs(folder()) if one.name == name), None)
+    if job is None or not jobs.is_running(job):
+        st.rerun()
+    step = jobs.step(job)
+    so_far = f"{duration(max(0.0, time.time() - job.started))} so far"
+    if step is None:
+        st.progress(0.0, f"Starting: loading the program, {so_far}")
+    else:
+        number = f"Step {step.number} of {step.stages}: " if step.number else ""
+        stage = STAGES.get(step.stage, step.stage)
+        # What is done of the steps before counts too.
+        whole = step.part if not step.number else (step.number - 1 + step.part) / step.stages
+        text = f"{number}{stage}, {step.sentence()} · {so_far}"
+        st.progress(whole, context.escape(text[0].upper() + text[1:]))
+    if st.button("Stop", key=f"stop-{name}", help="What is computed stays."):
+        jobs.stop(job)
+        st.rerun()
+
+
+def _running(job: jobs.Job) -> None:
+    _watch(job.name)
+    st.caption("You may leave this page or close it: the audit goes on.")
+
+
+# When it has ended
+
+
+def _run(job: jobs.Job) -> Run | None:
+    """Return the run of a job as far as it is in the file."""
+    try:
+        store = context.store_at(job.database)
+        run = store.run(jobs.run_number(job))
+        return run if run.filter().count() else None
+    except UserError:
+        return None
+
+
+def _finished(job: jobs.Job) -> None:
+    run = _run(job)
+    if run is None:
+        st.warning("It finished, but its results are no longer there.")
+        _forget(job)
+        return
+    right = "" if run.accuracy is None else f", {run.accuracy:.1%} right"
+    st.success(context.escape(f"Finished: {run.filter().count():,} examples{right}."))
+    for warning in run.warnings:
+        st.caption(f"⚠️ {context.escape(in_page_words(warning))}")
+    with st.container(horizontal=True):
+        _open(job, run, "Open results")
+        if context.ask(runs_over_the_same, run):
+            st.button(
+                "Compare",
+                key=f"compare-{job.name}",
+                on_click=context.go_to,
+                args=("compare",),
+                kwargs={"db": job.database, "run": str(run.number)},
+            )
+        st.download_button(
+            "Download report",
+            lambda: _report(run),
+            f"{Path(job.database).stem}-report.html",
+            "text/html",
+            key=f"report-{job.name}",
+            on_click="ignore",
+            help="One HTML page that needs nothing beside itself.",
+        )
+        if job.form:
+            st.button(
+                "Audit again with another model",
+                key=f"again-{job.name}",
+                on_click=_again,
+                args=(job,),
+            )
+        _forget(job)
+
+
+def _report(run: Run) -> bytes:
+    with tempfile.TemporaryDirectory() as place:
+        output = Path(place) / "report.html"
+        write_report(run.filter(), output)
+        return output.read_bytes()
+
+
+def _open(job: jobs.Job, run: Run, label: str) -> None:
+    st.button(
+        label,
+        type="primary",
+        key=f"open-{job.name}",
+        on_click=context.go_to,
+        args=("overview",),
+        kwargs={"db": job.database, "run": str(run.number)},
+    )
+
+
+def _again(job: jobs.Job) -> None:
+    """Fill the form with the same data, for another model into the same file."""
+    fill(job.form | {"model": "", "trust_labels": False})
+    values().update(place=EXISTING, into=str(Path(job.database).absolute()))
+    st.session_state["audit_job"] = None
+
+
+def _stopped(job: jobs.Job) -> None:
+    step, run = jobs.step(job), _run(job)
+    after = f" after {step.done:,} of {step.total:,}" if step is not None and step.total else ""
+    killed = jobs.exit_status(job) != jobs.INTERRUPTED
+    reason = " It was ended from outside, often because memory ran out." if killed else ""
+    st.warning(f"Stopped{after}.{reason} Resume goes on from there.")
+    with st.container(horizontal=True):
+        if st.button("Resume", key=f"resume-{job.name}", type="primary"):
+            jobs.start(folder(), job.name, job.arguments, Path(job.database), job.command, job.form)
+            st.session_state["audit_job"] = job.name
+            st.rerun()
+        if run is not None:
+            _open(job, run, "Open what is done")
+        _forget(job)
+
+
+def _failed(job: jobs.Job) -> None:
+    form = AuditRequest.of(job.form)
+    said = called_by(jobs.failure(job) or "", form.source, form.called)
+    offered = offered_label_map(said)
+    # Where the repair is a button, the sentence need not tell the way to it.
+    is_turned = bool(offered) and is_about_order(said)
+    words = said.partition(" Repair it with")[0] if is_turned else in_page_words(said)
+    st.error(f"**Failed.** {context.escape(words)}")
+    with st.container(horizontal=True):
+        if offered and is_turned:
+            st.button(
+                "Swap them" if len(offered) == 2 else "Put them in that order",
+                type="primary",
+                key=f"swap-{job.name}",
+                on_click=_change_and_start,
+                args=(job, {"label_map": offered}),
+                help=", ".join(f"{old} means {new}" for old, new in offered.items()),
+            )
+            st.button(
+                "The labels are right",
+                key=f"trust-{job.name}",
+                on_click=_change_and_start,
+                args=(job, {"trust_labels": True}),
+            )
+        if job.form:
+            st.button(
+                "Correct and try again",
+                type="secondary" if is_turned else "primary",
+                key=f"correct-{job.name}",
+                on_click=_correct,
+                args=(job, {} if is_turned or not offered else {"label_map": offered}),
+            )
+        _forget(job)
+
+
+def _change_and_start(job: jobs.Job, change: dict[str, Any]) -> None:
+    """Start a failed audit with something changed; its card gives way to the new one."""
+    fill(job.form | change)
+    jobs.forget(folder(), job)
+    request, place = AuditRequest.of(values()), cache_folder()
+    new = jobs.start(
+        folder(),
+        request.job_name(place),
+        request.arguments(place),
+        request.database(place),
+        form=dict(values()),
+    )
+    st.session_state["audit_job"] = new.name
+
+
+def _correct(job: jobs.Job, offered: dict[str, Any]) -> None:
+    """Show the form of a failed audit again, with what the failure offers filled in."""
+    fill(job.form | offered)
+    jobs.forget(folder(), job)
+    st.session_state["audit_job"] = None
+
+
+def _forget(job: jobs.Job) -> None:
+    def forget() -> None:
+        jobs.forget(folder(), job)
+        st.session_state["audit_job"] = None
+
+    st.button(
+        "Forget",
+        key=f"forget-{job.name}",
+        type="tertiary",
+        on_click=forget,
+        help="Takes this card away; the database stays.",
+    )

@@ -1,0 +1,233 @@
+"""The form of a new audit. What was filled in stays, whatever page one goes to and comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from app_components import session as context
+from app_components.new_audit.columns import columns
+from app_components.new_audit.values import (
+    FIELD,
+    ROLES,
+    TRIED,
+    cache_folder,
+    complain,
+    key_of,
+    stamp_of,
+    text,
+    values,
+)
+from saliency_core.errors import UserError
+from saliency_core.paths import default_database
+from saliency_core.server import commands as jobs
+from saliency_core.server.audit_request import (
+    EXISTING,
+    NEW,
+    AuditRequest,
+    free_name,
+)
+from saliency_core.store import Store
+
+ENDINGS = ["csv", "tsv", "txt", "jsonl", "json", "parquet", "arrow", "xlsx", "gz", "zip"]
+TABLES = (".csv", ".tsv", ".xlsx", ".csv.gz", ".tsv.gz", ".csv.zip")
+"""Endings of files whose first line may be no header."""
+
+
+def form() -> None:
+    """Show the form."""
+    st.subheader("1. Dataset", anchor=False)
+    _dataset()
+    st.subheader("2. Model", anchor=False)
+    _model()
+    st.subheader("3. Columns and labels", anchor=False)
+    columns()
+    st.subheader("4. Where the results go", anchor=False)
+    _place()
+
+
+# The dataset
+
+
+def _took_upload() -> None:
+    """Keep a file that was uploaded, or forget it."""
+    file = st.session_state["audit_upload"]
+    kept = file and jobs.keep_upload(cache_folder() / "uploads", file.name, file.getvalue())
+    _set_source(str(kept) if kept else "", file.name if file else "", is_upload=bool(file))
+
+
+def _typed_source() -> None:
+    typed = jobs.absolute(st.session_state[f"{FIELD}typed"].strip())
+    if typed:
+        _set_source(typed, Path(typed).name or typed)
+    elif not values().get("is_upload"):
+        _set_source("", "")
+
+
+def _set_source(source: str, called: str, is_upload: bool = False) -> None:
+    """Start with another source: nothing is known of its columns."""
+    if source == values().get("source"):
+        return
+    values().update(source=source, called=called, is_upload=is_upload, decided=[])
+    values().update(dict.fromkeys(ROLES) | {"label_map": {}, "trust_labels": False, "name": ""})
+    for field in ("name", "header", "split", *ROLES):
+        st.session_state.pop(f"{FIELD}{field}", None)
+
+
+def _dataset() -> None:
+    upload, path = st.columns(2)
+    with upload:
+        st.file_uploader(
+            "Upload a file",
+            type=ENDINGS,
+            key="audit_upload",
+            on_change=_took_upload,
+            help="It is copied into the cache folder of this machine and goes nowhere else.",
+        )
+        if values().get("is_upload") and not st.session_state.get("audit_upload"):
+            st.caption(f"Uploaded before: **{context.escape(values()['called'])}**")
+    with path:
+        text(
+            "typed",
+            "or name a file, a folder or a dataset of the hub",
+            on_change=_typed_source,
+            placeholder="/data/reviews.csv or imdb",
+        )
+    complain("source")
+    source = values().get("source", "")
+    if not source:
+        return
+    is_file = Path(source).is_file()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if not is_file:
+            text("split", "Split", help="train, test, ...", placeholder="test", width=200)
+        if is_file and source.lower().endswith(TABLES):
+            header = st.toggle(
+                "The first line holds the names of the columns", key=key_of("header", True)
+            )
+            values()["header"] = header
+        values()["limit"] = st.number_input(
+            "Rows to audit",
+            1,
+            value=None,
+            step=100,
+            key=key_of("limit", None),
+            placeholder="all",
+            width=200,
+            help="The first ones; empty: all.",
+        )
+
+
+# The model
+
+
+def _model() -> None:
+    classifier, pretrained = st.columns(2)
+    recent = _recent("model")
+    first = values().get("model") or None
+    with classifier:
+        chosen = st.selectbox(
+            "Classifier",
+            [*dict.fromkeys([*recent, *([first] if first else [])])],
+            key=key_of("model", first),
+            accept_new_options=True,
+            placeholder="/models/reviews or distilbert-base-uncased-finetuned-sst-2-english",
+            help="A folder on this machine, or a name on the hub. Those used before are listed.",
+        )
+        values()["model"] = jobs.absolute((chosen or "").strip())
+        complain("model")
+    with pretrained:
+        heads = _recent("lm_head")
+        first = values().get("lm_head") or None
+        head = st.selectbox(
+            "Pretrained language model it was fine-tuned from (optional)",
+            [*dict.fromkeys([*heads, *([first] if first else [])])],
+            key=key_of("lm_head", first),
+            accept_new_options=True,
+            placeholder="bert-base-uncased",
+            help="Reads the layers back as words. Without it the model's own input embeddings "
+            "take its place, which is rougher.",
+        )
+        values()["lm_head"] = jobs.absolute((head or "").strip())
+
+
+def _recent(field: str) -> list[str]:
+    """Return what earlier audits named, the newest first."""
+    found = [job.form.get(field) for job in jobs.jobs(cache_folder() / "jobs")]
+    return [name for name in dict.fromkeys(found) if name]
+
+
+# Where it goes
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _holds_runs(path: str, stamp: float) -> bool:
+    try:
+        return bool(len(context.ask(Store.runs, context.store_at(path))))
+    except UserError:
+        return False
+
+
+def existing_databases() -> list[str]:
+    """Return the files that an audit may be added to."""
+    return [
+        str(Path(path).absolute())
+        for path in context.databases()
+        if Path(path).is_file() and _holds_runs(path, stamp_of(Path(path)))
+    ]
+
+
+def _place() -> None:
+    found = values()
+    there = existing_databases()
+    if there:
+        found["place"] = st.radio(
+            "Keep the results in",
+            [NEW, EXISTING],
+            key=key_of("place", NEW),
+            horizontal=True,
+            help="Runs over the same dataset in one database can be compared, page Compare.",
+        )
+    else:
+        found["place"] = NEW
+    if found["place"] == EXISTING:
+        found["into"] = st.selectbox(
+            "Database",
+            there,
+            key=key_of("into", found.get("into") if found.get("into") in there else there[0]),
+            format_func=lambda path: Path(path).name,
+            width=400,
+        )
+        complain("into")
+        return
+    if not found.get("name"):
+        found["name"] = _proposed_name(found.get("called", ""))
+        st.session_state.pop(f"{FIELD}name", None)
+    text("name", "Name of the new database", width=400)
+    complain("name")
+
+
+def _proposed_name(called: str) -> str:
+    """Return the default database's name where it is still to come, else the dataset's."""
+    default = default_database()
+    if not default.exists():
+        return default.stem
+    return free_name(cache_folder(), called.partition(".")[0]) if called else ""
+
+
+def start_button(start: Callable[[AuditRequest], None]) -> None:
+    """Show the button that starts the audit, whatever is still missing, and say what is."""
+
+    def tried() -> None:
+        st.session_state[TRIED] = True
+
+    is_asked = st.button("Start", type="primary", on_click=tried)
+    request = AuditRequest.of(values())
+    missing = request.missing(cache_folder())
+    if is_asked and not missing:
+        st.session_state.pop(TRIED, None)
+        start(request)
+    if missing and st.session_state.get(TRIED):
+        st.warning(f"Before the audit can start: {context.escape(' '.join(missing.values()))}")
