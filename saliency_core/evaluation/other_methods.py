@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -28,7 +29,9 @@ LIME_KERNEL_WIDTH = 25.0
 """In percent of cosine distance, as the authors of LIME have it for texts."""
 
 Maps = list[np.ndarray]
-"""A (token,) array of scores an example, special tokens left out."""
+"""A (token,) array of scores per example, special tokens left out."""
+Method = Callable[[Classifier, Sequence[Encoding], np.ndarray, int], Maps]
+"""(the model, the examples, (example,) the class to explain, a seed) -> maps."""
 
 
 def other_method_maps(
@@ -75,109 +78,89 @@ def _random(
 # Gradients at the input embeddings.
 
 
-def _gradient_norm(
-    classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
-) -> Maps:
-    def norm(
-        call: Callable[..., Any],
-        embeddings: Tensor,
-        target: Tensor,
-        inputs: tuple[Any, ...],
-        own: Tensor,
-    ) -> Tensor:
-        gradient = torch.autograd.grad(
-            call(embeddings, *inputs).gather(1, target[:, None]).sum(), embeddings
-        )[0]
-        return gradient.norm(dim=-1)
+@dataclass(frozen=True)
+class _Embedded:
+    """A batch as methods read it that ask how the logits depend on the word embeddings."""
 
-    return _by_embeddings(classifier, encodings, predicted, norm)
+    logits: Callable[..., Tensor]
+    """Of embeddings and `inputs`."""
+    embeddings: Tensor
+    """(batch, token, hidden)."""
+    target: Tensor
+    """(batch,) the class to explain."""
+    inputs: tuple[Any, ...]
+    """What else the model is given."""
+    own: Tensor
+    """(batch, token) whether a token is not special."""
+    mask: Tensor
+    """(hidden,) the embedding of the mask."""
 
 
-def _gradient_times_input(
-    classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
-) -> Maps:
+def _gradient_norm(batch: _Embedded) -> Tensor:
+    logits = batch.logits(batch.embeddings, *batch.inputs)
+    (gradient,) = torch.autograd.grad(
+        logits.gather(1, batch.target[:, None]).sum(), batch.embeddings
+    )
+    return gradient.norm(dim=-1)
+
+
+def _gradient_times_input(batch: _Embedded) -> Tensor:
     from captum.attr import InputXGradient
 
-    def product(
-        call: Callable[..., Any],
-        embeddings: Tensor,
-        target: Tensor,
-        inputs: tuple[Any, ...],
-        own: Tensor,
-    ) -> Tensor:
-        found = InputXGradient(call).attribute(
-            embeddings, target=target, additional_forward_args=inputs
-        )
-        return found.sum(-1)
-
-    return _by_embeddings(classifier, encodings, predicted, product)
+    return (
+        InputXGradient(batch.logits)
+        .attribute(batch.embeddings, target=batch.target, additional_forward_args=batch.inputs)
+        .sum(-1)
+    )
 
 
-def _integrated_gradients(reference: str) -> Callable[..., Maps]:
+def _integrated_gradients(batch: _Embedded, reference: Tensor) -> Tensor:
+    """Integrate from the tokens replaced by `reference`, special ones as they are."""
+    from captum.attr import IntegratedGradients
+
+    start = torch.where(batch.own.unsqueeze(-1), reference, batch.embeddings.detach())
+    found = IntegratedGradients(batch.logits).attribute(
+        batch.embeddings,
+        start,
+        target=batch.target,
+        additional_forward_args=batch.inputs,
+        n_steps=PATH_STEPS,
+        internal_batch_size=max(1, len(batch.embeddings)),
+    )
+    return found.sum(-1)
+
+
+def _by_embeddings(score: Callable[[_Embedded], Tensor]) -> Method:
+    """Return the method that scores (batch, token) from how logits depend on the embeddings."""
+
     def maps(
         classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
     ) -> Maps:
-        from captum.attr import IntegratedGradients
+        found: Maps = [np.empty(0)] * len(encodings)
+        table = classifier.embeddings[0]
+        for rows in length_batches(encodings, classifier.default_batch_tokens):
+            some = [encodings[row] for row in rows]
+            batch = classifier.collate(some)
+            own = _own(classifier, some, batch["input_ids"].shape[1])
+            names = list(batch)
 
-        def integral(
-            call: Callable[..., Any],
-            embeddings: Tensor,
-            target: Tensor,
-            inputs: tuple[Any, ...],
-            own: Tensor,
-        ) -> Tensor:
-            nothing = torch.zeros_like(embeddings)
-            if reference == "mask":
-                mask_id = torch.tensor(classifier.blank_token_id, device=embeddings.device)
-                nothing = nothing + classifier.embeddings[0](mask_id)
-            start = torch.where(own.unsqueeze(-1), nothing, embeddings.detach())
-            found = IntegratedGradients(call).attribute(
-                embeddings,
-                start,
-                target=target,
-                additional_forward_args=inputs,
-                n_steps=PATH_STEPS,
-                internal_batch_size=max(1, len(embeddings)),
+            def logits(embeddings: Tensor, *inputs: Tensor, names: list[str] = names) -> Tensor:
+                with _embeddings_given(classifier, embeddings):
+                    return classifier.model(**dict(zip(names, inputs, strict=True))).logits
+
+            embeddings = table(batch["input_ids"]).detach().requires_grad_(True)
+            device = embeddings.device
+            asked = _Embedded(
+                logits=logits,
+                embeddings=embeddings,
+                target=torch.from_numpy(predicted[rows]).to(device),
+                inputs=tuple(batch.values()),
+                own=torch.from_numpy(own).to(device),
+                mask=table(torch.tensor(classifier.blank_token_id, device=device)).detach(),
             )
-            return found.sum(-1)
+            _place(found, rows, score(asked), own)
+        return found
 
-        return _by_embeddings(classifier, encodings, predicted, integral)
-
-    return maps
-
-
-def _by_embeddings(
-    classifier: Classifier,
-    encodings: Sequence[Encoding],
-    predicted: np.ndarray,
-    score: Callable[[Callable[..., Any], Tensor, Tensor, tuple[Any, ...], Tensor], Tensor],
-) -> Maps:
-    """Return maps of a method that asks how the logits depend on the word embeddings.
-
-    Args:
-        classifier: the model under audit.
-        encodings: the examples.
-        predicted: (example,) the class to explain.
-        score: (logits of embeddings and further inputs, embeddings (batch, token, hidden), class
-            (batch,), further inputs, tokens that are not special (batch, token)) ->
-            (batch, token).
-    """
-    maps: Maps = [np.empty(0)] * len(encodings)
-    for rows in length_batches(encodings, classifier.default_batch_tokens):
-        some = [encodings[row] for row in rows]
-        batch = classifier.collate(some)
-        own = _own(classifier, some, batch["input_ids"].shape[1])
-        names = list(batch)
-
-        def logits(embeddings: Tensor, *inputs: Tensor, names: list[str] = names) -> Tensor:
-            with _embeddings_given(classifier, embeddings):
-                return classifier.model(**dict(zip(names, inputs, strict=True))).logits
-
-        embeddings = classifier.embeddings[0](batch["input_ids"]).detach().requires_grad_(True)
-        target = torch.from_numpy(predicted[rows]).to(embeddings.device)
-        places = torch.from_numpy(own).to(embeddings.device)
-        found = score(logits, embeddings, target, tuple(batch.values()), places)
-        _place(maps, rows, found, own)
     return maps
 
 
@@ -194,62 +177,48 @@ def _embeddings_given(classifier: Classifier, embeddings: Tensor) -> Iterator[No
 # Attention.
 
 
-def _attention_rollout(
-    classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
-) -> Maps:
-    def rollout(attentions: tuple[Tensor, ...], score: Tensor) -> Tensor:
-        flow = _identity_like(attentions[0][:, 0])
-        for attention in attentions:
-            # Half of what a position says comes through its residual connection.
-            flow = (0.5 * attention.mean(1) + 0.5 * _identity_like(flow)) @ flow
-        return flow
-
-    return _by_attention(classifier, encodings, predicted, rollout)
+def _attention_rollout(attentions: tuple[Tensor, ...], score: Tensor) -> Tensor:
+    flow = _identity_like(attentions[0][:, 0])
+    for attention in attentions:
+        # Half of what a position says comes through its residual connection.
+        flow = (0.5 * attention.mean(1) + 0.5 * _identity_like(flow)) @ flow
+    return flow
 
 
-def _gradient_weighted_attention(
-    classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
-) -> Maps:
-    def relevance(attentions: tuple[Tensor, ...], score: Tensor) -> Tensor:
-        gradients = torch.autograd.grad(score, attentions)
-        flow = _identity_like(attentions[0][:, 0])
-        for attention, gradient in zip(attentions, gradients, strict=True):
-            flow = flow + (attention * gradient).clamp(min=0).mean(1) @ flow
-        return flow
-
-    return _by_attention(classifier, encodings, predicted, relevance)
+def _gradient_weighted_attention(attentions: tuple[Tensor, ...], score: Tensor) -> Tensor:
+    gradients = torch.autograd.grad(score, attentions)
+    flow = _identity_like(attentions[0][:, 0])
+    for attention, gradient in zip(attentions, gradients, strict=True):
+        flow = flow + (attention * gradient).clamp(min=0).mean(1) @ flow
+    return flow
 
 
-def _by_attention(
-    classifier: Classifier,
-    encodings: Sequence[Encoding],
-    predicted: np.ndarray,
-    flow: Callable[[tuple[Tensor, ...], Tensor], Tensor],
-) -> Maps:
-    """Return maps of a method that follows attention from where the classifier reads.
+def _by_attention(flow: Callable[[tuple[Tensor, ...], Tensor], Tensor]) -> Method:
+    """Return the method that follows attention from where the classifier reads.
 
     Args:
-        classifier: the model under audit.
-        encodings: the examples.
-        predicted: (example,) the class to explain.
         flow: (attention of every block (batch, head, i, j), sum of the logits to explain) ->
             (batch, i, j).
     """
-    maps: Maps = [np.empty(0)] * len(encodings)
-    reads = _reading_positions(classifier, encodings[0])
-    with _attention_weights(classifier):
+
+    def maps(
+        classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
+    ) -> Maps:
+        found: Maps = [np.empty(0)] * len(encodings)
+        reads = _reading_positions(classifier, encodings[0])
         for rows in length_batches(encodings, classifier.default_batch_tokens):
             some = [encodings[row] for row in rows]
             batch = classifier.collate(some)
             embeddings = classifier.embeddings[0](batch["input_ids"]).detach().requires_grad_(True)
-            with _embeddings_given(classifier, embeddings):
+            with _attention_weights(classifier), _embeddings_given(classifier, embeddings):
                 output = classifier.model(**batch, output_attentions=True)
             target = torch.from_numpy(predicted[rows]).to(embeddings.device)
-            score = output.logits.gather(1, target[:, None]).sum()
-            found = flow(output.attentions, score)
+            flows = flow(output.attentions, output.logits.gather(1, target[:, None]).sum())
             weights = reads(batch["attention_mask"].float()).unsqueeze(-1)  # (batch, i, 1)
-            own = _own(classifier, some, found.shape[-1])
-            _place(maps, rows, (weights * found).sum(1), own)
+            own = _own(classifier, some, flows.shape[-1])
+            _place(found, rows, (weights * flows).sum(1), own)
+        return found
+
     return maps
 
 
@@ -288,54 +257,32 @@ def _identity_like(matrices: Tensor) -> Tensor:
 # Perturbation.
 
 
-def _occlusion(
-    classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
-) -> Maps:
+Chance = Callable[..., Tensor]
+"""(perturbation,) probability of own ids (perturbation, token)."""
+
+
+def _occlusion(chance: Chance, own: Tensor, choices: dict[str, int]) -> Tensor:
     from captum.attr import FeatureAblation
 
-    def ablation(call: Callable[..., Any], own: Tensor, chunk: int) -> Tensor:
-        return FeatureAblation(call).attribute(
-            own, baselines=classifier.blank_token_id, perturbations_per_eval=chunk
-        )
-
-    return _by_perturbation(classifier, encodings, predicted, ablation)
+    return FeatureAblation(chance).attribute(own, **choices)
 
 
-def _sampling(classifier: Classifier, chunk: int) -> dict[str, int]:
-    blank = classifier.blank_token_id
-    return {"baselines": blank, "n_samples": SAMPLES, "perturbations_per_eval": chunk}
-
-
-def _lime(
-    classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
-) -> Maps:
+def _lime(chance: Chance, own: Tensor, choices: dict[str, int]) -> Tensor:
     from captum.attr import Lime
 
-    torch.manual_seed(seed)
-
-    def surrogate(call: Callable[..., Any], own: Tensor, chunk: int) -> Tensor:
-        method = Lime(call, _linear_model(penalty=1.0), similarity_func=_lime_kernel)
-        return method.attribute(own, **_sampling(classifier, chunk))
-
-    return _by_perturbation(classifier, encodings, predicted, surrogate)
+    method = Lime(chance, _linear_model(penalty=1.0), similarity_func=_lime_kernel)
+    return method.attribute(own, n_samples=SAMPLES, **choices)
 
 
-def _kernel_shap(
-    classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
-) -> Maps:
+def _kernel_shap(chance: Chance, own: Tensor, choices: dict[str, int]) -> Tensor:
     from captum.attr import KernelShap
 
-    torch.manual_seed(seed)
-
-    def surrogate(call: Callable[..., Any], own: Tensor, chunk: int) -> Tensor:
-        if own.shape[1] == 1:
-            # One token bears the whole change; there is no coalition to draw.
-            return torch.ones(1, 1)
-        method = KernelShap(call)
-        method.interpretable_model = _linear_model(penalty=0.0)
-        return method.attribute(own, **_sampling(classifier, chunk))
-
-    return _by_perturbation(classifier, encodings, predicted, surrogate)
+    if own.shape[1] == 1:
+        # One token bears the whole change; there is no coalition to draw.
+        return torch.ones(1, 1)
+    method = KernelShap(chance)
+    method.interpretable_model = _linear_model(penalty=0.0)
+    return method.attribute(own, n_samples=SAMPLES, **choices)
 
 
 def _lime_kernel(original: Tensor, perturbed: Tensor, kept: Tensor, **options: Any) -> Tensor:
@@ -373,38 +320,44 @@ def _linear_model(penalty: float) -> Any:
     return Linear()
 
 
-@torch.no_grad()
-def _by_perturbation(
-    classifier: Classifier,
-    encodings: Sequence[Encoding],
-    predicted: np.ndarray,
-    score: Callable[[Callable[..., Any], Tensor, int], Tensor],
-) -> Maps:
-    """Return maps of a method that asks for the probability of perturbed texts.
+def _by_perturbation(score: Callable[[Chance, Tensor, dict[str, int]], Tensor]) -> Method:
+    """Return the method that asks for the probability of perturbed texts.
 
     Args:
-        classifier: the model under audit.
-        encodings: the examples.
-        predicted: (example,) the class to explain.
-        score: (probability (perturbation,) of own ids (perturbation, token), own ids (1, token),
-            perturbations to run at once) -> (1, token).
+        score: (probability of perturbed ids, own ids (1, token), what Captum is told of the
+            reference and of the perturbations run at once) -> (1, token).
     """
-    maps = []
-    for encoding, label in zip(encodings, predicted.tolist(), strict=True):
-        batch = classifier.collate([encoding])
-        places = torch.from_numpy(np.flatnonzero(~encoding.special))
 
-        def chance(
-            own: Tensor, batch: dict[str, Any] = batch, places: Tensor = places, label: int = label
-        ) -> Any:
-            inputs = {name: values.repeat(len(own), 1) for name, values in batch.items()}
-            inputs["input_ids"][:, places] = own.to(classifier.device)
-            logits = classifier.model(**inputs).logits.float().cpu().numpy()
-            return torch.from_numpy(classifier.probabilities(logits)[:, label])
+    @torch.no_grad()
+    def maps(
+        classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
+    ) -> Maps:
+        torch.manual_seed(seed)
+        found = []
+        for encoding, label in zip(encodings, predicted.tolist(), strict=True):
+            batch = classifier.collate([encoding])
+            places = torch.from_numpy(np.flatnonzero(~encoding.special))
 
-        own = batch["input_ids"][:, places].cpu()
-        chunk = max(1, classifier.default_batch_tokens // len(encoding.input_ids))
-        maps.append(score(chance, own, chunk)[0].numpy())
+            def chance(
+                own: Tensor,
+                batch: dict[str, Any] = batch,
+                places: Tensor = places,
+                label: int = label,
+            ) -> Tensor:
+                inputs = {name: values.repeat(len(own), 1) for name, values in batch.items()}
+                inputs["input_ids"][:, places] = own.to(classifier.device)
+                logits = classifier.model(**inputs).logits.float().cpu().numpy()
+                return torch.from_numpy(classifier.probabilities(logits)[:, label])
+
+            own = batch["input_ids"][:, places].cpu()
+            at_once = max(1, classifier.default_batch_tokens // len(encoding.input_ids))
+            choices = {
+                "baselines": classifier.blank_token_id,
+                "perturbations_per_eval": at_once,
+            }
+            found.append(score(chance, own, choices)[0].numpy())
+        return found
+
     return maps
 
 
@@ -424,17 +377,21 @@ def _place(maps: Maps, rows: list[int], scores: Tensor, own: np.ndarray) -> None
         maps[row] = of_row[places]
 
 
-OTHER_METHODS: dict[str, Callable[..., Maps]] = {
+OTHER_METHODS: dict[str, Method] = {
     "random": _random,
-    "attention rollout": _attention_rollout,
-    "gradient norm": _gradient_norm,
-    "gradient × input": _gradient_times_input,
-    "gradient-weighted attention": _gradient_weighted_attention,
-    "integrated gradients, zero": _integrated_gradients("zero"),
-    "integrated gradients, mask": _integrated_gradients("mask"),
-    "leave-one-out occlusion": _occlusion,
-    "LIME": _lime,
-    "KernelSHAP": _kernel_shap,
+    "attention rollout": _by_attention(_attention_rollout),
+    "gradient norm": _by_embeddings(_gradient_norm),
+    "gradient × input": _by_embeddings(_gradient_times_input),
+    "gradient-weighted attention": _by_attention(_gradient_weighted_attention),
+    "integrated gradients, zero": _by_embeddings(
+        lambda batch: _integrated_gradients(batch, torch.zeros_like(batch.mask))
+    ),
+    "integrated gradients, mask": _by_embeddings(
+        lambda batch: _integrated_gradients(batch, batch.mask)
+    ),
+    "leave-one-out occlusion": _by_perturbation(_occlusion),
+    "LIME": _by_perturbation(_lime),
+    "KernelSHAP": _by_perturbation(_kernel_shap),
 }
 """Abnar & Zuidema 2020 (rollout), Chefer et al. 2021 (gradient-weighted attention), Sundararajan
 et al. 2017 (integrated gradients), Ribeiro et al. 2016 (LIME), Lundberg & Lee 2017 (SHAP)."""

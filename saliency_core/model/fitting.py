@@ -211,7 +211,7 @@ def _with_padding(
 
 
 class _Lookups(TorchFunctionMode):
-    """Notes what is looked up in tables of embeddings: table, rows, shape and largest id."""
+    """Notes every look-up in an embedding: id of its table, rows, shape and largest token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,7 +226,7 @@ class _Lookups(TorchFunctionMode):
     ) -> Any:
         if func is nn.functional.embedding and args[0].numel():
             ids, table = args[0], args[1] if len(args) > 1 else (kwargs or {})["weight"]
-            self.found.append((table.data_ptr(), len(table), tuple(ids.shape), int(ids.max())))
+            self.found.append((id(table), len(table), tuple(ids.shape), int(ids.max())))
         return func(*args, **(kwargs or {}))
 
 
@@ -248,7 +248,7 @@ def position_limit(classifier: Classifier) -> int | None:
                 if len(shape) == 1 or (shape[0] == 1 and len(shape) == 2)
             }
         )
-    words = classifier.model.get_input_embeddings().weight.data_ptr()
+    words = id(classifier.model.get_input_embeddings().weight)
     limits = [
         rows - (largest - (lengths[0] - 1))
         for table, (rows, largest) in tables[0].items()
