@@ -6,6 +6,7 @@ Examples go out with their stable ids, so that what others add comes back to the
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import re
@@ -357,13 +358,8 @@ def _typed(row: Record, shape: _Shape) -> Record:
 
 
 def _batches(rows: Iterable[Record]) -> Iterator[list[Record]]:
-    batch: list[Record] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
+    rows = iter(rows)
+    while batch := list(itertools.islice(rows, BATCH)):
         yield batch
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -215,15 +215,3 @@ class Groups:
             if np.array_equal(above, self.parent):
                 return above.copy()
             self.parent = above
-
-
-def in_blocks(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Yield items in lists of a size."""
-    block: list[str] = []
-    for item in items:
-        block.append(item)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
-        yield block
