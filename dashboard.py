@@ -27,6 +27,7 @@ page = st.navigation(
             st.Page("app_pages/errors.py", title="Errors"),
             st.Page("app_pages/example.py", title="Example"),
             st.Page("app_pages/slices.py", title="Slices"),
+            st.Page("app_pages/data.py", title="Data"),
         ],
         "Explanations": [
             st.Page("app_pages/words.py", title="Words"),

@@ -16,6 +16,7 @@ from saliency_core.output.charts.overview import (
     confusion_matrix,
     reliability_curve,
 )
+from saliency_core.quality.highlights import data_findings
 from saliency_core.records import RunSettings
 from saliency_core.store import Run, Slice
 from saliency_core.store.connection import day
@@ -23,7 +24,7 @@ from saliency_core.store.query.parser import quote
 
 FINDINGS = 6
 """Rows at most."""
-SOURCES = (findings,)
+SOURCES = (findings, data_findings)
 """What says what to look at first: functions that return the findings of a run."""
 
 run = context.opened()

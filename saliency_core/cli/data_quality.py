@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from saliency_core.cli.progress_bar import progress_bar
-from saliency_core.cli.tables import show
+from saliency_core.cli.tables import say, show
 from saliency_core.cli.terminal import (
     AsJson,
     Database,
@@ -78,7 +78,8 @@ def data_quality(
     label_quality, duplicate, duplicate_conflict, in_train and problem name their examples.
     """
     from saliency_core.quality.findings import check_data
-    from saliency_core.quality.severity import SEVERITIES, worst
+    from saliency_core.quality.severity import worst
+    from saliency_core.records import SEVERITIES
 
     run = open_run(database, number)
     training = None
@@ -101,7 +102,7 @@ def data_quality(
             progress=bar,
         )
     if as_json:
-        print_json(found.as_json(limit))
+        print_json(found.as_json(run, limit))
     elif not quiet:
         rows = [
             {
@@ -114,5 +115,7 @@ def data_quality(
             for finding in found.findings
         ]
         show(rows, ["severity", "check", "count", "filter", "what"])
+        if (labels := found.facts["label_issues"]) and labels["trained_on"]:
+            say(f"Labels: {labels['trained_on']}")
     if fail_on and SEVERITIES.index(worst(found.findings)) <= SEVERITIES.index(fail_on.value):
         raise typer.Exit(1)

@@ -31,6 +31,7 @@ from saliency_core.data.dataset import load_examples
 from saliency_core.demo.messages import LABELS, audited_messages, training_messages
 from saliency_core.model.audited import classifier_of
 from saliency_core.progress import Progress, silent
+from saliency_core.quality.findings import check_data, kept_data_quality
 from saliency_core.shortcuts.ablation_effects import keep_effects, with_effects
 from saliency_core.shortcuts.suspects import suspects
 from saliency_core.shortcuts.training_counts import count_features
@@ -106,17 +107,17 @@ def build_demo(folder: Path, progress: Progress = silent) -> Demo:
 
 
 def find_flaws(built: Demo, database: Path, progress: Progress = silent) -> None:
-    """Keep with the newest run its suspects, with effects, and the slices where it errs.
+    """Keep with the newest run what is wrong with its data, its suspects and where it errs.
 
     Does nothing where an earlier call kept them.
     """
     run = open_store(database).run()
+    train = load_examples(str(built.train), text_column="text", label_column="label")
+    if kept_data_quality(run) is None:
+        check_data(run, train=train, progress=progress)
     if kept_suspects(run) is not None:
         return
-    training = count_features(
-        load_examples(str(built.train), text_column="text", label_column="label"),
-        run.label_names,
-    )
+    training = count_features(train, run.label_names)
     table, found = suspects(run, training=training, null_repeats=NULL_REPEATS)
     table = with_effects(
         run, table, classifier_of(run), examples=EFFECT_EXAMPLES, progress=progress

@@ -23,7 +23,7 @@ from saliency_core.quality.duplicates import (
 )
 from saliency_core.quality.label_issues import label_issues, trained_on
 from saliency_core.quality.plain_facts import metadata_facts, text_problems
-from saliency_core.quality.severity import Finding, findings_of
+from saliency_core.quality.severity import DataFinding, findings_of
 from saliency_core.store import Run, Slice, save_quality, save_table
 from saliency_core.store.read.quality_columns import TEXT_PROBLEMS
 
@@ -37,25 +37,29 @@ ROWS = 50
 class DataQuality:
     """What the checks found: findings, and the facts behind them as JSON has them."""
 
-    run: Run
-    findings: list[Finding]
+    findings: list[DataFinding]
     facts: Mapping[str, Any]
     """label_issues, duplicates, train, texts, metadata and classes."""
 
-    def as_json(self, rows: int = ROWS) -> dict[str, Any]:
-        """Return the JSON of `data-quality`, with so many label issues and groups at most."""
+    def as_json(self, run: Run, rows: int = ROWS) -> dict[str, Any]:
+        """Return the JSON of `data-quality`, with so many label issues and groups at most.
+
+        Args:
+            run: the run that was checked.
+            rows: label issues and groups listed.
+        """
         found: dict[str, Any] = {
-            "run": self.run.number,
+            "run": run.number,
             "findings": [asdict(finding) for finding in self.findings],
             **self.facts,
         }
         if found["label_issues"] is not None:
-            listed = issue_rows(self.run.filter("label_issue"), limit=rows)
+            listed = issue_rows(run.filter("label_issue"), limit=rows)
             found["label_issues"] = {
                 **found["label_issues"],
                 "rows": listed[["id", "gold", "likely", "quality"]].to_dict("records"),
             }
-        groups = duplicate_groups(self.run, limit=rows)
+        groups = duplicate_groups(run, limit=rows)
         named = groups[["ids", "kind", "size", "labels", "conflict"]].to_dict("records")
         found["duplicates"] = {**found["duplicates"], "groups": named}
         return found
@@ -110,7 +114,7 @@ def check_data(
     facts["duplicates"] = _duplicates(run, columns, threshold, progress)
     save_quality(run.store.path, run.number, columns)
     save_table(run.store.path, run.number, TABLE, [{"facts": facts}])
-    return DataQuality(run, findings_of(facts, run.label_names), facts)
+    return DataQuality(findings_of(facts, run.label_names), facts)
 
 
 def kept_data_quality(run: Run) -> DataQuality | None:
@@ -119,7 +123,7 @@ def kept_data_quality(run: Run) -> DataQuality | None:
     if table is None:
         return None
     facts = table["facts"].iloc[0]
-    return DataQuality(run, findings_of(facts, run.label_names), facts)
+    return DataQuality(findings_of(facts, run.label_names), facts)
 
 
 def issue_rows(part: Slice, *, limit: int = ROWS, offset: int = 0) -> pd.DataFrame:

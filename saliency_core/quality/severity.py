@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SEVERITIES = ("high", "medium", "low", "ok")
-"""The worst first."""
+from saliency_core.records import SEVERITIES
 
 TEXTS = {
     "empty": ("is empty", "are empty", 0.01),
@@ -31,7 +30,7 @@ TEXTS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class DataFinding:
     """One line of the table of findings."""
 
     check: str
@@ -46,7 +45,7 @@ class Finding:
     message: str
 
 
-def findings_of(facts: Mapping[str, Any], names: Sequence[str]) -> list[Finding]:
+def findings_of(facts: Mapping[str, Any], names: Sequence[str]) -> list[DataFinding]:
     """Return the findings of facts, the worst first; those alike keep the order of the checks."""
     found = [
         *_label_issues(facts["label_issues"], facts["examples"]),
@@ -59,7 +58,7 @@ def findings_of(facts: Mapping[str, Any], names: Sequence[str]) -> list[Finding]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def worst(findings: Sequence[Finding]) -> str:
+def worst(findings: Sequence[DataFinding]) -> str:
     """Return the worst severity among findings."""
     return min((finding.severity for finding in findings), key=SEVERITIES.index, default="ok")
 
@@ -73,10 +72,10 @@ def grade(value: float, high: float, medium: float, low: float = 0.0) -> str:
     return "low" if value > low else "ok"
 
 
-def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[Finding]:
+def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[DataFinding]:
     if facts is None:
         message = "Labels were not checked: that takes one gold label an example."
-        yield Finding("label_issue", "ok", 0, 0.0, "", message)
+        yield DataFinding("label_issue", "ok", 0, 0.0, "", message)
         return
     count, judged = facts["estimated"], facts["judged"]
     share = count / judged
@@ -91,15 +90,13 @@ def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[Fi
         message += (
             f" Most often {most['gold']} is likely {most['likely']} ({_times(most['examples'])})."
         )
-    if facts["trained_on"]:
-        message += f" {facts['trained_on']}"
     severity = grade(facts["low"] / judged if count else 0.0, 0.05, 0.01)
     if count and severity == "ok":
         severity = "low"
-    yield Finding("label_issue", severity, count, share, "label_issue", message)
+    yield DataFinding("label_issue", severity, count, share, "label_issue", message)
 
 
-def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
+def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
     conflict, surplus = facts["in_conflict"], facts["surplus"]
     if conflict:
         groups = facts["conflicts"]
@@ -112,7 +109,7 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
     share = conflict / examples
     severity = grade(share, 0.01, 1e-12)
     where = "duplicate_conflict"
-    yield Finding("duplicate_conflict", severity, conflict, share, where, message)
+    yield DataFinding("duplicate_conflict", severity, conflict, share, where, message)
     share = surplus / examples
     if surplus:
         said = "1 example repeats" if surplus == 1 else f"{surplus:,} examples repeat"
@@ -124,10 +121,10 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
             )
     else:
         message = "No text repeats another one."
-    yield Finding("duplicate", grade(share, 0.2, 0.05), surplus, share, "duplicate", message)
+    yield DataFinding("duplicate", grade(share, 0.2, 0.05), surplus, share, "duplicate", message)
 
 
-def _train(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
+def _train(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
     leaked = facts["leaked"]
     share = leaked / examples
     if leaked:
@@ -142,11 +139,11 @@ def _train(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
             )
     else:
         message = f"None of the {facts['rows']:,} training texts is in the audited set."
-    yield Finding("in_train", grade(share, 0.01, 1e-12), leaked, share, "in_train", message)
+    yield DataFinding("in_train", grade(share, 0.01, 1e-12), leaked, share, "in_train", message)
     yield from _drift(facts, examples)
 
 
-def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
+def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
     if facts["domain_auc"] is not None:
         message = (
             f"A classifier of words tells audited texts from training texts with an AUC of "
@@ -156,7 +153,7 @@ def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
         if words:
             message += f" Words that differ most: {', '.join(words)}."
         severity = grade(facts["domain_auc_low"], 0.95, 0.75, 0.6)
-        yield Finding("drift", severity, examples, 1.0, "", message)
+        yield DataFinding("drift", severity, examples, 1.0, "", message)
     if facts["labels"]:
         moved = sum(abs(row["audited"] - row["train"]) for row in facts["labels"]) / 2
         most = max(facts["labels"], key=lambda row: abs(row["audited"] - row["train"]))
@@ -165,10 +162,10 @@ def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[Finding]:
             f"{most['label']}: {most['audited']:.1%} here, {most['train']:.1%} there."
         )
         severity = grade(moved, 0.5, 0.2, 0.05)
-        yield Finding("label_shift", severity, round(moved * examples), moved, "", message)
+        yield DataFinding("label_shift", severity, round(moved * examples), moved, "", message)
 
 
-def _classes(classes: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Finding]:
+def _classes(classes: Sequence[Mapping[str, Any]], examples: int) -> Iterator[DataFinding]:
     counts = [row["examples"] for row in classes]
     if not sum(counts):
         return
@@ -187,10 +184,10 @@ def _classes(classes: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Fi
     if missing and severity == "ok":
         severity = "low"
     share = least["examples"] / sum(counts)
-    yield Finding("class_balance", severity, least["examples"], share, "", message)
+    yield DataFinding("class_balance", severity, least["examples"], share, "", message)
 
 
-def _metadata(facts: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Finding]:
+def _metadata(facts: Sequence[Mapping[str, Any]], examples: int) -> Iterator[DataFinding]:
     for fact in facts:
         strength = fact["strength"]
         if fact["kind"] == "identifier":
@@ -205,27 +202,29 @@ def _metadata(facts: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Fin
                 f"{strength:.0%} of wrong guesses."
             )
             severity = grade(strength, 0.8, 0.2)
-        yield Finding("metadata", severity, examples, 1.0, "", message)
+        yield DataFinding("metadata", severity, examples, 1.0, "", message)
     if not facts:
-        yield Finding("metadata", "ok", 0, 0.0, "", "No metadata column gives the label away.")
+        yield DataFinding("metadata", "ok", 0, 0.0, "", "No metadata column gives the label away.")
 
 
-def _texts(texts: Mapping[str, int], truncated: int, examples: int) -> Iterator[Finding]:
+def _texts(texts: Mapping[str, int], truncated: int, examples: int) -> Iterator[DataFinding]:
     for name, (one, several, medium) in TEXTS.items():
         count = texts[name]
         if count:
             share = count / examples
             message = f"{count:,} {f'text {one}' if count == 1 else f'texts {several}'}."
             severity = grade(share, 0.5, medium)
-            yield Finding(name, severity, count, share, f"problem:{name}", message)
+            yield DataFinding(name, severity, count, share, f"problem:{name}", message)
     if not any(texts[name] for name in TEXTS):
         message = "No text is empty, damaged by its encoding, or holds markup or escapes."
-        yield Finding("texts", "ok", 0, 0.0, "", message)
+        yield DataFinding("texts", "ok", 0, 0.0, "", message)
     if truncated:
         share = truncated / examples
         said = "1 text was" if truncated == 1 else f"{truncated:,} texts were"
         message = f"{said} too long for the model, which read the beginning only."
-        yield Finding("truncated", grade(share, 0.5, 0.05), truncated, share, "truncated", message)
+        yield DataFinding(
+            "truncated", grade(share, 0.5, 0.05), truncated, share, "truncated", message
+        )
 
 
 def _times(count: int) -> str:

@@ -11,7 +11,9 @@ from saliency_core.cli import app
 from saliency_core.data.dataset import load_examples
 from saliency_core.errors import UserError
 from saliency_core.quality.findings import check_data, issue_rows, kept_data_quality
-from saliency_core.quality.severity import SEVERITIES, grade, worst
+from saliency_core.quality.highlights import data_findings
+from saliency_core.quality.severity import grade, worst
+from saliency_core.records import SEVERITIES
 from saliency_core.store import open_store, open_writer
 from tests.support.store_made_up import LABELS, example, write_all
 
@@ -56,12 +58,22 @@ def test_what_was_found_is_kept_until_the_run_changes(run, tmp_path):
     assert kept_data_quality(run) is None
     train = load_examples(str(write_train(tmp_path, [TWICE])), id_column="none")
     found = check_data(run, train=train)
-    assert kept_data_quality(run).as_json() == found.as_json()
+    assert kept_data_quality(run).as_json(run) == found.as_json(run)
     # Without training data, what is known of them stays.
     assert check_data(run).facts["train"] == found.facts["train"]
     with open_writer(run.store.path) as writer:
         write_all(writer, [example(n) for n in range(61)], finish=False)
     assert kept_data_quality(run) is None
+
+
+def test_the_overview_says_the_same(run, tmp_path):
+    assert data_findings(run) == []
+    train = load_examples(str(write_train(tmp_path, [TWICE])), id_column="none")
+    facts = check_data(run, train=train).facts
+    said = {finding.where: finding.sentence for finding in data_findings(run)}
+    assert f"{facts['label_issues']['estimated']:,} labels are likely wrong" in said["label_issue"]
+    assert f"{facts['duplicates']['in_conflict']} duplicates" in said["duplicate_conflict"]
+    assert "2 texts (3.3%) are in the training data too" in said["in_train"]
 
 
 def test_issue_rows_are_the_least_plausible_first(run):
@@ -78,8 +90,9 @@ def test_a_run_without_labels_is_checked_for_the_rest(tmp_path):
     rows = [dataclasses.replace(example(n), label=None) for n in range(12)]
     with open_writer(tmp_path / "a.sqlite") as writer:
         write_all(writer, rows)
-    found = check_data(open_store(tmp_path / "a.sqlite").run())
-    assert found.as_json()["label_issues"] is None
+    run = open_store(tmp_path / "a.sqlite").run()
+    found = check_data(run)
+    assert found.as_json(run)["label_issues"] is None
     assert "not checked" in found.findings[-1].message or any(
         "not checked" in finding.message for finding in found.findings
     )

@@ -1,0 +1,383 @@
+import pandas as pd
+import streamlit as st
+
+from app_components import session as context
+from app_components.background_command import Background
+from app_components.stored_form import attempt, tell
+from app_components.table import Column, place_of, show_table
+from saliency_core.analysis.similar_explanations import nearest_explanations
+from saliency_core.errors import UserError
+from saliency_core.quality.duplicates import duplicate_groups
+from saliency_core.quality.findings import issue_rows, kept_data_quality
+from saliency_core.quality.issue_words import words_for_and_against
+from saliency_core.store import Run
+from saliency_core.store.query.annotations import Edit
+from saliency_core.store.query.parser import quote
+from saliency_core.store.write.annotations import annotate
+
+ROWS = 20
+DROP = "drop"
+"""Tag of examples that a cleaned dataset leaves out."""
+SAID = "data-said"
+MARKS = {"high": "● high", "medium": "◐ medium", "low": "○ low", "ok": "ok"}
+
+run = context.opened()
+layer = context.reading_layer(run)
+background = Background(run, "data-quality")
+
+
+def start():
+    """Let the user check the dataset, against training data if there are any."""
+    again = found is not None
+    with st.expander("Check again") if again else st.container():
+        if not again:
+            st.info(
+                "This dataset was not checked yet: labels that are likely wrong, duplicates, "
+                "damaged texts, columns that give the label away. No model runs for it."
+            )
+        st.text_input(
+            "Training data (optional)",
+            key="data_train",
+            placeholder="a file, folder or hub name",
+            help="Which of these texts the model was trained on, and how the two sets differ.",
+        )
+        if st.button("Check the data", type="secondary" if again else "primary"):
+            train = st.session_state["data_train"].strip()
+            background.start(*([f"--train={train}"] if train else []))
+
+
+def findings():
+    rows = pd.DataFrame(
+        [
+            {
+                "severity": MARKS[finding.severity],
+                "finding": finding.message,
+                "examples": finding.count if finding.severity != "ok" else None,
+                "filter": finding.filter if finding.severity != "ok" else "",
+            }
+            for finding in found.findings
+        ]
+    )
+    rows["examples"] = rows["examples"].astype(float)
+
+    def open_filter(place: int):
+        where = rows["filter"].iloc[place]
+        if where:
+            context.go_to("errors", where=where)
+
+    st.caption("The worst first. A row with a filter opens its examples.")
+    show_table(
+        rows,
+        f"data-findings-{context.here(run)}",
+        "Findings of the checks of the dataset",
+        columns={"examples": Column(format="{:,.0f}")},
+        on_choose=open_filter,
+        ticks=False,
+        height=620,
+    )
+    context.download(rows, "data-findings")
+
+
+def labels():
+    facts = found.facts["label_issues"]
+    st.subheader("Labels that are likely wrong")
+    if facts is None:
+        st.caption("Label issues need one gold label an example.")
+        return
+    st.caption(
+        f"By confident learning, {facts['estimated']:,} of {facts['judged']:,} labels, with a 95 % "
+        f"interval of {facts['low']:,.0f} to {facts['high']:,.0f}. A mistake that the model makes "
+        "with confidence is counted too, so read the list from the top: the least plausible label "
+        "comes first."
+    )
+    if facts["trained_on"]:
+        st.warning(context.escape(facts["trained_on"]))
+    part = run.filter("label_issue")
+    total = context.counted(part)
+    if not total:
+        st.info("No label looks wrong.")
+        return
+    tell(SAID)
+    page = st.pagination(max(1, -(-total // ROWS)), key="issues_page", bind="query-params")
+    rows = context.ask(issue_rows, part, limit=ROWS, offset=(page - 1) * ROWS)
+    words = context.ask(words_for_and_against, run, positions=rows["example"].tolist(), layer=layer)
+    shown = pd.DataFrame(
+        {
+            "label": rows["gold"],
+            "likely": rows["likely"],
+            "plausible": rows["quality"],
+            "text": rows["text"].map(_shortened),
+            "for_it": [word["predicted"] for word in words],
+            "for_label": [word["label"] for word in words],
+            "decided": [decision_of(position) for position in rows["example"].tolist()],
+        }
+    )
+    key = f"issue-{context.here(run)}"
+
+    def choose(place: int):
+        st.session_state[key] = rows["id"].iloc[place]
+
+    place = place_of(rows["id"] == st.session_state.get(key))
+    show_table(
+        shown,
+        f"issues-{context.here(run)}-{page}-{run.store.version()}",
+        "Examples whose label is likely wrong",
+        columns={
+            "plausible": Column(help="Probability the model gives the label.", format="{:.1%}"),
+            "for_it": Column("words for the answer", f"At layer {layer}, against the label."),
+            "for_label": Column("words for the label", f"At layer {layer}, against the answer."),
+            "decided": Column("decision"),
+        },
+        on_choose=choose,
+        chosen=place,
+    )
+    context.download(lambda: issue_rows(part, limit=total), "label-issues", f"All {total:,} as CSV")
+    if place is None:
+        st.caption("Click a row to decide on it.")
+    else:
+        issue(rows.iloc[place], words[place])
+    mixed_up(pd.DataFrame(facts["noise"]))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 160 else f"{text[:159]}…"
+
+
+def decision_of(position: int) -> str:
+    """Return what was decided on an example, in a word or two."""
+    said = run.annotation(position)
+    if said["decision"] == "right":
+        return "right"
+    return f"now {said['label']}" if said["label"] else ""
+
+
+def issue(row: pd.Series, words: dict[str, str]):
+    """Show everything of one likely wrong label, and let the user decide."""
+    with st.container(border=True):
+        st.text(row["text"] if row["pair"] is None else f"{row['text']}\n{row['pair']}")
+        gold, likely = row["gold"], row["likely"]
+        st.markdown(
+            f"Labelled **{context.escape(gold)}**, predicted "
+            f"**{context.escape(row['predicted'])}** with {row['confidence']:.1%}. "
+            f"For the answer: {context.escape(words['predicted'] or 'no word')}. "
+            f"For the label: {context.escape(words['label'] or 'no word')}."
+        )
+        neighbours(row)
+        with st.container(horizontal=True):
+            st.button(
+                f"Relabel as {context.escape(likely)}",
+                type="primary",
+                on_click=attempt,
+                args=(SAID, lambda: decide(row["id"], Edit("label", likely))),
+            )
+            st.button(
+                f"{context.escape(gold)} is right",
+                on_click=attempt,
+                args=(SAID, lambda: decide(row["id"], Edit("right"))),
+            )
+            context.link("Open the example →", "example", id=row["id"], where="label_issue")
+
+
+def neighbours(row: pd.Series):
+    """Say which labels the examples with similar explanations have."""
+    try:
+        near = context.ask(
+            nearest_explanations, run.filter(), position=int(row["example"]), layer=layer
+        )
+    except UserError:
+        return
+    if near.empty:
+        return
+    labels = context.ask(Run.examples_at, run, positions=near["example"].tolist())["gold"]
+    counts = labels.fillna("no label").value_counts()
+    said = ", ".join(f"{context.escape(name)} {count}" for name, count in counts.items())
+    st.caption(f"Labels of the {len(near)} examples with the most similar explanations: {said}.")
+
+
+def decide(id: str, edit: Edit) -> str:
+    annotate(run.store.path, run.number, [edit], ids=[id])
+    if edit.what == "label":
+        return f"Example {context.escape(id)} is {context.escape(edit.value)} from now on."
+    return f"The label of example {context.escape(id)} is right."
+
+
+def mixed_up(noise: pd.DataFrame):
+    if noise.empty:
+        return
+    st.caption("Which labels are mixed up; a row opens its examples.")
+    noise = noise.head(30)
+
+    def open_pair(place: int):
+        pair = noise.iloc[place]
+        where = f"label_issue gold:{quote(pair['gold'])}"
+        context.go_to("errors", where=f"{where} predicted:{quote(pair['likely'])}")
+
+    show_table(
+        noise,
+        f"noise-{context.here(run)}",
+        "Pairs of labels that are mixed up",
+        columns={
+            "gold": Column("label"),
+            "rate": Column(help="Part of the label's examples.", format="{:.1%}"),
+        },
+        on_choose=open_pair,
+        ticks=False,
+        height=260,
+    )
+
+
+def duplicates():
+    facts = found.facts["duplicates"]
+    st.subheader("Duplicates")
+    groups = context.ask(duplicate_groups, run, limit=100)
+    if groups.empty:
+        st.caption("No text repeats another one, exactly or nearly.")
+        return
+    st.caption(
+        f"{facts['examples']:,} examples in {facts['in_groups']:,} groups; those with more than "
+        "one label come first. Choose a group to see its texts."
+    )
+    shown = groups.assign(
+        labels=groups["labels"].map(", ".join), text=groups["text"].map(_shortened)
+    )
+    shown["labels"] = shown["labels"].where(~groups["conflict"], "≠ " + shown["labels"])
+    key = f"group-{context.here(run)}"
+
+    def choose(place: int):
+        st.session_state[key] = int(groups["group"].iloc[place])
+
+    place = place_of(groups["group"] == st.session_state.get(key))
+    show_table(
+        shown[["kind", "size", "labels", "text"]],
+        f"groups-{context.here(run)}",
+        "Groups of duplicates",
+        on_choose=choose,
+        chosen=place,
+        columns={"labels": Column(help="≠: more than one.")},
+    )
+    context.download(groups, "duplicates")
+    if place is not None:
+        group(groups.iloc[place])
+
+
+def group(row: pd.Series):
+    """Show the members of a group, and let the user keep one of them."""
+    places = [run.position_of(id) for id in row["ids"][:ROWS]]
+    members = context.ask(Run.examples_at, run, positions=places)
+    shown = members[["id", "text", "gold", "predicted"]].assign(
+        decision=[
+            DROP if DROP in run.annotation(place)["tags"] else "" for place in members["example"]
+        ]
+    )
+    show_table(
+        shown,
+        f"members-{context.here(run)}-{row['group']}-{run.store.version()}",
+        "Texts of the group",
+        on_choose=lambda place: context.go_to("example", id=members["id"].iloc[place]),
+        ticks=False,
+    )
+    tell(f"{SAID}-group")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kept = st.selectbox("Keep", row["ids"][:ROWS], key=f"keep-{row['group']}", width=200)
+        others = [id for id in row["ids"] if id != kept]
+        st.button(
+            f"Drop the other {len(others)}",
+            on_click=attempt,
+            args=(f"{SAID}-group", lambda: drop(kept, others)),
+            help=f"Tags them “{DROP}”; `export --dataset --drop-duplicates` leaves them out.",
+        )
+
+
+def drop(kept: str, others: list[str]) -> str:
+    annotate(run.store.path, run.number, [Edit("untag", DROP)], ids=[kept])
+    annotate(run.store.path, run.number, [Edit("tag", DROP)], ids=others)
+    return f"{len(others)} will be dropped, {context.escape(kept)} stays."
+
+
+def training():
+    facts = found.facts["train"]
+    st.subheader("Training data")
+    if not facts:
+        st.caption("Give training data above to see what is in both, and how the two differ.")
+        return
+    st.caption(context.escape(f"{facts['source']}: {facts['rows']:,} rows."))
+    shown = {
+        "In both": (f"{facts['leaked']:,}", f"{facts['exact']:,} word for word, the rest nearly."),
+        "Accuracy": (_share(facts["accuracy"]), "Of all labelled examples."),
+        "Without them": (_share(facts["accuracy_without"]), "Of those not in training data."),
+        "Domain AUC": (
+            "–" if facts["domain_auc"] is None else f"{facts['domain_auc']:.2f}",
+            "How well words tell the two sets apart; 0.5 is chance.",
+        ),
+    }
+    with st.grid(len(shown), min_column_width=130):
+        for name, (value, meaning) in shown.items():
+            st.metric(name, value, border=True, help=meaning)
+    left, right = st.columns(2)
+    with left:
+        words = pd.DataFrame(facts["words"])
+        if words.empty:
+            st.caption("No word is more frequent in one of the two than chance allows.")
+        else:
+            st.caption("Words whose share of texts differs most; above 0 they are of this dataset.")
+            show_table(
+                words,
+                f"drift-{context.here(run)}",
+                "Words that differ between the dataset and its training data",
+                columns={
+                    "audited": Column("here", "Share of texts.", "{:.1%}"),
+                    "train": Column("training", "Share of texts.", "{:.1%}"),
+                    "q": Column(format="{:.1g}", help="After Benjamini-Hochberg."),
+                },
+                height=300,
+            )
+    with right:
+        labels = pd.DataFrame(facts["labels"])
+        if len(labels):
+            show_table(
+                labels,
+                f"label-shift-{context.here(run)}",
+                "Shares of labels here and in training data",
+                columns={
+                    "audited": Column("here", format="{:.1%}"),
+                    "train": Column("training", format="{:.1%}"),
+                },
+                height=300,
+            )
+        telling = ", ".join(row["word"] for row in facts["telling"][:10])
+        if telling and (facts["domain_auc_low"] or 0) > 0.5:
+            st.caption(context.escape(f"What gives the set away: {telling}."))
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def classes():
+    st.subheader("Classes")
+    table = pd.DataFrame(found.facts["classes"])
+    total = max(int(table["examples"].sum()), 1)
+
+    def open_class(place: int):
+        context.go_to("errors", where=f"gold:{quote(table['label'].iloc[place])}")
+
+    show_table(
+        table.assign(share=table["examples"] / total),
+        f"class-balance-{context.here(run)}",
+        "Examples of every label",
+        columns={"share": Column(format="{:.1%}")},
+        on_choose=open_class,
+        ticks=False,
+        height=300,
+    )
+
+
+found = context.ask(kept_data_quality, run)
+if background.follow("Checking the data") != "running":
+    start()
+if found is not None:
+    findings()
+    labels()
+    duplicates()
+    training()
+    classes()
