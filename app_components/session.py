@@ -373,7 +373,7 @@ def _drawn(name: str, arguments: tuple, options: dict[str, Any], _draw: Callable
 
 
 def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> Any:
-    """Draw a chart; offer its numbers as CSV and itself as SVG (its own menu has PNG).
+    """Draw a chart; offer its numbers as CSV and itself as SVG (its own toolbar has PNG).
 
     Args:
         draw: what returns an Altair chart, with its arguments: drawn once for these.
@@ -384,15 +384,16 @@ def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> An
         options: of `st.vega_lite_chart`.
     """
     function = f"{draw.func.__module__}.{draw.func.__qualname__}"
-    with st.container(gap="xxsmall"):
+    with st.container(gap=None, key=f"figure-{name}"):
         drawn = _drawn(function, draw.args, draw.keywords, draw)
         event = st.vega_lite_chart(drawn, alt=alt, **options)
         if table is None:
             return event
-        with st.container(horizontal=True):
-            download(table, name)
+        # In the corner of the chart, seen as its toolbar is: style.css.
+        with st.container(horizontal=True, width="content", key=f"keep-{name}"):
+            download(table, name, "CSV")
             st.download_button(
-                _small("Chart as SVG"),
+                _small("SVG"),
                 lambda: _as_svg(draw()),
                 f"{name}.svg",
                 "image/svg+xml",

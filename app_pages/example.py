@@ -9,7 +9,6 @@ from app_components.example_list import painted_rows
 from app_components.review_panel import review_panel, row_of
 from app_components.table import Column, show_table
 from saliency_core.analysis.example_detail import (
-    seen_of_side,
     word_frame,
     word_scores_by_target,
     words_of_layer,
@@ -51,16 +50,7 @@ def chosen_example():
 
 def painted(example: dict, words: list[dict], scale: float) -> list[list]:
     """Return the text, and its pair, in painted pieces; what the model did not read is grey."""
-    return [
-        highlighting.pieces_of(
-            text,
-            [word for word in words if word["side"] == side],
-            scale,
-            seen_of_side(example, words, side),
-        )
-        for side, text in enumerate((example["text"], example["pair"]))
-        if text
-    ]
+    return highlighting.pieces_of_example(example, words, scale)
 
 
 def neighbours(position: int, layer: int, where: str):

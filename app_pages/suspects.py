@@ -15,12 +15,15 @@ from saliency_core.output.charts.suspects import MAX_POINTS, SUSPECT_FACTS, susp
 from saliency_core.shortcuts.presentation import (
     HONEST,
     SORTS,
-    control_sentence,
+    companion,
     counts,
     evidence,
     filtered,
     is_word,
+    name_of,
+    numbers,
     places_of,
+    sanity_check,
     shown,
     with_judgements,
 )
@@ -33,21 +36,19 @@ NO_VERDICT = "none"
 HELP = {
     "Association": "Does the word go with the class in the labels? z is the distance of its rate "
     "from the class's rate in all texts, in standard errors (Gardner et al. 2021).",
-    "Reliance": "How much of the saliency does the word take where the model answers the class?",
-    "Effect": "Does the answer change when the word is deleted? The only evidence that runs the "
-    "model, so only the strongest suspects have it.",
-    "Errors": "Are the answers that bear the word wrong more often than the other answers of the "
-    "class? 1 means no more often.",
+    "Reliance": "How much of the saliency does the word take where the class is predicted?",
+    "Effect": "How often does the prediction change when the word is deleted? This runs the model, "
+    "so only the strongest suspects have it.",
+    "Errors": "Is the class predicted wrongly more often with the word than without it? 1 means no "
+    "more often.",
 }
 
 run = context.opened()
-st.caption(
-    "Words and other features that may give a class away without meaning it. Four kinds of "
-    f"evidence stand side by side. {HONEST}"
-)
+st.caption(f"Words and other features that may give a class away without meaning it. {HONEST}")
 if run.model.task != "single-label":
     st.info(
-        "Suspects are told by the one label an example has; this model gives several, or a number."
+        "Suspects need a classifier with one label per example; this model gives several labels, "
+        "or a number."
     )
     st.stop()
 background = Background(run, "suspects")
@@ -85,7 +86,8 @@ if found is None:
         look(first=True)
     st.stop()
 table, control = with_judgements(found[0], run.verdicts()), found[1]
-st.caption(f"{control_sentence(control)} Saliency of layer {control['layer']}.")
+said, shuffled = sanity_check(control)
+st.caption(said, help=f"{shuffled} Saliency of layer {control['layer']}.")
 
 number = counts(table)
 st.markdown(" · ".join(f"**{count:,}** {name}" for name, count in number.items() if count))
@@ -111,20 +113,20 @@ def picker(label: str, key: str, options, width: int, **more) -> str | None:
 
 with st.container(horizontal=True):
     verdict = picker(
-        "Verdict",
+        "Assessment",
         "suspect_verdict",
         VERDICTS,
         180,
         format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
-        help="Relied on: salient beyond frequency-matched words, and its deletion changes answers. "
-        "Harmful: its answers are wrong more often too. In the data only: the labels go with it, "
-        "the model does not rely on it.",
+        help="Relied on: more salient than frequency-matched words, and predictions change without "
+        "it. Harmful: the class is also predicted wrongly more often with it. In the data only: "
+        "the labels go with it, the model does not rely on it.",
     )
     class_name = picker("Class", "suspect_class", run.label_names, 110)
     kind = picker("Kind", "suspect_kind", sorted(table["kind"].unique()), 100)
     judgement = picker("Your verdict", "suspect_judgement", JUDGEMENTS, 105)
     text = st.text_input(
-        "Feature holds", key="suspect_text", bind="query-params", on_change=first_page, width=110
+        "Feature contains", key="suspect_text", bind="query-params", on_change=first_page, width=110
     )
     sort = st.selectbox(
         "Sort by", SORTS, key="suspect_sort", bind="query-params", on_change=first_page, width=115
@@ -160,44 +162,38 @@ def mark_chosen(key: str):
         choose(marks[0]["feature"], marks[0]["class"])
 
 
-page = st.pagination(max(1, -(-len(rows) // ROWS)), key="suspects_page", bind="query-params")
-page_rows = rows.iloc[(page - 1) * ROWS : page * ROWS]
 asked = (st.query_params.get("suspect"), st.query_params.get("of"))
 hits = table[(table["feature"] == asked[0]) & (table["class"] == asked[1])]
 current = (hits if len(hits) else rows).iloc[0].to_dict()
+list_side, evidence_side = st.columns([12, 9], gap="medium")
+with list_side:
+    page = st.pagination(max(1, -(-len(rows) // ROWS)), key="suspects_page", bind="query-params")
+page_rows = rows.iloc[(page - 1) * ROWS : page * ROWS]
+chosen = place_of(
+    (page_rows["feature"] == current["feature"]) & (page_rows["class"] == current["class"])
+)
 key = f"suspects-{run.number}-{page}-{verdict}-{class_name}-{kind}-{judgement}-{text}-{sort}"
-interval = "Examples and 95 % interval. "
-show_table(
-    shown(page_rows),
-    key,
-    "Suspects with their evidence, strongest first",
-    columns={
-        "judgement": Column("yours", help="Your own verdict."),
-        "share_by_layer": Column(
-            help="Mean share of the saliency, from the embeddings to the last block."
-        ),
-        "z": Column("association", HELP["Association"], "{:.1f}"),
-        "association": Column(
-            "labelled the class", f"{interval}Part of the texts with it that are the class."
-        ),
-        "mean_share": Column("reliance", HELP["Reliance"], "{:.1%}"),
-        "reliance": Column("of the saliency", interval),
-        "flip_rate": Column("effect", HELP["Effect"], "{:.1%}"),
-        "effect": Column("of answers flip", interval),
-        "risk_ratio": Column("errors", HELP["Errors"], "{:.2f}x"),
-        "errors": Column("times as many", interval),
-    },
-    on_choose=row_chosen,
-    chosen=place_of(
-        (page_rows["feature"] == current["feature"]) & (page_rows["class"] == current["class"])
-    ),
-)
-left, right = st.columns([3, 1])
-left.caption(
-    f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Select one for its evidence."
-)
-with right:
-    context.download(rows, "suspects", "These suspects as CSV")
+with list_side:
+    show_table(
+        shown(page_rows),
+        key,
+        "Suspects, strongest first",
+        columns={
+            "verdict": Column("assessment", "What the rule says of the four kinds of evidence."),
+            "flip_rate": Column("effect", HELP["Effect"], "{:.0%}"),
+            "wrong_rate": Column(
+                "wrong", "Wrong, of the predictions of the class with it.", "{:.0%}"
+            ),
+            "judgement": Column("yours", help="Your own verdict."),
+        },
+        on_choose=row_chosen,
+        chosen=chosen,
+        height=560,
+    )
+    st.caption(
+        f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Choose a row for its "
+        "evidence. ↳ occurs or errs only with the one above it."
+    )
 
 
 def judge(row: dict):
@@ -243,24 +239,32 @@ def in_words(verdict: dict) -> str:
 
 def show_evidence(row: dict):
     """Show everything known of one suspect, and where its examples are."""
-    name = context.escape(row["feature"])
-    quoted = f"“{name}”" if is_word(row) else name
-    st.subheader(f"{quoted} → {context.escape(row['class'])}: {row['verdict']}")
+    name = context.escape(name_of(row["feature"], row["kind"]))
+    st.subheader(f"{name} → {context.escape(row['class'])}: {row['verdict']}")
+    if beside := companion(row):
+        st.info(context.escape(beside))
+    for kind_of, (sentence, statistics) in evidence(row).items():
+        st.markdown(
+            f"**{kind_of}.** {context.escape(sentence)}", help=f"{HELP[kind_of]} {statistics}"
+        )
     with st.container(horizontal=True):
         places = places_of(row)
         for label, count, where in places:
             context.link(f"{label} ({count:,}) →", "errors", key=f"place-{label}", where=where)
         if not places:
             st.caption("The filter language has no term for this feature, so nothing to open.")
-    for column, (kind_of, sentence) in zip(st.columns(4), evidence(row).items(), strict=True):
-        with column.container(border=True, height="stretch"):
-            st.markdown(f"**{kind_of}**", help=HELP[kind_of])
-            st.markdown(context.escape(sentence))
     judge(row)
 
 
-show_evidence(current)
+with evidence_side:
+    show_evidence(current)
 st.subheader("Association against reliance")
+st.caption(
+    "Top right is where labels and model agree on a word. Size: examples with it. Colour: how many "
+    "predictions change when it is deleted; hollow: not measured. Click a point for its evidence."
+    + f" The strongest {MAX_POINTS:,} are drawn."
+    * (len(rows) > MAX_POINTS)
+)
 chart_key = f"scatter-{key}"
 context.figure(
     partial(
@@ -274,11 +278,29 @@ context.figure(
     key=chart_key,
     on_select=partial(mark_chosen, chart_key),
 )
-st.caption(
-    f"The strongest {MAX_POINTS:,} of the suspects above that a word carries: top "
-    "right is where labels and model agree on it. Size: examples. Colour: answers that flip "
-    "when it is deleted; hollow: not measured. Click a point for its evidence."
-)
+with st.expander("All numbers of these suspects"):
+    interval = "Examples and 95% interval. "
+    show_table(
+        numbers(page_rows),
+        f"numbers-{key}",
+        "Every number of the suspects",
+        columns={
+            "share_by_layer": Column(
+                help="Mean share of the saliency, from the embeddings to the last block."
+            ),
+            "z": Column("association (z)", HELP["Association"], "{:.1f}"),
+            "association": Column(
+                "labelled the class", f"{interval}Part of the texts with it that are the class."
+            ),
+            "mean_share": Column("reliance", HELP["Reliance"], "{:.1%}"),
+            "reliance": Column("reliance: 95% interval", interval),
+            "flip_rate": Column("effect", HELP["Effect"], "{:.1%}"),
+            "effect": Column("effect: 95% interval", interval),
+            "risk_ratio": Column("errors, times the usual rate", HELP["Errors"], "{:.2f}"),
+            "errors": Column("errors: 95% interval", interval),
+        },
+    )
+    context.download(rows, "suspects", "These suspects as CSV")
 
 
 def hide(row: dict):

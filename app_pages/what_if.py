@@ -171,12 +171,9 @@ def layer_by_layer(found: dict):
     for column, side, title in zip(st.columns(2), sides, ("As it is", "Edited"), strict=True):
         column.markdown(f"**{title}**")
         words = side["layers"][str(layer)]
-        painted = [
-            highlighting.paint(text, [word for word in words if word["side"] == place], scale)
-            for place, text in enumerate((side["text"], side["pair"]))
-            if text
-        ]
-        column.html(highlighting.STYLE + "".join(painted))
+        whole = side | {"chars_seen": 0, "chars_total": 0}
+        pieces = highlighting.pieces_of_example(whole, words, scale)
+        column.html(highlighting.painted(pieces))
     st.caption(
         f"Orange speaks for the class that was answered, blue against it; full colour is "
         f"{scale:.2f} logits. If the answer changes, the two texts speak for two classes."

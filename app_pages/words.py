@@ -1,8 +1,10 @@
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 from app_components import session as context
+from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.word_profile import SAMPLE, word_profile
@@ -15,106 +17,160 @@ from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote
 
 SHOWN = 25
+SIDE_BY_SIDE = 6
+"""Classes that are shown beside each other; of more, one is chosen."""
+OF_A_CLASS = 10
+"""Words of each where classes stand beside each other."""
 ROWS = 1_000
 """Words of a class, or of two sides, that a table shows; its CSV has all."""
 EXAMPLES = 10
+NOISE = 1.96
+"""z up to which a difference of two sides may be chance for one word."""
+FAINT = 0.05
+"""Part of a class's strongest vocabulary up to which a layer has none to speak of."""
+EVERY_CLASS = "all classes"
+RELIED, CONTRAST, TWO, VOCABULARY = (
+    "Words relied on",
+    "Wrong vs right",
+    "Two filters",
+    "Class vocabulary",
+)
 VIEWS = {
-    "leans on": "The words the model leans on, by predicted class.",
-    "wrong against right": "Words worth more in wrong answers than in right ones, or less.",
-    "two filters": "The words of this filter against those of another.",
-    "means": "Vocabulary words that a class means, whether or not its texts hold them.",
+    RELIED: "The words that the model relies on, by predicted class.",
+    CONTRAST: "Words that take another share of the saliency in wrong predictions than in right "
+    "ones.",
+    TWO: "The words of this filter beside those of another.",
+    VOCABULARY: "Words that the language model's head reads off for a class, whether or not its "
+    "texts contain them.",
 }
-HELP = {
-    "examples": "Examples of the filter that hold the word.",
-    "mean_share": "Mean part of all positive score in its text, where the word stands.",
-    "low": "Lower end of the 95 % interval.",
-    "high": "Upper end of the 95 % interval.",
-    "total_share": "The word's part of all positive score of the class.",
-    "top3_rate": "How often it is among the three most salient words of its text.",
-    "mean_score": "Mean score in logits.",
-    "sd_share": "Spread of the share over examples.",
-    "top3": "Examples that have it among their three most salient words.",
-    "difference": "Mean share on the one side minus on the other.",
-    "log_odds": "How much oftener it is among the top three on the one side, rare words shrunk.",
-    "z": "The log-odds in standard errors; beyond 2 is unlikely to be chance for one word.",
-    "held": "Part of the class's texts that hold the word.",
+SHARE = (
+    "A word's share is its part of all that speaks for the prediction in a text, a mean over the "
+    "texts with the word."
+)
+COLUMNS = {
+    "class": Column("predicted"),
+    "examples": Column("texts with it", "Texts of the filter that contain the word."),
+    "mean_share": Column("share of saliency", SHARE, "{:.1%}"),
+    "interval": Column("95% interval", "Of the share, or of the difference."),
+    "top3_rate": Column(
+        "in the top 3", "How often it is one of a text's three strongest.", "{:.0%}"
+    ),
+    "mean_score": Column("mean score (logits)", "What it adds to the predicted class.", "{:+.2f}"),
+    "difference": Column("difference", "Share on the one side minus on the other.", "{:+.1%}"),
+    "z": Column(
+        "z", "How far it is oftener among the top three on one side, in standard errors.", "{:+.1f}"
+    ),
 }
 
 run = context.opened()
 
 
-def pick(table, key: str):
-    """Show a table of words; the chosen row is the word shown below."""
+def choose(word: str):
+    st.session_state["word"] = word
 
-    def choose(place: int):
-        st.session_state["word"] = str(table["word"].iloc[place])
 
+def pick(table, key: str, columns=COLUMNS):
+    """Show a table of words; the chosen row is the word shown beside it."""
     shown = st.session_state.get("word", st.query_params.get("word", "")).strip().lower()
     show_table(
         table,
         key,
-        "Words and their numbers; choose a row to see the word below",
-        columns={name: Column(help=text) for name, text in HELP.items()},
-        on_choose=choose,
+        "Words and their numbers; choose a row to see the word",
+        columns=columns,
+        on_choose=lambda place: choose(str(table["word"].iloc[place])),
         chosen=place_of(table["word"].str.lower() == shown),
+        height=600,
     )
+
+
+def bars(table, value: str, title: str, name: str, every, heading: str, longest=None):
+    """Draw words as bars; a click on one shows it."""
+    key = f"bars-{name}-{run.number}"
+    context.figure(
+        partial(word_bars, table, value, title, clickable=True, longest=longest),
+        heading,
+        every,
+        name,
+        **on_click(key, "mark", lambda mark: choose(mark["word"])),
+    )
+
+
+def interval_of(table):
+    """Return 95 % intervals as text, "not known" where a side has too few texts."""
+    sign = "+" if "difference" in table else ""
+    return [
+        "too few texts" if low != low else f"{low:{sign}.1%} to {high:{sign}.1%}"
+        for low, high in zip(table["low"], table["high"], strict=True)
+    ]
 
 
 def first_of(rows) -> str:
     """Say that a table is cut, where it is."""
-    return f"The first {ROWS:,}; the CSV has all. " if len(rows) == ROWS else ""
+    return f" The first {ROWS:,}; the CSV has all." if len(rows) == ROWS else ""
 
 
 def minimum_support() -> int:
     return st.number_input(
-        "In at least this many examples",
+        "In at least this many texts",
         1,
         1000,
         5,
         key="minimum",
         bind="query-params",
-        help="A mean over few examples says little: rarer words are left out.",
+        help="A mean over few texts says little: rarer words are left out.",
     )
 
 
-def class_picker(names: list[str]) -> str:
-    return st.selectbox("Predicted class", names, key="class", bind="query-params")
+def class_picker(names: list[str], every: bool) -> str:
+    options = [EVERY_CLASS, *names] if every else names
+    return st.selectbox("Predicted class", options, key="class", bind="query-params")
 
 
-def leans_on(where: str, layer: int):
+def relied_on(where: str, layer: int):
     left, right = st.columns(2)
     with left:
         minimum = minimum_support()
     part, choices = run.filter(where), {"layer": layer, "minimum": minimum}
     table = context.ask(word_table, part, **choices, most=ROWS)
     if table.empty:
-        st.info(f"No word stands in {minimum} examples of this filter. Lower the number.")
+        st.info(f"No word is in {minimum} texts of this filter. Lower the number.")
         return
+    present = set(table["class"])
+    names = [name for name in run.label_names if name in present]
     with right:
-        names = set(table["class"])
-        chosen = class_picker([name for name in run.label_names if name in names])
+        chosen = class_picker(names, every=1 < len(names) <= SIDE_BY_SIDE)
+    classes = names if chosen == EVERY_CLASS else [chosen]
+    rows = table[table["class"].isin(classes)].reset_index(drop=True)
+    chart_tab, table_tab = st.tabs(["Chart", "Table"])
+    with chart_tab:
+        # One scale, so that classes compare.
+        tops = rows.groupby("class").head(OF_A_CLASS)["high"] if len(classes) > 1 else None
+        places = st.columns(2) * len(classes) if len(classes) > 1 else [st.container()]
+        for place, name in zip(places, classes, strict=False):
+            own = rows[rows["class"] == name].head(OF_A_CLASS if len(classes) > 1 else SHOWN)
+            with place:
+                st.markdown(f"**{context.escape(name)}**")
+                bars(
+                    own.drop(columns=["class", "sd_share", "top3"]),
+                    "mean_share",
+                    "Share of the saliency",
+                    f"words-{name}",
+                    lambda name=name: word_table(part, **choices).query("`class` == @name"),
+                    f"Words that the model relies on for {name}, with 95% intervals",
+                    longest=None if tops is None else float(tops.max()),
+                )
+        st.caption(f"{SHARE} Whiskers are 95% intervals. Click a bar to see its word.")
+    with table_tab:
+        shown = ["word", "class", "examples", "mean_share", "interval", "top3_rate", "mean_score"]
+        listed = rows.assign(interval=interval_of(rows))[shown]
+        if len(classes) == 1:
+            listed = listed.drop(columns="class")
+        pick(listed, f"words-{run.number}-{layer}-{minimum}-{chosen}-{where}")
+        st.caption(f"Highest share first.{first_of(rows)} Choose a row to see its word.")
 
-    def of_class(table):
-        return table[table["class"] == chosen].drop(columns="class").reset_index(drop=True)
 
-    rows = of_class(table)
-    left, right = st.columns(2)
-    with left:
-        context.figure(
-            partial(word_bars, rows.head(SHOWN), "mean_share", "Mean share"),
-            "Most salient words of the class, mean share with interval",
-            lambda: of_class(word_table(part, **choices)),
-            "words",
-        )
-    with right:
-        st.caption(
-            "Share is a word's part of all positive score in its text; whiskers are 95 % "
-            f"intervals. {first_of(rows)}Select a row to see one word below."
-        )
-        pick(rows, f"words-{run.number}-{layer}-{minimum}-{chosen}-{where}")
-
-
-def set_against(one: str, other: str, axis: str, layer: int):
+def set_against(one: str, other: str, names: tuple[str, str], layer: int):
+    """Show the words that differ most between two filters, noise left out."""
     minimum = minimum_support()
     a, b = run.filter(one), run.filter(other)
     if not (context.counted(a) and context.counted(b)):
@@ -122,65 +178,127 @@ def set_against(one: str, other: str, axis: str, layer: int):
         return
     choices = {"part_b": b, "layer": layer, "minimum": minimum}
     both = context.ask(contrast, a, **choices, most=ROWS)
-    by_size = both.reindex(both["difference"].abs().sort_values(ascending=False).index)
-    left, right = st.columns(2)
-    with left:
-        context.figure(
-            partial(word_bars, by_size.head(SHOWN), "difference", axis),
-            "Words whose share differs most between the two sides",
-            lambda: contrast(a, **choices),
-            "words-contrast",
+    is_telling = (both["z"].abs() > NOISE) & ((both["low"] > 0) | (both["high"] < 0))
+    telling = both[is_telling].sort_values("z", ascending=False, ignore_index=True)
+    if telling.empty:
+        st.info(
+            f"No word differs beyond chance between {names[0]} and {names[1]}. Compare broader "
+            "filters, or ask for words in fewer texts."
         )
-    with right:
-        st.caption(f"Sorted by z. {first_of(both)}Select a row to see one word below.")
-        pick(both, f"contrast-{run.number}-{layer}-{minimum}-{one}-{other}")
+        return
+    first, last = telling[telling["z"] > 0].head(SHOWN), telling[telling["z"] < 0].tail(SHOWN)
+    rows = pd.concat([first, last], ignore_index=True)
+    chart_tab, table_tab = st.tabs(["Chart", "Table"])
+    with chart_tab:
+        bars(
+            rows[["word", "difference", "low", "high", "z"]],
+            "difference",
+            f"Share of the saliency: {names[0]} minus {names[1]}",
+            "words-contrast",
+            lambda: contrast(a, **choices),
+            "Words whose share differs between the two sides, with 95% intervals",
+        )
+    sides = {f"{what}_{side}": f"{side} {what}" for side in "ab" for what in ("examples", "share")}
+    with table_tab:
+        listed = pd.DataFrame(
+            {
+                "word": rows["word"],
+                sides["examples_a"]: rows["examples_a"],
+                sides["share_a"]: rows["mean_share_a"],
+                sides["examples_b"]: rows["examples_b"],
+                sides["share_b"]: rows["mean_share_b"],
+                "difference": rows["difference"],
+                "interval": interval_of(rows),
+                "z": rows["z"],
+            }
+        )
+        heads = {
+            sides[f"{what}_{side}"]: Column(f"{name}: {said}", form, format_of)
+            for side, name in zip("ab", names, strict=True)
+            for what, said, form, format_of in (
+                ("examples", "texts", "Texts that contain the word.", "{:,.0f}"),
+                ("share", "share", SHARE, "{:.1%}"),
+            )
+        }
+        pick(listed, f"contrast-{run.number}-{layer}-{minimum}-{one}-{other}", {**COLUMNS, **heads})
+    st.caption(
+        f"Chart and table in one order, by z: first what is typical of {names[0]}, last of "
+        f"{names[1]}. {len(both) - len(telling):,} words whose difference may be chance are left "
+        "out: their interval holds 0, or z is between -2 and 2."
+    )
 
 
-def means(layer: int):
+def two_filters(where: str, layer: int):
+    """Let the user name the other filter, and compare."""
+    versus = st.text_input(
+        "Compare with",
+        key="versus",
+        bind="query-params",
+        placeholder="another filter, such as right confidence<0.6",
+    )
+    if versus.strip() == where.strip():
+        saved = [f"slice:{quote(name)}" for name in run.store.slices()["name"]]
+        st.info("Type a second filter, or choose one:")
+        with st.container(horizontal=True):
+            for choice in [*(one for one in ("wrong", "right") if one != where), *saved[:8]]:
+                st.button(
+                    context.escape(choice),
+                    key=f"versus-{choice}",
+                    on_click=lambda choice=choice: st.session_state.update(versus=choice),
+                )
+        return
+    set_against(where, versus, ("this filter", "the other"), layer)
+
+
+def vocabulary(layer: int):
+    """Show which words of the whole vocabulary a layer says for a class."""
     table = context.ask(Run.table, run, name="meanings")
     if table is None or table.empty:
         st.info(
-            "This run does not say what its classes mean: the audit was made with --no-evaluate, "
-            "or its results have changed since. Run the same audit again."
+            "This run has no class vocabulary: the audit was made with --no-evaluate, or its "
+            "results have changed since. Run the same audit again."
         )
         return
     names = set(table["class"])
-    chosen = class_picker([name for name in run.label_names if name in names])
-    rows = table[(table["class"] == chosen) & (table["layer"] == layer)]
-    rows = rows.drop(columns=["layer", "class"]).reset_index(drop=True)
-    left, right = st.columns(2)
-    with left:
+    chosen = class_picker([name for name in run.label_names if name in names], every=False)
+    own = table[table["class"] == chosen]
+    strongest = own.groupby("layer")["difference"].max()
+    if strongest.get(layer, 0.0) <= FAINT * strongest.max():
+        best = int(strongest.idxmax())
+        st.info(f"Layer {layer} holds no vocabulary of this class yet; it is strongest in {best}.")
+        st.button(f"Show layer {best}", on_click=lambda: st.session_state.update(layer=best))
+        return
+    rows = own[own["layer"] == layer].drop(columns=["layer", "class"]).reset_index(drop=True)
+    examples = int(rows["examples"].iloc[0])
+    rows = rows.drop(columns="examples")
+    chart_tab, table_tab = st.tabs(["Chart", "Table"])
+    with chart_tab:
         context.figure(
-            partial(
-                plain_bars,
-                rows,
-                "word",
-                "difference",
-                "Logits beyond the mean of all classes",
-            ),
-            "Vocabulary words that the class means",
+            partial(plain_bars, rows, "word", "difference", "Logits above the mean of all classes"),
+            f"Vocabulary words of {chosen}",
             rows,
             "words-meant",
         )
-    with right:
-        examples = int(rows["examples"].iloc[0])
-        st.caption(
-            f"What the language model's head reads off where the classifier looks, at layer "
-            f"{layer}: mean over {examples} examples predicted {context.escape(chosen)} minus the "
-            "mean over all, of a seeded sample. Held is the part of these texts that hold the "
-            "word: at 0 the class means it though its texts lack it."
-        )
-        rows = rows.drop(columns="examples")
-        pick(rows, f"means-{run.number}-{layer}-{chosen}")
+    with table_tab:
+        heads = {
+            "difference": Column("above the mean (logits)", format="{:+.2f}"),
+            "held": Column("texts that contain it", "Of the texts predicted so.", "{:.0%}"),
+        }
+        pick(rows, f"means-{run.number}-{layer}-{chosen}", heads)
+    st.caption(
+        f"Means over {examples} examples predicted {context.escape(chosen)}, a seeded sample, "
+        "minus the mean over all. A word that 0% of these texts contain is known from the "
+        "language model alone."
+    )
 
 
 def numbers_of(profile):
     with st.container(horizontal=True):
         st.metric(
-            "Examples with it",
+            "Texts with it",
             f"{profile.examples:,}",
             border=True,
-            help="Examples of the filter that hold the word.",
+            help="Texts of the filter that contain the word.",
         )
         for name, wrong, judged in (
             ("Wrong with it", profile.wrong_with, profile.judged_with),
@@ -191,69 +309,67 @@ def numbers_of(profile):
                     name,
                     f"{wrong / judged:.1%}",
                     border=True,
-                    help=f"{wrong:,} of {judged:,} labelled answers of the filter.",
+                    help=f"{wrong:,} of {judged:,} labelled predictions of the filter.",
                 )
 
 
-def one_word(where: str, layer: int):
-    st.subheader("One word")
+def one_word(where: str, layer: int) -> str | None:
+    """Show what is known of one word; return it, None where there is nothing."""
     word = st.text_input(
-        "Word",
+        "One word",
         key="word",
         bind="query-params",
-        placeholder="type a word, or select a row above",
+        placeholder="type a word, or choose one in the chart or table",
     ).strip()
     if not word:
-        return
+        st.caption("What is known of a word stands here once one is chosen.")
+        return None
     try:
         profile = context.ask(word_profile, run.filter(where), word=word)
     except UserError as error:
         st.info(context.escape(error))
-        return
+        return None
     numbers_of(profile)
-    left, right = st.columns(2)
-    with left:
-        context.figure(
-            partial(share_by_layer, profile.by_layer),
-            "Mean share of the word in every layer",
-            profile.by_layer,
-            "word-by-layer",
-        )
-        st.caption(
-            f"Mean over {profile.by_layer['examples'].iloc[0]:,} examples that hold it (a seeded "
-            f"sample of at most {SAMPLE:,}), with 95 % interval."
-        )
-    with right:
-        if len(profile.by_class):
-            show_table(
-                profile.by_class,
-                "word-by-class",
-                "Gold labels of the examples that hold the word",
-                columns={
-                    "examples": Column(help="With the word and the label."),
-                    "share": Column(help="Part of the word's labelled examples."),
-                    "base_rate": Column(help="Part of all labelled examples of the filter."),
-                    "z": Column(
-                        help="Association of word and label in the data, in standard errors.",
-                        format="{:.2f}",
-                    ),
-                },
-            )
-            context.download(profile.by_class, "word-by-class")
-        else:
-            st.info("Without labels the word's classes are unknown.")
-    examples_of(profile.word, where, layer)
+    holding = joined(f"word:{quote(profile.word)}", where)
+    with st.container(horizontal=True):
+        for label, condition in (
+            ("All examples with it", ""),
+            ("Wrong predictions with it", "wrong"),
+            ("Where it is salient", f"salient:{quote(profile.word)}@{layer}"),
+        ):
+            context.link(f"{label} →", "errors", where=joined(condition, holding))
+    context.figure(
+        partial(share_by_layer, profile.by_layer),
+        "Share of the saliency that the word takes in every layer",
+        profile.by_layer,
+        "word-by-layer",
+    )
+    sampled = int(profile.by_layer["examples"].iloc[0])
+    st.caption(
+        f"Share of the saliency by layer: mean over {sampled:,} texts with it"
+        + f", a seeded sample of {SAMPLE:,}" * (sampled == SAMPLE)
+        + ", with 95% interval."
+    )
+    if not len(profile.by_class):
+        st.caption("Without labels the word's classes are unknown.")
+        return profile.word
+    show_table(
+        profile.by_class.drop(columns="z"),
+        "word-by-class",
+        "Labels of the texts that contain the word",
+        columns={
+            "class": Column("label"),
+            "examples": Column("texts with it", "With the word and the label."),
+            "share": Column("of its texts", "Part of the word's labelled texts.", "{:.1%}"),
+            "base_rate": Column("of all texts", "Part of the filter's labelled texts.", "{:.1%}"),
+        },
+    )
+    return profile.word
 
 
 def examples_of(word: str, where: str, layer: int):
     holding = joined(f"word:{quote(word)}", where)
-    with st.container(horizontal=True):
-        for label, condition in (
-            ("All examples with it", ""),
-            ("Wrong answers with it", "wrong"),
-            ("Where it is salient", f"salient:{quote(word)}@{layer}"),
-        ):
-            context.link(f"{label} →", "errors", where=joined(condition, holding))
+    st.subheader(f"Texts with “{context.escape(word)}”")
     places = context.order(run.filter(holding), "confidence", True)[:EXAMPLES].tolist()
     frame = context.ask(Run.examples_at, run, positions=places)
     found = context.ask(Run.top_words, run, positions=places, layer=layer)
@@ -279,25 +395,24 @@ view = left.segmented_control(
     key="view",
     bind="query-params",
     required=True,
-    default=next(iter(VIEWS)),
+    default=RELIED,
     help=" ".join(f"{name}: {meaning}" for name, meaning in VIEWS.items()),
 )
 with right:
     layer = context.layer_slider(run, "layer")
 st.caption(f"{total:,} examples. {VIEWS[view]}")
-if view == "leans on":
-    leans_on(where, layer)
-elif view == "wrong against right":
-    sides = (joined("wrong", where), joined("right", where))
-    set_against(*sides, "Mean share, wrong minus right", layer)
-elif view == "two filters":
-    versus = st.text_input(
-        "Compare with",
-        key="versus",
-        bind="query-params",
-        placeholder="another filter, such as right confidence<0.6",
-    )
-    set_against(where, versus, "Mean share, this filter minus the other", layer)
-else:
-    means(layer)
-one_word(where, layer)
+list_side, word_side = st.columns([8, 5], gap="medium")
+with list_side:
+    if view == RELIED:
+        relied_on(where, layer)
+    elif view == CONTRAST:
+        sides = (joined("wrong", where), joined("right", where))
+        set_against(*sides, ("wrong", "right"), layer)
+    elif view == TWO:
+        two_filters(where, layer)
+    else:
+        vocabulary(layer)
+with word_side:
+    shown = one_word(where, layer)
+if shown:
+    examples_of(shown, where, layer)

@@ -55,13 +55,6 @@ def words_of_layer(example: dict[str, Any], scores: np.ndarray) -> list[dict[str
     ]
 
 
-def seen_of_side(example: dict[str, Any], words: list[dict[str, Any]], side: int) -> int | None:
-    """Return how many characters of a text the model read; None where it read all."""
-    if example["chars_seen"] >= example["chars_total"]:
-        return None
-    return max([word["end"] for word in words if word["side"] == side], default=0)
-
-
 def word_frame(words: list[dict[str, Any]]) -> pd.DataFrame:
     """Return words of `words_of_layer` as a table, highest score first."""
     frame = pd.DataFrame(words, columns=["word", "score", "share", "start", "end", "side"])

@@ -12,6 +12,8 @@ from saliency_core.analysis.word_tables import contrast
 from saliency_core.errors import UserError
 from saliency_core.stats import mean_interval, wilson
 from saliency_core.store import Run, Slice
+from saliency_core.store.query.parser import parse
+from saliency_core.store.query.tree import terms_of
 
 
 def saved_slices(run: Run, *, layer: int) -> pd.DataFrame:
@@ -30,6 +32,31 @@ def saved_slices(run: Run, *, layer: int) -> pd.DataFrame:
     metrics = pd.DataFrame(rows, columns=columns, index=saved.index)
     metrics = metrics.astype({name: float for name in columns[2:6]})
     return pd.concat([saved[["name", "where"]], metrics, saved["note"]], axis=1)
+
+
+def settled_prediction(part: Slice) -> str | None:
+    """Return `right` or `wrong` where the filter itself asks for such predictions, else None.
+
+    The error rate of such a slice says nothing about the model.
+    """
+    right, wrong = (part.filter(term).count() for term in ("right", "wrong"))
+    if bool(right) == bool(wrong) or not _asks_for_predictions(part):
+        return None
+    return "right" if right else "wrong"
+
+
+def _asks_for_predictions(part: Slice) -> bool:
+    saved = part.run.store.slices().set_index("name")["where"]
+    lines = [part.where]
+    fields: set[str] = set()
+    seen: set[str] = set()
+    while lines:
+        for term in terms_of(parse(lines.pop(), part.run.metadata_columns())):
+            fields.add(term.field)
+            names = {value.text for value in term.values} if term.field == "slice" else set()
+            lines += [saved[name] for name in names - seen if name in saved.index]
+            seen |= names
+    return bool(fields & {"wrong", "right"}) or {"gold", "predicted"} <= fields
 
 
 def compare_slices(part_a: Slice, part_b: Slice, *, layer: int | None = None) -> dict[str, Any]:

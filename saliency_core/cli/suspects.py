@@ -158,7 +158,8 @@ def suspects(
 def _print_suspects(
     table: Any, control: dict[str, Any], words: list[str], limit: int, quiet: bool, as_json: bool
 ) -> None:
-    from saliency_core.shortcuts.presentation import HONEST, control_sentence
+    from saliency_core.analysis.kept_suspects import VERDICTS
+    from saliency_core.shortcuts.presentation import HONEST, companion, sanity_check
 
     wanted = {word.strip().lower() for word in words}
     features = table["feature"].str.lower()
@@ -188,7 +189,10 @@ def _print_suspects(
         say(f"{verdict}: {count}")
     if rare:
         say(f"In too few examples to be tested (--minimum): {', '.join(rare)}.")
-    say(control_sentence(control))
+    for row in records(shown.drop_duplicates("feature")):
+        if row["verdict"] in VERDICTS[:2] and companion(row):
+            say(f"“{row['feature']}”, {row['class']}: {companion(row)}")
+    say(" ".join(sanity_check(control)).strip())
     say(HONEST)
 
 
@@ -259,8 +263,17 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
             "p": row["p_errors"],
             "q": row["q_errors"],
         },
+        "companion": _companion(row),
         "share_by_layer": row["share_by_layer"],
     }
+
+
+def _companion(row: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a suspect never occurs or errs without, None where nothing is."""
+    if not row["leader"]:
+        return None
+    named = {"feature": row["leader"], "kind": row["leader_kind"], "in": row["leader_of"]}
+    return {**named, "n": row["leader_n"], "of": row["leader_k"]}
 
 
 def _training(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import html
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from saliency_core.output.rendering import render
 
 # Eleven steps of Vega's blueorange, blue against and orange for the target; the text colour of
 # each step has a contrast of at least 4.5 to 1.
@@ -13,18 +15,17 @@ BACKGROUND = (
 ).split()
 FOREGROUND = "#fff #fff #111 #111 #111 #111 #111 #111 #111 #111 #fff".split()
 NEUTRAL = 5
+ROOM = 480
+"""Characters of a text that a list shows: about three lines."""
+WINDOWS = 3
+"""Words around which a long text is shown."""
+GAP = 40
+"""Characters between two stretches of a text that are shown rather than left out."""
 
 COLOURS = "".join(
     f".painted .s{step}{{background:{background};color:{foreground}}}\n"
     for step, (background, foreground) in enumerate(zip(BACKGROUND, FOREGROUND, strict=True))
     if step != NEUTRAL
-)
-STYLE = (
-    "<style>.painted{line-height:2.0;overflow-wrap:anywhere;white-space:pre-wrap;margin:.1em 0}"
-    ".painted span{border-radius:3px;padding:1px 0}"
-    ".painted .cut{opacity:.55;font-style:italic}"
-    ".side{font-size:.85em;opacity:.75;margin-top:.5em}"
-    f"{COLOURS}</style>"
 )
 
 
@@ -67,15 +68,92 @@ def pieces_of(
     return [piece for piece in pieces if piece[0]]
 
 
-def paint(text: str, words: Iterable[dict[str, Any]], scale: float, seen: int | None = None) -> str:
-    """Return the text as HTML, each word on the background of its score; see `pieces_of`."""
-    painted = "".join(
-        f"<span class='{name}' title='{title}'>{html.escape(part)}</span>"
-        if name
-        else html.escape(part)
-        for part, name, title in pieces_of(text, words, scale, seen)
-    )
-    return f"<p class='painted' dir='auto'>{painted}</p>"
+def folded(pieces: list[Piece], room: int = ROOM) -> list[Piece]:
+    """Return what fits into about `room` characters of a text: around its strongest words.
+
+    What the model did not read goes first. A gap says how many characters it leaves out.
+    """
+    read = [piece for piece in pieces if piece[1] != "cut"]
+    unread = sum(len(part) for part, style, _ in pieces if style == "cut")
+    text = "".join(part for part, _, _ in read)
+    if len(text) + unread <= room:
+        return pieces
+    kept = [(0, len(text))] if len(text) <= room else _windows(_strongest(read), room, text)
+    shown, at = [], 0
+    for low, high in [*kept, (len(text), len(text))]:
+        if low > at:
+            shown.append(_gap(f"{low - at:,} more characters"))
+        end = 0
+        for part, style, title in read:
+            start, end = end, end + len(part)
+            if start < high and end > low:
+                shown.append((part[max(low - start, 0) : high - start], style, title))
+        at = high
+    return [*shown, _gap(f"{unread:,} characters not read by the model")] if unread else shown
+
+
+def _gap(said: str) -> Piece:
+    return f" … ({said}) … ", "cut", "not shown here"
+
+
+def _strongest(pieces: list[Piece]) -> list[int]:
+    """Return where the strongest words of a text begin."""
+    starts = itertools.accumulate((len(part) for part, _, _ in pieces), initial=0)
+    painted = [
+        (-abs(int(style[1:]) - NEUTRAL), start)
+        for start, (_, style, _) in zip(starts, pieces, strict=False)
+        if style
+    ]
+    return [start for _, start in sorted(painted)[:WINDOWS]] or [0]
+
+
+def _windows(centres: list[int], room: int, text: str) -> list[tuple[int, int]]:
+    """Return stretches of a text around some places, of whole words, those that touch joined."""
+    width = room // len(centres)
+    joined: list[tuple[int, int]] = []
+    for centre in sorted(centres):
+        low = max(0, min(centre - width // 2, len(text) - width))
+        high = min(len(text), low + width)
+        # The nearest space inwards, where there is one on this side of the word.
+        low = 0 if low == 0 else text.find(" ", low, centre) + 1 or low
+        high = len(text) if high == len(text) else max(text.rfind(" ", centre, high), centre + 1)
+        if joined and low <= joined[-1][1] + GAP:
+            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
+        else:
+            joined.append((low, high))
+    return joined
+
+
+def painted(texts: Sequence[Sequence[Piece]], heading: str = "", sides: Sequence[str] = ()) -> str:
+    """Return texts in pieces as HTML with its style.
+
+    Args:
+        texts: of `pieces_of_example` or `folded`.
+        heading: a small line above them.
+        sides: what each text is called, where there are two.
+    """
+    return render("painted.html", style=COLOURS, heading=heading, texts=texts, sides=sides).strip()
+
+
+def pieces_of_example(
+    example: dict[str, Any], words: Sequence[dict[str, Any]], scale: float
+) -> list[list[Piece]]:
+    """Return the text of an example, and its pair if there is one, in pieces.
+
+    Args:
+        example: text, pair, chars_seen and chars_total, as `Store.examples` gives them.
+        words: as `Store.top_words` gives them.
+        scale: as `pieces_of`.
+    """
+    whole = example["chars_seen"] >= example["chars_total"]
+    found = []
+    for side, text in enumerate((example["text"], example["pair"])):
+        if not isinstance(text, str) or not text:
+            continue
+        own = [word for word in words if word["side"] == side]
+        seen = None if whole else max((word["end"] for word in own), default=0)
+        found.append(pieces_of(text, own, scale, seen))
+    return found
 
 
 def painted_row(
@@ -92,13 +170,7 @@ def painted_row(
     columns = []
     for words in layers:
         scale = scale_of([word["score"] for word in words])
-        columns.append(
-            [
-                pieces_of(text, [word for word in words if word["side"] == side], scale)
-                for side, text in enumerate((example["text"], example["pair"] or ""))
-                if text
-            ]
-        )
+        columns.append([folded(pieces) for pieces in pieces_of_example(example, words, scale)])
     gold, predicted = example["gold"], example["predicted"]
     confidence = example["confidence"]
     return {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from saliency_core.output.highlighting import STYLE, paint, scale_of
+from saliency_core.output.highlighting import painted, pieces_of_example, scale_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,14 +50,8 @@ class PaintedExample:
     def _repr_html_(self) -> str:
         """Return escaped HTML: orange words speak for the answer, blue ones against it."""
         scale = scale_of([word["score"] for word in self.words])
-        row = self.example
-        texts = [row["text"]] if row["pair"] is None else [row["text"], row["pair"]]
-        seen = row["chars_seen"] if len(texts) == 1 else None
-        painted = (
-            paint(text, [word for word in self.words if word["side"] == side], scale, seen)
-            for side, text in enumerate(texts)
-        )
-        return f"{STYLE}<div><small>{html.escape(self.heading)}</small>{''.join(painted)}</div>"
+        texts = pieces_of_example(self.example, self.words, scale)
+        return painted(texts, self.heading)
 
 
 def show_example(run: Run, example: int | str, *, layer: int | None = None) -> PaintedExample:

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.analysis.features import WORD
-from saliency_core.analysis.kept_suspects import VERDICTS
+from saliency_core.analysis.features import LENGTH, METADATA, WORD
+from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, VERDICTS, kept_suspects
+from saliency_core.shortcuts.companions import ALWAYS
 from saliency_core.stats import wilson
+from saliency_core.store import Run
 from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote
+from saliency_core.store.query.wording import in_words
 
 HONEST = "A word that carries the class's meaning is also relied on: the judgement is yours."
 SORTS = ("suspicion", "association", "reliance", "effect", "errors", "examples")
@@ -22,17 +25,21 @@ _VALUE = {
     "errors": "risk_ratio",
     "examples": "examples",
 }
-OPTIONAL = (
-    "effect_n flip_rate flip_low flip_high mean_drop control_flip_rate"
-    " share_low share_high risk_low risk_high"
-).split()
-"""Columns a kept table may lack: effects that nobody measured, intervals it is too old for."""
+OPTIONAL = dict.fromkeys(
+    (
+        "effect_n flip_rate flip_low flip_high mean_drop control_flip_rate"
+        " share_low share_high risk_low risk_high"
+    ).split(),
+    np.nan,
+) | dict.fromkeys(("leader", "leader_kind", "leader_of"), "")
+"""Columns a kept table may lack, and what they then hold: effects that nobody measured, intervals
+and companions it is too old for."""
 
 
 def with_judgements(table: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """Return the suspects with the analyst's `judgement` and `note` ("" where there are none).
 
-    Columns of `OPTIONAL` that it lacks are added as NaN.
+    Columns of `OPTIONAL` that it lacks are added.
 
     Args:
         table: of `suspects.kept_suspects`.
@@ -40,7 +47,7 @@ def with_judgements(table: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame
     """
     mine = verdicts.rename(columns={"word": "lower", "verdict": "judgement"})
     mine = mine[["lower", "class", "judgement", "note"]]
-    missing = {name: np.nan for name in OPTIONAL if name not in table}
+    missing = {name: value for name, value in OPTIONAL.items() if name not in table}
     table = table.assign(lower=table["feature"].str.lower(), **missing)
     joined = table.merge(mine, on=["lower", "class"], how="left").drop(columns="lower")
     return joined.fillna({"judgement": "", "note": ""})
@@ -58,7 +65,7 @@ def filtered(
 ) -> pd.DataFrame:
     """Return the rows that pass every filter given; `text` is a part of the feature, any case.
 
-    Sorted by suspicion, which is the order of the table, or by one kind of evidence, largest first.
+    Sorted by suspicion, followers behind their leader, or by one kind of evidence, largest first.
     """
     kept = pd.Series(True, table.index)
     for column, value in (("verdict", verdict), ("class", class_name), ("kind", kind)):
@@ -69,9 +76,26 @@ def filtered(
     if text.strip():
         kept &= table["feature"].str.contains(text.strip(), case=False, regex=False)
     found = table[kept]
-    if sort in _VALUE:
-        found = found.sort_values(_VALUE[sort], ascending=False, kind="stable")
+    if sort not in _VALUE:
+        return grouped(found)
+    found = found.sort_values(_VALUE[sort], ascending=False, kind="stable")
     return found.reset_index(drop=True)
+
+
+def grouped(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the suspects, each behind the one that it never occurs or errs without.
+
+    `is_follower` tells those that stand behind another one.
+    """
+    first = table.reset_index(drop=True).drop_duplicates(["feature", "kind"])
+    keys = zip(first["feature"], first["kind"], strict=True)
+    place = dict(zip(keys, first.index, strict=True))
+    leaders = zip(table["leader"], table["leader_kind"], strict=True)
+    own = np.arange(len(table))
+    behind = np.array([place.get(key, -1) for key in leaders], int)
+    follows = (behind >= 0) & (behind < own)
+    order = np.lexsort((own, follows, np.where(follows, behind, own)))
+    return table.assign(is_follower=follows).iloc[order].reset_index(drop=True)
 
 
 def counts(table: pd.DataFrame) -> dict[str, int]:
@@ -81,22 +105,33 @@ def counts(table: pd.DataFrame) -> dict[str, int]:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of the table on the page.
+    """Return the columns that tell suspects apart at a glance; a follower is set in."""
+    judged = table["errors_n"].where(table["errors_n"] > 0)
+    set_in = table["is_follower"] if "is_follower" in table else pd.Series(False, table.index)
+    return pd.DataFrame(
+        {
+            "feature": np.where(set_in, "↳ ", "") + table["feature"],
+            "class": table["class"],
+            "verdict": table["verdict"],
+            "flip_rate": table["flip_rate"].astype(float),
+            "wrong_rate": (table["errors_k"] / judged).astype(float),
+            "judgement": table["judgement"],
+        }
+    )
 
-    The four values stand side by side; their supports and intervals follow, as texts.
-    """
+
+def numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return every number behind suspects: the four values, then their supports and intervals."""
     rows = table.to_dict("records")
     return pd.DataFrame(
         {
             "feature": table["feature"],
             "class": table["class"],
-            "verdict": table["verdict"],
             "share_by_layer": table["share_by_layer"],
             "z": table["z"].astype(float),
             "mean_share": table["mean_share"].astype(float),
             "flip_rate": table["flip_rate"].astype(float),
             "risk_ratio": table["risk_ratio"].where(table["errors_n"] > 0).astype(float),
-            "judgement": table["judgement"],
             "association": [_rate(row["k"], row["n"]) for row in rows],
             "reliance": [
                 _with_support(row["share_low"], row["share_high"], row["predictions"])
@@ -127,88 +162,125 @@ def _with_support(low: float, high: float, n: float, form: str = "{:.0%}") -> st
     return f"{interval}{n:,.0f} examples"
 
 
-def evidence(row: dict[str, Any]) -> dict[str, str]:
-    """Return a sentence for each kind of evidence of one suspect: plain text, to be escaped."""
+def evidence(row: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return a sentence for each kind of evidence of one suspect, and the statistics behind it.
+
+    Plain text, to be escaped; no statistics where nothing was tested.
+    """
     return {
-        "Association": _association(row),
-        "Reliance": _reliance(row),
-        "Effect": _effect(row),
-        "Errors": _errors(row),
+        "Association": (_association(row), _tested(row, "association", f"z = {row['z']:.1f}")),
+        "Reliance": (_reliance(row), _tested(row, "reliance")),
+        "Effect": (_effect(row), _tested(row, "effect")),
+        "Errors": (_errors(row), _tested(row, "errors")),
     }
 
 
 def _association(row: dict[str, Any]) -> str:
     if not row["n"]:
-        return "No text that has it carries a label."
+        return "No text with it has a label."
     rate = row["k"] / row["n"]
     low, high = wilson(int(row["k"]), int(row["n"]))
-    sentence = (
-        f"{row['k']:,} of the {row['n']:,} labelled texts that have it are {row['class']}: "
-        f"{rate:.0%} (95 % interval {low:.0%} to {high:.0%}), against {row['base_rate']:.0%} of "
-        f"all texts. z is {row['z']:.1f}{_p(row, 'association')}."
-    )
     shift = row.get("shift")
-    if shift is not None and shift == shift:
-        sentence += f" Counted in the training data; in the audited texts it is {rate - shift:.0%}."
-    return sentence
+    trained = shift is not None and shift == shift
+    sentence = (
+        f"{row['k']:,} of the {row['n']:,} labelled {'training ' * trained}texts with it are "
+        f"{row['class']}: {rate:.0%} (95% interval {low:.0%} to {high:.0%}), against "
+        f"{row['base_rate']:.0%} of all texts."
+    )
+    return sentence + (f" In the audited texts it is {rate - shift:.0%}." if trained else "")
 
 
 def _reliance(row: dict[str, Any]) -> str:
     if row["mean_share"] != row["mean_share"]:
-        return "No single word carries it, so it has no saliency."
+        return "No single word carries it, so it takes no saliency."
     interval = ""
     if row["share_low"] == row["share_low"]:
-        interval = f" (95 % interval {row['share_low']:.0%} to {row['share_high']:.0%})"
+        interval = f" (95% interval {row['share_low']:.0%} to {row['share_high']:.0%})"
     return (
-        f"In the {row['predictions']:,} texts that have it and were answered {row['class']}, it "
-        f"takes {row['mean_share']:.0%} of the saliency{interval}; frequency-matched words take "
-        f"{row['control_share']:.0%}{_p(row, 'reliance')}. It is among the top three words in "
-        f"{row['top3_rate']:.0%}."
+        f"In the {row['predictions']:,} texts with it that are predicted {row['class']}, it takes "
+        f"{row['mean_share']:.0%} of the saliency{interval}, against {row['control_share']:.0%} "
+        f"for frequency-matched words. It is one of the top three words in {row['top3_rate']:.0%} "
+        "of them."
     )
 
 
 def _effect(row: dict[str, Any]) -> str:
     if row["effect_n"] != row["effect_n"]:
-        return "Not measured: the model was run for the strongest suspects and the words named."
+        return "Not measured: only the strongest suspects, and words you name, are deleted."
     if not row["effect_n"]:
-        return "Not measured: to delete it changes no text."
+        return "Not measured: deleting it changes no text."
     return (
-        f"Deleted from {row['effect_n']:,.0f} texts, {row['flip_rate']:.0%} of the answers change "
-        f"(95 % interval {row['flip_low']:.0%} to {row['flip_high']:.0%}), against "
-        f"{row['control_flip_rate']:.0%} for a frequency-matched control word"
-        f"{_p(row, 'effect')}. The probability of {row['class']} falls by "
-        f"{row['mean_drop']:.2f} on average."
+        f"When it is deleted from {row['effect_n']:,.0f} texts, {row['flip_rate']:.0%} of the "
+        f"predictions change (95% interval {row['flip_low']:.0%} to {row['flip_high']:.0%}), "
+        f"against {row['control_flip_rate']:.0%} for a frequency-matched control word. The "
+        f"probability of {row['class']} falls by {100 * row['mean_drop']:.0f} points on average."
     )
 
 
 def _errors(row: dict[str, Any]) -> str:
     if not row["errors_n"]:
-        return f"No labelled text that has it was answered {row['class']}."
+        return f"No labelled text with it is predicted {row['class']}."
+    times = "once" if row["errors_n"] == 1 else f"{row['errors_n']:,} times"
+    are = "is" if row["errors_k"] == 1 else "are"
     return (
-        f"{row['errors_k']:,} of its {row['errors_n']:,} answers {row['class']} are wrong "
-        f"({row['errors_k'] / row['errors_n']:.0%}): {row['risk_ratio']:.2g} times the rate of the "
-        f"other answers {row['class']} (95 % interval {row['risk_low']:.2g} to "
-        f"{row['risk_high']:.2g}{_p(row, 'errors', '; ')})."
+        f"When it occurs and the model predicts {row['class']} ({times}), {row['errors_k']:,} "
+        f"{are} wrong: {row['errors_k'] / row['errors_n']:.0%}, {row['risk_ratio']:.2g} times the "
+        f"rate of other {row['class']} predictions (95% interval {row['risk_low']:.2g} to "
+        f"{row['risk_high']:.2g} times)."
     )
 
 
-def _p(row: dict[str, Any], kind: str, before: str = " (") -> str:
+def _tested(row: dict[str, Any], kind: str, *before: str) -> str:
     p, q = row.get(f"p_{kind}"), row.get(f"q_{kind}")
     if p is None or q is None or p != p or q != q:
         return ""
-    return f"{before}p = {p:.2g}, q = {q:.2g}" + (")" if before == " (" else "")
+    known = [*before, f"p = {p:.2g}", f"q = {q:.2g} (p corrected for all pairs tested)"]
+    return "; ".join(known) + "."
 
 
-def control_sentence(control: dict[str, Any]) -> str:
-    """Return what the shuffled control says."""
+def sanity_check(control: dict[str, Any]) -> tuple[str, str]:
+    """Return what the shuffled control says in one sentence, and the numbers behind it."""
     if not control.get("repeats"):
-        return "The shuffled control was not run."
-    return (
-        f"Control: with labels and answers shuffled among length-matched texts, "
-        f"{control['mean_flagged']:,.0f} of {control['tests']:,} tests pass alpha, at most "
-        f"{control['expected']:,.0f} should; {control['mean_discovered']:.2g} pass "
-        "Benjamini-Hochberg, as a verdict asks."
+        return "Sanity check with shuffled labels: not run.", ""
+    flagged = control["mean_discovered"]
+    passed = flagged < 1
+    said = "nothing is flagged" if not flagged else f"{flagged:.2g} pairs are flagged on average"
+    numbers = (
+        f"Labels and predictions were shuffled {control['repeats']:,.0f} times among "
+        f"length-matched texts. On average {control['mean_flagged']:,.0f} of {control['tests']:,} "
+        f"tests had p below the limit (at most {control['expected']:,.0f} should), and "
+        f"{flagged:.2g} still did after the correction for many tests (Benjamini-Hochberg)."
     )
+    verb = "passed" if passed else "failed"
+    return f"Sanity check {verb}: with shuffled labels, {said}.", numbers
+
+
+def name_of(feature: str, kind: str) -> str:
+    """Return what a feature is called in a sentence: words stand in quotes."""
+    return f"“{feature}”" if kind == WORD else feature
+
+
+def companion(row: dict[str, Any]) -> str:
+    """Return what a suspect never occurs without, or errs without; empty where nothing is."""
+    leader, kind = row.get("leader"), row.get("leader_kind")
+    if not leader:
+        return ""
+    is_word = kind == WORD
+    count = f"{row['leader_n']:,} of {row['leader_k']:,}"
+    where = _where(leader, kind)
+    if row["leader_of"] == ALWAYS:
+        said = f"Always together with “{leader}”" if is_word else f"Only where {where}"
+        return f"{said} ({count} texts)."
+    said = f"in texts with “{leader}”" if is_word else f"where {where}"
+    all_of = row["leader_n"] == row["leader_k"]
+    count = f"All {row['leader_k']:,}" if all_of else count
+    return f"{count} wrong {row['class']} predictions with it are {said}."
+
+
+def _where(feature: str, kind: str | None) -> str:
+    if kind == METADATA:
+        return " is ".join(feature.split(" = ", 1))
+    return in_words(feature) if kind == LENGTH else f"the text {feature}"
 
 
 def places_of(row: dict[str, Any]) -> list[tuple[str, int, str]]:
@@ -220,10 +292,23 @@ def places_of(row: dict[str, Any]) -> list[tuple[str, int, str]]:
         return []
     own = joined(f"predicted:{quote(row['class'])}", row["where"])
     return [
-        ("Wrong answers", row["errors_k"], joined("wrong", own)),
-        ("Right answers", row["errors_n"] - row["errors_k"], joined("right", own)),
-        ("All texts that have it", row["examples"], row["where"]),
+        ("Wrong predictions", row["errors_k"], joined("wrong", own)),
+        ("Right predictions", row["errors_n"] - row["errors_k"], joined("right", own)),
+        ("All texts with it", row["examples"], row["where"]),
     ]
+
+
+def leading_suspects(run: Run) -> list[dict[str, Any]]:
+    """Return the suspects that the model relies on and that occur or err without another one.
+
+    Those judged genuine are left out; each has the analyst's `judgement`.
+    """
+    kept = kept_suspects(run)
+    if kept is None:
+        return []
+    table = with_judgements(kept[0], run.verdicts())
+    table = table[table["verdict"].isin([HARMFUL, RELIED]) & (table["judgement"] != "genuine")]
+    return table[table["leader"] == ""].to_dict("records")
 
 
 def is_word(row: dict[str, Any]) -> bool:

@@ -13,8 +13,9 @@ import pandas as pd
 from scipy import stats
 
 from saliency_core.analysis.features import TEXT, WORD, Features, features_of
-from saliency_core.analysis.kept_suspects import DATA, NONE, VERDICTS
+from saliency_core.analysis.kept_suspects import DATA, HARMFUL, NONE, RELIED, UNTESTED, VERDICTS
 from saliency_core.errors import UserError
+from saliency_core.shortcuts.companions import with_leaders
 from saliency_core.stats import association, benjamini_hochberg, excess_errors, mean_interval
 from saliency_core.store import Run
 
@@ -138,6 +139,9 @@ def suspects(
     control = _null(run, features, gold, predicted, classes, thresholds, null_repeats, seed)
     control["tests"] = int(table[["p_association", "p_errors"]].notna().to_numpy().sum())
     table = ranked(table)
+    table = with_leaders(
+        table, features, gold, predicted, run.label_names, salient=(HARMFUL, RELIED, UNTESTED)
+    )
     return table.assign(share_by_layer=_shares_by_layer(run, table)), control
 
 

@@ -200,15 +200,15 @@ def test_rows_are_walked_and_opened_by_keyboard(page, address, demo):
 
 def test_a_table_and_a_chart_can_be_kept(page, address):
     visit(page, f"{address}/words?word={SHORTCUT}")
-    for name, beginning in (("Table as CSV", "word,"), ("Chart as SVG", "<svg")):
+    for name, beginning in (("CSV", "word,"), ("SVG", "<svg")):
         with page.expect_download() as download:
             page.get_by_role("button", name=name).first.click()
         assert download.value.path().read_text(encoding="utf-8").startswith(beginning)
 
 
 def test_words_wrong_against_right_to_the_examples_of_a_word(page, address, demo):
-    visit(page, f"{address}/words?view=wrong+against+right&word={SHORTCUT}")
-    page.get_by_role("button", name="Wrong answers with it").click()
+    visit(page, f"{address}/words?view=Wrong+vs+right&word={SHORTCUT}")
+    page.get_by_role("button", name="Wrong predictions with it").click()
     page.wait_for_url(re.compile("/errors\\?"))
     settle(page)
     total = open_store(demo.database).run().filter(query(page)["where"]).count()

@@ -26,8 +26,8 @@ QUERIES = {
     "example": ({}, {"where": PAYLOADS[8]}, {"id": f"0 {PAYLOADS[0]}", "where": "", "run": 1}),
     "words": (
         {"word": "people", "run": 1},
-        {"view": "means", "run": 1, "word": PAYLOADS[0]},
-        {"view": "wrong against right", "where": PAYLOADS[8]},
+        {"view": "Class vocabulary", "run": 1, "word": PAYLOADS[0]},
+        {"view": "Wrong vs right", "where": PAYLOADS[8]},
     ),
 }
 """What each page is opened with, where it is more than nothing and a hostile filter."""

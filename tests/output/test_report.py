@@ -14,11 +14,11 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from saliency_core.analysis.error_slices import COLUMNS, keep_discovered
-from saliency_core.analysis.kept_suspects import NONE, keep_suspects
+from saliency_core.analysis.kept_suspects import HARMFUL, NONE, UNTESTED, keep_suspects
 from saliency_core.cli import app
 from saliency_core.errors import UserError
+from saliency_core.output.rendering import css_text, escape_markdown
 from saliency_core.output.report import build_report, write_report
-from saliency_core.output.report.html import escape_markdown
 from saliency_core.shortcuts.suspects import Thresholds, suspects
 from saliency_core.store import (
     open_store,
@@ -27,6 +27,7 @@ from saliency_core.store import (
     set_note,
     set_verdict,
 )
+from saliency_core.store.read.results import set_warning
 from tests.support.store_made_up import DATASET, LABELS, MODEL, SETTINGS, example, write_all
 
 EVIL = "http://evil.test/"
@@ -45,7 +46,7 @@ PAYLOADS = [
 ]
 ALLOWED = set(
     "html head meta title style body main h1 h2 p section div span b br ul li table thead tbody "
-    "tr th td figure figcaption img".split()
+    "tr th td figure figcaption img header nav ol a h3".split()
 )
 
 
@@ -145,7 +146,7 @@ def test_a_report_says_what_the_file_holds(store, tmp_path):
     assert f"Accuracy {right / (right + wrong):.1%}".replace(" ", "") in text.replace(" ", "")
     for part in [
         "61 examples",
-        "How right it is",
+        "Accuracy and confidence",
         "This report reads layer 2",
         "europe",
         "sold there",
@@ -160,39 +161,83 @@ def test_a_report_says_what_the_file_holds(store, tmp_path):
     first = (
         store.run().filter("wrong").examples(sort="confidence", descending=True, limit=1).iloc[0]
     )
-    assert f"{first['gold']} → {first['predicted']}" in text
+    assert f"labelled {first['gold']}, predicted {first['predicted']}" in text
     assert f"id {first['id']}" in text
+    for steps in ("spurious for negative", "corrected label of 1 example"):
+        assert steps in text.partition("What to do next")[2]
 
 
 def test_a_slice_is_set_against_the_whole(store, tmp_path):
     where = "meta.region:EU"
     text = Page(html_of(store, tmp_path, where=where, examples=3)).text
     assert f"holds {store.run().filter(where).count()} of the 61 audited examples" in text
-    assert text.count("· id id-") == 3
+    assert text.count(", id id-") == 3
 
 
 def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
-    assert "Suspects" not in Page(html_of(store, tmp_path)).text
+    assert "Possible shortcuts" not in Page(html_of(store, tmp_path)).text
     table, control = suspects(store.run(), null_repeats=2, thresholds=Thresholds(alpha=1))
+    table = table.assign(verdict=UNTESTED, leader="")
+    table.loc[table.index[0], "verdict"] = HARMFUL
     keep_suspects(store.run(), table, control)
     text = Page(html_of(open_store(store.path), tmp_path)).text
-    first = table[table["verdict"] != NONE].iloc[0]
-    row = f"{first['feature']}{first['class']}{first['verdict']}{first['examples']}"
-    assert f"{row}{first['k'] / first['n']:.1%}".replace(" ", "") in text.replace(" ", "")
-    assert f"shuffled 2 times, {control['mean_flagged']:.0f} of {control['tests']} tests" in text
-    nothing = table.assign(verdict=NONE)
-    keep_suspects(store.run(), nothing, {**control, "repeats": 0})
+    first = table.iloc[0]
+    row = f"{first['feature']}{first['class']}{HARMFUL}none yet{first['examples']}"
+    assert row.replace(" ", "") in text.replace(" ", "")
+    judged = table[(table["feature"] == "people") & (table["class"] == "negative")]
+    assert f"peoplenegative{UNTESTED}spurious{judged['examples'].item()}".replace(" ", "") in (
+        text.replace(" ", "")
+    )
+    assert f"{len(table) - 2:,} more take much of the saliency" in text
+    assert "Sanity check" in text
+    keep_suspects(store.run(), table.assign(verdict=NONE), {**control, "repeats": 0})
     text = Page(html_of(open_store(store.path), tmp_path)).text
-    assert f"None of the {len(table)} features and classes tested stands out." in text
-    assert "shuffled" not in text
+    assert f"{HARMFUL}none yet" not in text
+    assert "Sanity check with shuffled labels: not run." in text
+
+
+def test_a_filter_that_asks_for_wrong_predictions_has_no_accuracy(store, tmp_path):
+    save_slice(store.path, "mistakes", "wrong", "")
+    right, wrong = (store.run().filter(term).count() for term in ("right", "wrong"))
+    total = right + wrong
+    for where in ("wrong", "slice:mistakes", "gold:negative predicted:positive"):
+        text = Page(html_of(open_store(store.path), tmp_path, where=where)).text
+        assert "it has no accuracy" in text
+        assert f"{wrong:,} of {total:,} predictions are wrong ({wrong / total:.1%})" in text
+        for nonsense in ("Precision", "Calibration", "The model is right on", "0.0% to"):
+            assert nonsense not in text.partition("Saved slices")[0], nonsense
+    assert "all wrong, as the filter asks" in text
+
+
+def test_links_lead_to_sections_and_nowhere_else(store, tmp_path):
+    page = Page(html_of(store, tmp_path))
+    links = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
+    anchors = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(anchors) == len(set(anchors))
+    assert sorted(links) == sorted(f"#{anchor}" for anchor in anchors)
+
+
+def test_the_folders_of_the_auditors_machine_stay_there(tmp_path):
+    path = tmp_path / "a.sqlite"
+    model = replace(MODEL, name="/home/ann/secret/reviews", lm_head="/home/ann/secret/base")
+    dataset = replace(DATASET, source="/home/ann/secret/made_up.csv")
+    with open_writer(path) as writer:
+        write_all(writer, [example(n) for n in range(20)], model=model, dataset=dataset)
+    set_warnings = "the head of /home/ann/secret/base is tied"
+    set_warning(path, 1, "the head", set_warnings)
+    text = Page(html_of(open_store(path), tmp_path)).text
+    assert "Audit of reviews on made up" in text
+    assert "the head of base is tied" in text
+    assert "secret" not in text
+    assert str(tmp_path) not in text
 
 
 def test_slices_that_were_discovered_are_shown(store, tmp_path):
-    assert "Where it errs more" not in Page(html_of(store, tmp_path)).text
+    assert "Where it errs most" not in Page(html_of(store, tmp_path)).text
     found = pd.DataFrame([discovered("meta.region:EU")], columns=COLUMNS)
     keep_discovered(store.run(), found)
     text = Page(html_of(open_store(store.path), tmp_path)).text
-    assert "meta.region:EU402050.0%35.0%to65.0%10.0%" in text.replace(" ", "")
+    assert "regionisEU402050.0%35.0%to65.0%10.0%" in text.replace(" ", "")
     keep_discovered(store.run(), found.head(0))
     text = Page(html_of(open_store(store.path), tmp_path)).text
     assert "none errs more than the rest beyond chance" in text
@@ -216,7 +261,8 @@ def test_no_text_of_the_data_becomes_part_of_the_page(hostile, tmp_path):
     page = Page(written)
     assert {tag for tag, _ in page.tags} <= ALLOWED
     for tag, attrs in page.tags:
-        assert not any(name.startswith("on") or name in ("href", "style") for name in attrs)
+        assert not any(name.startswith("on") or name == "style" for name in attrs)
+        assert attrs.get("href", "#").startswith("#")
         assert tag == "img" or "src" not in attrs
     assert EVIL not in "".join(page.styles)
     assert "url(" not in "".join(page.styles)
@@ -283,8 +329,8 @@ def test_without_labels_it_says_so(tmp_path):
         write_all(writer, [replace(example(n), label=None) for n in range(20)])
     text = Page(html_of(open_store(path), tmp_path)).text
     assert "These examples have no labels, so right and wrong are unknown" in text
-    assert "Answers the model was least sure of" in text
-    assert "How right it is" not in text
+    assert "Predictions the model was least confident of" in text
+    assert "Accuracy and confidence" not in text
 
 
 def test_what_cannot_be_reported_says_so(store, tmp_path):
@@ -330,8 +376,17 @@ def test_many_classes_get_a_table_instead_of_charts(tmp_path, monkeypatch):
 
 
 def test_sections_stand_in_the_order_a_reader_needs(store):
-    titles = [section.title for section in build_report(store.run().filter()).sections]
-    assert titles[0] == "In brief"
+    report = build_report(store.run().filter())
+    titles = [section.title for section in report.sections]
+    assert titles[:2] == ["In brief", "What to do next"]
     assert titles[-2:] == ["How this was measured", "Limits"]
-    blocks = build_report(store.run().filter()).sections[1].blocks
-    assert LABELS[0] in next(block for block in blocks if hasattr(block, "rows")).rows[0]
+    assert titles.index("Possible shortcuts") < titles.index("Words it relies on")
+    assert LABELS[0] in report.appendix[0].blocks[0].rows[0]
+
+
+def test_a_title_in_a_style_sheet_is_only_a_string():
+    hostile = '"; } @import url(http://evil.test/a.css); </style><script>\\'
+    held = css_text(hostile)
+    assert re.fullmatch(r'"(?:[A-Za-z0-9]|\\[0-9a-f]+ )*"', held)
+    back = re.sub(r"\\([0-9a-f]+) ", lambda found: chr(int(found[1], 16)), held[1:-1])
+    assert back == hostile

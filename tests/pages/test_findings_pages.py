@@ -16,7 +16,7 @@ from saliency_core.analysis.kept_suspects import keep_suspects, kept_suspects
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.server import commands as jobs
 from saliency_core.shortcuts.ablation_effects import with_effects
-from saliency_core.shortcuts.presentation import HONEST, filtered, with_judgements
+from saliency_core.shortcuts.presentation import HONEST, filtered, grouped, with_judgements
 from saliency_core.shortcuts.suspects import suspects
 from saliency_core.store import open_store, save_slice
 from tests.support.paths import DASHBOARD
@@ -124,15 +124,15 @@ def test_a_page_never_starts_a_search_by_itself(audited, monkeypatch):
 def test_the_strongest_suspect_stands_first_with_its_evidence(looked, monkeypatch):
     app = opened("suspects", looked, monkeypatch)
     shown = texts(app)
-    assert HONEST in shown and "Control: with labels and answers shuffled" in shown
+    assert HONEST in shown and "Sanity check" in shown
     row = kept_suspects(open_store(looked).run())[0].iloc[0]
     assert (row["feature"], row["class"]) == (SHORTCUT, BIASED_TO)
     assert f"“{SHORTCUT}” → {BIASED_TO}: {row['verdict']}" in shown
-    assert f"{row['k']} of the {row['n']} labelled texts that have it are {BIASED_TO}" in shown
-    assert f"Deleted from {row['effect_n']:.0f} texts, {row['flip_rate']:.0%} of the" in shown
+    assert f"{row['k']} of the {row['n']} labelled texts with it are {BIASED_TO}" in shown
+    assert f"deleted from {row['effect_n']:.0f} texts, {row['flip_rate']:.0%} of the" in shown
     store = open_store(looked)
     wrong = store.run().filter(f"wrong predicted:{BIASED_TO} word:{SHORTCUT}").count()
-    assert wrong and button(app, "Wrong answers").label == f"Wrong answers ({wrong}) →"
+    assert wrong and button(app, "Wrong predictions").label == f"Wrong predictions ({wrong}) →"
 
 
 def test_the_address_names_the_suspect_and_the_filters(looked, monkeypatch):
@@ -298,4 +298,4 @@ def test_filters_and_sorting_are_those_of_a_plain_table(looked):
     assert words["z"].tolist() == sorted(expected["z"], reverse=True)
     assert filtered(table, judgement="unsure")["feature"].tolist() == [SHORTCUT]
     assert filtered(table, text=SHORTCUT.upper())["feature"].str.contains(SHORTCUT).all()
-    assert filtered(table)["feature"].tolist() == table["feature"].tolist()
+    assert filtered(table)["feature"].tolist() == grouped(table)["feature"].tolist()

@@ -89,13 +89,13 @@ def test_the_dashboard_loads_neither_torch_nor_transformers(database):
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("view", ["wrong against right", "two filters", "means"])
+@pytest.mark.parametrize("view", ["Wrong vs right", "Two filters", "Class vocabulary"])
 def test_words_are_shown_in_every_view(view, database, monkeypatch):
     app = opened("words", database, monkeypatch)
     app.button_group(key="view").set_value([view]).run()
     app.text_input(key="word").set_value("film").run()
     assert not app.exception and not app.error
-    assert any(metric.label == "Examples with it" for metric in app.metric)
+    assert any(metric.label == "Texts with it" for metric in app.metric)
 
 
 def test_an_example_that_is_not_there_is_said(database, monkeypatch):

@@ -98,7 +98,7 @@ def test_an_edit_that_changes_no_text_claims_no_effect(store, monkeypatch):
     row = table[(table["feature"] == "film") & table["effect_n"].notna()].iloc[0]
     assert row["effect_n"] == 0
     assert row[["mean_drop", "flip_rate", "p_effect", "q_effect", "control_mean_drop"]].isna().all()
-    assert evidence(row.to_dict())["Effect"] == "Not measured: to delete it changes no text."
+    assert evidence(row.to_dict())["Effect"][0] == "Not measured: deleting it changes no text."
     assert "relied" not in row["verdict"] or row["verdict"] == UNTESTED
 
 

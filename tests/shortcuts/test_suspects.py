@@ -1,5 +1,7 @@
 """Suspects of a model whose words are known: evidence recounted, verdicts, the shuffled control."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from saliency_core.analysis.kept_suspects import (
 )
 from saliency_core.errors import UserError
 from saliency_core.shortcuts.ablation_effects import with_effects
+from saliency_core.shortcuts.presentation import companion, grouped, with_judgements
 from saliency_core.shortcuts.suspects import Thresholds, TrainingCounts, suspects, verdicts
 from tests.support.word_model import (
     BIASED_TO,
@@ -250,3 +253,26 @@ def test_a_run_that_is_no_classifier_is_refused(folder):
         writer.begin_run(DATASET, replace(MODEL, task="regression"), SETTINGS)
     with pytest.raises(UserError, match="one label an example"):
         suspects(open_store(folder / "regression.sqlite").run())
+
+
+def test_a_feature_that_never_occurs_without_another_names_it(folder):
+    rows = examples(600, EVERYWHERE)
+    rows = [
+        replace(row, text=f"{row.text} check") if SHORTCUT in row.text and place % 3 == 0 else row
+        for place, row in enumerate(rows)
+    ]
+    together = sum("check" in row.text for row in rows)
+    store = audited_store(folder / "companion.sqlite", WordModel(4.0), rows)
+    found = suspects(store.run())[0]
+    check = row_of(found, "check")
+    assert (check["leader"], check["leader_kind"], check["leader_of"]) == (SHORTCUT, WORD, "texts")
+    assert check["leader_n"] == check["leader_k"] == together
+    assert companion(check) == f"Always together with “kindly” ({together} of {together} texts)."
+    assert not row_of(found)["leader"]
+    topics = found[found["feature"].isin([word for words in TOPICS.values() for word in words])]
+    assert (topics["leader_of"] != "texts").all()
+    order = grouped(with_judgements(found, store.run().verdicts()))
+    places = [row_of(order, word).name for word in (SHORTCUT, "check")]
+    assert order["is_follower"][places[1]]
+    between = order.iloc[places[0] + 1 : places[1]]
+    assert between["is_follower"].all()

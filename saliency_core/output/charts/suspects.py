@@ -9,7 +9,7 @@ from saliency_core.output.charts.theme import GREY
 
 MAX_POINTS = 1000
 """Beyond this many suspects a scatter can't be read; the strongest are shown."""
-MAX_NAMES = 8
+MAX_NAMES = 15
 """Suspects whose name stands beside their point."""
 RING = "#c2409a"
 """Around the suspect on show: no colour of the effect, in every kind of sight."""
@@ -34,15 +34,15 @@ def suspect_points(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerCh
     base = alt.Chart(rows).encode(
         x=alt.X(
             "mean_share:Q",
-            title="Reliance: mean share of the saliency",
+            title="Reliance: mean share of the saliency where the class is predicted",
             axis=alt.Axis(format="%"),
             # Room for the names on the right.
             scale=alt.Scale(domain=[0, 1.25 * float(rows["mean_share"].max() or 1)], nice=False),
         ),
-        y=alt.Y("z:Q", title="Association: z"),
+        y=alt.Y("z:Q", title="Association with the class in the labels (z)"),
         size=alt.Size(
             "examples:Q",
-            title="Examples",
+            title="Examples with it",
             scale=alt.Scale(range=[30, 600]),
             legend=alt.Legend(orient="bottom", tickCount=3),
         ),
@@ -54,7 +54,7 @@ def suspect_points(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerCh
             "examples:Q",
             alt.Tooltip("z:Q", format=".1f"),
             alt.Tooltip("mean_share:Q", format=".1%", title="mean share"),
-            alt.Tooltip("flip_rate:Q", format=".1%", title="answers that flip"),
+            alt.Tooltip("flip_rate:Q", format=".1%", title="predictions that change"),
         ],
     )
     # Grey and hollow where the effect was not measured: an empty value is no zero.
@@ -67,8 +67,8 @@ def suspect_points(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerCh
     measured = measured.encode(
         color=alt.Color(
             "flip_rate:Q",
-            title="Answers that flip",
-            scale=alt.Scale(range=RISING, domain=[0, 1]),
+            title="Predictions that change",
+            scale=alt.Scale(range=RISING, domain=[0, float(rows["flip_rate"].max() or 1)]),
             legend=alt.Legend(format="%", orient="bottom", gradientLength=80),
         )
     )

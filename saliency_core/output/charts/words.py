@@ -8,15 +8,28 @@ import pandas as pd
 
 from saliency_core.output.charts.theme import BLUE, GREY, ORANGE, names_axis
 
+TOOLTIPS = {
+    "examples": ("texts with it", ","),
+    "mean_share": ("share of the saliency", ".1%"),
+    "difference": ("difference of the shares", "+.1%"),
+    "low": ("95% interval from", ".1%"),
+    "high": ("to", ".1%"),
+    "top3_rate": ("in the top three", ".0%"),
+    "z": ("z", "+.1f"),
+}
+"""Column -> what the pointer is told of it, and how it is written."""
+
 
 def share_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
     """Return a word's mean share by layer with its 95 % interval."""
     base = alt.Chart(rows).encode(x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)))
-    line = base.mark_line(color=GREY).encode(y=alt.Y("mean_share:Q", title="Mean share"))
+    line = base.mark_line(color=GREY).encode(
+        y=alt.Y("mean_share:Q", title="Share of the saliency", axis=alt.Axis(format="%"))
+    )
     whiskers = base.mark_rule(color=GREY).encode(y="low:Q", y2="high:Q")
     points = base.mark_point(filled=True, size=90, color=BLUE).encode(
         y="mean_share:Q",
-        tooltip=["layer:O", alt.Tooltip("mean_share:Q", format=".3f"), "examples:Q"],
+        tooltip=["layer:O", *_tooltips(rows[["mean_share", "examples"]])],
     )
     return alt.LayerChart(layer=[line, whiskers, points], height=200)
 
@@ -60,17 +73,48 @@ def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:
     )
 
 
-def word_bars(table: pd.DataFrame, value: str, title: str) -> alt.LayerChart:
-    """Return words as bars with their 95 % interval (`low`, `high`)."""
+def word_bars(
+    table: pd.DataFrame,
+    value: str,
+    title: str,
+    *,
+    clickable: bool = False,
+    longest: float | None = None,
+) -> alt.LayerChart:
+    """Return words as bars of a share with their 95 % interval (`low`, `high`), in the order given.
+
+    Args:
+        table: a row per word.
+        value: column of the share, or of the difference of two.
+        title: of the axis.
+        clickable: whether a bar can be chosen, as `mark` with its word.
+        longest: where the axis ends, so that charts beside each other compare.
+    """
     order = table["word"].tolist()
     base = alt.Chart(table).encode(y=alt.Y("word:N", sort=order, title=None, axis=names_axis(160)))
-    bars = base.mark_bar().encode(
-        x=alt.X(f"{value}:Q", title=title),
+    bars = base.mark_bar(cursor="pointer" if clickable else "default").encode(
+        x=alt.X(
+            f"{value}:Q",
+            title=title,
+            axis=alt.Axis(tickCount=5, labelOverlap=True, format="%"),
+            scale=alt.Scale() if longest is None else alt.Scale(domain=[0, longest]),
+        ),
         color=alt.condition(f"datum.{value} < 0", alt.value(BLUE), alt.value(ORANGE)),
-        tooltip=[alt.Tooltip(name) for name in table.columns],
+        tooltip=[alt.Tooltip("word:N"), *_tooltips(table)],
     )
+    if clickable:
+        bars = bars.add_params(alt.selection_point("mark", fields=["word"], clear="dblclick"))
     whiskers = base.mark_rule(color="#707070", strokeWidth=1.5).encode(x="low:Q", x2="high:Q")
     return (bars + whiskers).properties(height=alt.Step(18))
+
+
+def _tooltips(table: pd.DataFrame) -> list[alt.Tooltip]:
+    """Return what the pointer reads of a word: numbers with a name, rounded."""
+    return [
+        alt.Tooltip(f"{name}:Q", title=title, format=form)
+        for name, (title, form) in TOOLTIPS.items()
+        if name in table
+    ]
 
 
 def plain_bars(table: pd.DataFrame, name: str, value: str, title: str) -> alt.Chart:
@@ -86,7 +130,7 @@ def plain_bars(table: pd.DataFrame, name: str, value: str, title: str) -> alt.Ch
                 axis=names_axis(160),
             ),
             x=alt.X(f"{value}:Q", title=title),
-            tooltip=[alt.Tooltip(column) for column in table.columns],
+            tooltip=[f"{name}:N", alt.Tooltip(f"{value}:Q", title=title, format=".3f")],
         )
         .properties(height=alt.Step(18))
     )

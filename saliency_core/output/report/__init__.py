@@ -6,19 +6,23 @@ trusted, in words of someone who never saw the tool.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saliency_core.errors import UserError
-from saliency_core.output.report import findings, performance, provenance
-from saliency_core.output.report.html import Document, to_html, to_markdown
-from saliency_core.output.report.scope import View
+from saliency_core.output.highlighting import COLOURS
+from saliency_core.output.rendering import render
+from saliency_core.output.report import brief, findings, performance, provenance
+from saliency_core.output.report.blocks import Document, Section
+from saliency_core.output.report.scope import View, name_of
 from saliency_core.store.connection import day
 
 if TYPE_CHECKING:
     from saliency_core.store import Slice
 
-FORMATS = {"html": to_html, "markdown": to_markdown}
+FORMATS = {"html": "report.html", "markdown": "report.md"}
+"""The template of each."""
 ENDINGS = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown"}
 
 
@@ -49,7 +53,7 @@ def write_report(
     if output.exists() and output.resolve() == part.run.store.path.resolve():
         raise UserError(f"{output} is the database itself; choose another --output.")
     document = build_report(part, examples=examples, title=title)
-    text = FORMATS[format](document)
+    text = render(FORMATS[format], document=document, colours=COLOURS)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -70,27 +74,35 @@ def build_report(part: Slice, *, examples: int = 20, title: str | None = None) -
     if not total:
         said = f"The slice {view.where!r}" if view.where else f"Run {run.number}"
         raise UserError(f"{said} holds no audited example; there is nothing to report.")
-    model, dataset = Path(run.model.name).name, run.dataset.name
-    scope = f"slice {view.where}; " if view.where else ""
-    scope += f"{total:,} examples; {day(run.created)}"
+    scope = f"Only the examples of the filter {view.where}. " if view.where else ""
     sections = [
-        performance.in_brief_section(view),
-        performance.accuracy_section(view),
-        performance.layers_section(view),
-        performance.words_section(view),
-        performance.contrast_section(view),
+        brief.in_brief_section(view),
+        brief.next_steps_section(view),
         findings.suspects_section(view),
-        findings.verdicts_section(view),
         findings.discovered_section(view),
         findings.saved_section(view),
         findings.examples_section(view, examples),
-        findings.notes_section(view),
-        provenance.audited_section(view),
+        findings.reviewers_section(view),
+        performance.accuracy_section(view),
+        performance.words_section(view),
+        performance.layers_section(view),
         provenance.method_section(view),
         provenance.limits_section(view),
     ]
+    appendix = [
+        performance.classes_section(view),
+        performance.word_table_section(view),
+        performance.contrast_section(view),
+        performance.layer_table_section(view),
+        provenance.audited_section(view),
+    ]
     return Document(
-        title=title or f"How {model} decides on {dataset}",
-        subtitle=f"An audit of a text classifier; {scope}",
-        sections=[section for section in sections if section is not None],
+        title=title or f"Audit of {view.model_name} on {name_of(run.dataset.name)}",
+        subtitle=f"{scope}{total:,} examples, audited on {day(run.created)}.",
+        sections=_present(sections),
+        appendix=_present(appendix),
     )
+
+
+def _present(sections: Iterable[Section | None]) -> list[Section]:
+    return [section for section in sections if section is not None]

@@ -1,94 +1,98 @@
-"""Sections of what to look at: suspects, slices, painted examples, and what people said."""
+"""Sections of what to look at: suspects, slices, painted examples, and what people decided."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from saliency_core.errors import UserError
-from saliency_core.output.report.html import Painted, Paragraph, Section, Table
+from saliency_core.output.highlighting import folded, pieces_of_example, scale_of
+from saliency_core.output.report.blocks import (
+    Examples,
+    PaintedExample,
+    Paragraph,
+    Section,
+    Table,
+)
 from saliency_core.output.report.scope import View, interval, number, percent, plain_text
+from saliency_core.store.query.wording import in_words
 
-SUSPECTS = 20
+SUSPECTS = (
+    "Words and other features that may give a class away without meaning it. Relied on: the word "
+    "takes more of the saliency than frequency-matched words do, and predictions change without "
+    "it. Harmful: the class is also predicted wrongly more often where it occurs. A word that "
+    "carries the meaning of a class is relied on too, so whether it is spurious is for a person to "
+    "say. The control is a frequency-matched word in the same texts; “wrong with it” counts "
+    "predictions of the class."
+)
 SUSPECT_COLUMNS = (
-    "Feature",
+    "Feature*",
     "Class",
-    "Verdict by rule",
-    "Examples#",
-    "With the class#",
-    "Mean share#",
-    "Answers changed (control)#",
-    "Error ratio#",
+    "Assessment~",
+    "Reviewer's verdict",
+    "Texts with it#",
+    "Share of saliency#",
+    "Predictions that change without it (control)#",
+    "Wrong with it#",
 )
 SLICES = 30
 """Slices listed, saved and found each."""
+SHOWN_CHARACTERS = 1200
+"""Characters of an example's text that are shown, around its strongest words."""
 
 
 def suspects_section(view: View) -> Section | None:
-    """Return the strongest suspects that were kept with the run."""
-    from saliency_core.analysis.kept_suspects import NONE, kept_suspects
+    """Return the suspects that were measured, or judged by somebody, and kept with the run."""
+    from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, UNTESTED, kept_suspects
+    from saliency_core.shortcuts.presentation import grouped, sanity_check, with_judgements
 
     kept = kept_suspects(view.run)
     if kept is None:
         return None
-    table, control = kept
-    shown = table[table["verdict"] != NONE].head(SUSPECTS)
-    blocks: list[Any] = [
-        Paragraph(
-            "Three kinds of evidence: how often a word (or another feature of a text) goes with "
-            "the class in the data, how much the model leans on it, and how often its answer "
-            "changes when the word is deleted, beside a frequency-matched control word. A word "
-            "that carries the class's meaning is also leaned on: whether it is spurious is for a "
-            "person to say. These are the suspects of the whole audit."
-        )
-    ]
+    table = with_judgements(kept[0], view.run.verdicts())
+    shown = table[table["verdict"].isin([HARMFUL, RELIED]) | (table["judgement"] != "")]
+    unmeasured = (table["verdict"] == UNTESTED) & (table["judgement"] == "")
+    blocks: list[Any] = [Paragraph(SUSPECTS + " All are of the whole audit." * bool(view.where))]
     if shown.empty:
-        blocks.append(
-            Paragraph(f"None of the {len(table):,} features and classes tested stands out.")
+        said = (
+            f"None of the {len(table):,} pairs of a feature and a class is known to be relied on."
         )
+        blocks.append(Paragraph(said))
     else:
-        blocks.append(Table(SUSPECT_COLUMNS, [_suspect(row) for row in shown.to_dict("records")]))
-    if control.get("repeats"):
         blocks.append(
-            Paragraph(
-                f"Control: with labels and answers shuffled {control['repeats']:.0f} times, "
-                f"{control['mean_flagged']:.0f} of {control['tests']:,.0f} tests pass on average; "
-                f"at most {control['expected']:.0f} should."
-            )
+            Table(SUSPECT_COLUMNS, [_suspect(row) for row in grouped(shown).to_dict("records")])
         )
-    return Section("Suspects: what it may lean on for the wrong reason", blocks)
+    rest = []
+    if unmeasured.any():
+        rest.append(
+            f"{unmeasured.sum():,} more take much of the saliency, but nobody measured what their "
+            "removal changes."
+        )
+    rest.append(sanity_check(kept[1])[0])
+    return Section("Possible shortcuts", [*blocks, Paragraph(" ".join(rest))])
 
 
 def _suspect(row: dict[str, Any]) -> list[str]:
+    from saliency_core.shortcuts.presentation import companion
+
+    beside = companion(row)
+    wrong = f"{row['errors_k']:,} of {row['errors_n']:,}" if row["errors_n"] else "–"
     return [
         row["feature"],
         row["class"],
-        row["verdict"],
+        f"{row['verdict']}{'. ' if beside else ''}{beside}",
+        row["judgement"] or "none yet",
         f"{row['examples']:,}",
-        percent(row["k"], row["n"]),
-        number(row["mean_share"]),
+        number(row["mean_share"], ".0%"),
         _changed(row),
-        number(row["risk_ratio"], ".2f"),
+        wrong,
     ]
 
 
 def _changed(row: dict[str, Any]) -> str:
-    """Return how often deleting changes the answer, and for the control word."""
-    if row.get("flip_rate") is None or row["flip_rate"] != row["flip_rate"]:
-        return "–"
-    return f"{row['flip_rate']:.0%} ({number(row.get('control_flip_rate'), '.0%')})"
-
-
-def verdicts_section(view: View) -> Section | None:
-    """Return what people decided on words."""
-    rows = [
-        [plain_text(row[name]) for name in ("word", "class", "verdict", "note")]
-        for row in view.run.verdicts().to_dict("records")
-    ]
-    if not rows:
-        return None
-    return Section(
-        "What people decided on words", [Table(["Word", "Class", "Verdict", "Note"], rows)]
-    )
+    """Return how often deleting changes the prediction, and for the control word."""
+    if row["flip_rate"] != row["flip_rate"]:
+        return "not measured"
+    return f"{row['flip_rate']:.0%} ({number(row['control_flip_rate'], '.0%')})"
 
 
 def discovered_section(view: View) -> Section | None:
@@ -100,7 +104,7 @@ def discovered_section(view: View) -> Section | None:
         return None
     rows = [
         [
-            row["where"],
+            in_words(row["where"]),
             f"{row['examples']:,}",
             f"{row['errors']:,}",
             f"{row['error_rate']:.1%}",
@@ -110,95 +114,113 @@ def discovered_section(view: View) -> Section | None:
         for row in found.head(SLICES).to_dict("records")
     ]
     said = (
-        "Slices of the whole audit in which more answers are wrong than in the rest, those that "
-        "explain most errors first; corrected for the number of slices tried."
+        "Slices of the whole audit in which more predictions are wrong than in the rest; the one "
+        "that explains most errors comes first. Corrected for the number of slices tried."
         if rows
         else "Slices were looked for; none errs more than the rest beyond chance."
     )
-    columns = ["Examples that are", "Examples#", "Wrong#", "Rate#", "95 % interval#", "Elsewhere#"]
-    blocks = [Paragraph(said), *([Table(columns, rows)] if rows else [])]
-    return Section("Where it errs more than elsewhere", blocks)
+    columns = ["Examples where*", "Examples#", "Wrong#", "Error rate#", "95% interval#"]
+    table = Table([*columns, "Error rate elsewhere#"], rows)
+    return Section("Where it errs most", [Paragraph(said), *([table] if rows else [])])
 
 
 def saved_section(view: View) -> Section | None:
     """Return the slices people saved, with the accuracy on each."""
+    from saliency_core.analysis.slice_comparison import settled_prediction
+
     rows = []
     for row in view.run.store.slices().head(SLICES).to_dict("records"):
         try:
-            saved = view.run.filter(row["where"])
-            right, wrong, total = (saved.filter(term).count() for term in ("right", "wrong", ""))
+            part = view.run.filter(row["where"])
+            right, wrong, total = (part.filter(term).count() for term in ("right", "wrong", ""))
+            settled = settled_prediction(part)
         except UserError:
             continue  # It means nothing for this run.
+        asked = f"all {settled}, as the filter asks" if settled else ""
         rows.append(
             [
                 plain_text(row["name"]),
-                plain_text(row["where"]),
+                in_words(row["where"]),
                 f"{total:,}",
-                percent(right, right + wrong),
-                interval(right, right + wrong) or "–",
+                asked or percent(right, right + wrong),
+                "–" if asked else interval(right, right + wrong) or "–",
                 plain_text(row["note"]),
             ]
         )
     if not rows:
         return None
-    columns = ["Name", "Examples that are", "Examples#", "Accuracy#", "95 % interval#", "Note"]
+    columns = ["Name*", "Examples where", "Examples#", "Accuracy#", "95% interval#", "Note~"]
     return Section("Saved slices", [Table(columns, rows)])
 
 
 def examples_section(view: View, limit: int) -> Section | None:
-    """Return the worst examples painted: the surest wrong answers, else the least sure ones."""
+    """Return the worst examples painted: the surest wrong predictions, else the least sure ones."""
     if limit < 1:
         return None
-    wrong = view.count("wrong")
-    if wrong:
-        part, title = view.part.filter("wrong"), "Wrong answers the model was surest of"
+    if view.wrong:
+        part, title = view.part.filter("wrong"), "Wrong predictions the model was most confident of"
     else:
-        part, title = view.part.filter("-failed"), "Answers the model was least sure of"
-    frame = part.examples(sort="confidence", descending=bool(wrong), limit=limit)
+        part, title = view.part.filter("-failed"), "Predictions the model was least confident of"
+    frame = part.examples(sort="confidence", descending=bool(view.wrong), limit=limit)
     if frame.empty:
         return None
     words = view.run.top_words(frame["example"].tolist(), view.layer)
-    total = part.count()
-    painted = [
-        {
-            "about": _about(row, view),
-            "text": plain_text(row["text"]),
-            "pair": plain_text(row["pair"]),
-            "words": found,
-        }
-        for row, found in zip(frame.to_dict("records"), words, strict=True)
-    ]
-    lead = f"{len(painted)} of {total:,}, at layer {view.layer}."
-    if wrong:
-        lead += " Wrong labels often stand among these: the model may be right."
-    return Section(title, [Paragraph(lead), Painted(painted)])
+    painted = []
+    for row, found in zip(frame.to_dict("records"), words, strict=True):
+        heading, *details = _about(row, view)
+        pieces = pieces_of_example(row, found, scale_of([word["score"] for word in found]))
+        texts = [folded(one, SHOWN_CHARACTERS) for one in pieces]
+        painted.append(PaintedExample(heading, details, texts))
+    lead = f"{len(painted)} of {part.count():,}, painted by layer {view.layer}."
+    if view.wrong:
+        lead += " Where the model is this confident, the label itself may be wrong."
+    return Section(title, [Paragraph(lead), Examples(painted)])
 
 
 def _about(row: dict[str, Any], view: View) -> list[str]:
     gold = plain_text(row["gold"])
-    first = (
-        f"{gold} → {plain_text(row['predicted'])}" if gold else f"→ {plain_text(row['predicted'])}"
-    )
-    lines = [f"{first}  ·  confidence {number(row['confidence'])}  ·  id {plain_text(row['id'])}"]
+    label = f"labelled {gold}, " if gold else ""
+    confidence = number(row["confidence"], ".4f")
+    lines = [f"{label}predicted {plain_text(row['predicted']) or 'nothing'}"]
+    lines.append(f"confidence {confidence}, id {plain_text(row['id'])}")
     if row["chars_seen"] < row["chars_total"]:
-        lines.append(f"read {row['chars_seen']:,} of {row['chars_total']:,} characters")
-    note = view.run.note(str(row["id"]))
-    if note and note["note"]:
+        lines.append(f"The model read {row['chars_seen']:,} of {row['chars_total']:,} characters.")
+    note = view.run.note(str(row["id"])) or {}
+    if note.get("proposed_label"):
+        lines.append(f"Corrected label: {note['proposed_label']}")
+    if note.get("note"):
         lines.append(f"Note: {note['note']}")
-    if note and note["proposed_label"]:
-        lines.append(f"Proposed label: {note['proposed_label']}")
     return lines
 
 
-def notes_section(view: View) -> Section | None:
-    """List proposed labels, the part of the notes somebody has to act on."""
-    notes = view.run.notes()
-    inside = set(view.part.examples()["id"]) if len(notes) else set()
-    rows = [
-        [plain_text(row["id"]), plain_text(row["proposed_label"]), plain_text(row["note"])]
-        for row in notes.to_dict("records")
-        if row["id"] in inside
+def reviewers_section(view: View) -> Section | None:
+    """Return what people decided: verdicts on words, corrected labels, notes."""
+    blocks: list[Any] = []
+    verdicts = [
+        [plain_text(row[name]) for name in ("word", "class", "verdict", "note")]
+        for row in view.run.verdicts().to_dict("records")
     ]
-    if not rows:
-        return None
-    return Section("Notes on examples", [Table(["Id", "Proposed label", "Note"], rows)])
+    if verdicts:
+        blocks += [
+            Paragraph("Verdicts on words that the model may rely on for the wrong reason:"),
+            Table(["Word*", "Class", "Verdict", "Note~"], verdicts),
+        ]
+    notes = view.run.notes().set_index("id")
+    examples = view.part.examples() if len(notes) else None
+    rows = [
+        [
+            plain_text(row["id"]),
+            plain_text(row["gold"]) or "none",
+            plain_text(row["predicted"]) or "none",
+            plain_text(notes.at[row["id"], "proposed_label"]) or "unchanged",
+            plain_text(notes.at[row["id"], "note"]),
+        ]
+        for row in (examples.to_dict("records") if examples is not None else [])
+        if row["id"] in notes.index
+    ]
+    if rows:
+        blocks += [
+            Paragraph("Corrected labels and notes on examples:"),
+            Table(["Id*", "Label", "Answer", "Corrected label", "Note~"], rows),
+        ]
+    return Section("What reviewers decided", blocks) if blocks else None

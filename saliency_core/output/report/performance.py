@@ -1,12 +1,15 @@
-"""Sections of what was measured: accuracy, layers, words, and words of wrong answers."""
+"""Sections of what was measured: accuracy, layers, words; charts in the body, tables behind."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saliency_core.output.charts.svg import draw
-from saliency_core.output.report.html import Bullets, Chart, Facts, Paragraph, Section, Table
-from saliency_core.output.report.scope import View, interval, number, percent
+from saliency_core.output.report.blocks import Chart, Charts, Paragraph, Section, Table
+from saliency_core.output.report.scope import View, number, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHARTED_CLASSES = 6
 """Classes that get a chart of words each; more get a table."""
@@ -15,55 +18,8 @@ TABLED_CLASSES = 40
 """Classes listed one by one; of more, those with the most errors."""
 
 
-def in_brief_section(view: View) -> Section:
-    """Return the few numbers and sentences a reader takes away."""
-    from saliency_core.analysis.highlights import findings
-
-    total, right, wrong = view.count(), view.count("right"), view.count("wrong")
-    failed, truncated = view.count("failed"), view.count("truncated")
-    items = [("Examples", f"{total:,}", "in this slice" if view.where else "audited")]
-    if right + wrong:
-        items.append(
-            (
-                "Accuracy",
-                percent(right, right + wrong),
-                f"95 % interval {interval(right, right + wrong)}",
-            )
-        )
-        items.append(("Wrong", f"{wrong:,}", f"of {right + wrong:,} with a label"))
-    items.append(("Read in part", f"{truncated:,}", "texts longer than the model takes"))
-    items.append(("Failed", f"{failed:,}", "empty, or no finite answer"))
-    blocks: list[Any] = [Facts(items)]
-    if not right + wrong:
-        blocks.append(
-            Paragraph(
-                "These examples have no labels, so right and wrong are unknown; what follows tells "
-                "what the model leans on, not how good it is."
-            )
-        )
-    if view.where:
-        blocks.append(Paragraph(_against_all(view, right, wrong)))
-    else:
-        sentences = [finding.sentence for finding in findings(view.run)]
-        if sentences:
-            blocks += [Paragraph("What stands out:"), Bullets(sentences)]
-    return Section("In brief", blocks)
-
-
-def _against_all(view: View, right: int, wrong: int) -> str:
-    everything = view.run.filter().count()
-    said = f"The slice {view.where} holds {view.count():,} of the {everything:,} audited examples."
-    judged = [view.run.filter(term).count() for term in ("right", "wrong")]
-    if right + wrong and sum(judged):
-        said += (
-            f" The model is right on {percent(right, right + wrong)} of it, and on "
-            f"{percent(judged[0], sum(judged))} of all examples."
-        )
-    return said
-
-
 def accuracy_section(view: View) -> Section | None:
-    """Return how right the model is, by class and by its own confidence."""
+    """Return how right the model is, in charts; of a filter that asks for errors, which ones."""
     from saliency_core.analysis.calibration import calibration
     from saliency_core.output.charts.overview import (
         MAX_CONFUSION_CLASSES,
@@ -75,52 +31,74 @@ def accuracy_section(view: View) -> Section | None:
     if found["bins"].empty:
         return None
     confusion = draw(confusion_matrix(view.part.confusion(), view.labels), 330)
-    histograms = [
-        (draw(confidence_histogram(found["histogram"], kind), 330), kind)
-        for kind in ("wrong", "right")
-    ]
-    metrics = view.part.class_metrics()
-    metrics["wrong"] = metrics["support"] - metrics["right"]
-    blocks: list[Any] = [
+    charts = [
         Chart(
             confusion,
-            "What the label says (gold) against what the model said; the diagonal is right."
+            "The label in the data (rows) against the model's prediction (columns); the diagonal "
+            "is right."
             if len(view.labels) <= MAX_CONFUSION_CLASSES
-            else "The most frequent confusions: what the label says → what the model said.",
-        ),
-        *(Chart(drawn, f"Confidence of the {kind} predictions.") for drawn, kind in histograms),
-    ]
-    blocks.append(
-        Paragraph(
-            f"Expected calibration error {found['error']:.3f}: the mean gap between how sure the "
-            "model is and how often it is right; 0 is best."
+            else "The most frequent confusions: label in the data → the model's prediction.",
         )
+    ]
+    for kind in ("wrong", "right"):
+        if getattr(view, kind):
+            drawn = draw(confidence_histogram(found["histogram"], kind), 330)
+            charts.append(Chart(drawn, f"Confidence of the {kind} predictions."))
+    if view.settled:
+        return Section("Which classes they are", [Charts(charts)])
+    said = Paragraph(
+        f"Calibration: expected error {found['error']:.3f}, the mean gap between the model's "
+        "confidence and how often it is right; 0 is best."
     )
+    return Section("Accuracy and confidence", [Charts(charts), said])
+
+
+def classes_section(view: View) -> Section | None:
+    """Return the classes one by one, with accuracy where the filter leaves it open."""
+    metrics = view.part.class_metrics()
+    if not view.judged:
+        return None
+    if view.settled:
+        return _settled_classes(view, metrics)
+    metrics["wrong"] = metrics["support"] - metrics["right"]
+    blocks: list[Any] = []
     if len(metrics) > TABLED_CLASSES:
         blocks.append(
             Paragraph(f"The {TABLED_CLASSES} of {len(metrics)} classes with the most errors:")
         )
         metrics = metrics.nlargest(TABLED_CLASSES, "wrong")
-    blocks.append(
-        Table(
-            ["Class", "Examples#", "Predicted#", "Wrong#", "Precision#", "Recall#", "F1#"],
-            [
-                [
-                    str(row["class"]),
-                    f"{row['support']:,}",
-                    f"{row['predicted']:,}",
-                    f"{row['wrong']:,}",
-                    *(number(row[name]) for name in ("precision", "recall", "f1")),
-                ]
-                for row in metrics.to_dict("records")
-            ],
-        )
-    )
-    return Section("How right it is", blocks)
+    columns = "Class* Labelled# Answered# Wrong# Precision# Recall# F1#".split()
+    rows = [
+        [
+            str(row["class"]),
+            f"{row['support']:,}",
+            f"{row['predicted']:,}",
+            f"{row['wrong']:,}",
+            *(number(row[name]) for name in ("precision", "recall", "f1")),
+        ]
+        for row in metrics.to_dict("records")
+    ]
+    return Section("Accuracy by class", [*blocks, Table(columns, rows)])
+
+
+def _settled_classes(view: View, metrics: pd.DataFrame) -> Section:
+    """Return the predictions of each class where the filter asks for right or wrong ones."""
+    everywhere = view.run.filter().class_metrics().set_index("class")["support"]
+    rows = [
+        [
+            str(row["class"]),
+            f"{row['support']:,}",
+            percent(row["support"], everywhere[row["class"]]),
+            f"{row['predicted']:,}",
+        ]
+        for row in metrics.nlargest(TABLED_CLASSES, "support").to_dict("records")
+    ]
+    columns = ["Class*", "Here, by label#", "Of all with this label#", "Here, by prediction#"]
+    return Section("Predictions by class", [Table(columns, rows)])
 
 
 def layers_section(view: View) -> Section:
-    """Return the layers' coherence and faithfulness, and which one is read."""
+    """Return which layer is read, and why."""
     from saliency_core.analysis.layers.advice import layer_advice
     from saliency_core.output.charts.layers import by_layer
 
@@ -131,57 +109,58 @@ def layers_section(view: View) -> Section:
             "A classifier of this kind works in layers; 0 is its input. Two tests choose the layer "
             "to read. Comprehensiveness: does the prediction change when the words the layer "
             "points at are masked? Mosaics: of two texts joined, do they lie in the one that is "
-            "predicted? The choice score is the mean of both, each relative to its best layer. "
-            "Beside them: does the layer point at words of like meaning when the prediction is the "
-            "same (coherence), do its states still name their own word (decodability), and is the "
-            "prediction kept where only its words are (sufficiency; lower is better)?"
+            "predicted? The choice score is the mean of both, each relative to its best layer."
         )
     ]
     if recommended is not None:
-        over = " over the whole audit" if view.where else ""
-        blocks.append(
-            Paragraph(
-                f"This report reads layer {recommended}, chosen{over}. "
-                + layer_advice(view.run, layers).text()
-            )
-        )
+        over = ", chosen over the whole audit" if view.where else ""
+        advice = layer_advice(view.run, layers)
+        why = " ".join(filter(None, [advice.why, advice.tied, advice.readable, *advice.notes]))
+        blocks.append(Paragraph(f"This report reads layer {recommended}{over}. {why}"))
     shown = [
         ("choice", "Choice score"),
         ("comprehensiveness", "Comprehensiveness"),
         ("mosaic", "Mosaics"),
         ("coherence", "Coherence"),
     ]
-    for column, name in shown:
-        if layers[column].notna().any():
-            drawn = draw(by_layer(layers, column, name, recommended, most_readable), 330)
-            blocks.append(Chart(drawn, f"{name} by layer; orange is the layer read here."))
+    charts = [
+        Chart(
+            draw(by_layer(layers, column, name, recommended, most_readable), 330),
+            f"{name} by layer; higher is better, orange is the layer read here.",
+        )
+        for column, name in shown
+        if layers[column].notna().any()
+    ]
+    return Section("Which layer was read", [*blocks, *([Charts(charts)] if charts else [])])
+
+
+def layer_table_section(view: View) -> Section:
+    """Return all that was measured of the layers."""
+    layers, recommended = view.run.layers(), view.run.recommended
     measured = [
         name
         for name in ("comprehensiveness", "sufficiency", "mosaic", "decodability")
         if layers[name].notna().any()
     ]
-    chosen = ["Choice#", "95 % interval#"] if layers["choice"].notna().any() else []
-    blocks.append(
-        Table(
-            [
-                "Layer#",
-                *chosen,
-                *(f"{name.capitalize()}#" for name in measured),
-                "Coherence#",
-                "95 % interval#",
-            ],
-            [
-                [
-                    f"{row['layer']}{' *' if row['layer'] == recommended else ''}",
-                    *(_with_interval(row, "choice", "choice_low", "choice_high") if chosen else ()),
-                    *(number(row[name]) for name in measured),
-                    *_with_interval(row, "coherence", "low", "high"),
-                ]
-                for row in layers.to_dict("records")
-            ],
-        )
+    chosen = ["Choice score#", "95% interval#"] if layers["choice"].notna().any() else []
+    lead = (
+        "The layer read here has an asterisk. Higher is better, but for sufficiency (is the "
+        "prediction kept where only the layer's words are?). Coherence: does the layer point at "
+        "words of like meaning when the prediction is the same? Decodability: do its states still "
+        "name their own word?"
     )
-    return Section("Which layer to read", blocks)
+    columns = ["Layer*", *chosen, *(f"{name.capitalize()}#" for name in measured)]
+    rows = [
+        [
+            f"{row['layer']}{' *' if row['layer'] == recommended else ''}",
+            *(_with_interval(row, "choice", "choice_low", "choice_high") if chosen else ()),
+            *(number(row[name]) for name in measured),
+            *_with_interval(row, "coherence", "low", "high"),
+        ]
+        for row in layers.to_dict("records")
+    ]
+    table = Table([*columns, "Coherence#", "95% interval#"], rows)
+    return Section("Layers", [Paragraph(lead), table])
 
 
 def _with_interval(row: dict[str, Any], *names: str) -> tuple[str, str]:
@@ -191,43 +170,58 @@ def _with_interval(row: dict[str, Any], *names: str) -> tuple[str, str]:
 
 
 def words_section(view: View) -> Section | None:
-    """Return the words the model leans on, by predicted class."""
-    from saliency_core.analysis.word_tables import word_table
+    """Return the words the model relies on, in a chart for each predicted class."""
     from saliency_core.output.charts.words import word_bars
+
+    by_class = _words_by_class(view)
+    if not by_class:
+        said = "No word stands in five examples or more, so no mean is shown."
+        return Section("Words it relies on", [Paragraph(said)])
+    if len(by_class) > CHARTED_CLASSES:
+        return None
+    charts = []
+    for name, rows in by_class.items():
+        bars = word_bars(
+            rows[["word", "examples", "mean_share", "low", "high"]], "mean_share", "Mean share"
+        )
+        heading = _plain_title(f"Predicted {name}" if name is not None else "All examples")
+        drawn = draw(bars.properties(title=heading), 240)
+        charts.append(Chart(drawn, f"{heading}: words by mean share, with its 95% interval."))
+    return Section("Words it relies on", [Paragraph(_share_meaning(view)), Charts(charts)])
+
+
+def word_table_section(view: View) -> Section | None:
+    """Return the words the model relies on, by predicted class."""
+    by_class = _words_by_class(view)
+    columns = ["Predicted", "Word*", "Examples#", "Mean share#", "95% interval#", "In the top 3#"]
+    rows = [
+        _word_row(row, name) for name, part in by_class.items() for row in part.to_dict("records")
+    ]
+    if not rows:
+        return None
+    return Section(
+        "Words by predicted class", [Paragraph(_share_meaning(view)), Table(columns, rows)]
+    )
+
+
+def _share_meaning(view: View) -> str:
+    return (
+        f"Words of at least five examples, at layer {view.layer}, by their mean share: the part of "
+        "all that speaks for the prediction in a text which falls to this word."
+    )
+
+
+def _words_by_class(view: View) -> dict[str | None, pd.DataFrame]:
+    """Return the first words of each predicted class, of all examples in a regression."""
+    from saliency_core.analysis.word_tables import word_table
 
     table = word_table(view.part, view.layer, by_class=not view.regression)
     table = table[table["word"].str.contains(r"\w", regex=True)]
-    if table.empty:
-        return Section(
-            "What it leans on",
-            [Paragraph("No word stands in five examples or more, so no mean is shown.")],
-        )
-    lead = (
-        f"Words of at least five examples, at layer {view.layer}, by their mean share: the part of "
-        "all that speaks for the answer in a text which falls to this word."
-    )
-    blocks: list[Any] = [Paragraph(lead)]
-    classes = [
-        name for name in dict.fromkeys([*view.labels, None]) if (table["class"] == name).any()
-    ]
     if view.regression:
-        classes = [None]
-    few = len(classes) <= CHARTED_CLASSES
-    rows: list[list[str]] = []
-    for name in classes:
-        part = table if name is None else table[table["class"] == name]
-        part = part.head(WORDS_A_CLASS if few else 5)
-        if few:
-            bars = word_bars(
-                part[["word", "examples", "mean_share", "low", "high"]], "mean_share", "Mean share"
-            )
-            heading = f"Predicted {name}" if name is not None else "All examples"
-            drawn = draw(bars.properties(title=_plain_title(heading)), 240)
-            blocks.append(Chart(drawn, f"{heading}: words by mean share, with its 95 % interval."))
-        rows += [_word_row(row, name) for row in part.to_dict("records")]
-    columns = ["Predicted", "Word", "Examples#", "Mean share#", "95 % interval#", "In the top 3#"]
-    blocks.append(Table(columns, rows))
-    return Section("What it leans on", blocks)
+        return {None: table.head(WORDS_A_CLASS)} if len(table) else {}
+    names = [name for name in view.labels if (table["class"] == name).any()]
+    most = WORDS_A_CLASS if len(names) <= CHARTED_CLASSES else 5
+    return {name: table[table["class"] == name].head(most) for name in names}
 
 
 def _plain_title(text: str) -> str:
@@ -247,7 +241,7 @@ def _word_row(row: dict[str, Any], name: str | None) -> list[str]:
 
 
 def contrast_section(view: View) -> Section | None:
-    """Words that lead more often in wrong answers than in right ones, and the other way round."""
+    """Return the words that lead more often in wrong predictions, and in right ones."""
     from saliency_core.analysis.word_tables import contrast
 
     if not (view.count("right") and view.count("wrong")):
@@ -257,20 +251,20 @@ def contrast_section(view: View) -> Section | None:
     table = table.sort_values("z", ascending=False)
     parts = [("wrong", table[table["z"] > 0].head(10)), ("right", table[table["z"] < 0].tail(10))]
     rows = [
-        [side, row["word"], f"{row['log_odds']:+.2f}", f"{row['z']:+.1f}"]
+        [f"{side} predictions", row["word"], f"{row['log_odds']:+.2f}", f"{row['z']:+.1f}"]
         for side, part in parts
         for row in part.to_dict("records")
     ]
     if not rows:
         return None
     return Section(
-        "Words of wrong and of right answers",
+        "Words of wrong and of right predictions",
         [
             Paragraph(
-                "Words that are among the three most salient of a text more often in wrong answers "
-                "than in right ones, or less often. Log-odds with a prior that shrinks rare words; "
-                "|z| above 1.96. With many words tested, some of these are chance."
+                "Words that are among the three most salient of a text more often in wrong "
+                "predictions than in right ones, or less often. Log-odds with a prior that shrinks "
+                "rare words; |z| above 1.96. With many words tested, some of these are chance."
             ),
-            Table(["Typical of", "Word", "Log-odds#", "z#"], rows),
+            Table(["Typical of", "Word*", "Log-odds#", "z#"], rows),
         ],
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from saliency_core.output.report.html import Bullets, Paragraph, Section, Table
-from saliency_core.output.report.scope import View
+from saliency_core.output.report.blocks import Bullets, Paragraph, Section, Table
+from saliency_core.output.report.scope import View, name_of
+from saliency_core.store.connection import day
 
 if TYPE_CHECKING:
     from saliency_core.records import DatasetInfo, ModelInfo, RunSettings
@@ -19,27 +20,38 @@ def audited_section(view: View) -> Section:
     settings = run.settings
     roles = ", ".join(f"{role} = {column}" for role, column in dataset.columns.items())
     rows = [
-        ["Model", f"{model.name}{_revision(model)}"],
+        ["Model", f"{view.model_name}{_revision(model)}"],
         ["Kind", f"{model.architecture}, {model.layers} layers, {model.task}"],
         ["Labels", _some(view.labels)],
-        ["Dataset", f"{dataset.source}{_revision(dataset)}"],
+        ["Dataset", f"{name_of(dataset.source)}{_revision(dataset)}"],
         ["Split", dataset.split or ""],
         ["Columns", roles],
-        ["Language-model head", model.lm_head],
+        ["Language-model head", name_of(model.lm_head)],
         ["Scores speak for", _target(settings.target)],
         ["Rule", _rule(settings)],
         ["Longest text", f"{settings.max_length} tokens, longer ones: {settings.long_text}"],
         ["Computed in", settings.dtype],
         ["Weights", model.model_digest],
-        ["Database", f"{run.store.path.name}, run {run.number}, {run.created}"],
+        ["Audited on", f"{day(run.created)}"],
+        ["Database", f"{run.store.path.name}, run {run.number}"],
         ["Versions", ", ".join(f"{name} {v}" for name, v in run.versions.items())],
     ]
-    blocks: list[Any] = [Table(["", ""], [row for row in rows if row[1]])]
+    blocks: list[Any] = [Table(["*", ""], [row for row in rows if row[1]])]
     if run.warnings:
-        blocks += [Paragraph("To be kept in mind:"), Bullets(run.warnings)]
+        blocks += [Paragraph("To be kept in mind:"), Bullets(_without_paths(view, run.warnings))]
     if not run.is_finished:
         blocks.append(Paragraph("The audit is not finished; numbers will change."))
     return Section("What was audited", blocks)
+
+
+def _without_paths(view: View, sentences: Iterable[str]) -> list[str]:
+    """Return sentences in which the folders of this machine are called by their names."""
+    model, dataset = view.run.model, view.run.dataset
+    paths = [path for path in (model.name, model.lm_head, dataset.source) if "/" in path]
+    found = list(sentences)
+    for path in sorted(paths, key=len, reverse=True):
+        found = [sentence.replace(path, name_of(path)) for sentence in found]
+    return found
 
 
 def _revision(what: ModelInfo | DatasetInfo) -> str:
@@ -48,7 +60,7 @@ def _revision(what: ModelInfo | DatasetInfo) -> str:
 
 def _target(target: str) -> str:
     return {
-        "predicted": "the class the model predicted",
+        "predicted": "the class that the model predicted",
         "gold": "the class of the label",
     }.get(target, target)
 
@@ -64,13 +76,13 @@ def _rule(settings: RunSettings) -> str:
 
 
 def _how(run: Run) -> str:
-    """Say how the model's answer is shared out among positions."""
+    """Say how the model's prediction is shared out among positions."""
     compared = "Each text is compared with a copy of itself in which every word is blanked out. "
     if run.settings.rule == "path":
         return (
             f"{compared}On the way from the blanked-out text to the text, in "
             f"{run.settings.steps} steps, the model's own gradient tells how much every "
-            "position of every layer adds to the answer; the sum is right only roughly."
+            "position of every layer adds to the prediction; the sum is right only roughly."
         )
     incomplete = run.incomplete
     but = (
@@ -86,7 +98,7 @@ def _how(run: Run) -> str:
         else ""
     )
     return (
-        f"{compared}Both run through the model together, and the difference between their answers "
+        f"{compared}Both run through the model together, and the difference between their logits "
         "is shared out, operation by operation, among the positions of every layer; the parts "
         f"add up to the whole, which is checked for every example.{but}{long}"
     )
@@ -106,7 +118,7 @@ def method_section(view: View) -> Section:
                 "Scores are in logits, the model's own unit before it turns them into "
                 "probabilities. The scores of a text add up to the difference between the text and "
                 "the same text blanked out. A word's share is its part of all that speaks for the "
-                "answer, from 0 to 1."
+                "prediction, from 0 to 1."
             ),
             Paragraph(
                 "From Hou and Castañón, Decoding Layer Saliency in Language Transformers (ICML "
@@ -124,13 +136,13 @@ def limits_section(view: View) -> Section:
     items = [
         "This shows what the model used, not what is right to use. A word that carries the meaning "
         "of a class is also relied on; the judgement is a person's.",
-        "A high share is evidence, not proof: only deleting a word and seeing the answer change "
-        "shows an effect.",
+        "A high share is evidence, not proof: only deleting a word and seeing the prediction "
+        "change shows an effect.",
         "Means of few examples are uncertain; read the intervals. Of many words compared, some "
         "stand out by chance.",
         "Scores depend on the blanked-out text that each text is compared with; here its words "
         f"are replaced by {view.run.model.reference}.",
-        "Labels may be wrong too, most of all among the answers the model was surest of.",
+        "Labels may be wrong too, most of all among the predictions the model was surest of.",
         "Numbers are of these examples; another dataset may behave otherwise.",
     ]
     if view.run.model.causal:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from saliency_core.stats import wilson
@@ -31,6 +33,28 @@ class View:
         """Count the examples of the slice that fit a further term."""
         return self.part.filter(term).count()
 
+    @cached_property
+    def right(self) -> int:
+        """Examples predicted as their label says."""
+        return self.count("right")
+
+    @cached_property
+    def wrong(self) -> int:
+        """Examples predicted otherwise."""
+        return self.count("wrong")
+
+    @property
+    def judged(self) -> int:
+        """Examples with a label and a prediction."""
+        return self.right + self.wrong
+
+    @cached_property
+    def settled(self) -> str | None:
+        """`right` or `wrong` where the filter asks for such; see `settled_prediction`."""
+        from saliency_core.analysis.slice_comparison import settled_prediction
+
+        return settled_prediction(self.part)
+
     @property
     def layer(self) -> int:
         """The layer that is read."""
@@ -45,6 +69,17 @@ class View:
     def regression(self) -> bool:
         """Whether the model predicts a number, not a class."""
         return self.run.model.task == "regression"
+
+    @property
+    def model_name(self) -> str:
+        """The model's hub name, or the last part of its folder."""
+        return name_of(self.run.model.name)
+
+
+def name_of(source: str) -> str:
+    """Return a hub name as it is, and the last part of a path: folders are the auditor's own."""
+    is_path = source.startswith(("/", ".", "~")) or source.count("/") > 1 or "\\" in source
+    return (PureWindowsPath(source).name or source) if is_path else source
 
 
 def percent(part: float, whole: float) -> str:

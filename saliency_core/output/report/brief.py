@@ -1,0 +1,162 @@
+"""Sections a hurried reader reads: the main flaw, what stands out, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from saliency_core.analysis.highlights import CONFIDENT, findings
+from saliency_core.output.report.blocks import Bullets, Facts, Paragraph, Section
+from saliency_core.output.report.scope import View, interval, percent
+from saliency_core.store.query.wording import in_words
+
+
+def in_brief_section(view: View) -> Section:
+    """Return the few numbers and sentences a reader takes away."""
+    blocks: list[Any] = [Facts(list(_tiles(view)))]
+    if not view.judged:
+        blocks.append(
+            Paragraph(
+                "These examples have no labels, so right and wrong are unknown; what follows tells "
+                "what the model relies on, not how good it is."
+            )
+        )
+    if view.where:
+        blocks.append(Paragraph(_against_all(view), lead=True))
+    sentences = [f"{finding.sentence}." for finding in findings(view.run)]
+    if sentences and not view.where:
+        blocks.append(Paragraph(f"Main weakness: {_lower_first(sentences[0])}", lead=True))
+        blocks += [Paragraph("What else stands out:"), Bullets(sentences[1:])][
+            : 2 * bool(sentences[1:])
+        ]
+    elif sentences:
+        blocks += [Paragraph("What stands out in the whole audit:"), Bullets(sentences)]
+    elif view.judged:
+        blocks.append(Paragraph("No group, word or confusion of classes stands out."))
+    return Section("In brief", blocks)
+
+
+def _lower_first(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _tiles(view: View) -> Iterator[tuple[str, str, str]]:
+    right, wrong, judged = view.right, view.wrong, view.judged
+    yield "Examples", f"{view.count():,}", "in this slice" if view.where else "audited"
+    if judged and view.settled is None:
+        yield "Accuracy", percent(right, judged), f"95% interval {interval(right, judged)}"
+        yield "Wrong", f"{wrong:,}", f"of {judged:,} with a label"
+    elif judged and view.settled is not None:
+        all_judged = sum(view.run.filter(term).count() for term in ("right", "wrong"))
+        yield f"{view.settled.capitalize()} predictions", f"{judged:,}", "as the filter asks"
+        yield "Of all labelled", percent(judged, all_judged), f"of {all_judged:,} in the audit"
+    for name, term, remark in (
+        ("Read in part", "truncated", "texts longer than the model takes"),
+        ("Failed", "failed", "empty, or no finite prediction"),
+    ):
+        if count := view.count(term):
+            yield name, f"{count:,}", remark
+
+
+def _against_all(view: View) -> str:
+    everything = view.run.filter().count()
+    right, wrong = (view.run.filter(term).count() for term in ("right", "wrong"))
+    total, judged = view.count(), right + wrong
+    if view.settled:
+        of_all = right if view.settled == "right" else wrong
+        which = (
+            f"These are all {of_all:,} {view.settled} predictions"
+            if view.judged == of_all
+            else f"These are the {view.judged:,} predictions where {in_words(view.where)}"
+        )
+        return (
+            f"{which}. The filter itself asks for {view.settled} ones, so it has no accuracy. In "
+            f"the whole audit, {of_all:,} of {judged:,} predictions are {view.settled} "
+            f"({percent(of_all, judged)})."
+        )
+    said = (
+        f"The slice holds {total:,} of the {everything:,} audited examples: those where "
+        f"{in_words(view.where)}."
+    )
+    if view.judged and judged:
+        said += (
+            f" The model is right on {percent(view.right, view.judged)} of them, and on "
+            f"{percent(right, judged)} of all examples."
+        )
+    return said
+
+
+def next_steps_section(view: View) -> Section | None:
+    """Return what the findings ask somebody to do."""
+    steps = [*_against_slices(view), *_against_shortcuts(view), *_against_labels(view)]
+    if view.run.table("suspects") is None and view.run.model.task == "single-label":
+        steps.append(
+            "Look for shortcuts, which nobody has done yet in this audit: open the Suspects page, "
+            "or run the suspects command."
+        )
+    steps = steps or ["Nothing urgent: none of the checks that were run found a flaw."]
+    return Section("What to do next", [Bullets(steps, numbered=True)])
+
+
+def _against_shortcuts(view: View) -> Iterator[str]:
+    """Say what to do about the words that the model relies on, spurious ones first."""
+    from saliency_core.shortcuts.presentation import leading_suspects, name_of
+
+    spurious = view.run.verdicts().query("verdict == 'spurious'")
+    for word, rows in spurious.groupby("word"):
+        classes = ", ".join(rows["class"])
+        yield (
+            f"Train the model again so that it ignores “{word}”: a reviewer judged it spurious for "
+            f"{classes}. The Suspects page creates the cleaned training file and the regression "
+            "tests for the next model."
+        )
+    for row in leading_suspects(view.run)[:1]:
+        if row["judgement"]:
+            continue
+        name = name_of(row["feature"], row["kind"])
+        rate = (
+            f" {row['errors_k']:,} of the {row['errors_n']:,} texts with it that are predicted "
+            f"{row['class']} are wrong."
+            if row["errors_k"]
+            else ""
+        )
+        yield (
+            f"Decide whether {name} may count for {row['class']}.{rate} If it may not, the "
+            "Suspects page creates a cleaned training file: train the model again on it, and run "
+            "the regression tests from the same page."
+        )
+
+
+def _against_slices(view: View) -> Iterator[str]:
+    """Say what to do about slices with many errors; words are the business of the shortcuts."""
+    from saliency_core.analysis.error_slices import kept_discovered
+    from saliency_core.shortcuts.presentation import leading_suspects
+
+    found, words = kept_discovered(view.run), {row["where"] for row in leading_suspects(view.run)}
+    rows = [] if found is None else found[~found["where"].isin(words)].to_dict("records")
+    for row in rows[:2]:
+        yield (
+            f"Improve the model where {in_words(row['where'])}: {row['errors']:,} of "
+            f"{row['examples']:,} predictions are wrong ({row['error_rate']:.0%}, against "
+            f"{row['rest_error_rate']:.0%} elsewhere). Add training texts of this kind, and until "
+            "then have a person check these predictions."
+        )
+
+
+def _against_labels(view: View) -> Iterator[str]:
+    notes = view.run.notes()
+    corrected = int(notes["proposed_label"].notna().sum())
+    if corrected:
+        one = corrected == 1
+        yield (
+            f"Put the corrected label{'' if one else 's'} of {corrected:,} example"
+            f"{'' if one else 's'} into the dataset (see “What reviewers decided”), then audit "
+            "again."
+        )
+    sure = view.run.filter(f"wrong confidence>{CONFIDENT:g}").count()
+    if sure > corrected:
+        yield (
+            f"Check the labels of the {sure:,} wrong predictions given with more than "
+            f"{CONFIDENT:.0%} confidence: where the model is this sure, the label is often what is "
+            "wrong."
+        )

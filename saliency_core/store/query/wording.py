@@ -1,0 +1,58 @@
+"""A filter -> words that somebody reads who never saw the filter language."""
+
+from __future__ import annotations
+
+from saliency_core.errors import UserError
+from saliency_core.store.query.parser import parse
+from saliency_core.store.query.tree import And, Not, Or, Term, Tree, text_of
+
+FLAGS = {
+    "wrong": ("the prediction is wrong", "the prediction is not wrong"),
+    "right": ("the prediction is right", "the prediction is not right"),
+    "truncated": ("the text was cut", "the text was not cut"),
+    "failed": ("there is no prediction", "there is a prediction"),
+}
+"""A flag, and its contrary, in words."""
+IS = {"gold": "the label", "predicted": "the prediction", "id": "the id"}
+COMPARED = {">": "above", "<": "below", ">=": "at least", "<=": "at most", "!=": "not"}
+
+
+def in_words(where: str) -> str:
+    """Return what a filter says, “channel is voicemail”; one that can't be read as it is."""
+    try:
+        return _said(parse(where))
+    except UserError:
+        return where
+
+
+def _said(tree: Tree, negated: bool = False) -> str:
+    if isinstance(tree, Term):
+        return _term(tree, negated)
+    if isinstance(tree, Not):
+        return _said(tree.part, not negated)
+    joint = " and " if isinstance(tree, And) != negated else " or "
+    parts = [
+        f"({_said(part, negated)})" if isinstance(part, And | Or) else _said(part, negated)
+        for part in tree.parts
+    ]
+    return joint.join(parts)
+
+
+def _term(term: Term, negated: bool) -> str:
+    values = [value.text for value in term.values]
+    quoted = " or ".join(f"“{value}”" for value in values)
+    no = "not " * negated
+    if term.field in FLAGS:
+        return FLAGS[term.field][negated]
+    if term.field in ("word", "phrase"):
+        return f"the text {'does not contain' if negated else 'contains'} {quoted}"
+    if term.field == "salient":
+        words = " or ".join(f"“{value.rpartition('@')[0] or value}”" for value in values)
+        return f"{words} is {no}among the three strongest words"
+    what = IS.get(term.field) or term.field.removeprefix("meta.")
+    if term.operator in COMPARED:
+        unit = " tokens" if term.field == "length" else ""
+        return f"{what} is {no}{COMPARED[term.operator]} {' or '.join(values)}{unit}"
+    if term.field in IS or term.field.startswith("meta."):
+        return f"{what} is {no}{' or '.join(values)}"
+    return text_of(Not(term) if negated else term)
