@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import streamlit as st
 
@@ -100,3 +101,12 @@ def progress_sentence(part: Slice) -> str:
         f"{found['reviewed']:,} of {found['examples']:,} reviewed"
         f" · {found['relabelled']:,} relabelled"
     )
+
+
+def marks_of(held: dict[str, Any], gold: str | None) -> list[str]:
+    """Return what was decided on an example, as short marks."""
+    decided = {"right": "label is right", "reviewed": "reviewed", "skipped": "skipped"}
+    is_new = held["decision"] == "label" and held["label"] != gold
+    decided["label"] = f"correct label: {held['label']}" if is_new else "label is right"
+    marks = [decided[held["decision"]]] if held["decision"] else []
+    return [*marks, *["note"][: bool(held["note"])], *held["tags"]]

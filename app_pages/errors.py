@@ -1,7 +1,9 @@
 import streamlit as st
 
 from app_components import session as context
+from app_components.bulk_review import bulk_actions, corrections, history
 from app_components.example_list import painted_rows
+from app_components.review import marks_of, progress_sentence
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
 from saliency_core.store.query.parser import quote
@@ -91,7 +93,8 @@ with st.expander("Pick instead of typing"):
 total, everything = context.counted(run.filter(where)), context.counted(run.filter(""))
 left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
 left.markdown(
-    f"**{total:,}** of {everything:,} examples ({total / everything:.1%})",
+    f"**{total:,}** of {everything:,} examples ({total / everything:.1%})"
+    f" · {progress_sentence(run.filter(where))}",
     help="How many examples fit the filter, and their share of the run.",
 )
 chosen = middle.selectbox(
@@ -117,13 +120,23 @@ frame = context.ask(Run.examples_at, run, positions=places)
 words = context.ask(Run.top_words, run, positions=places, layer=layer)
 st.caption(
     f"Painted at layer {layer}: orange speaks for the predicted class, blue against it; full "
-    "colour is the strongest word of the row. Click a row, or go with arrow keys and Enter."
+    "colour is the strongest word of the row. Click a row, or press J, K and Enter; X ticks it."
 )
 rows = [
     painted_row(example, found, about=context.top_words(found))
-    for example, found in zip(frame.to_dict("records"), words, strict=True)
+    | {"marks": marks_of(held, example["gold"])}
+    for example, found, held in zip(
+        frame.to_dict("records"), words, run.annotations_at(places), strict=True
+    )
 ]
-painted_rows(rows, f"rows-{run.number}-{page}-{chosen}-{where}", context.open_example(where))
+painted_rows(
+    rows,
+    f"rows-{run.number}-{page}-{chosen}-{where}",
+    context.open_example(where),
+    bulk=bulk_actions(run.filter(where), total),
+)
+corrections(run.filter(where))
+history(run)
 context.download(
     frame.drop(columns="example").assign(words=[row["about"] for row in rows]),
     "examples",

@@ -5,6 +5,7 @@ import streamlit as st
 from app_components import session as context
 from app_components.chart_clicks import on_click
 from app_components.findings_list import findings_list
+from app_components.review import progress_sentence
 from app_components.table import Column, show_table
 from saliency_core.analysis.calibration import calibration
 from saliency_core.analysis.highlights import by_severity, findings, headline
@@ -237,6 +238,13 @@ what_was_audited()
 # Found last, as it takes longest; everything else is there meanwhile.
 looks = st.skeleton(height=200) if run.accuracy is not None else st.empty()
 judged = numbers()
+if judged:
+    context.link(
+        f"Wrong ones: {progress_sentence(run.filter('wrong'))} →",
+        "errors",
+        key="reviewed",
+        where="wrong -reviewed",
+    )
 scores_by_path()
 if judged:
     left, right = st.columns(2)

@@ -283,6 +283,12 @@ def frame_as_csv(frame: pd.DataFrame) -> bytes:
     return plain.rename(columns=guard).to_csv(index=False).encode()
 
 
+def frame_as_json_lines(frame: pd.DataFrame) -> bytes:
+    """Return a table as JSON Lines; what pandas calls missing is null."""
+    lines = (json.dumps(row, ensure_ascii=False, default=str) for row in _rows(frame))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
 def _write_csv(target: Path, rows: Iterable[Record], shape: _Shape) -> None:
     """Write a row an example: a column a label, a metadata column and a layer (words as JSON)."""
     with target.open("w", encoding="utf-8", newline="") as file:

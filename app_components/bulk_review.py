@@ -1,0 +1,106 @@
+"""Decisions on many examples at once, and the history of all that was decided."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import streamlit as st
+
+from app_components import review
+from app_components import session as context
+from app_components.example_list import BulkActions
+from saliency_core.errors import UserError
+from saliency_core.output.export import frame_as_csv, frame_as_json_lines
+from saliency_core.store import Run, Slice, redo
+from saliency_core.store.connection import day
+from saliency_core.store.query.annotations import Edit
+
+SHOWN = 20
+"""Actions of the history."""
+
+
+def bulk_actions(part: Slice, total: int) -> BulkActions:
+    """Return what may be done to rows of a slice."""
+    run, own = part.run, review.review_of(part.run)
+
+    def act(sent: dict[str, Any] | None) -> None:
+        if not sent:
+            return
+        # What failed is said by the list.
+        with suppress(UserError):
+            if "undo" in sent:
+                review.take_back(run)
+                return
+            edits = [Edit(what, value) for what, value in sent["edits"]]
+            if "all" in sent:
+                review.act(run, edits, where=part.where)
+            else:
+                review.act(run, edits, ids=sent["ids"])
+
+    return BulkActions(
+        {
+            "labels": run.label_names if run.model.task == "single-label" else [],
+            "tags": sorted(run.store.annotations(run.number).tags),
+            "total": total,
+            "said": own.said,
+            "failed": own.failed,
+            "canUndo": bool(own.actions),
+        },
+        act,
+    )
+
+
+def corrections(part: Slice) -> None:
+    """Let the user keep what was decided on the examples of a slice."""
+    with st.container(horizontal=True):
+        for kind, write, mime in (
+            ("CSV", frame_as_csv, "text/csv"),
+            ("JSON Lines", frame_as_json_lines, "application/jsonl"),
+        ):
+            ending = "csv" if kind == "CSV" else "jsonl"
+            st.download_button(
+                f":small[:gray[Download corrections ({kind})]]",
+                lambda write=write: write(part.corrections()),
+                f"corrections.{ending}",
+                mime,
+                key=f"download-corrections-{ending}",
+                on_click="ignore",
+                type="tertiary",
+            )
+
+
+def history(run: Run) -> None:
+    """List the last actions, each with a button that undoes it or lets it hold again."""
+    actions = context.ask(Run.actions, run, limit=SHOWN)
+    if actions.empty:
+        return
+    with st.expander("History"):
+        for row in actions.itertuples():
+            of = f"filter {row.where or 'of all'}" if row.where is not None else "chosen rows"
+            if row.examples == 1 and row.where is None:
+                of = "one example"
+            left, right = st.columns([6, 1], vertical_alignment="center")
+            said = f"{row.did} · {row.examples:,} · {of} · {day(row.done)}"
+            left.markdown(f"~~{context.escape(said)}~~" if row.undone else context.escape(said))
+            right.button(
+                "Redo" if row.undone else "Undo",
+                key=f"history-{row.action}",
+                on_click=_again if row.undone else _back,
+                args=(run, int(row.action)),
+            )
+
+
+def _back(run: Run, number: int) -> None:
+    with suppress(UserError):
+        review.take_back(run, number)
+
+
+def _again(run: Run, number: int) -> None:
+    own = review.review_of(run)
+    try:
+        redo(run.store.path, run.number, number)
+        own.said, own.failed = "Done again.", ""
+        own.actions.append((number, None))
+    except UserError as error:
+        own.failed = str(error)
