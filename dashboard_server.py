@@ -74,7 +74,7 @@ def load_what_pages_need():
     for module in (
         "output.charts.overview",
         "store.read.word_sums_kernel",
-        "analysis.layer_agreement",
+        "analysis.layers.agreement",
         "analysis.example_detail",
         "analysis.similar_explanations",
     ):
