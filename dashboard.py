@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app_components import beginning
+from app_components import beginning, file_watch
 from app_components import session as context
 from app_components.review_panel import outbox
 from saliency_core.errors import UserError
@@ -42,6 +42,7 @@ page = st.navigation(
     },
 )
 context.masthead(page.title)
+file_watch.watch()
 if page.title != "Example":
     outbox()
 try:

@@ -332,9 +332,6 @@ def slice_input(
         bind="query-params",
         on_change=on_change,
         placeholder='wrong confidence>0.9 word:people "a phrase" meta.region:EU',
-        help="Terms joined by AND; - negates, commas are alternatives: wrong, right, gold:LABEL, "
-        "predicted:A,B, confidence>0.9, margin<0.1, length>=50, truncated, failed, word:people, "
-        "salient:people@5, coherence<0, meta.COLUMN:VALUE, slice:NAME, id:17.",
     )
 
 

@@ -4,6 +4,7 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.example_list import painted_rows
+from app_components.filter_line import filter_chip
 from saliency_core.analysis.layers.group_coherence import coherence_of_runs
 from saliency_core.analysis.run_comparison import KINDS, compare, runs_over_the_same
 from saliency_core.analysis.word_tables import contrast
@@ -23,6 +24,7 @@ MEANING = {
 }
 
 run = context.opened()
+filter_chip(run)
 
 
 def other_run() -> tuple[Run, dict[int, str]]:

@@ -3,10 +3,10 @@ import streamlit as st
 from app_components import session as context
 from app_components.bulk_review import bulk_actions, corrections, history
 from app_components.example_list import painted_rows
+from app_components.filter_line import filter_line
 from app_components.review import marks_of, progress_sentence
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
-from saliency_core.store.query.parser import quote
 
 ROWS = 50
 SORTS = {
@@ -27,69 +27,12 @@ def first_page():
     st.session_state["page"] = 1
 
 
-def named(term: str, value: str | None) -> str:
-    """Return a term, nothing for a picker that is empty."""
-    value = (value or "").strip()
-    return f"{term}:{quote(value)}" if value else ""
-
-
-def picked_terms() -> list[str]:
-    """Return the slice terms of the pickers."""
-    picked = st.session_state
-    low, high = picked.pick_confidence
-    phrase = picked.pick_text.strip().replace('"', " ")
-    column = picked.get("pick_column")
-    terms = [
-        picked.pick_answer or "",
-        *(named(term, picked[f"pick_{term}"]) for term in ("gold", "predicted")),
-        *(named(term, picked[f"pick_{term}"].lower()) for term in ("word", "salient")),
-        f"confidence>={low:g}" if low > 0 else "",
-        f"confidence<={high:g}" if high < 1 else "",
-        f'"{phrase}"' if phrase else "",
-        "truncated" if picked.pick_truncated else "",
-        named(f"meta.{quote(column)}", picked.pick_value) if column else "",
-    ]
-    return [term for term in terms if term]
-
-
-def add_picked():
-    """Write the pickers into the filter line, which is the one source of truth."""
-    st.session_state["where"] = " ".join(picked_terms())
-    first_page()
-
-
 def show_all():
     st.session_state["where"] = ""
     first_page()
 
 
-where = context.slice_input(first="wrong", on_change=first_page)
-with st.expander("Pick instead of typing"):
-    columns = st.columns(4)
-    for place, (name, options) in enumerate(
-        {
-            "Answer": ["wrong", "right"],
-            "Gold": run.label_names,
-            "Predicted": run.label_names,
-        }.items()
-    ):
-        columns[place].selectbox(
-            name, options, index=None, placeholder="any", key=f"pick_{name.lower()}"
-        )
-    columns[3].slider("Confidence", 0.0, 1.0, (0.0, 1.0), 0.05, key="pick_confidence")
-    columns[0].text_input("Holds the word", key="pick_word")
-    columns[1].text_input("Leans on the word", key="pick_salient", help="Among its top three.")
-    columns[2].text_input("Holds the phrase", key="pick_text")
-    columns[3].checkbox("Text was cut", key="pick_truncated")
-    if metadata := run.metadata_columns():
-        columns[0].selectbox(
-            "Metadata column", metadata, index=None, placeholder="any", key="pick_column"
-        )
-        columns[1].text_input("is", key="pick_value")
-    st.button(
-        "Apply", on_click=add_picked, help="Writes the filter line; it replaces what is there."
-    )
-
+where = filter_line(run, "wrong", first_page)
 total, everything = context.counted(run.filter(where)), context.counted(run.filter(""))
 left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
 left.markdown(

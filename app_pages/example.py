@@ -6,6 +6,7 @@ import streamlit as st
 from app_components import model_gate as model
 from app_components import session as context
 from app_components.example_list import painted_rows
+from app_components.filter_line import filter_line
 from app_components.review_panel import review_panel, row_of
 from app_components.table import Column, show_table
 from saliency_core.analysis.example_detail import (
@@ -36,8 +37,7 @@ def chosen_example():
     """Return the filter line, the positions it holds and the example the address names."""
     columns = st.columns([3, 1])
     with columns[0]:
-        where = context.slice_input(first="wrong")
-    context.counted(run.filter(where))
+        where = filter_line(run, "wrong")
     order = context.order(run.filter(where), "confidence", True)
     wanted = columns[1].text_input("Id", key="id", bind="query-params", help="The example's id.")
     asked = str(wanted) if wanted or not len(order) else int(order[0])

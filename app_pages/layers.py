@@ -7,6 +7,7 @@ from app_components import session as context
 from app_components.background_command import Background
 from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
+from app_components.filter_line import filter_line
 from app_components.table import Column, show_table
 from saliency_core.analysis.layers.advice import layer_advice, measured
 from saliency_core.analysis.layers.agreement import SAMPLE, layer_agreement
@@ -328,7 +329,7 @@ st.header("All examples", help="What the audit measured; the filter below change
 measures()
 methods()
 st.header("In a filter", help="What follows is about the examples of this filter only.")
-where = context.slice_input()
+where = filter_line(run)
 total = context.counted(run.filter(where))
 if not total:
     st.info("No example fits this filter. Remove a term to see more.")

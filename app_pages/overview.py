@@ -4,6 +4,7 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.chart_clicks import on_click
+from app_components.filter_line import filter_chip
 from app_components.findings_list import findings_list
 from app_components.review import progress_sentence
 from app_components.table import Column, show_table
@@ -29,6 +30,7 @@ SOURCES = (findings, data_findings)
 """What says what to look at first: functions that return the findings of a run."""
 
 run = context.opened()
+filter_chip(run)
 
 
 def what_was_audited():

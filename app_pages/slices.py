@@ -5,11 +5,11 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.background_command import Background
+from app_components.filter_line import filter_chip, readable
 from app_components.stored_form import attempt, quoted, tell
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.error_slices import kept_discovered
 from saliency_core.analysis.slice_comparison import compare_slices, saved_slices
-from saliency_core.errors import UserError
 from saliency_core.output.charts.slices import error_rates
 from saliency_core.output.charts.words import word_bars
 from saliency_core.store.query.editing import joined, rest_of
@@ -31,6 +31,7 @@ METRICS = {
 }
 
 run = context.opened()
+filter_chip(run)
 layer = context.reading_layer(run)
 background = Background(run, "slices", "discover")
 
@@ -171,12 +172,11 @@ def compared():
     if not wheres[0]:
         st.caption("Name slice A, or choose “Compare” of a slice above.")
         return
-    try:
-        a, b = (run.filter(where) for where in wheres)
-        found = context.ask(compare_slices, a, part_b=b)
-    except UserError as error:
-        st.error(context.escape(error))
+    fields = zip(wheres, ("compare_a", "compare_b"), strict=True)
+    if not all([readable(run, where, key) for where, key in fields]):
         return
+    a, b = (run.filter(where) for where in wheres)
+    found = context.ask(compare_slices, a, part_b=b)
     for column, name, where in zip(columns, "ab", wheres, strict=True):
         with column.container(horizontal=True):
             side_numbers(found[name], where)

@@ -7,6 +7,7 @@ from app_components import model_gate as model
 from app_components import session as context
 from app_components import slice_edit as edited_slice
 from app_components.background_command import Background
+from app_components.filter_line import filter_chip, readable
 from app_components.stored_form import StoredForm, quoted
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.kept_suspects import VERDICTS, kept_suspects
@@ -44,6 +45,7 @@ HELP = {
 }
 
 run = context.opened()
+filter_chip(run)
 st.caption(f"Words and other features that may give a class away without meaning it. {HONEST}")
 if run.model.task != "single-label":
     st.info(
@@ -318,7 +320,7 @@ def hide(row: dict):
     )
     limit = columns[1].number_input("Texts at most", 1, value=1000, step=100, key="hide_limit")
     edit = {"word": row["feature"], "way": "hide", "new": "", "where": where, "limit": int(limit)}
-    if st.button("Hide it"):
+    if readable(run, where, "hide_where") and st.button("Hide it"):
         st.session_state["hidden"] = (run, edit)
     if st.session_state.get("hidden") == (run, edit):
         edited_slice.show(run, folder, **edit)

@@ -7,6 +7,7 @@ import streamlit as st
 from app_components import model_gate as model
 from app_components import session as context
 from app_components import slice_edit as edited_slice
+from app_components.filter_line import filter_line
 from app_components.table import show_table
 from saliency_core.errors import UserError
 from saliency_core.output import highlighting
@@ -221,7 +222,7 @@ def a_word_in_a_slice():
     limit = columns[3].number_input(
         "Texts at most", 1, value=1000, step=100, key="what_limit", bind="query-params"
     )
-    where = context.slice_input()
+    where = filter_line(run)
     if not word or (way == "replace" and not new):
         st.info("Name the word, and what takes its place, to go on.")
         return

@@ -6,6 +6,7 @@ import streamlit as st
 from app_components import session as context
 from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
+from app_components.filter_line import filter_line, readable
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.word_profile import SAMPLE, word_profile
 from saliency_core.analysis.word_tables import contrast, word_table
@@ -247,7 +248,8 @@ def two_filters(where: str, layer: int):
                     on_click=lambda choice=choice: st.session_state.update(versus=choice),
                 )
         return
-    set_against(where, versus, ("this filter", "the other"), layer)
+    if readable(run, versus, "versus"):
+        set_against(where, versus, ("this filter", "the other"), layer)
 
 
 def vocabulary(layer: int):
@@ -383,7 +385,7 @@ def examples_of(word: str, where: str, layer: int):
     context.download(frame.drop(columns="example"), "examples-of-word", "These rows as CSV")
 
 
-where = context.slice_input()
+where = filter_line(run)
 total = context.counted(run.filter(where))
 if not total:
     st.info("No example fits this filter. Remove a term to see more.")

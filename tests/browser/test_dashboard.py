@@ -1,6 +1,8 @@
 """What people click, in a real browser, on the demonstration's audit."""
 
 import re
+import shutil
+from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import pytest
@@ -8,7 +10,7 @@ from playwright.sync_api import expect
 
 from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.demo.messages import SHORTCUT
-from saliency_core.store import open_store
+from saliency_core.store import open_store, save_slice
 from tools.browser import CHROMIUM, chromium, new_page, open_row, served, settle, visit
 
 pytestmark = [
@@ -93,21 +95,65 @@ def test_confusion_cell_to_rows_to_example_to_layer_to_neighbour(page, address, 
     assert query(page)["layer"] == str(layer)
 
 
-def test_typed_and_picked_filters_give_the_same_view(page, address):
-    visit(page, f"{address}/errors?where=wrong gold:billing")
-    typed = query(page)["where"]
-    count = page.get_by_text(re.compile(r"of 1,000 examples")).inner_text()
-    visit(page, f"{address}/errors")
-    page.get_by_text("Pick instead of typing").click()
-    page.wait_for_timeout(600)
-    for name, value in (("Answer", "wrong"), ("Gold", "billing")):
-        page.get_by_role("combobox", name=name).first.fill(value)
+def filter_field(page):
+    return page.get_by_label("Filter", exact=True)
+
+
+def test_a_filter_is_typed_picked_put_right_and_taken_apart(page, address, demo):
+    run = open_store(demo.database).run()
+
+    def shows(where):
+        expect(filter_field(page)).to_have_value(where)
+        count = run.filter(where).count()
+        expect(page.get_by_text(re.compile(rf"^{count:,} of 1,000 examples"))).to_be_visible()
+
+    visit(page, f"{address}/errors?where=wrong meta.channel:voicemail")
+    page.get_by_role("button", name="Pick").click()
+    settle(page)
+    for name, value in (("Label in the data", "billing"), ("Label in the data", "fault")):
+        page.get_by_role("combobox", name=name).fill(value)
         page.get_by_role("option", name=value, exact=True).click()
         settle(page)
-    page.get_by_role("button", name="Apply").click()
+    shows("wrong meta.channel:voicemail gold:billing,fault")
+    page.get_by_role("radio", name="right").click()
     settle(page)
-    assert query(page)["where"] == typed == "wrong gold:billing"
-    assert page.get_by_text(re.compile(r"of 1,000 examples")).inner_text() == count
+    shows("right meta.channel:voicemail gold:billing,fault")
+    page.keyboard.press("Escape")
+
+    page.get_by_role("button", name="meta.channel:voicemail").click()
+    settle(page)
+    shows("right gold:billing,fault")
+
+    filter_field(page).fill("not wrong and kindly gold:biling")
+    filter_field(page).press("Enter")
+    settle(page)
+    expect(page.get_by_role("alert")).to_contain_text("'biling' is no label")
+    count = run.filter("right gold:billing,fault").count()
+    assert page.get_by_text(re.compile(rf"^{count:,} of 1,000 examples")).is_visible()
+    page.get_by_role("button", name="billing", exact=True).click()
+    settle(page)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    filter_field(page).press("End")
+    filter_field(page).press("Space")
+    filter_field(page).press("Enter")
+    settle(page)
+    shows("-wrong word:kindly gold:billing")
+
+
+def test_a_file_that_changes_under_an_open_page_is_noticed(page, address, demo):
+    watched = Path(shutil.copy(demo.database, demo.folder / "watched.sqlite"))
+    notice = page.locator(".st-key-file-watch")
+    try:
+        visit(page, f"{address}/errors?db=watched.sqlite")
+        save_slice(watched, "hard", "wrong confidence>0.9")
+        expect(notice).to_contain_text("was written since this page was drawn")
+        notice.get_by_role("button").click()
+        settle(page)
+        expect(notice).to_have_count(0)
+        watched.unlink()
+        expect(notice).to_contain_text("is gone: it was moved or deleted")
+    finally:
+        watched.unlink(missing_ok=True)
 
 
 def test_a_selected_row_never_opens_another_example_after_paging(page, address, demo):

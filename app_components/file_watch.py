@@ -1,0 +1,86 @@
+"""Notices that the open file was written, replaced or deleted, and says so.
+
+Numbers stay on a page until it is drawn again, and nobody should read those of a file that is no
+longer there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import streamlit as st
+
+from app_components import session as context
+from saliency_core.errors import UserError
+
+SECONDS = 4
+"""Between two looks at the file."""
+_SEEN = "seen-file"
+
+
+class _Seen(NamedTuple):
+    """What tells whether a file is still the one that a page was drawn from."""
+
+    device: int
+    inode: int
+    version: int
+    runs: frozenset[tuple[int, str, str]]
+    """Number, content key and time of each run."""
+
+    def is_part_of(self, other: _Seen) -> bool:
+        """Return whether the other holds the same runs, and perhaps more."""
+        return self.runs <= other.runs
+
+
+def watch() -> None:
+    """Say what happened to the file since the page was drawn last, and go on looking."""
+    if st.session_state.get("db-missing"):
+        return
+    path = context.database()
+    name = context.escape(context.name_of(path))
+    seen = _look(path)
+    before_path, before = st.session_state.get(_SEEN, (path, None))
+    if before_path != path:
+        before = None
+    if before and seen is None:
+        st.warning(f"{name} is gone: it was moved or deleted. This page comes back when it does.")
+    elif before and seen and not before.is_part_of(seen):
+        st.info(
+            f"{name} is not the file it was: another one took its place, or runs were deleted. "
+            "This page shows what it holds now."
+        )
+    st.session_state[_SEEN] = (path, seen or before)
+    _go_on_looking(path, seen)
+
+
+@st.fragment(run_every=SECONDS)
+def _go_on_looking(path: str, drawn: _Seen | None) -> None:
+    """Say that the page no longer shows what the file holds, at the edge of the window."""
+    now = _look(path)
+    if now == drawn:
+        return
+    name = context.escape(context.name_of(path))
+    if now is None:
+        said = f"{name} is gone: it was moved or deleted. What stands here was read before."
+    elif drawn is None:
+        said = f"{name} is there now."
+    elif drawn.is_part_of(now):
+        said = f"{name} was written since this page was drawn."
+    else:
+        said = f"Another file took the place of {name} since this page was drawn."
+    with st.container(key="file-watch", horizontal=True, vertical_alignment="center"):
+        st.markdown(said, width="content")
+        if st.button("Show what it holds now" if now else "Look again", key="look-again"):
+            st.rerun(scope="app")
+
+
+def _look(path: str) -> _Seen | None:
+    """Return what stands at a path, None where nothing that can be read does."""
+    try:
+        store = context.store_at(path)
+        with store.steady():
+            file, version = store.state()
+            runs = store.rows("SELECT run, key, created FROM runs")
+    except UserError:
+        return None
+    return _Seen(file.device, file.inode, version, frozenset(runs))

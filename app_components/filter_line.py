@@ -1,0 +1,184 @@
+"""The filter line of a page: typed, picked or put together of chips; one line is the truth.
+
+What can't be read is told with buttons that put it right, while the page goes on with the last
+filter that could be.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+from app_components import session as context
+from app_components.filter_picker import picker
+from saliency_core.store import Run, Slice
+from saliency_core.store.query.editing import Line
+from saliency_core.store.query.mistakes import FilterError, Mistake
+from saliency_core.store.query.parser import quote, resolved, text_of
+from saliency_core.store.query.terms import JOINS, TABLE, quote_name
+
+KEY = "where"
+CHIPS = 12
+"""Terms that have a chip each; of a longer line only the whole can be taken off."""
+LISTED = 30
+"""Labels and columns that the help names."""
+
+
+def filter_line(run: Run, first: str = "", on_change: Callable[[], None] | None = None) -> str:
+    """Show the filter line, at `first` in the beginning; return the filter that the page is about.
+
+    That is the line, or where it can't be read the last one that could.
+    """
+
+    def changed() -> None:
+        if on_change:
+            on_change()
+
+    def typed() -> None:
+        # A bare word becomes `word:WORD` and so on: what stands there is what is looked for.
+        st.session_state[KEY] = _canonical(run, st.session_state[KEY])
+        changed()
+
+    def put(line: str) -> None:
+        st.session_state[KEY] = line
+        changed()
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        line = context.slice_input(KEY, first, typed)
+        good = f"good-filter-{context.here(run)}"
+        mistakes = mistakes_of(run, line)
+        if not mistakes:
+            st.session_state[good] = line
+        shown = st.session_state.get(good, first)
+        with st.popover("Pick", on_change="rerun", key="pick") as opened:
+            if opened.open:
+                picker(run, shown, put)
+        with st.popover("Terms", help="What a filter can say."):
+            st.html(_help(run))
+    if mistakes:
+        _tell(mistakes, line, f"mistake-{KEY}", st.error, put)
+        kept = context.escape(shown) or "all examples"
+        st.caption(f"Shown below: the last filter that could be read, {kept}.")
+    else:
+        chips(run, line, put)
+        notes = context.ask(Slice.notes, run.filter(line))
+        _tell(notes, line, f"note-{KEY}", st.info, put)
+        if not notes:
+            _tell_why_nothing_fits(run, line)
+    return shown
+
+
+def filter_chip(run: Run) -> None:
+    """Show the filter that is kept for other pages, on one that shows all examples."""
+    line = st.session_state.get(KEY, "")
+    if line:
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            chips(run, line, lambda new: st.session_state.update({KEY: new}), within=True)
+            st.caption("Kept for the pages that show examples; this one is about the whole run.")
+
+
+def chips(run: Run, line: str, put: Callable[[str], None], *, within: bool = False) -> None:
+    """Show each term of a filter with a cross that takes it out."""
+    terms = Line(line, run.metadata_columns()).terms()
+    if not 0 < len(terms) <= CHIPS:
+        terms = [(line, "")] if terms else []
+    if not terms:
+        return
+    place = st.container(
+        horizontal=True, gap="xsmall", key=None if within else "filter-chips", width="content"
+    )
+    with place:
+        for number, (text, rest) in enumerate(terms):
+            st.button(
+                context.escape(text),
+                icon=":material/close:",
+                key=f"chip-{number}",
+                help=f"Take {context.escape(text)} out of the filter",
+                on_click=put,
+                args=(rest,),
+            )
+
+
+def mistakes_of(run: Run, line: str) -> tuple[Mistake, ...]:
+    """Return what is wrong with a filter; nothing where it can be read."""
+    try:
+        context.ask(Slice.check, run.filter(line))
+    except FilterError as error:
+        return error.mistakes
+    return ()
+
+
+def readable(run: Run, line: str, key: str) -> bool:
+    """Tell what is wrong with the filter of another field, and what never occurs in it.
+
+    Args:
+        run: that it is about.
+        line: as it was typed.
+        key: of the field.
+    """
+
+    def put(new: str) -> None:
+        st.session_state[key] = new
+
+    mistakes = mistakes_of(run, line)
+    _tell(mistakes, line, f"mistake-{key}", st.error, put)
+    if not mistakes:
+        _tell(context.ask(Slice.notes, run.filter(line)), line, f"note-{key}", st.info, put)
+    return not mistakes
+
+
+def _tell(
+    mistakes: Sequence[Mistake],
+    line: str,
+    key: str,
+    tell: Callable[..., Any],
+    put: Callable[[str], None],
+) -> None:
+    """Tell of each mistake in an alert, with buttons that put it right."""
+    for number, mistake in enumerate(mistakes):
+        with st.container(
+            horizontal=True, vertical_alignment="center", gap="small", key=f"told-{key}-{number}"
+        ):
+            asks = " Did you mean" if mistake.fixes else ""
+            place = f"Character {mistake.start + 1}: " if len(mistakes) > 1 else ""
+            tell(context.escape(place + mistake.sentence + asks))
+            for which, fix in enumerate(mistake.fixes):
+                label = context.escape(fix.label)
+                new = fix.apply(line)
+                st.button(label, key=f"{key}-{number}-{which}", on_click=put, args=(new,))
+
+
+def _tell_why_nothing_fits(run: Run, line: str) -> None:
+    """Where terms fit examples each and none together, say how many each does."""
+    terms = [text for text, _ in Line(line, run.metadata_columns()).terms()]
+    if not 1 < len(terms) <= CHIPS or context.counted(run.filter(line)):
+        return
+    counts = [f"{context.escape(text)} {context.counted(run.filter(text)):,}" for text in terms]
+    st.caption(f"Each term by itself fits: {', '.join(counts)}. Between alternatives stands OR.")
+
+
+def _canonical(run: Run, line: str) -> str:
+    """Return a line as the language writes it; one with mistakes as it was typed."""
+    if mistakes_of(run, line):
+        return line
+    return text_of(resolved(line, tuple(run.metadata_columns())).tree)
+
+
+def _help(run: Run) -> str:
+    """Return the terms, how they are joined, and what this run has, as a table."""
+    names, columns = run.label_names, run.metadata_columns()
+    own = [("Labels of this run", ", ".join(map(quote, names[:LISTED])))] if names else []
+    if columns:
+        own.append(("Its metadata columns", ", ".join(map(quote_name, columns[:LISTED]))))
+    rows = [
+        f"<tr><td>{what}</td><td><code>{html.escape(listed)}</code></td></tr>"
+        for what, listed in own
+    ]
+    rows += [
+        f"<tr><td><code>{html.escape(term)}</code></td><td>{html.escape(meaning)}</td></tr>"
+        for term, meaning in (*JOINS, *TABLE)
+    ]
+    return f"<table class='filter-terms'>{''.join(rows)}</table>"
