@@ -31,6 +31,15 @@ def read_ahead() -> bytes:
     return ", ".join(f"</static/js/{path.name}>; rel=modulepreload" for path in found).encode()
 
 
+LOADED_AHEAD = (
+    "output.charts.overview",
+    "store.read.word_sums_kernel",
+    "analysis.layers.agreement",
+    "analysis.example_detail",
+    "analysis.similar_explanations",
+)
+"""Modules of the core that some page needs and that take long to import."""
+
 HEADERS = [
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -71,13 +80,7 @@ def load_what_pages_need():
     Streamlit collects garbage after every run of a page, all else waiting. What is imported is
     never garbage: passed over, a collection takes 1 ms where it took 100.
     """
-    for module in (
-        "output.charts.overview",
-        "store.read.word_sums_kernel",
-        "analysis.layers.agreement",
-        "analysis.example_detail",
-        "analysis.similar_explanations",
-    ):
+    for module in LOADED_AHEAD:
         importlib.import_module(f"saliency_core.{module}")
     gc.collect()
     gc.freeze()

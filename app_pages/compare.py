@@ -5,6 +5,7 @@ import streamlit as st
 from app_components import session as context
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_chip
+from app_components.new_audit.values import fill_from
 from saliency_core.analysis.layers.group_coherence import coherence_of_runs
 from saliency_core.analysis.run_comparison import KINDS, compare, runs_over_the_same
 from saliency_core.analysis.word_tables import contrast
@@ -27,6 +28,12 @@ run = context.opened()
 filter_chip(run)
 
 
+def second_audit():
+    """Open the form, filled in but for the model."""
+    fill_from(run)
+    context.go_to("new_audit")
+
+
 def other_run() -> tuple[Run, dict[int, str]]:
     """Let the user choose a second run over the same dataset; return it and how runs are called."""
     same = context.ask(runs_over_the_same, run)
@@ -35,10 +42,7 @@ def other_run() -> tuple[Run, dict[int, str]]:
             "This file holds one run over this dataset. Audit the dataset with a second model into "
             "the same file, then both can be compared here."
         )
-        st.code(
-            f"python -m saliency_core audit OTHER_MODEL DATASET --db {run.store.path}",
-            language="bash",
-        )
+        st.button("Audit with a second model", type="primary", on_click=second_audit)
         st.stop()
     runs = context.ask(Store.runs, run.store)
     names = {int(row.run): f"{row.run}: {context.name_of(row.model)}" for row in runs.itertuples()}

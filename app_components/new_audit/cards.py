@@ -216,10 +216,14 @@ def _again(job: jobs.Job) -> None:
 
 def _stopped(job: jobs.Job) -> None:
     step, run = jobs.step(job), _run(job)
-    after = f" after {step.done:,} of {step.total:,}" if step is not None and step.total else ""
+    after = ""
+    if step is not None and step.total:
+        after = (
+            f" while {STAGES.get(step.stage, step.stage)}, after {step.done:,} of {step.total:,}"
+        )
     killed = jobs.exit_status(job) != jobs.INTERRUPTED
     reason = " It was ended from outside, often because memory ran out." if killed else ""
-    st.warning(f"Stopped{after}.{reason} Resume goes on from there.")
+    st.warning(context.escape(f"Stopped{after}.{reason} Resume goes on from there."))
     with st.container(horizontal=True):
         if st.button("Resume", key=f"resume-{job.name}", type="primary"):
             jobs.start(folder(), job.name, job.arguments, Path(job.database), job.command, job.form)

@@ -101,7 +101,7 @@ def _choose(role: str, meaning: str, names: list[str], guess: Guess | None) -> N
     is_guess = role not in found.get("decided", ()) and found[role] not in (None, NO_COLUMN)
     if is_guess and guess is not None:
         by = "its name" if guess.by == "name" else "its values"
-        st.caption(f":orange[Guessed by {by}: please check.]")
+        st.caption(f"**Guessed** by {by}: please check.")
     elif found[role] is None and guess is not None and role == "text":
         st.caption("Several columns may be it.")
     elif found[role] is None and guess is not None:

@@ -13,6 +13,7 @@ from app_components.new_audit.values import (
     FIELD,
     ROLES,
     TRIED,
+    UPLOADS,
     cache_folder,
     complain,
     key_of,
@@ -54,7 +55,7 @@ def form() -> None:
 def _took_upload() -> None:
     """Keep a file that was uploaded, or forget it."""
     file = st.session_state["audit_upload"]
-    kept = file and jobs.keep_upload(cache_folder() / "uploads", file.name, file.getvalue())
+    kept = file and jobs.keep_upload(cache_folder() / UPLOADS, file.name, file.getvalue())
     _set_source(str(kept) if kept else "", file.name if file else "", is_upload=bool(file))
 
 

@@ -10,7 +10,8 @@ import streamlit as st
 from app_components import session as context
 from saliency_core.model.declared_labels import declared_labels
 from saliency_core.paths import default_database
-from saliency_core.server.audit_request import AuditRequest
+from saliency_core.server.audit_request import EXISTING, NO_COLUMN, AuditRequest
+from saliency_core.store import Run
 
 ROLES = {
     "text": "What the model reads.",
@@ -20,6 +21,8 @@ ROLES = {
 }
 """Role of a column -> what it is."""
 
+UPLOADS = "uploads"
+"""The folder of what was uploaded, in that of the databases."""
 FIELD = "audit_field_"
 """How the keys of widgets begin."""
 MEANING = f"{FIELD}means_"
@@ -45,6 +48,29 @@ def fill(found: Values) -> None:
         del st.session_state[key]
     st.session_state["audit_values"] = {**found, "decided": sorted(ROLES)}
     st.session_state.pop(TRIED, None)
+
+
+def fill_from(run: Run) -> None:
+    """Fill the form with the data of a run, for another model into the same file.
+
+    From a callback, before New audit is opened.
+    """
+    dataset = run.dataset
+    columns = {role: dataset.columns.get(role) for role in ROLES}
+    fill(
+        {
+            "source": dataset.source,
+            "called": Path(dataset.source).name or dataset.name,
+            "is_upload": UPLOADS in Path(dataset.source).parts,
+            "typed": "" if UPLOADS in Path(dataset.source).parts else dataset.source,
+            "split": dataset.split or "",
+            **{role: column or NO_COLUMN for role, column in columns.items()},
+            "label_map": dict(run.settings.label_map),
+            "place": EXISTING,
+            "into": str(run.store.path.absolute()),
+        }
+    )
+    st.session_state["audit_job"] = None
 
 
 def key_of(field: str, first: Any) -> str:

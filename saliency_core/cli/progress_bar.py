@@ -14,6 +14,8 @@ from saliency_core.progress import duration
 
 SECONDS_A_LINE = 1.0
 """Between two lines of progress where the output is no terminal."""
+FEWEST_STEPS = 10
+"""Fewer are too unlike each other to tell how long the rest of them will take."""
 GOES_ON = "What was computed is kept; the same command goes on from there."
 STARTS_ANEW = "Nothing was changed; the same command starts anew."
 
@@ -72,7 +74,7 @@ class Bar:
     def _left(self, stage: str, done: int, total: int | None, now: float) -> str:
         """Return how long a stage will take from now on, "" where that is not known."""
         started, first = self._started.setdefault(stage, (now, done))
-        if total is None or not first < done < total:
+        if total is None or total < FEWEST_STEPS or not first < done < total:
             return ""
         return f"about {duration((now - started) * (total - done) / (done - first))} left"
 

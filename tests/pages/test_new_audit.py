@@ -93,9 +93,9 @@ def test_columns_are_guessed_by_values_and_marked_as_guesses(page, tmp_path):
     )
     fill(page, source)
     assert (chosen(page, "text"), chosen(page, "label")) == ("comment", "rating")
-    assert sum("Guessed by its values" in one.value for one in page.caption) == 2
+    assert sum("Guessed** by its values" in one.value for one in page.caption) == 2
     page.selectbox(key="audit_field_text").set_value("description").run()
-    assert sum("Guessed by its values" in one.value for one in page.caption) == 1
+    assert sum("Guessed** by its values" in one.value for one in page.caption) == 1
 
 
 def test_without_anything_all_of_it_is_asked_for(empty):
@@ -204,7 +204,10 @@ def test_a_failed_audit_is_called_failed_in_words_of_the_page(page, tmp_path):
 def test_a_stopped_audit_says_where_it_goes_on(page, tmp_path, started):
     ended(tmp_path, "a", 130, "auditing (2 of 3): 35 of 100, about 9 s left\nStopped.", FORM)
     page.run()
-    assert "Stopped after 35 of 100. Resume goes on from there" in page.warning[0].value
+    told = page.warning[0].value.replace("\\", "")
+    assert told == (
+        "Stopped while computing the saliency, after 35 of 100. Resume goes on from there."
+    )
     press(page, "Resume")
     assert started[0].form["called"] == "reviews.csv"
 

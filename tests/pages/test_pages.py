@@ -1,6 +1,8 @@
 """Every page on a filled and on an empty database; the dashboard never loads torch."""
 
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -13,7 +15,7 @@ from saliency_core.model.audited import classifier_of
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.logit_lens import decoded_words
 from saliency_core.store import open_store
-from tests.support.paths import DASHBOARD
+from tests.support.paths import DASHBOARD, ROOT
 from tests.support.small_audit import options, write_csv
 from tests.support.tables import tables_of
 from tests.support.tiny_bert import save_tiny_bert
@@ -71,6 +73,14 @@ def test_a_filter_that_means_nothing_is_explained(database, monkeypatch):
     assert not app.exception
     assert "wrog" in app.error[0].value
     assert any(button.label == "wrong" for button in app.button)
+
+
+def test_what_is_loaded_ahead_is_there():
+    """It is imported in a thread, where a name that went is an error that nobody sees."""
+    text = (ROOT / "dashboard_server.py").read_text(encoding="utf-8")
+    names = re.findall(r'"([\w.]+)"', text.partition("LOADED_AHEAD = (")[2].partition(")")[0])
+    assert len(names) >= 5
+    assert all(importlib.util.find_spec(f"saliency_core.{name}") for name in names)
 
 
 def test_the_dashboard_loads_neither_torch_nor_transformers(database):
