@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,10 +23,16 @@ from saliency_core.cli.terminal import (
     open_run,
     print_json,
 )
+from saliency_core.errors import UserError
 
+if TYPE_CHECKING:
+    from saliency_core.store import Slice
+
+DATASET = "The dataset itself"
 EXAMPLES = (
     "saliency export -o wrong.csv --where wrong",
     "saliency export -o all.parquet --layers all",
+    "saliency export -o cleaned.csv --dataset --corrected --drop-duplicates",
 )
 
 
@@ -50,6 +56,26 @@ def export(
     layers: Annotated[
         str | None, typer.Option(help='"all", "none" or "5,6" (default: the recommended one).')
     ] = None,
+    dataset: Annotated[
+        bool,
+        typer.Option(
+            "--dataset", help="The dataset in its own columns instead.", rich_help_panel=DATASET
+        ),
+    ] = False,
+    corrected: Annotated[
+        bool,
+        typer.Option(
+            "--corrected", help="With the labels that were corrected.", rich_help_panel=DATASET
+        ),
+    ] = False,
+    drop_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--drop-duplicates",
+            help="Without what is tagged drop and all but one of each group of duplicates.",
+            rich_help_panel=DATASET,
+        ),
+    ] = False,
     force: Force = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -60,6 +86,13 @@ def export(
 
     run = open_run(database, number)
     check_output(output, force, [run.store.path])
+    if dataset:
+        if format is not None or layers is not None:
+            raise UserError("--dataset is written by its ending, .jsonl or .csv, without layers.")
+        _export_dataset(filtered(run, where), output, corrected, drop_duplicates, quiet, as_json)
+        return
+    if corrected or drop_duplicates:
+        raise UserError("--corrected and --drop-duplicates go with --dataset.")
     chosen = parse_layers(layers, run.model.layers)
     with progress_bar(quiet or as_json) as bar:
         done = write(
@@ -75,6 +108,33 @@ def export(
         said = ", ".join(map(str, done.layers)) or "none"
         wrote = counted(done.examples, "example")
         print(f"Wrote {wrote} to {done.output} ({done.format}, layers {said}).")
+
+
+def _export_dataset(
+    part: Slice,
+    output: Path,
+    corrected: bool,
+    drop_duplicates: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from saliency_core.output.dataset_export import export_dataset
+
+    with progress_bar(quiet or as_json) as bar:
+        done = export_dataset(
+            part, output, corrected=corrected, drop_duplicates=drop_duplicates, progress=bar
+        )
+    if as_json:
+        print_json(asdict(done))
+    elif not quiet:
+        print(f"Wrote {counted(done.examples, 'example')} to {done.output} ({done.format}).")
+        if done.log:
+            print(
+                f"{counted(done.relabelled, 'label')} corrected, "
+                f"{counted(done.dropped, 'example')} dropped, "
+                f"{counted(done.undecided, 'duplicate')} kept as their labels differ; "
+                f"{done.log} says which and why."
+            )
 
 
 class ReportFormat(StrEnum):

@@ -28,7 +28,7 @@ FOUND = 0.97
 """Chance at which two texts exactly at the threshold become candidates, at least."""
 DOUBT = 4.0
 """Standard errors below the threshold an estimate may lie for the texts to be compared exactly."""
-_BLOCK = 500_000
+_BLOCK = 50_000
 """Pairs whose estimates are computed at once."""
 
 _PUNCTUATION = bytes(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from saliency_core.atomic import refuse_inputs, replacing
 from saliency_core.data.dataset import Dataset
+from saliency_core.data.files.row_writer import ENDINGS, RowWriter
 from saliency_core.errors import UserError
 from saliency_core.model.audited import without_spans
 from saliency_core.records import Example
@@ -18,7 +17,6 @@ from saliency_core.shortcuts.training_counts import sides_of
 from saliency_core.words import named_spans
 
 WAYS = ("mask", "drop")
-ENDINGS = (".jsonl", ".csv")
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def debias(
     refuse_inputs(output, [dataset.info.source])
     read = written = changed = 0
     output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as partial, _Writer(partial, output.suffix, dataset.names) as writer:
+    with replacing(output) as partial, RowWriter(partial, output.suffix, dataset.names) as writer:
         for row, example in zip(dataset.rows(), dataset, strict=False):
             read += 1
             found = _words_in(example).intersection(words)
@@ -94,30 +92,3 @@ def _masked_row(
 def _masked(text: str, words: set[str], mask: str) -> str:
     spans = [(start, end) for name, start, end in named_spans(text) if name in words]
     return without_spans(text, spans, mask)
-
-
-class _Writer:
-    """Writes rows as JSON Lines or CSV; a CSV has the columns of all rows."""
-
-    def __init__(self, path: Path, ending: str, names: Sequence[str]) -> None:
-        self.names = names
-        self.file = path.open("w", encoding="utf-8", newline="")
-        self.is_csv = ending == ".csv"
-        self.table: csv.DictWriter[str] | None = None
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def write(self, row: dict[str, Any]) -> None:
-        """Write one row."""
-        if not self.is_csv:
-            self.file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-            return
-        if self.table is None:
-            columns = dict.fromkeys((*self.names, *row))
-            self.table = csv.DictWriter(self.file, list(columns))
-            self.table.writeheader()
-        self.table.writerow(row)

@@ -1,0 +1,222 @@
+"""The audited dataset in its own columns again: with corrected labels, without duplicates.
+
+Beside it stands a log of every row that was changed or left out, and why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saliency_core.atomic import replacing
+from saliency_core.data.files.row_writer import ENDINGS, RowWriter
+from saliency_core.errors import UserError
+from saliency_core.progress import Progress, silent
+from saliency_core.store import Run, Slice
+
+BATCH = 1024
+"""Rows held at once."""
+DROP = "drop"
+"""Tag of examples that are left out."""
+
+
+@dataclass(frozen=True)
+class ExportedDataset:
+    """What was written."""
+
+    output: str
+    format: str
+    run: int
+    examples: int
+    relabelled: int
+    dropped: int
+    undecided: int
+    """Examples of duplicates that stay, because their labels differ and nobody decided."""
+    log: str | None
+    """File that says what was changed and why; None where nothing could be."""
+
+
+def export_dataset(
+    part: Slice,
+    output: str | Path,
+    *,
+    corrected: bool = False,
+    drop_duplicates: bool = False,
+    progress: Progress = silent,
+) -> ExportedDataset:
+    """Write the rows of a slice in the dataset's own columns; they load back as they were.
+
+    Args:
+        part: a slice.
+        output: JSON Lines or CSV by its ending; replaced when all is written.
+        corrected: put the labels that somebody corrected in the place of the dataset's.
+        drop_duplicates: leave out what is tagged `drop`, and all but the first of each group of
+            duplicates whose labels agree.
+        progress: called with stage, done, total.
+
+    Raises:
+        UserError: the ending, or duplicates that nobody looked for yet.
+    """
+    run, output = part.run, Path(output)
+    if output.suffix not in ENDINGS:
+        raise UserError(
+            f"{output} must end in {' or '.join(ENDINGS)}: what it ends in decides its format."
+        )
+    if not output.parent.is_dir():
+        raise UserError(f"There is no folder {output.parent} to write {output.name} into.")
+    with run.steady():
+        labels = _Labels(run)
+        dropped, undecided = _dropped(run, labels, corrected) if drop_duplicates else ({}, set())
+        positions = part.positions()
+        log: list[dict[str, Any]] = []
+        columns = run.dataset.columns
+        names = [columns[role] for role in ("id", "text", "pair", "label") if role in columns]
+        names += run.metadata_columns()
+        written = 0
+        with replacing(output) as partial, RowWriter(partial, output.suffix, names) as writer:
+            for done, position, row, example in _rows(run, positions):
+                if position in dropped:
+                    log.append({"id": example["id"], "change": "dropped", **dropped[position]})
+                    continue
+                if position in undecided:
+                    why = "a duplicate with another label, undecided"
+                    log.append({"id": example["id"], "change": "kept", "why": why})
+                if corrected and position in labels.corrected and "label" in columns:
+                    right = labels.of(position)
+                    change = {"from": row[columns["label"]], "to": right}
+                    why = example["note"] or "decided by a reviewer"
+                    log.append({"id": example["id"], "change": "relabelled", **change, "why": why})
+                    row[columns["label"]] = right
+                writer.write(row)
+                written += 1
+                if done % BATCH == 0 or done == len(positions):
+                    progress("exporting", done, len(positions))
+        _name_kept(run, log)
+    changes = Counter(entry["change"] for entry in log)
+    log_path = _write_log(output, log) if corrected or drop_duplicates else None
+    return ExportedDataset(
+        str(output),
+        output.suffix.removeprefix("."),
+        run.number,
+        written,
+        changes["relabelled"],
+        changes["dropped"],
+        changes["kept"],
+        None if log_path is None else str(log_path),
+    )
+
+
+def _name_kept(run: Run, log: list[dict[str, Any]]) -> None:
+    """Put ids in the place of the positions of what stays of a group."""
+    entries = [entry for entry in log if "kept" in entry]
+    for start in range(0, len(entries), BATCH):
+        some = entries[start : start + BATCH]
+        ids = run.examples_at([entry["kept"] for entry in some])["id"]
+        for entry, id in zip(some, ids, strict=True):
+            entry["kept"] = id
+
+
+def _write_log(output: Path, log: list[dict[str, Any]]) -> Path:
+    path = output.with_name(f"{output.stem}-changes.jsonl")
+    with replacing(path) as partial:
+        lines = (json.dumps(entry, ensure_ascii=False) for entry in log)
+        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def _rows(
+    run: Run, positions: np.ndarray
+) -> Iterator[tuple[int, int, dict[str, Any], dict[str, Any]]]:
+    """Yield how many came, position, row in the dataset's columns, and id and note."""
+    columns, metadata = run.dataset.columns, run.metadata_columns()
+    for start in range(0, len(positions), BATCH):
+        some = positions[start : start + BATCH].tolist()
+        frame, details = run.examples_at(some), run.details(some)
+        held = run.annotations_at(some)
+        rows = zip(some, frame.to_dict("records"), details, held, strict=True)
+        for number, (position, example, extra, said) in enumerate(rows, start + 1):
+            values = {
+                "id": example["id"],
+                "text": example["text"],
+                "pair": example["pair"],
+                "label": extra["label"],
+            }
+            row = {columns[role]: value for role, value in values.items() if role in columns}
+            row |= {name: extra["metadata"].get(name) for name in metadata}
+            yield number, position, row, {"id": example["id"], "note": said["note"]}
+
+
+class _Labels:
+    """Labels that somebody corrected, in the words of the dataset."""
+
+    def __init__(self, run: Run) -> None:
+        """Read them, and which label of the dataset stands for which class."""
+        names = run.label_names
+        rows = run.store.rows(
+            "SELECT gold, label, count(*) FROM examples WHERE run = ? AND gold IS NOT NULL"
+            " GROUP BY gold, label ORDER BY count(*)",
+            (run.number,),
+        )
+        # Of several labels of one class the most frequent, which comes last.
+        self.word_of = {names[gold]: label for gold, label, _ in rows}
+        self.corrected: dict[int, str] = {}
+        relabelled = run.filter("relabelled").positions().tolist()
+        for start in range(0, len(relabelled), BATCH):
+            some = relabelled[start : start + BATCH]
+            for position, said in zip(some, run.annotations_at(some), strict=True):
+                self.corrected[position] = said["label"]
+        gold = run.column("gold")
+        self.gold = dict(zip(run.column("position").tolist(), gold.tolist(), strict=True))
+        self.names = names
+
+    def of(self, position: int) -> str:
+        """Return the corrected label of an example as the dataset writes it."""
+        label = self.corrected[position]
+        return self.word_of.get(label, label)
+
+    def now(self, position: int, corrected: bool) -> str | None:
+        """Return the class of an example, after corrections if they are taken."""
+        if corrected and position in self.corrected:
+            return self.corrected[position]
+        gold = self.gold[position]
+        return self.names[gold] if gold >= 0 else None
+
+
+def _dropped(
+    run: Run, labels: _Labels, corrected: bool
+) -> tuple[dict[int, dict[str, Any]], set[int]]:
+    """Return position -> why it is left out, and the positions of duplicates left undecided."""
+    tagged = DROP in run.store.annotations(run.number).tags
+    marked = set(run.filter(f"tag:{DROP}").positions().tolist()) if tagged else set()
+    gone: dict[int, dict[str, Any]] = {at: {"why": f"tagged {DROP}"} for at in marked}
+    group, exact = run.quality("duplicate"), run.quality("duplicate_exact")
+    if group is None or exact is None:
+        if not marked:
+            raise UserError(
+                f"Nobody looked for duplicates of run {run.number} yet; "
+                f"`data-quality --run {run.number}` does."
+            )
+        return gone, set()
+    positions = run.column("position")
+    members: dict[int, list[int]] = {}
+    for row in np.flatnonzero(group >= 0).tolist():
+        if int(positions[row]) not in gone:
+            members.setdefault(int(group[row]), []).append(row)
+    undecided: set[int] = set()
+    for rows in members.values():
+        places = [int(positions[row]) for row in rows]
+        said = {labels.now(place, corrected) for place in places} - {None}
+        if len(rows) > 1 and len(said) > 1:
+            undecided.update(places)
+            continue
+        for row, place in zip(rows[1:], places[1:], strict=True):
+            same = exact[row] >= 0 and exact[row] == exact[rows[0]]
+            kind = "the same text as" if same else "nearly the same text as"
+            gone[place] = {"why": kind, "kept": places[0]}
+    return gone, undecided
