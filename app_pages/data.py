@@ -12,6 +12,7 @@ from saliency_core.quality.findings import issue_rows, kept_data_quality
 from saliency_core.quality.issue_words import words_for_and_against
 from saliency_core.store import Run
 from saliency_core.store.query.annotations import Edit
+from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote
 from saliency_core.store.write.annotations import annotate
 
@@ -209,8 +210,8 @@ def mixed_up(noise: pd.DataFrame):
 
     def open_pair(place: int):
         pair = noise.iloc[place]
-        where = f"label_issue gold:{quote(pair['gold'])}"
-        context.go_to("errors", where=f"{where} predicted:{quote(pair['likely'])}")
+        terms = (f"gold:{quote(pair['gold'])}", f"predicted:{quote(pair['likely'])}")
+        context.go_to("errors", where=joined("label_issue", *terms))
 
     show_table(
         noise,

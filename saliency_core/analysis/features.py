@@ -12,6 +12,7 @@ import regex
 
 from saliency_core.store import Run
 from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import metadata_term
 from saliency_core.words import is_spoken, named_spans
 
 PAGE = 5000
@@ -298,5 +299,5 @@ def _metadata(run: Run) -> Iterator[_Found]:
             continue
         for code, value in enumerate(texts):
             if value:
-                where = f"meta.{quote(column)}:{quote(value)}"
+                where = metadata_term(column, value)
                 yield METADATA, f"{column} = {value}", where, np.flatnonzero(codes == code)

@@ -13,6 +13,7 @@ from saliency_core.analysis.word_tables import contrast
 from saliency_core.records import SEVERITIES, Finding
 from saliency_core.store import Run
 from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import metadata_term
 
 CONFIDENT = 0.9
 MINIMUM_SUPPORT = 10
@@ -101,7 +102,7 @@ def _worst_group(run: Run, error_rate: float) -> Finding | None:
         f"against {error_rate:.0%} overall",
         (column, value),
         severity="high",
-        where=f"wrong meta.{quote(column)}:{quote(value)}",
+        where=f"wrong {metadata_term(column, value)}",
     )
 
 

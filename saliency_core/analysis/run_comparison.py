@@ -14,6 +14,7 @@ from saliency_core.errors import UserError
 from saliency_core.stats import benjamini_hochberg, mcnemar, paired_difference
 from saliency_core.store import Run
 from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import metadata_term
 
 KINDS = ("fixed", "broken", "wrong in both", "right in both")
 MINIMUM = 5
@@ -187,7 +188,7 @@ def _groups(run: Run, rows: np.ndarray) -> Iterator[tuple[str, str, str, np.ndar
         own = codes[rows]
         for code, text in enumerate(texts):
             if text:
-                yield column, text, f"meta.{quote(column)}:{quote(text)}", own == code
+                yield column, text, metadata_term(column, text), own == code
     for name in run.store.slices()["name"]:
         condition = f"slice:{quote(name)}"
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,11 @@ from saliency_core.cli.terminal import (
     open_run,
     print_json,
 )
+from saliency_core.store.query.mistakes import FilterError
 from saliency_core.store.query.terms import JOINS, TABLE
+
+if TYPE_CHECKING:
+    from saliency_core.store import Run
 
 ABOUT = (
     "Save, discover and compare slices: sets of examples, each named by a filter.\n\n"
@@ -40,13 +44,19 @@ def list_slices(
 ) -> None:
     """List the saved slices with the examples each holds in a run."""
     run = open_run(database, number)
-    rows = [
-        {**row, "examples": run.filter(row["where"]).count()} for row in records(run.store.slices())
-    ]
+    rows = [{**row, "examples": _count(run, row["where"])} for row in records(run.store.slices())]
     if as_json:
         print_json({"slices": rows})
         return
     show(rows, ["name", "where", "examples", "note"], nothing="No slice is saved yet.")
+
+
+def _count(run: Run, where: str) -> int | None:
+    """Return how many examples a saved slice holds; None where the run lacks what it names."""
+    try:
+        return run.filter(where).count()
+    except FilterError:
+        return None
 
 
 @app.command(context_settings=NEGATED)

@@ -14,6 +14,7 @@ from saliency_core.data.labels.mapping import known_labels, map_labels
 from saliency_core.errors import UserError
 from saliency_core.records import Example
 from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import metadata_term
 
 if TYPE_CHECKING:
     from saliency_core.store import Run
@@ -53,7 +54,7 @@ class Comparison:
         return (
             f"{self.beginning}differ from the model's own on {self.differ} of {self.compared} "
             f"examples ({self.differ / self.compared:.1%}), most often {cell} there and {own} here "
-            f"({count}; meta.{quote(self.column)}:{quote(cell)} predicted:{quote(own)}).{many}"
+            f"({count}; {metadata_term(self.column, cell)} predicted:{quote(own)}).{many}"
             f"{aside}"
         )
 

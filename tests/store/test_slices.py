@@ -22,7 +22,7 @@ from saliency_core.store import (
 )
 from saliency_core.store.query import editing, parser
 from saliency_core.store.query.mistakes import FilterError
-from saliency_core.store.query.terms import ORDER, SPELLINGS
+from saliency_core.store.query.terms import ORDER, SPELLINGS, metadata_term
 from saliency_core.store.query.tree import Term, Value
 from tests.support.small_audit import options, write_csv
 from tests.support.store_made_up import (
@@ -502,6 +502,13 @@ def test_a_quoted_value_is_that_value(text):
     term = parser.parse(f"word:{parser.quote(text)}")
     assert [value.text for value in term.values] == [text]
     assert parser.parse(f"(word:{parser.quote(text)})") == term
+
+
+@given(names, names)
+@settings(deadline=None)
+def test_any_value_of_any_column_can_be_named(column, value):
+    term = Term(f"meta.{column}", ":", (Value(value),))
+    assert parser.parse(metadata_term(column, value)) == term
 
 
 MISTAKES = [

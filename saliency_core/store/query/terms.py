@@ -102,5 +102,10 @@ def quote_name(name: str) -> str:
     return name if _PLAIN_NAME.fullmatch(name) else _in_quotes(name)
 
 
+def metadata_term(column: str, value: str) -> str:
+    """Return the term of the examples that have a value in a metadata column."""
+    return f"{META}{quote_name(column)}:{quote(value)}"
+
+
 def _in_quotes(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
