@@ -1,165 +1,309 @@
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 from app_components import session as context
+from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
-from app_components.filter_line import filter_chip
+from app_components.filter_line import filter_line
 from app_components.new_audit.values import fill_from
+from app_components.other_run import SPEAK, rows_of_both
+from app_components.table import Column, show_table
 from saliency_core.analysis.layers.group_coherence import coherence_of_runs
-from saliency_core.analysis.run_comparison import KINDS, compare, runs_over_the_same
-from saliency_core.analysis.word_tables import contrast
+from saliency_core.analysis.run_comparison import (
+    KINDS,
+    by_group,
+    compare,
+    names_of,
+    verdict,
+    words_between,
+)
 from saliency_core.errors import UserError
+from saliency_core.output.charts.comparison import words_between as words_between_chart
 from saliency_core.output.charts.layers import groups_by_layer
-from saliency_core.output.charts.words import word_bars
-from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run, Store
+from saliency_core.store.query.editing import joined
+from saliency_core.store.query.parser import quote
 
 ROWS = 20
-WORDS = 25
-MEANING = {
-    "fixed": "Wrong in this run, right in the other.",
-    "broken": "Right in this run, wrong in the other.",
-    "wrong in both": "Wrong in both runs.",
-    "right in both": "Right in both runs.",
+SHOWN = {
+    "fixed": "Newly right",
+    "broken": "Newly wrong",
+    "wrong in both": "Wrong in both",
+    "right in both": "Right in both",
 }
+MEANING = {
+    "fixed": "Wrong before, right after.",
+    "broken": "Right before, wrong after.",
+    "wrong in both": "Wrong before and after.",
+    "right in both": "Right before and after.",
+}
+DIFFER = "differ"
+"""The one kind of examples without labels."""
 
 run = context.opened()
-filter_chip(run)
 
 
-def second_audit():
-    """Open the form, filled in but for the model."""
-    fill_from(run)
-    context.go_to("new_audit")
+def second_audit(*, first: bool):
+    """Lead to the form of an audit of the same dataset into the same file."""
+
+    def open_form():
+        fill_from(run)
+        context.go_to("new_audit")
+
+    st.button(
+        "Audit it with a second model →" if first else "Audit it with another model →",
+        type="tertiary",
+        on_click=open_form,
+    )
 
 
-def other_run() -> tuple[Run, dict[int, str]]:
-    """Let the user choose a second run over the same dataset; return it and how runs are called."""
-    same = context.ask(runs_over_the_same, run)
-    if not same:
+def chosen_runs() -> tuple[Run, Run]:
+    """Let the user choose the run before and the run after; the address names both."""
+    same = sorted([run.number, *context.ask(Run.comparable, run)])
+    if len(same) == 1:
         st.info(
-            "This file holds one run over this dataset. Audit the dataset with a second model into "
-            "the same file, then both can be compared here."
+            f"This file holds one run over {context.escape(run.dataset.name)}. Audit it with a "
+            "second model into the same file, then both can be compared here."
         )
-        st.button("Audit with a second model", type="primary", on_click=second_audit)
-        st.stop()
-    runs = context.ask(Store.runs, run.store)
-    names = {int(row.run): f"{row.run}: {context.name_of(row.model)}" for row in runs.itertuples()}
-    options = [str(number) for number in same]
-    # Not bound: Streamlit would write the label into the address, not the number.
-    if st.session_state.get("other") not in options:
-        asked = st.query_params.get("other")
-        st.session_state["other"] = asked if asked in options else options[0]
-    chosen = st.selectbox(
-        "Compared with",
-        options,
-        key="other",
-        format_func=lambda number: names.get(int(number), number),
-        help="Runs over the same dataset in this file.",
-    )
-    st.query_params["other"] = chosen
-    return run.store.run(int(chosen)), names
-
-
-def counts(found):
-    with st.grid(len(found.counts), min_column_width=130):
-        for row in found.counts.itertuples():
-            st.metric(
-                row.kind.capitalize(), f"{row.examples:,}", border=True, help=MEANING[row.kind]
+        second_audit(first=True)
+        with st.expander("On the command line"):
+            st.code(
+                f"python -m saliency_core audit OTHER_MODEL {run.dataset.source} "
+                f"--db {run.store.path}",
+                language="bash",
+                wrap_lines=True,
             )
+        st.stop()
+    options = [str(number) for number in same]
+    asked = [st.query_params.get(name) for name in ("before", "after")]
+    if asked[0] == asked[1] or not set(asked) <= set(options):
+        place = max(same.index(run.number), 1)
+        asked = [str(same[place - 1]), str(same[place])]
+    st.session_state["before"], st.session_state["after"] = asked
+    runs = context.ask(Store.runs, run.store)
+    names = {str(row.run): f"{row.run}: {context.name_of(row.model)}" for row in runs.itertuples()}
+
+    def choose(changed: str = ""):
+        """Show what was chosen; where it is the other one already, the two change places."""
+        pair = dict(zip(("before", "after"), asked, strict=True))
+        pair |= {changed: st.session_state[changed]} if changed else {}
+        if not changed or pair["before"] == pair["after"]:
+            pair = {"before": asked[1], "after": asked[0]}
+        # The masthead reads its run from the address too.
+        st.query_params.update(pair | {"run": pair["after"]})
+
+    columns = st.columns([3, 3, 1], vertical_alignment="bottom")
+    for column, name in zip(columns, ("before", "after"), strict=False):
+        column.selectbox(
+            name.capitalize(),
+            options,
+            key=name,
+            format_func=lambda number: names.get(number, number),
+            on_change=choose,
+            args=(name,),
+        )
+    columns[2].button("Swap", on_click=choose, width="stretch")
+    return run.store.run(int(asked[0])), run.store.run(int(asked[1]))
 
 
-def examples(found, other: Run):
-    """Show the examples of one kind, painted by both runs."""
-    kind = st.segmented_control(
-        "Show", KINDS, default=KINDS[0], key="kind", bind="query-params", required=True
+def headline(found):
+    """Say which run is better, and by how much."""
+    st.subheader(context.escape(verdict(found, *names)))
+    test = found.difference
+    if not test["n"]:
+        return
+    interval = f"{100 * test['low']:+.1f} to {100 * test['high']:+.1f}"
+    tiles = {
+        "Before": (f"{test['before']:.1%}", f"Accuracy of {context.escape(names[0])}."),
+        "After": (f"{test['after']:.1%}", f"Accuracy of {context.escape(names[1])}."),
+        "Difference": (
+            f"{100 * test['difference']:+.1f} points",
+            f"After minus before, in percentage points; paired 95% interval {interval}.",
+        ),
+        **{SHOWN[kind]: (f"{int(test[kind]):,}", MEANING[kind]) for kind in ("fixed", "broken")},
+    }
+    with st.grid(len(tiles), min_column_width=130):
+        for name, (value, meaning) in tiles.items():
+            st.metric(name, value, border=True, help=meaning)
+
+
+def where_they_differ():
+    """Show classes, metadata values and saved slices, those with the clearest difference first."""
+    table = context.ask(by_group, before, after=after, where=where)
+    if table.empty:
+        return
+    st.subheader(
+        "Where they differ",
+        help="The clearest difference first. q is the p of McNemar's test, corrected for the "
+        "number of rows (Benjamini-Hochberg); below 0.05 a difference is hardly by chance.",
     )
-    positions = found.of_kind(kind)
+    st.caption("Choose a row to see only its examples below.")
+
+    def open_group(place: int):
+        st.session_state["where"] = joined(where, table["filter"][place])
+        st.session_state["compare_page"] = 1
+
+    interval = [
+        f"{100 * low:+.1f} to {100 * high:+.1f}"
+        for low, high in zip(table["low"], table["high"], strict=True)
+    ]
+    shown = pd.DataFrame(
+        {
+            "group": table["name"],
+            "of": table["part"],
+            "n": table["n"],
+            "before": table["before"],
+            "after": table["after"],
+            "difference": 100 * table["difference"],
+            "interval": interval,
+            "q": table["q"],
+        }
+    )
+    show_table(
+        shown,
+        f"groups-{before.number}-{after.number}",
+        "Accuracy of both runs by class, metadata value and saved slice",
+        columns={
+            "n": Column("texts", "Examples with a label that both runs predict."),
+            "before": Column(names[0], "Accuracy of the run before.", "{:.1%}"),
+            "after": Column(names[1], "Accuracy of the run after.", "{:.1%}"),
+            "difference": Column(help="Percentage points, after minus before.", format="{:+.1f}"),
+            "interval": Column("95% interval", "Of the difference."),
+            "q": Column(help="Corrected p of McNemar's test.", format="{:.2g}"),
+        },
+        on_choose=open_group,
+        ticks=False,
+        height=300,
+    )
+    context.download(table, "where-they-differ")
+
+
+def examples(found):
+    """Show the examples of one kind, each painted by both runs."""
+    counts = dict(zip(found.counts["kind"], found.counts["examples"], strict=True))
+    shown = {kind: f"{SHOWN[kind]} ({counts[kind]:,})" for kind in KINDS}
+    if not sum(counts.values()):
+        shown = {DIFFER: f"Predicted differently ({int(found.differs.sum()):,})"}
+
+    def first_page():
+        st.session_state["compare_page"] = 1
+
+    if st.session_state.get("kind") not in shown:
+        st.session_state["kind"] = next(iter(shown))
+    kind = st.segmented_control(
+        "Examples",
+        list(shown),
+        key="kind",
+        format_func=shown.__getitem__,
+        bind="query-params",
+        required=True,
+        on_change=first_page,
+        help=" ".join(f"{SHOWN[kind]}: {meaning}" for kind, meaning in MEANING.items()),
+    )
+    positions = found.positions[found.differs] if kind == DIFFER else found.of_kind(kind)
     if not len(positions):
         st.info("No example is of this kind.")
         return
-    page = st.pagination(max(1, -(-len(positions) // ROWS)), key="compare_page")
+    pages = max(1, -(-len(positions) // ROWS))
+    page = st.pagination(pages, key="compare_page") if pages > 1 else 1
     places = positions[(page - 1) * ROWS : page * ROWS].tolist()
-    sides = []
-    for side in (run, other):
-        frame = context.ask(Run.examples_at, side, positions=places)
-        words = context.ask(Run.top_words, side, positions=places, layer=side.layer_to_read())
-        sides.append((frame, words))
-    (before, one), (after, two) = sides
-    rows = [
-        painted_row(example, *words, about=f"run {other.number}: {answer} ({confidence:.3f})")
-        for example, words, answer, confidence in zip(
-            before.to_dict("records"),
-            zip(one, two, strict=True),
-            after["predicted"],
-            after["confidence"],
-            strict=True,
-        )
-    ]
+    st.caption(f"{SPEAK} Click a row to open it.")
     painted_rows(
-        rows,
-        key=f"compared-{run.number}-{other.number}-{kind}-{page}",
-        on_open=context.open_example(""),
-        headings=(f"run {run.number}", f"run {other.number}"),
+        rows_of_both(before, after, places),
+        key=f"compared-{before.number}-{after.number}-{kind}-{page}-{where}",
+        on_open=lambda id: context.go_to(
+            "example",
+            id=id,
+            run=after.number,
+            other=before.number,
+            where=joined(where, filter_of(kind)),
+        ),
     )
-    table = before[["id", "gold", "predicted", "confidence", "text"]].assign(
-        then=after["predicted"], then_confidence=after["confidence"]
-    )
+
+    def table():
+        one, other = (side.examples_at(places) for side in (before, after))
+        return one[["id", "text", "gold"]].assign(
+            before=one["predicted"],
+            before_confidence=one["confidence"],
+            after=other["predicted"],
+            after_confidence=other["confidence"],
+        )
+
     context.download(table, "compared", "These rows as CSV")
 
 
-def words_between(other: Run):
+def filter_of(kind: str) -> str:
+    """Return the filter that names a kind in the run after."""
+    if kind == DIFFER:
+        return ""
+    then, now = {
+        "fixed": ("wrong", "right"),
+        "broken": ("right", "wrong"),
+        "wrong in both": ("wrong", "wrong"),
+        "right in both": ("right", "right"),
+    }[kind]
+    return f"{now} {then}_in:{before.number}"
+
+
+def words_that_differ():
     st.subheader(
-        "Words that gain and lose saliency",
-        help="Mean share in the other run minus in this one, with 95 % interval.",
+        "Words that one relies on more",
+        help="Mean share of the saliency in the run after minus that in the run before, with its "
+        "95% interval, at the layer to read of each. Pale: the interval contains 0, so chance may "
+        "be all there is.",
     )
-    layer = run.layer_to_read()
-    words = context.ask(contrast, other.filter(), part_b=run.filter(), layer=layer, minimum=5)
-    words = words.reindex(words["difference"].abs().sort_values(ascending=False).index)
+    found = context.ask(words_between, before, after=after, where=where)
+    if found.empty:
+        st.info("No word is in enough of these texts.")
+        return
     context.figure(
-        partial(
-            word_bars,
-            words.head(WORDS),
-            "difference",
-            f"Mean share, run {other.number} minus {run.number}",
-        ),
-        "Words whose share differs most between the two runs",
-        words,
+        partial(words_between_chart, found, *names),
+        "Words whose share of the saliency differs most between the two runs",
+        found,
         "words-between-runs",
+        **on_click(
+            "words-between",
+            "word",
+            lambda row: context.go_to(
+                "errors", where=f"word:{quote(row['word'])}", run=after.number
+            ),
+        ),
     )
-    st.caption(f"At layer {layer} of both runs.")
+    st.caption("Click a word to see its texts.")
 
 
-def coherence_between(other: Run):
-    st.subheader(
-        "Coherence side by side",
-        help="Semantic coherence of every layer of both runs, with 95 % interval.",
-    )
-    rows = context.ask(coherence_of_runs, run, runs=[run.number, other.number])
+def coherence_between():
+    st.subheader("Coherence", help="Of every layer of both runs, with its 95% interval.")
+    rows = context.ask(coherence_of_runs, run, runs=[before.number, after.number])
     if rows.empty:
         st.info("Neither run has a coherence yet.")
         return
+    called = {f"run {side.number}": name for side, name in zip((before, after), names, strict=True)}
+    rows = rows.assign(group=rows["group"].map(called))
     context.figure(
-        partial(groups_by_layer, rows),
-        "Coherence by layer of both runs",
-        rows,
-        "coherence-of-runs",
+        partial(groups_by_layer, rows), "Coherence by layer of both runs", rows, "coherence-of-runs"
     )
 
 
-other, names = other_run()
+before, after = chosen_runs()
+names = names_of(before, after)
+where = filter_line(after)
 try:
-    found = compare(run, other)
+    found = compare(before, after, where)
 except UserError as error:
     st.error(context.escape(error))
     st.stop()
-this, that = context.escape(names[run.number]), context.escape(names[other.number])
-st.caption(f"Fixed: wrong in {this}, right in {that}. Broken: the other way round.")
-counts(found)
-examples(found, other)
+if not len(found.positions):
+    st.info("No example of both runs fits this filter. Remove a term to see more.")
+    st.stop()
+headline(found)
+where_they_differ()
+examples(found)
 left, right = st.columns(2)
 with left:
-    words_between(other)
+    words_that_differ()
 with right:
-    coherence_between(other)
+    coherence_between()
+second_audit(first=False)

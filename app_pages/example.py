@@ -7,6 +7,7 @@ from app_components import model_gate as model
 from app_components import session as context
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
+from app_components.other_run import show_other_run
 from app_components.review_panel import review_panel, row_of
 from app_components.table import Column, show_table
 from saliency_core.analysis.example_detail import (
@@ -207,6 +208,7 @@ if example["chars_seen"] < example["chars_total"]:
         "the rest is grey."
     )
 st.caption(sentence)
+show_other_run(run, example["example"])
 names = [word["word"] for word in words]
 context.figure(
     partial(heatmap, names, scores),

@@ -11,7 +11,6 @@ import streamlit as st
 
 from app_components import session as context
 from app_components.new_audit.values import cache_folder, fill, values
-from saliency_core.analysis.run_comparison import runs_over_the_same
 from saliency_core.errors import UserError
 from saliency_core.output.report import write_report
 from saliency_core.paths import DEMO, demo_folder
@@ -162,7 +161,7 @@ def _finished(job: jobs.Job) -> None:
         st.caption(f"⚠️ {context.escape(in_page_words(warning))}")
     with st.container(horizontal=True):
         _open(job, run, "Open results")
-        if context.ask(runs_over_the_same, run):
+        if context.ask(Run.comparable, run):
             st.button(
                 "Compare",
                 key=f"compare-{job.name}",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from saliency_core.store import Run
 from saliency_core.words import shares, word_name, word_scores
 
 
@@ -25,6 +27,34 @@ def word_scores_by_target(example: dict[str, Any]) -> dict[str, np.ndarray]:
     }
     if "predicted" in found and "contrast" in found:
         found["gold"] = found["predicted"] - found["contrast"]
+    return found
+
+
+def words_for_label(
+    run: Run, positions: Sequence[int], layer: int
+) -> list[tuple[list[dict[str, Any]], bool]]:
+    """Return the words of examples, and of each whether they speak for the label.
+
+    Scores are stored for the predicted class, and of a wrong prediction for the contrast to the
+    label too; so words can speak for the label, whatever the model predicts. Where that was not
+    stored, they speak for what the run was asked to explain.
+
+    Args:
+        run: a run.
+        positions: of examples.
+        layer: 0 to L.
+    """
+    frame = run.examples_at(positions)
+    is_right = (frame["gold"].notna() & (frame["gold"] == frame["predicted"])).tolist()
+    found = []
+    for place, words in enumerate(run.top_words(positions, layer)):
+        speaks = is_right[place] and run.settings.target in ("predicted", "gold")
+        if not speaks and frame["gold"][place] is not None:
+            example = run.example(int(positions[place]))
+            scores = word_scores_by_target(example).get("gold")
+            if scores is not None:
+                words, speaks = words_of_layer(example, scores[layer]), True
+        found.append((words, speaks))
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saliency_core.analysis.word_tables import contrast
 from saliency_core.errors import UserError
 from saliency_core.stats import benjamini_hochberg, mcnemar, paired_difference
 from saliency_core.store import Run
@@ -52,15 +53,6 @@ class Comparison:
     @staticmethod
     def _counts(kind: np.ndarray) -> np.ndarray:
         return np.bincount(kind[kind >= 0], minlength=len(KINDS))
-
-
-def runs_over_the_same(run: Run) -> list[int]:
-    """Return the numbers of the other runs of the file over the dataset of this one."""
-    return [
-        other.number
-        for other in run.store.all_runs()
-        if other.number != run.number and other.dataset.source == run.dataset.source
-    ]
 
 
 def compare(before: Run, after: Run, where: str = "") -> Comparison:
@@ -129,7 +121,7 @@ def verdict(found: Comparison, before: str, after: str) -> str:
         )
     differ = int(test["fixed"] + test["broken"])
     both = f"{before} {test['before']:.1%}, {after} {test['after']:.1%}"
-    where = f"on {differ:,} of {n:,} only one of them is right"
+    where = f"they differ on {differ:,} of {n:,}"
     if not differ:
         return f"{both}: they are right on the same {int(test['both_right']):,} of {n:,} texts."
     if test["p"] > ALPHA:
@@ -174,6 +166,34 @@ def by_group(before: Run, after: Run, where: str = "") -> pd.DataFrame:
     return table.sort_values(
         ["p", "difference"], key=lambda column: column.abs(), kind="stable", ignore_index=True
     )
+
+
+def words_between(
+    before: Run, after: Run, where: str = "", *, layer: int | None = None, most: int = 15
+) -> pd.DataFrame:
+    """Return the words that one run relies on more than the other, as `word_tables.contrast`.
+
+    `difference` is the mean share after minus before. Those whose interval excludes 0 come first,
+    the largest difference of each kind first.
+
+    Args:
+        before: as for `compare`.
+        after: as for `compare`.
+        where: filter of the examples, as each run reads it.
+        layer: of both; by default the layer to read of each.
+        most: words to return.
+    """
+    words = contrast(
+        after.filter(where),
+        before.filter(where),
+        after.layer_to_read(layer),
+        layer_b=before.layer_to_read(layer),
+        minimum=MINIMUM,
+    )
+    words = words[words["low"].notna()]
+    unclear = (words["low"] <= 0) & (words["high"] >= 0)
+    order = np.lexsort((-words["difference"].abs(), unclear))
+    return words.iloc[order[:most]].reset_index(drop=True)
 
 
 def _groups(run: Run, rows: np.ndarray) -> Iterator[tuple[str, str, str, np.ndarray]]:

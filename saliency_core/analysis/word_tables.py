@@ -123,6 +123,7 @@ def contrast(
     part_b: Slice,
     layer: int,
     *,
+    layer_b: int | None = None,
     minimum: int = 5,
     chunks: int | None = None,
     most: int | None = None,
@@ -138,11 +139,16 @@ def contrast(
         part_a: Slice A.
         part_b: Slice B, of the same file; of another run to compare two models.
         layer: 0 to L.
+        layer_b: that of slice B; by default the same.
         minimum: Examples a word must be in, in A and B together.
         chunks: As `Slice.word_sums`: a sample in place of everything.
         most: Words to return; all by default.
     """
-    a, b = (_indexed(part.word_sums(layer, chunks=chunks).merged()) for part in (part_a, part_b))
+    layers = (layer, layer if layer_b is None else layer_b)
+    a, b = (
+        _indexed(part.word_sums(own, chunks=chunks).merged())
+        for part, own in zip((part_a, part_b), layers, strict=True)
+    )
     both = a.merge(b, how="outer", left_index=True, right_index=True, suffixes=("_a", "_b")).fillna(
         0.0
     )

@@ -71,13 +71,11 @@ def _chosen(store: Store, numbers: list[int]) -> list[Run]:
     Raises:
         UserError: there is no second run to compare with.
     """
-    from saliency_core.analysis.run_comparison import runs_over_the_same
-
     runs = [store.run(number) for number in numbers]
     if len(runs) > 1:
         return runs
     newest = runs[0] if runs else store.run()
-    others = runs_over_the_same(newest)
+    others = newest.comparable()
     if not others:
         raise UserError(
             f"Only run {newest.number} is over {newest.dataset.source}. Audit it with a second "

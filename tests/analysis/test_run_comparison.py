@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from saliency_core.analysis.run_comparison import by_group, compare, names_of, verdict
+from saliency_core.errors import UserError
 from saliency_core.store import save_slice
 from tests.support.word_model import compared_store
 
@@ -39,6 +40,24 @@ def test_a_filter_is_that_of_the_run_after(runs):
     found = compare(before, after, "wrong word:kindly")
     assert set(found.positions) == set(after.filter("wrong word:kindly").positions())
     assert set(found.counts.query("examples > 0")["kind"]) <= {"broken", "wrong in both"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [
+        ("fixed", "right wrong_in:1"),
+        ("broken", "wrong right_in:1"),
+        ("right in both", "right_in:1 right_in:2"),
+    ],
+)
+def test_each_kind_is_a_filter_of_the_run_after(runs, kind, where):
+    found = compare(*runs).of_kind(kind)
+    assert runs[1].filter(where).positions().tolist() == found.tolist()
+
+
+def test_a_filter_of_a_run_over_another_dataset_is_refused(runs):
+    with pytest.raises(UserError, match=r"3.* is no run over this dataset; the runs are 1 and 2"):
+        runs[1].filter("wrong_in:3").count()
 
 
 def test_each_group_is_the_comparison_of_its_filter(runs):

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from saliency_core.store.query import terms
 from saliency_core.store.query.mistakes import FilterError, Fix, Mistake, listed, near, shown
 from saliency_core.store.query.parser import number
-from saliency_core.store.query.terms import FLAGS, META, NAMED, NUMBERS, QUALITY_FLAGS, quote
+from saliency_core.store.query.terms import (
+    FLAGS,
+    IN_RUN,
+    META,
+    NAMED,
+    NUMBERS,
+    QUALITY_FLAGS,
+    quote,
+)
 from saliency_core.store.query.tree import Term, Value
 from saliency_core.words import named_spans
 
@@ -56,6 +64,7 @@ class Checks:
         tell = {
             "gold": self._labels,
             "predicted": self._labels,
+            **dict.fromkeys(IN_RUN, self._runs),
             "slice": self._slices,
             "tag": self._tags,
             "salient": self._layer,
@@ -69,6 +78,12 @@ class Checks:
         for value in term.values:
             if choice(value, names) is None:
                 yield _no_such(value, "no label", "labels", names)
+
+    def _runs(self, term: Term) -> Iterator[Mistake]:
+        numbers = [str(number) for number in sorted([self.run.number, *self.run.comparable()])]
+        for value in term.values:
+            if value.text not in numbers:
+                yield _no_such(value, "no run over this dataset", "runs", numbers)
 
     def _tags(self, term: Term) -> Iterator[Mistake]:
         tags = sorted(self.store.annotations(self.run.number).tags)

@@ -13,7 +13,13 @@ from saliency_core.store.query import parser
 from saliency_core.store.query.annotations import REVIEWED, spread
 from saliency_core.store.query.checks import Checks, choice, salient_word
 from saliency_core.store.query.mistakes import FilterError, Mistake
-from saliency_core.store.query.terms import META, QUALITY_FLAGS, REVIEW_FLAGS, TEXT_PROBLEMS
+from saliency_core.store.query.terms import (
+    IN_RUN,
+    META,
+    QUALITY_FLAGS,
+    REVIEW_FLAGS,
+    TEXT_PROBLEMS,
+)
 from saliency_core.store.query.tree import And, Not, Term, Tree, Value
 
 if TYPE_CHECKING:
@@ -107,6 +113,7 @@ class Selection:
             "slice": self._saved,
             "tag": self._tag,
             "problem": self._problem,
+            **dict.fromkeys(IN_RUN, self._in_run),
         }[term.field]
         found = np.zeros(len(self.filters), bool)
         for value in term.values:
@@ -141,6 +148,15 @@ class Selection:
         name, names = choice(value, self.run.label_names), self.run.label_names
         mask: np.ndarray = self.filters.column(term.field) == (names.index(name) if name else -2)
         return mask
+
+    def _in_run(self, term: Term, value: Value) -> np.ndarray:
+        """Return the examples that another run is right or wrong on."""
+        other = self.store.run(int(value.text)).columns
+        rows = other.rows_of(self.filters.position)
+        found = np.zeros(len(self.filters), bool)
+        known = rows >= 0
+        found[known] = _flag(other, term.field.removesuffix("_in"))[rows[known]]
+        return found
 
     def _word(self, term: Term, value: Value) -> np.ndarray:
         return self._with_word(value.text, None)

@@ -9,7 +9,12 @@ QUALITY_FLAGS = ("label_issue", "duplicate", "duplicate_conflict", "in_train")
 REVIEW_FLAGS = ("reviewed", "relabelled", "note")
 """What analysts said of examples."""
 FLAGS = ("wrong", "right", "truncated", "failed", *REVIEW_FLAGS, *QUALITY_FLAGS)
-NAMED = ("gold", "predicted", "word", "salient", "verdict", "slice", "id", "tag", "problem")
+IN_RUN = ("right_in", "wrong_in")
+"""What another run predicted."""
+NAMED = (
+    *("gold", "predicted", "word", "salient", "verdict", "slice", "id", "tag", "problem"),
+    *IN_RUN,
+)
 NUMBERS = ("confidence", "margin", "length", "coherence", "label_quality")
 TEXTS = ("phrase", "regex")
 """What is written as `"a phrase"` and `/a pattern/`; a phrase is read as `phrase:` too."""
@@ -45,6 +50,7 @@ ORDER = (">", "<", ">=", "<=")
 
 TABLE = (
     ("wrong, right", "the prediction is not, or is, the gold label"),
+    ("wrong_in:1, right_in:1", "the same of run 1, over the same dataset"),
     ("gold:LABEL", "the label in the data; also label:LABEL"),
     ("predicted:A,B", "the predicted class is one of these"),
     ("confidence>0.9, margin<0.1", "probability of the predicted class; its lead over the next"),

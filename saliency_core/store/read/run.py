@@ -160,6 +160,14 @@ class Run:
         right, wrong = (self.filter(term).count() for term in ("right", "wrong"))
         return right / (right + wrong) if right + wrong else None
 
+    def comparable(self) -> list[int]:
+        """Return the numbers of the other runs of the file over the dataset of this one."""
+        return [
+            other.number
+            for other in self.store.all_runs()
+            if other.number != self.number and other.dataset.source == self.dataset.source
+        ]
+
     @consistent
     def layers(self) -> pd.DataFrame:
         """Return the layer summaries; those of a causal model have `next_decodability` too."""
