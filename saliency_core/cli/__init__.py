@@ -14,6 +14,7 @@ import typer
 
 from saliency_core import __version__
 from saliency_core.cli import (
+    annotate,
     audit,
     checks,
     compare,
@@ -79,6 +80,7 @@ COMMANDS: dict[str, dict[str, tuple[Callable[..., None], tuple[str, ...]]]] = {
         "debias": (debias.debias, debias.EXAMPLES),
     },
     "Share and keep": {
+        "annotate": (annotate.annotate, annotate.EXAMPLES),
         "report": (share.report, ()),
         "export": (share.export, share.EXAMPLES),
         "merge": (database.merge, ()),

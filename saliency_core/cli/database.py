@@ -21,7 +21,7 @@ from saliency_core.cli.terminal import (
 )
 from saliency_core.errors import UserError
 
-annotation_app = Program("Carry slices, notes, proposed labels and verdicts to another file.")
+annotation_app = Program("Carry slices, decisions, notes, tags and verdicts to another file.")
 
 
 def merge(
@@ -78,7 +78,7 @@ def export_annotations(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write slices, notes, proposed labels and verdicts of a run to a JSON file."""
+    """Write slices, decisions, notes, tags and verdicts of a run to a JSON file."""
     from saliency_core.store import export_annotations as exported
 
     path = existing(database)
@@ -101,12 +101,15 @@ def import_annotations(
     source: Annotated[Path, typer.Argument(help="JSON file of `annotations export`.")],
     database: Database = None,
     run: RunOption = None,
+    by_row: Annotated[
+        bool, typer.Option("--by-row", help="By row number, where the ids are others now.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add slices, notes, proposed labels and verdicts by stable id; the newer of two holds."""
+    """Add slices, decisions, notes, tags and verdicts by stable id; the newer of two holds."""
     from saliency_core.store import import_annotations as imported
 
-    report = imported(existing(database), _read(source), run)
+    report = imported(existing(database), _read(source), run, by="row" if by_row else "id")
     if as_json:
         print_json(report)
         return

@@ -233,6 +233,7 @@ def test_every_json_object_has_the_keys_of_the_page(audited):
         "slices compare": ["right", "wrong"],
         "export": ["-o", folder / "a.jsonl"],
         "report": ["-o", folder / "a.md"],
+        "annotate": ["wrong", "--tag", "odd"],
         "annotations export": ["-o", folder / "notes.json"],
         "annotations import": [folder / "notes.json"],
     }
