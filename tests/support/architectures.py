@@ -237,10 +237,15 @@ def audited(folder: Path, place: Path) -> tuple[str, str]:
 
 
 def completeness(store: Any, run: int) -> str:
-    """Return how much of the difference the layers' scores reach, the worst layer."""
-    layers = store.run(run).layers()["completeness"].to_numpy(float)
+    """Return the rule in use and how much of the difference the layers' scores reach."""
+    audited = store.run(run)
+    layers = audited.layers()["completeness"].to_numpy(float)
     worst = abs(layers - 1).argmax()
-    return f"{len(layers)} states, reach {layers[worst]:.3f} at the worst (layer {worst})"
+    rule = audited.settings.rule
+    if audited.incomplete:
+        rule += f", {audited.incomplete} of {len(TEXTS)} texts by the path rule"
+    around = "; information flows around a layer" if audited.extra.get("bypassed") else ""
+    return f"{rule}; {len(layers)} states, worst completeness {layers[worst]:.3f}{around}"
 
 
 def _sentence(error: Exception) -> str:
@@ -282,7 +287,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     os.environ["PYTHONPATH"] = sys.path[0]
-    PROCESSES.set_forkserver_preload(["saliency_core.pipeline.run_audit", "tiny_models"])
+    PROCESSES.set_forkserver_preload(["saliency_core.pipeline.run_audit", "tests.support.tiny_models"])
     counts: dict[str, int] = {}
     print("| architecture | outcome | |\n|---|---|---|")
     with ThreadPoolExecutor(arguments.jobs) as pool:
