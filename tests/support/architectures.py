@@ -287,7 +287,9 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     os.environ["PYTHONPATH"] = sys.path[0]
-    PROCESSES.set_forkserver_preload(["saliency_core.pipeline.run_audit", "tests.support.tiny_models"])
+    PROCESSES.set_forkserver_preload(
+        ["saliency_core.pipeline.run_audit", "tests.support.tiny_models"]
+    )
     counts: dict[str, int] = {}
     print("| architecture | outcome | |\n|---|---|---|")
     with ThreadPoolExecutor(arguments.jobs) as pool:
