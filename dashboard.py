@@ -4,8 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app_components import beginning, file_watch
-from app_components import session as context
+from app_components import beginning, file_watch, session
 from app_components.review_panel import outbox
 from saliency_core.errors import UserError
 
@@ -41,14 +40,14 @@ page = st.navigation(
         ],
     },
 )
-context.masthead(page.title)
+session.masthead(page.title)
 file_watch.watch()
 if page.title != "Example":
     outbox()
 try:
     page.run()
-except context.NothingAudited as nothing:
+except session.NothingAudited as nothing:
     beginning.offer(nothing)
 except UserError as error:
     # What a page could not foresee: the file went, was damaged or can't be written.
-    st.error(context.escape(error))
+    st.error(session.escape(error))

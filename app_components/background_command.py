@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from saliency_core.paths import default_database
-from saliency_core.server import commands as jobs
+from saliency_core.server import commands
 from saliency_core.store import Run
 
 SECONDS = 1.0
@@ -21,49 +21,49 @@ class Background:
         self.command, self.run = command, run
         # A folder of its own keeps these out of the list of audits.
         self.folder = default_database().parent / "jobs" / "_".join(command)
-        self.name = jobs.safe_name(f"{run.store.path.stem}-run-{run.number}")
+        self.name = commands.safe_name(f"{run.store.path.stem}-run-{run.number}")
 
     def start(self, *arguments: str) -> None:
         """Start the command on the file and run unless it runs already; draw the page anew."""
         job = self.job()
-        if job is not None and jobs.is_running(job):
+        if job is not None and commands.is_running(job):
             st.rerun()
         path = self.run.store.path.resolve()
         arguments = (f"--db={path}", f"--run={self.run.number}", *arguments)
-        jobs.start(self.folder, self.name, arguments, path, command=self.command)
+        commands.start(self.folder, self.name, arguments, path, command=self.command)
         st.rerun()
 
-    def job(self) -> jobs.Job | None:
+    def job(self) -> commands.Job | None:
         """Return what was started for this run, None where nothing was."""
-        return next((job for job in jobs.jobs(self.folder) if job.name == self.name), None)
+        return next((job for job in commands.jobs(self.folder) if job.name == self.name), None)
 
     def follow(self, doing: str) -> str:
         """Show progress or failure of the command; return none, running, failed or finished."""
         job = self.job()
         if job is None:
             return "none"
-        if jobs.is_running(job):
+        if commands.is_running(job):
             _watch(job, doing)
             return "running"
-        failure = jobs.failure(job)
+        failure = commands.failure(job)
         if failure is None:
             return "finished"
-        st.error(context.escape(failure))
+        st.error(session.escape(failure))
         if st.button("Dismiss", key=f"dismiss-{'-'.join(self.command)}", type="tertiary"):
-            jobs.forget(self.folder, job)
+            commands.forget(self.folder, job)
             st.rerun()
         return "failed"
 
 
 @st.fragment(run_every=SECONDS)
-def _watch(job: jobs.Job, doing: str) -> None:
+def _watch(job: commands.Job, doing: str) -> None:
     """Show how far a command is; when it has ended, draw the page anew."""
-    if not jobs.is_running(job):
+    if not commands.is_running(job):
         st.rerun()
-    step = jobs.step(job)
+    step = commands.step(job)
     said = "starting" if step is None else f"{step.stage}, {step.sentence()}"
     part = 0.0 if step is None else step.part
-    st.progress(part, f"{doing} ({context.escape(said)})")
+    st.progress(part, f"{doing} ({session.escape(said)})")
     if st.button("Stop", key=f"stop-{job.name}"):
-        jobs.stop(job)
+        commands.stop(job)
         st.rerun()

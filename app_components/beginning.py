@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from saliency_core.paths import DEMO, demo_folder
 from saliency_core.program import program
 
@@ -14,10 +14,10 @@ DEMONSTRATION_WANTED = "demonstration_wanted"
 """Key of the session: New audit builds the demonstration when it is opened next."""
 
 
-def offer(nothing: context.NothingAudited) -> None:
+def offer(nothing: session.NothingAudited) -> None:
     """Say that there is nothing to see yet, and lead to what makes something."""
     if Path(nothing.path).exists():
-        st.info(context.escape(nothing))
+        st.info(session.escape(nothing))
     else:
         st.subheader("No audit yet", anchor=False)
         st.markdown(
@@ -25,7 +25,7 @@ def offer(nothing: context.NothingAudited) -> None:
             "words it used. Or look at a finished audit of generated messages first."
         )
     with st.container(horizontal=True):
-        st.button("Audit a file", type="primary", on_click=context.go_to, args=("new_audit",))
+        st.button("Audit a file", type="primary", on_click=session.go_to, args=("new_audit",))
         st.button("Look at the demonstration", on_click=_look_at_demonstration)
     with st.expander("On the command line"):
         st.code(
@@ -37,7 +37,7 @@ def offer(nothing: context.NothingAudited) -> None:
 def _look_at_demonstration() -> None:
     """Open the demonstration where it was built; else let New audit build it."""
     if (demo_folder() / DEMO).is_file():
-        context.go_to("overview", db=DEMO)
+        session.go_to("overview", db=DEMO)
     else:
         st.session_state[DEMONSTRATION_WANTED] = True
-        context.go_to("new_audit")
+        session.go_to("new_audit")

@@ -7,8 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_components import review
-from app_components import session as context
+from app_components import review, session
 from app_components.example_list import BulkActions
 from saliency_core.errors import UserError
 from saliency_core.output.export import frame_as_csv, frame_as_json_lines
@@ -72,7 +71,7 @@ def corrections(part: Slice) -> None:
 
 def history(run: Run) -> None:
     """List the last actions, each with a button that undoes it or lets it hold again."""
-    actions = context.ask(Run.actions, run, limit=SHOWN)
+    actions = session.ask(Run.actions, run, limit=SHOWN)
     if actions.empty:
         return
     with st.expander("History"):
@@ -82,7 +81,7 @@ def history(run: Run) -> None:
                 of = "one example"
             left, right = st.columns([6, 1], vertical_alignment="center")
             said = f"{row.did} · {row.examples:,} · {of} · {day(row.done)}"
-            left.markdown(f"~~{context.escape(said)}~~" if row.undone else context.escape(said))
+            left.markdown(f"~~{session.escape(said)}~~" if row.undone else session.escape(said))
             right.button(
                 "Redo" if row.undone else "Undo",
                 key=f"history-{row.action}",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.background_command import Background
 from saliency_core.paths import default_database
 from saliency_core.records import MEAN_EMBEDDING
-from saliency_core.server import commands as jobs
+from saliency_core.server import commands
 from saliency_core.shortcuts.invariance_checks import PER_WORD, write_checks
 from saliency_core.store import Run
 
@@ -43,7 +43,7 @@ def show(run: Run, current: str | None) -> None:
 
 def _chosen(run: Run, spurious: list[str], options: list[str]) -> str:
     """Return the key of the chosen words; a new verdict adds or takes one, the others stay."""
-    key = f"debias-{context.here(run)}"
+    key = f"debias-{session.here(run)}"
     before = st.session_state.get(f"{key}-spurious", [])
     kept = [
         word
@@ -71,10 +71,10 @@ def _debias(run: Run, words: list[str]) -> None:
             source = typed.strip()
             if uploaded is not None:
                 source = str(
-                    jobs.keep_upload(folder / "uploads", uploaded.name, uploaded.getvalue())
+                    commands.keep_upload(folder / "uploads", uploaded.name, uploaded.getvalue())
                 )
             if source and way:
-                name = jobs.safe_name(Path(source).name.split(".")[0])
+                name = commands.safe_name(Path(source).name.split(".")[0])
                 output = folder / "exports" / f"{name}-{way}.jsonl"
                 options = {"how": way, "output": str(output.resolve())}
                 options |= {"train-text-column": text.strip(), "train-label-column": label.strip()}
@@ -87,12 +87,12 @@ def _debias(run: Run, words: list[str]) -> None:
         _cleaned(background.job())
 
 
-def _cleaned(job: jobs.Job) -> None:
+def _cleaned(job: commands.Job) -> None:
     """Say what was written, and let it be kept."""
     named = [one for one in job.arguments if one.startswith("--output=")]
     output = Path(named[0].partition("=")[2])
     if output.is_file():
-        st.success(context.escape(jobs.last_words(job)))
+        st.success(session.escape(commands.last_words(job)))
         st.download_button(
             "Download cleaned file",
             output.read_bytes,

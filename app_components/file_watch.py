@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from saliency_core.errors import UserError
 
 SECONDS = 4
@@ -36,8 +36,8 @@ def watch() -> None:
     """Say what happened to the file since the page was drawn last, and go on looking."""
     if st.session_state.get("db-missing"):
         return
-    path = context.database()
-    name = context.escape(context.name_of(path))
+    path = session.database()
+    name = session.escape(session.name_of(path))
     seen = _look(path)
     before_path, before = st.session_state.get(_SEEN, (path, None))
     if before_path != path:
@@ -59,7 +59,7 @@ def _go_on_looking(path: str, drawn: _Seen | None) -> None:
     now = _look(path)
     if now == drawn:
         return
-    name = context.escape(context.name_of(path))
+    name = session.escape(session.name_of(path))
     if now is None:
         said = f"{name} is gone: it was moved or deleted. What stands here was read before."
     elif drawn is None:
@@ -77,7 +77,7 @@ def _go_on_looking(path: str, drawn: _Seen | None) -> None:
 def _look(path: str) -> _Seen | None:
     """Return what stands at a path, None where nothing that can be read does."""
     try:
-        store = context.store_at(path)
+        store = session.store_at(path)
         with store.steady():
             file, version = store.state()
             runs = store.rows("SELECT run, key, created FROM runs")

@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.filter_picker import picker
 from saliency_core.store import Run, Slice
 from saliency_core.store.query.editing import Line
@@ -47,8 +47,8 @@ def filter_line(run: Run, first: str = "", on_change: Callable[[], None] | None 
         changed()
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        line = context.slice_input(KEY, first, typed)
-        good = f"good-filter-{context.here(run)}"
+        line = session.slice_input(KEY, first, typed)
+        good = f"good-filter-{session.here(run)}"
         mistakes = mistakes_of(run, line)
         if not mistakes:
             st.session_state[good] = line
@@ -60,11 +60,11 @@ def filter_line(run: Run, first: str = "", on_change: Callable[[], None] | None 
             st.html(_help(run))
     if mistakes:
         _tell(mistakes, line, f"mistake-{KEY}", st.error, put)
-        kept = context.escape(shown) or "all examples"
+        kept = session.escape(shown) or "all examples"
         st.caption(f"Shown below: the last filter that could be read, {kept}.")
     else:
         chips(run, line, put)
-        notes = context.ask(Slice.notes, run.filter(line))
+        notes = session.ask(Slice.notes, run.filter(line))
         _tell(notes, line, f"note-{KEY}", st.info, put)
         if not notes:
             _tell_why_nothing_fits(run, line)
@@ -93,10 +93,10 @@ def chips(run: Run, line: str, put: Callable[[str], None], *, within: bool = Fal
     with place:
         for number, (text, rest) in enumerate(terms):
             st.button(
-                context.escape(text),
+                session.escape(text),
                 icon=":material/close:",
                 key=f"chip-{number}",
-                help=f"Take {context.escape(text)} out of the filter",
+                help=f"Take {session.escape(text)} out of the filter",
                 on_click=put,
                 args=(rest,),
             )
@@ -105,7 +105,7 @@ def chips(run: Run, line: str, put: Callable[[str], None], *, within: bool = Fal
 def mistakes_of(run: Run, line: str) -> tuple[Mistake, ...]:
     """Return what is wrong with a filter; nothing where it can be read."""
     try:
-        context.ask(Slice.check, run.filter(line))
+        session.ask(Slice.check, run.filter(line))
     except FilterError as error:
         return error.mistakes
     return ()
@@ -126,7 +126,7 @@ def readable(run: Run, line: str, key: str) -> bool:
     mistakes = mistakes_of(run, line)
     _tell(mistakes, line, f"mistake-{key}", st.error, put)
     if not mistakes:
-        _tell(context.ask(Slice.notes, run.filter(line)), line, f"note-{key}", st.info, put)
+        _tell(session.ask(Slice.notes, run.filter(line)), line, f"note-{key}", st.info, put)
     return not mistakes
 
 
@@ -144,9 +144,9 @@ def _tell(
         ):
             asks = " Did you mean" if mistake.fixes else ""
             place = f"Character {mistake.start + 1}: " if len(mistakes) > 1 else ""
-            tell(context.escape(place + mistake.sentence + asks))
+            tell(session.escape(place + mistake.sentence + asks))
             for which, fix in enumerate(mistake.fixes):
-                label = context.escape(fix.label)
+                label = session.escape(fix.label)
                 new = fix.apply(line)
                 st.button(label, key=f"{key}-{number}-{which}", on_click=put, args=(new,))
 
@@ -154,9 +154,9 @@ def _tell(
 def _tell_why_nothing_fits(run: Run, line: str) -> None:
     """Where terms fit examples each and none together, say how many each does."""
     terms = [text for text, _ in Line(line, run.metadata_columns()).terms()]
-    if not 1 < len(terms) <= CHIPS or context.counted(run.filter(line)):
+    if not 1 < len(terms) <= CHIPS or session.counted(run.filter(line)):
         return
-    counts = [f"{context.escape(text)} {context.counted(run.filter(text)):,}" for text in terms]
+    counts = [f"{session.escape(text)} {session.counted(run.filter(text)):,}" for text in terms]
     st.caption(f"Each term by itself fits: {', '.join(counts)}. Between alternatives stands OR.")
 
 

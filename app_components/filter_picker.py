@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from saliency_core.store import Run, Store
 from saliency_core.store.query.editing import Line
 from saliency_core.store.query.parser import number
@@ -52,7 +52,7 @@ class _Picker:
             self._flags()
         self._metadata()
         self._any_of("In the saved slice", "slice", self._slices(), hide_empty=True)
-        self._any_of("Has the tag", "tag", context.ask(_tags, self.run), hide_empty=True)
+        self._any_of("Has the tag", "tag", session.ask(_tags, self.run), hide_empty=True)
 
     def _edit(self, change: Callable[[Line, Any], None], key: str) -> None:
         """Change the line by what a picker says now; a callback."""
@@ -135,12 +135,12 @@ class _Picker:
         column = left.selectbox(
             "Metadata column", self.columns, key="pick-column", **_first(said, self.columns)
         )
-        values = context.ask(Run.metadata_texts, self.run, column=column)[:MOST]
+        values = session.ask(Run.metadata_texts, self.run, column=column)[:MOST]
         with right:
-            self._any_of(f"{context.escape(column)} is", META + column, values)
+            self._any_of(f"{session.escape(column)} is", META + column, values)
 
     def _slices(self) -> list[str]:
-        return list(context.ask(Store.slices, self.run.store)["name"])
+        return list(session.ask(Store.slices, self.run.store)["name"])
 
 
 def _first(said: Sequence[str], columns: Sequence[str]) -> dict[str, int]:

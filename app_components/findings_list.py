@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from saliency_core.records import Finding
 
 
@@ -19,7 +19,7 @@ def findings_list(found: Iterable[Finding]) -> None:
                 key=f"finding-{finding.severity}-{number}",
                 type="tertiary",
                 width="stretch",
-                on_click=context.go_to,
+                on_click=session.go_to,
                 args=(finding.page,),
                 kwargs={"where": finding.where, **finding.options},
             )
@@ -28,11 +28,11 @@ def findings_list(found: Iterable[Finding]) -> None:
 def _sentence(finding: Finding) -> str:
     """Return the sentence as Markdown in which nothing of the data is live."""
     return "".join(
-        _strong(text) if is_strong else context.escape(text) for text, is_strong in finding.parts
+        _strong(text) if is_strong else session.escape(text) for text, is_strong in finding.parts
     )
 
 
 def _strong(text: str) -> str:
     # Blanks inside the asterisks would show them instead.
     inner = text.strip()
-    return text.replace(inner, f"**{context.escape(inner)}**") if inner else text
+    return text.replace(inner, f"**{session.escape(inner)}**") if inner else text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from saliency_core.errors import UserError
 from saliency_core.store import Run
 
@@ -52,7 +52,7 @@ def asked_for(run: Run) -> str | None:
     wanted = audited(run)
     if st.session_state.get("model_wanted") != wanted:
         st.caption(
-            f"This runs the model {context.escape(run.model.name)}. Loading it takes some "
+            f"This runs the model {session.escape(run.model.name)}. Loading it takes some "
             "seconds and memory; nothing else on these pages needs it."
         )
         if st.button("Load the model", type="primary"):
@@ -65,7 +65,7 @@ def asked_for(run: Run) -> str | None:
             loaded(run, folder)
         return folder
     except UserError as error:
-        st.warning(context.escape(error))
+        st.warning(session.escape(error))
     with st.form("where-the-model-is"):
         st.session_state.setdefault("typed_folder", folder)
         typed = st.text_input(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.example_list import painted_rows
 from saliency_core.analysis.example_detail import words_for_label
 from saliency_core.analysis.run_comparison import names_of
@@ -23,7 +23,7 @@ SPEAK = (
 def show_other_run(run: Run, position: int) -> None:
     """Show an example as the run sees it that the address names as the other one, if any."""
     asked = st.query_params.get("other", "")
-    if not asked or asked not in map(str, context.ask(Run.comparable, run)):
+    if not asked or asked not in map(str, session.ask(Run.comparable, run)):
         return
     other = run.store.run(int(asked))
     if other.columns.rows_of(np.array([position]))[0] < 0:
@@ -38,15 +38,15 @@ def show_other_run(run: Run, position: int) -> None:
 
 
 def _back(before: Run, after: Run) -> None:
-    context.go_to("compare", before=before.number, after=after.number, run=after.number)
+    session.go_to("compare", before=before.number, after=after.number, run=after.number)
 
 
 def rows_of_both(before: Run, after: Run, positions: list[int]) -> list[dict[str, Any]]:
     """Return examples as rows of `painted_rows`, each side headed by what that run says."""
     runs = (before, after)
-    frames = [context.ask(Run.examples_at, side, positions=positions) for side in runs]
+    frames = [session.ask(Run.examples_at, side, positions=positions) for side in runs]
     words = [
-        context.ask(words_for_label, side, positions=positions, layer=side.layer_to_read())
+        session.ask(words_for_label, side, positions=positions, layer=side.layer_to_read())
         for side in runs
     ]
     names = names_of(*runs)

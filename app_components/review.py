@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from saliency_core.errors import UserError
 from saliency_core.store import Run, Slice, annotate, undo
 from saliency_core.store.query.annotations import Edit
@@ -30,7 +30,7 @@ class Review:
 
 def review_of(run: Run) -> Review:
     """Return what this session did to the examples of a run."""
-    return st.session_state.setdefault(f"review-{context.here(run)}", Review())
+    return st.session_state.setdefault(f"review-{session.here(run)}", Review())
 
 
 def act(
@@ -96,7 +96,7 @@ def _told(review: Review) -> Iterator[None]:
 
 def progress_sentence(part: Slice) -> str:
     """Say how many examples of a slice were reviewed and relabelled."""
-    found = context.ask(Slice.progress, part)
+    found = session.ask(Slice.progress, part)
     return (
         f"{found['reviewed']:,} of {found['examples']:,} reviewed"
         f" · {found['relabelled']:,} relabelled"

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app_components import review
-from app_components import session as context
+from app_components import review, session
 from saliency_core.errors import UserError
 from saliency_core.output.highlighting import COLOURS, painted_row
 from saliency_core.store import Run, Slice
@@ -66,7 +65,7 @@ def review_panel(
         named: what the list is, after "3 of 72".
     """
     run = part.run
-    name = f"panel-{context.here(run)}"
+    name = f"panel-{session.here(run)}"
     state = _panels().setdefault(name, Panel(run))
     own = review.review_of(run)
     place = np.flatnonzero(order == shown["example"])
@@ -181,8 +180,8 @@ def _beside(
     """Return the place of the first row that the browser gets, and the rows."""
     first = max(place - BEHIND, 0)
     positions = order[first : place + AHEAD].tolist()
-    frame = context.ask(Run.examples_at, run, positions=positions)
-    words = context.ask(Run.top_words, run, positions=positions, layer=layer)
+    frame = session.ask(Run.examples_at, run, positions=positions)
+    words = session.ask(Run.top_words, run, positions=positions, layer=layer)
     rows, size = [], 0
     for number, (example, found) in enumerate(
         zip(frame.to_dict("records"), words, strict=True), first
@@ -196,7 +195,7 @@ def _beside(
 
 def row_of(example: dict[str, Any], words: Sequence[dict[str, Any]], **more: Any) -> dict[str, Any]:
     """Return an example as the panel shows it."""
-    row = painted_row(example, list(words), about=context.top_words(list(words)))
+    row = painted_row(example, list(words), about=session.top_words(list(words)))
     confidence = example["confidence"]
     known = confidence is not None and confidence == confidence
     return {

@@ -7,8 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_components import model_gate as model
-from app_components import session as context
+from app_components import model_gate, session
 from app_components.table import Column, show_table
 from saliency_core.errors import UserError
 from saliency_core.output.charts.overview import confusion_matrix
@@ -29,10 +28,10 @@ def edited(state: State, number: int, folder: str, edit: dict[str, Any], _run: R
     from saliency_core.model.audited import mask_of
     from saliency_core.shortcuts.counterfactuals import replace_in_slice, whole_slice
 
-    classifier = model.loaded(_run, folder)
+    classifier = model_gate.loaded(_run, folder)
     part, limit = _run.filter(edit["where"]), edit["limit"]
     ways = {"hide": mask_of(classifier), "delete": "", "replace": edit["new"]}
-    with model.RUNNING:
+    with model_gate.RUNNING:
         summary, frame = replace_in_slice(
             part, classifier, edit["word"], ways[edit["way"]], limit=limit
         )
@@ -45,7 +44,7 @@ def show(run: Run, folder: str, **edit: Any) -> None:
     try:
         found = edited(run.store.state(), run.number, folder, edit, run)
     except UserError as error:
-        st.error(context.escape(error))
+        st.error(session.escape(error))
         return
     _numbers(*found[::2])
     _confusions(found[1], run.label_names)
@@ -103,7 +102,7 @@ def _confusions(frame, labels: list[str]) -> None:
         with column:
             st.markdown(f"**{title}**")
             cells = confusion_of(frame, side)
-            context.figure(
+            session.figure(
                 partial(confusion_matrix, cells, labels),
                 f"Confusion matrix of the edited texts, {side}",
                 cells,
@@ -122,7 +121,7 @@ def _flipped(run: Run, frame, key: str) -> None:
     table = rows[["gold", "before", "after", "drop", "id"]].assign(text=texts.to_numpy())
 
     def open_flipped(place: int):
-        context.go_to("example", id=str(rows.iloc[place]["id"]), where="")
+        session.go_to("example", id=str(rows.iloc[place]["id"]), where="")
 
     show_table(
         table[["gold", "before", "after", "drop", "text", "id"]],
@@ -133,4 +132,4 @@ def _flipped(run: Run, frame, key: str) -> None:
         ticks=False,
     )
     st.caption("Choose a row to open the example.")
-    context.download(flipped.drop(columns="example"), "flipped")
+    session.download(flipped.drop(columns="example"), "flipped")

@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from saliency_core.errors import UserError
 
 Values = dict[str, Any]
@@ -82,7 +82,7 @@ def attempt(slot: str, action: Callable[[], str]) -> None:
     try:
         st.session_state[slot] = (True, action())
     except UserError as error:
-        st.session_state[slot] = (False, context.escape(error))
+        st.session_state[slot] = (False, session.escape(error))
 
 
 def tell(slot: str) -> None:
@@ -94,4 +94,4 @@ def tell(slot: str) -> None:
 
 def quoted(text: str) -> str:
     """Return what somebody typed in quotation marks, as Markdown."""
-    return f'"{context.escape(text)}"'
+    return f'"{session.escape(text)}"'

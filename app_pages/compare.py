@@ -3,7 +3,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
@@ -42,7 +42,7 @@ MEANING = {
 DIFFER = "differ"
 """The one kind of examples without labels."""
 
-run = context.opened()
+run = session.opened()
 
 
 def second_audit(*, first: bool):
@@ -50,7 +50,7 @@ def second_audit(*, first: bool):
 
     def open_form():
         fill_from(run)
-        context.go_to("new_audit")
+        session.go_to("new_audit")
 
     st.button(
         "Audit it with a second model →" if first else "Audit it with another model →",
@@ -61,10 +61,10 @@ def second_audit(*, first: bool):
 
 def chosen_runs() -> tuple[Run, Run]:
     """Let the user choose the run before and the run after; the address names both."""
-    same = sorted([run.number, *context.ask(Run.comparable, run)])
+    same = sorted([run.number, *session.ask(Run.comparable, run)])
     if len(same) == 1:
         st.info(
-            f"This file holds one run over {context.escape(run.dataset.name)}. Audit it with a "
+            f"This file holds one run over {session.escape(run.dataset.name)}. Audit it with a "
             "second model into the same file, then both can be compared here."
         )
         second_audit(first=True)
@@ -82,8 +82,8 @@ def chosen_runs() -> tuple[Run, Run]:
         place = max(same.index(run.number), 1)
         asked = [str(same[place - 1]), str(same[place])]
     st.session_state["before"], st.session_state["after"] = asked
-    runs = context.ask(Store.runs, run.store)
-    names = {str(row.run): f"{row.run}: {context.name_of(row.model)}" for row in runs.itertuples()}
+    runs = session.ask(Store.runs, run.store)
+    names = {str(row.run): f"{row.run}: {session.name_of(row.model)}" for row in runs.itertuples()}
 
     def choose(changed: str = ""):
         """Show what was chosen; where it is the other one already, the two change places."""
@@ -110,14 +110,14 @@ def chosen_runs() -> tuple[Run, Run]:
 
 def headline(found):
     """Say which run is better, and by how much."""
-    st.subheader(context.escape(verdict(found, *names)))
+    st.subheader(session.escape(verdict(found, *names)))
     test = found.difference
     if not test["n"]:
         return
     interval = f"{100 * test['low']:+.1f} to {100 * test['high']:+.1f}"
     tiles = {
-        "Before": (f"{test['before']:.1%}", f"Accuracy of {context.escape(names[0])}."),
-        "After": (f"{test['after']:.1%}", f"Accuracy of {context.escape(names[1])}."),
+        "Before": (f"{test['before']:.1%}", f"Accuracy of {session.escape(names[0])}."),
+        "After": (f"{test['after']:.1%}", f"Accuracy of {session.escape(names[1])}."),
         "Difference": (
             f"{100 * test['difference']:+.1f} points",
             f"After minus before, in percentage points; paired 95% interval {interval}.",
@@ -131,7 +131,7 @@ def headline(found):
 
 def where_they_differ():
     """Show classes, metadata values and saved slices, those with the clearest difference first."""
-    table = context.ask(by_group, before, after=after, where=where)
+    table = session.ask(by_group, before, after=after, where=where)
     if table.empty:
         return
     st.subheader(
@@ -177,7 +177,7 @@ def where_they_differ():
         ticks=False,
         height=300,
     )
-    context.download(table, "where-they-differ")
+    session.download(table, "where-they-differ")
 
 
 def examples(found):
@@ -213,7 +213,7 @@ def examples(found):
     painted_rows(
         rows_of_both(before, after, places),
         key=f"compared-{before.number}-{after.number}-{kind}-{page}-{where}",
-        on_open=lambda id: context.go_to(
+        on_open=lambda id: session.go_to(
             "example",
             id=id,
             run=after.number,
@@ -231,7 +231,7 @@ def examples(found):
             after_confidence=other["confidence"],
         )
 
-    context.download(table, "compared", "These rows as CSV")
+    session.download(table, "compared", "These rows as CSV")
 
 
 def filter_of(kind: str) -> str:
@@ -254,11 +254,11 @@ def words_that_differ():
         "95% interval, at the layer to read of each. Pale: the interval contains 0, so chance may "
         "be all there is.",
     )
-    found = context.ask(words_between, before, after=after, where=where)
+    found = session.ask(words_between, before, after=after, where=where)
     if found.empty:
         st.info("No word is in enough of these texts.")
         return
-    context.figure(
+    session.figure(
         partial(words_between_chart, found, *names),
         "Words whose share of the saliency differs most between the two runs",
         found,
@@ -266,7 +266,7 @@ def words_that_differ():
         **on_click(
             "words-between",
             "word",
-            lambda row: context.go_to(
+            lambda row: session.go_to(
                 "errors", where=f"word:{quote(row['word'])}", run=after.number
             ),
         ),
@@ -276,13 +276,13 @@ def words_that_differ():
 
 def coherence_between():
     st.subheader("Coherence", help="Of every layer of both runs, with its 95% interval.")
-    rows = context.ask(coherence_of_runs, run, runs=[before.number, after.number])
+    rows = session.ask(coherence_of_runs, run, runs=[before.number, after.number])
     if rows.empty:
         st.info("Neither run has a coherence yet.")
         return
     called = {f"run {side.number}": name for side, name in zip((before, after), names, strict=True)}
     rows = rows.assign(group=rows["group"].map(called))
-    context.figure(
+    session.figure(
         partial(groups_by_layer, rows), "Coherence by layer of both runs", rows, "coherence-of-runs"
     )
 
@@ -293,7 +293,7 @@ where = filter_line(after)
 try:
     found = compare(before, after, where)
 except UserError as error:
-    st.error(context.escape(error))
+    st.error(session.escape(error))
     st.stop()
 if not len(found.positions):
     st.info("No example of both runs fits this filter. Remove a term to see more.")

@@ -1,7 +1,7 @@
 import pandas as pd
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.background_command import Background
 from app_components.stored_form import attempt, tell
 from app_components.table import Column, place_of, show_table
@@ -22,8 +22,8 @@ DROP = "drop"
 SAID = "data-said"
 MARKS = {"high": "● high", "medium": "◐ medium", "low": "○ low", "ok": "ok"}
 
-run = context.opened()
-layer = context.reading_layer(run)
+run = session.opened()
+layer = session.reading_layer(run)
 background = Background(run, "data-quality")
 
 
@@ -64,19 +64,19 @@ def findings():
     def open_filter(place: int):
         where = rows["filter"].iloc[place]
         if where:
-            context.go_to("errors", where=where)
+            session.go_to("errors", where=where)
 
     st.caption("The worst first. A row with a filter opens its examples.")
     show_table(
         rows,
-        f"data-findings-{context.here(run)}",
+        f"data-findings-{session.here(run)}",
         "Findings of the checks of the dataset",
         columns={"examples": Column(format="{:,.0f}")},
         on_choose=open_filter,
         ticks=False,
         height=620,
     )
-    context.download(rows, "data-findings")
+    session.download(rows, "data-findings")
 
 
 def labels():
@@ -92,16 +92,16 @@ def labels():
         "comes first."
     )
     if facts["trained_on"]:
-        st.warning(context.escape(facts["trained_on"]))
+        st.warning(session.escape(facts["trained_on"]))
     part = run.filter("label_issue")
-    total = context.counted(part)
+    total = session.counted(part)
     if not total:
         st.info("No label looks wrong.")
         return
     tell(SAID)
     page = st.pagination(max(1, -(-total // ROWS)), key="issues_page", bind="query-params")
-    rows = context.ask(issue_rows, part, limit=ROWS, offset=(page - 1) * ROWS)
-    words = context.ask(words_for_and_against, run, positions=rows["example"].tolist(), layer=layer)
+    rows = session.ask(issue_rows, part, limit=ROWS, offset=(page - 1) * ROWS)
+    words = session.ask(words_for_and_against, run, positions=rows["example"].tolist(), layer=layer)
     shown = pd.DataFrame(
         {
             "label": rows["gold"],
@@ -113,7 +113,7 @@ def labels():
             "decided": [decision_of(position) for position in rows["example"].tolist()],
         }
     )
-    key = f"issue-{context.here(run)}"
+    key = f"issue-{session.here(run)}"
 
     def choose(place: int):
         st.session_state[key] = rows["id"].iloc[place]
@@ -121,7 +121,7 @@ def labels():
     place = place_of(rows["id"] == st.session_state.get(key))
     show_table(
         shown,
-        f"issues-{context.here(run)}-{page}-{run.store.version()}",
+        f"issues-{session.here(run)}-{page}-{run.store.version()}",
         "Examples whose label is likely wrong",
         columns={
             "plausible": Column(help="Probability the model gives the label.", format="{:.1%}"),
@@ -132,7 +132,7 @@ def labels():
         on_choose=choose,
         chosen=place,
     )
-    context.download(lambda: issue_rows(part, limit=total), "label-issues", f"All {total:,} as CSV")
+    session.download(lambda: issue_rows(part, limit=total), "label-issues", f"All {total:,} as CSV")
     if place is None:
         st.caption("Click a row to decide on it.")
     else:
@@ -158,48 +158,48 @@ def issue(row: pd.Series, words: dict[str, str]):
         st.text(row["text"] if row["pair"] is None else f"{row['text']}\n{row['pair']}")
         gold, likely = row["gold"], row["likely"]
         st.markdown(
-            f"Labelled **{context.escape(gold)}**, predicted "
-            f"**{context.escape(row['predicted'])}** with {row['confidence']:.1%}. "
-            f"For the answer: {context.escape(words['predicted'] or 'no word')}. "
-            f"For the label: {context.escape(words['label'] or 'no word')}."
+            f"Labelled **{session.escape(gold)}**, predicted "
+            f"**{session.escape(row['predicted'])}** with {row['confidence']:.1%}. "
+            f"For the answer: {session.escape(words['predicted'] or 'no word')}. "
+            f"For the label: {session.escape(words['label'] or 'no word')}."
         )
         neighbours(row)
         with st.container(horizontal=True):
             st.button(
-                f"Relabel as {context.escape(likely)}",
+                f"Relabel as {session.escape(likely)}",
                 type="primary",
                 on_click=attempt,
                 args=(SAID, lambda: decide(row["id"], Edit("label", likely))),
             )
             st.button(
-                f"{context.escape(gold)} is right",
+                f"{session.escape(gold)} is right",
                 on_click=attempt,
                 args=(SAID, lambda: decide(row["id"], Edit("right"))),
             )
-            context.link("Open the example →", "example", id=row["id"], where="label_issue")
+            session.link("Open the example →", "example", id=row["id"], where="label_issue")
 
 
 def neighbours(row: pd.Series):
     """Say which labels the examples with similar explanations have."""
     try:
-        near = context.ask(
+        near = session.ask(
             nearest_explanations, run.filter(), position=int(row["example"]), layer=layer
         )
     except UserError:
         return
     if near.empty:
         return
-    labels = context.ask(Run.examples_at, run, positions=near["example"].tolist())["gold"]
+    labels = session.ask(Run.examples_at, run, positions=near["example"].tolist())["gold"]
     counts = labels.fillna("no label").value_counts()
-    said = ", ".join(f"{context.escape(name)} {count}" for name, count in counts.items())
+    said = ", ".join(f"{session.escape(name)} {count}" for name, count in counts.items())
     st.caption(f"Labels of the {len(near)} examples with the most similar explanations: {said}.")
 
 
 def decide(id: str, edit: Edit) -> str:
     annotate(run.store.path, run.number, [edit], ids=[id])
     if edit.what == "label":
-        return f"Example {context.escape(id)} is {context.escape(edit.value)} from now on."
-    return f"The label of example {context.escape(id)} is right."
+        return f"Example {session.escape(id)} is {session.escape(edit.value)} from now on."
+    return f"The label of example {session.escape(id)} is right."
 
 
 def mixed_up(noise: pd.DataFrame):
@@ -211,11 +211,11 @@ def mixed_up(noise: pd.DataFrame):
     def open_pair(place: int):
         pair = noise.iloc[place]
         terms = (f"gold:{quote(pair['gold'])}", f"predicted:{quote(pair['likely'])}")
-        context.go_to("errors", where=joined("label_issue", *terms))
+        session.go_to("errors", where=joined("label_issue", *terms))
 
     show_table(
         noise,
-        f"noise-{context.here(run)}",
+        f"noise-{session.here(run)}",
         "Pairs of labels that are mixed up",
         columns={
             "gold": Column("label"),
@@ -230,7 +230,7 @@ def mixed_up(noise: pd.DataFrame):
 def duplicates():
     facts = found.facts["duplicates"]
     st.subheader("Duplicates")
-    groups = context.ask(duplicate_groups, run, limit=100)
+    groups = session.ask(duplicate_groups, run, limit=100)
     if groups.empty:
         st.caption("No text repeats another one, exactly or nearly.")
         return
@@ -242,7 +242,7 @@ def duplicates():
         labels=groups["labels"].map(", ".join), text=groups["text"].map(_shortened)
     )
     shown["labels"] = shown["labels"].where(~groups["conflict"], "≠ " + shown["labels"])
-    key = f"group-{context.here(run)}"
+    key = f"group-{session.here(run)}"
 
     def choose(place: int):
         st.session_state[key] = int(groups["group"].iloc[place])
@@ -250,13 +250,13 @@ def duplicates():
     place = place_of(groups["group"] == st.session_state.get(key))
     show_table(
         shown[["kind", "size", "labels", "text"]],
-        f"groups-{context.here(run)}",
+        f"groups-{session.here(run)}",
         "Groups of duplicates",
         on_choose=choose,
         chosen=place,
         columns={"labels": Column(help="≠: more than one.")},
     )
-    context.download(groups, "duplicates")
+    session.download(groups, "duplicates")
     if place is not None:
         group(groups.iloc[place])
 
@@ -264,7 +264,7 @@ def duplicates():
 def group(row: pd.Series):
     """Show the members of a group, and let the user keep one of them."""
     places = [run.position_of(id) for id in row["ids"][:ROWS]]
-    members = context.ask(Run.examples_at, run, positions=places)
+    members = session.ask(Run.examples_at, run, positions=places)
     shown = members[["id", "text", "gold", "predicted"]].assign(
         decision=[
             DROP if DROP in run.annotation(place)["tags"] else "" for place in members["example"]
@@ -272,9 +272,9 @@ def group(row: pd.Series):
     )
     show_table(
         shown,
-        f"members-{context.here(run)}-{row['group']}-{run.store.version()}",
+        f"members-{session.here(run)}-{row['group']}-{run.store.version()}",
         "Texts of the group",
-        on_choose=lambda place: context.go_to("example", id=members["id"].iloc[place]),
+        on_choose=lambda place: session.go_to("example", id=members["id"].iloc[place]),
         ticks=False,
     )
     tell(f"{SAID}-group")
@@ -292,7 +292,7 @@ def group(row: pd.Series):
 def drop(kept: str, others: list[str]) -> str:
     annotate(run.store.path, run.number, [Edit("untag", DROP)], ids=[kept])
     annotate(run.store.path, run.number, [Edit("tag", DROP)], ids=others)
-    return f"{len(others)} will be dropped, {context.escape(kept)} stays."
+    return f"{len(others)} will be dropped, {session.escape(kept)} stays."
 
 
 def training():
@@ -301,7 +301,7 @@ def training():
     if not facts:
         st.caption("Give training data above to see what is in both, and how the two differ.")
         return
-    st.caption(context.escape(f"{facts['source']}: {facts['rows']:,} rows."))
+    st.caption(session.escape(f"{facts['source']}: {facts['rows']:,} rows."))
     shown = {
         "In both": (f"{facts['leaked']:,}", f"{facts['exact']:,} word for word, the rest nearly."),
         "Accuracy": (_share(facts["accuracy"]), "Of all labelled examples."),
@@ -323,7 +323,7 @@ def training():
             st.caption("Words whose share of texts differs most; above 0 they are of this dataset.")
             show_table(
                 words,
-                f"drift-{context.here(run)}",
+                f"drift-{session.here(run)}",
                 "Words that differ between the dataset and its training data",
                 columns={
                     "audited": Column("here", "Share of texts.", "{:.1%}"),
@@ -337,7 +337,7 @@ def training():
         if len(labels):
             show_table(
                 labels,
-                f"label-shift-{context.here(run)}",
+                f"label-shift-{session.here(run)}",
                 "Shares of labels here and in training data",
                 columns={
                     "audited": Column("here", format="{:.1%}"),
@@ -347,7 +347,7 @@ def training():
             )
         telling = ", ".join(row["word"] for row in facts["telling"][:10])
         if telling and (facts["domain_auc_low"] or 0) > 0.5:
-            st.caption(context.escape(f"What gives the set away: {telling}."))
+            st.caption(session.escape(f"What gives the set away: {telling}."))
 
 
 def _share(value: float | None) -> str:
@@ -360,11 +360,11 @@ def classes():
     total = max(int(table["examples"].sum()), 1)
 
     def open_class(place: int):
-        context.go_to("errors", where=f"gold:{quote(table['label'].iloc[place])}")
+        session.go_to("errors", where=f"gold:{quote(table['label'].iloc[place])}")
 
     show_table(
         table.assign(share=table["examples"] / total),
-        f"class-balance-{context.here(run)}",
+        f"class-balance-{session.here(run)}",
         "Examples of every label",
         columns={"share": Column(format="{:.1%}")},
         on_choose=open_class,
@@ -373,7 +373,7 @@ def classes():
     )
 
 
-found = context.ask(kept_data_quality, run)
+found = session.ask(kept_data_quality, run)
 if background.follow("Checking the data") != "running":
     start()
 if found is not None:

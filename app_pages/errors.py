@@ -1,6 +1,6 @@
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.bulk_review import bulk_actions, corrections, history
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
@@ -20,7 +20,7 @@ SORTS = {
     "dataset order": ("position", False),
 }
 
-run = context.opened()
+run = session.opened()
 
 
 def first_page():
@@ -33,7 +33,7 @@ def show_all():
 
 
 where = filter_line(run, "wrong", first_page)
-total, everything = context.counted(run.filter(where)), context.counted(run.filter(""))
+total, everything = session.counted(run.filter(where)), session.counted(run.filter(""))
 left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
 left.markdown(
     f"**{total:,}** of {everything:,} examples ({total / everything:.1%})"
@@ -54,19 +54,19 @@ if not total:
     st.button("Show all examples", on_click=show_all)
     st.stop()
 with right:
-    layer = context.layer_slider(run, "layer")
+    layer = session.layer_slider(run, "layer")
 page = st.pagination(max(1, -(-total // ROWS)), key="page", bind="query-params")
 sort, descending = SORTS[chosen]
-order = context.order(run.filter(where), sort, descending)
+order = session.order(run.filter(where), sort, descending)
 places = order[(page - 1) * ROWS : page * ROWS].tolist()
-frame = context.ask(Run.examples_at, run, positions=places)
-words = context.ask(Run.top_words, run, positions=places, layer=layer)
+frame = session.ask(Run.examples_at, run, positions=places)
+words = session.ask(Run.top_words, run, positions=places, layer=layer)
 st.caption(
     f"Painted at layer {layer}: orange speaks for the predicted class, blue against it; full "
     "colour is the strongest word of the row. Click a row, or press J, K and Enter; X ticks it."
 )
 rows = [
-    painted_row(example, found, about=context.top_words(found))
+    painted_row(example, found, about=session.top_words(found))
     | {"marks": marks_of(held, example["gold"])}
     for example, found, held in zip(
         frame.to_dict("records"), words, run.annotations_at(places), strict=True
@@ -75,12 +75,12 @@ rows = [
 painted_rows(
     rows,
     f"rows-{run.number}-{page}-{chosen}-{where}",
-    context.open_example(where),
+    session.open_example(where),
     bulk=bulk_actions(run.filter(where), total),
 )
 corrections(run.filter(where))
 history(run)
-context.download(
+session.download(
     frame.drop(columns="example").assign(words=[row["about"] for row in rows]),
     "examples",
     "These rows as CSV",

@@ -3,8 +3,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app_components import model_gate as model
-from app_components import session as context
+from app_components import model_gate, session
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
 from app_components.other_run import show_other_run
@@ -27,7 +26,7 @@ TARGETS = {
     "contrast": "the predicted class rather than the gold one",
 }
 
-run = context.opened()
+run = session.opened()
 
 
 def go(to: str):
@@ -39,13 +38,13 @@ def chosen_example():
     columns = st.columns([3, 1])
     with columns[0]:
         where = filter_line(run, "wrong")
-    order = context.order(run.filter(where), "confidence", True)
+    order = session.order(run.filter(where), "confidence", True)
     wanted = columns[1].text_input("Id", key="id", bind="query-params", help="The example's id.")
     asked = str(wanted) if wanted or not len(order) else int(order[0])
     try:
-        return where, order, context.ask(Run.example, run, example=asked)
+        return where, order, session.ask(Run.example, run, example=asked)
     except UserError as error:
-        st.warning(context.escape(error))
+        st.warning(session.escape(error))
         st.stop()
 
 
@@ -61,14 +60,14 @@ def neighbours(position: int, layer: int, where: str):
         "Only within the filter", key="alike_within", help="Else all examples are compared."
     )
     try:
-        found = context.ask(
+        found = session.ask(
             nearest_explanations,
             run.filter(where if within else ""),
             position=position,
             layer=layer,
         )
     except UserError as error:
-        st.info(context.escape(error))
+        st.info(session.escape(error))
         return
     st.caption(
         "The examples whose three most salient words lie nearest to this one's in the language "
@@ -83,7 +82,7 @@ def neighbours(position: int, layer: int, where: str):
     }
     positions = found["example"].tolist()
     examples = run.examples_at(positions).to_dict("records")
-    texts = context.ask(Run.top_words, run, positions=positions, layer=layer)
+    texts = session.ask(Run.top_words, run, positions=positions, layer=layer)
     for place, (name, part) in enumerate(found.groupby("answer", sort=False)):
         with columns[place % 2]:
             st.markdown(f"**{named[name]}**")
@@ -97,7 +96,7 @@ def neighbours(position: int, layer: int, where: str):
             ]
             painted_rows(rows, f"alike-{name}-{run.number}-{position}-{layer}", on_open=go)
     kept = found.drop(columns="example").assign(id=[example["id"] for example in examples])
-    context.download(kept, "explained-alike", "These rows as CSV")
+    session.download(kept, "explained-alike", "These rows as CSV")
 
 
 def decoded(example: dict, layer: int):
@@ -107,18 +106,18 @@ def decoded(example: dict, layer: int):
         "The words that the language model's head reads off where the classifier looks, of the "
         "whole vocabulary: they need not stand in the text."
     )
-    folder = model.asked_for(run)
+    folder = model_gate.asked_for(run)
     if folder is None:
         return
     from saliency_core.saliency.logit_lens import decoded_words
 
-    with model.RUNNING:
-        classifier = model.loaded(run, folder)
+    with model_gate.RUNNING:
+        classifier = model_gate.loaded(run, folder)
         found = decoded_words(classifier, example["text"], example["pair"])
     rows = found[found["layer"] == layer]
     left, right = st.columns(2)
     with left:
-        context.figure(
+        session.figure(
             partial(plain_bars, rows, "word", "probability", f"Probability at layer {layer}"),
             f"Vocabulary words that layer {layer} decodes to",
             found,
@@ -165,12 +164,12 @@ def show(columns: list[list], layer: int):
             layer,
             " in the filter, most confident first",
         )
-        context.link("Edit this text and see what changes →", "what_if", what_id=example["id"])
+        session.link("Edit this text and see what changes →", "what_if", what_id=example["id"])
 
 
 if example["failure"]:
     show([[(text, "", "")] for text in (example["text"], example["pair"]) if text], 0)
-    st.info(f"This example has no saliency: {context.escape(example['failure'])}")
+    st.info(f"This example has no saliency: {session.escape(example['failure'])}")
     st.stop()
 
 by_target = word_scores_by_target(example)
@@ -183,12 +182,12 @@ target = controls[0].segmented_control(
     bind="query-params",
     required=True,
     default=targets[0],
-    format_func=context.escape,
+    format_func=session.escape,
     help="; ".join(f"{name}: {meaning}" for name, meaning in TARGETS.items())
     + ". A right answer has one target only: predicted and gold are the same class.",
 )
 with controls[1]:
-    layer = context.layer_slider(run, "layer")
+    layer = session.layer_slider(run, "layer")
 scores = by_target[target if target in by_target else targets[0]]  # (layer, word)
 scale = highlighting.scale_of(scores.ravel())
 words = words_of_layer(example, scores[layer])
@@ -210,7 +209,7 @@ if example["chars_seen"] < example["chars_total"]:
 st.caption(sentence)
 show_other_run(run, example["example"])
 names = [word["word"] for word in words]
-context.figure(
+session.figure(
     partial(heatmap, names, scores),
     "Saliency of every word at every layer",
     pd.DataFrame(scores.T, columns=[f"layer {n}" for n in range(len(scores))]).assign(word=names),
@@ -233,7 +232,7 @@ with left:
             "side": Column(help="0 the first text, 1 the second."),
         },
     )
-    context.download(table, "words-of-example")
+    session.download(table, "words-of-example")
 with right:
     chances = pd.DataFrame({"class": run.label_names, "value": example["probabilities"]})
     is_regression = run.model.task == "regression"

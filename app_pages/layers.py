@@ -3,7 +3,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.background_command import Background
 from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
@@ -74,9 +74,9 @@ METHODS_SHOWN = {
 SAMPLE_SIZES = (50, 100, 200, 500)
 EXAMPLES = 10
 
-run = context.opened()
+run = session.opened()
 background = Background(run, "evaluate")
-layers = context.ask(measured, run)
+layers = session.ask(measured, run)
 if layers.empty:
     st.info("The layers are summarised when the audit has finished. Start it again to go on.")
     st.stop()
@@ -96,7 +96,7 @@ def advice():
     for note in found.notes:
         st.caption(note)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        context.layer_slider(run, "layer")
+        session.layer_slider(run, "layer")
         offered = {
             layer: [
                 name
@@ -135,7 +135,7 @@ def measures():
             name: Column(TITLES[name].lower(), f"{DIRECTIONS[name]} {HELP[name]}") for name in known
         },
     )
-    context.download(layers.dropna(axis="columns", how="all"), "layers")
+    session.download(layers.dropna(axis="columns", how="all"), "layers")
 
 
 def measure(name: str):
@@ -143,7 +143,7 @@ def measure(name: str):
     title, level = TITLES[name], levels.get(name)
     st.subheader(title, help=HELP[name])
     st.caption(DIRECTIONS[name])
-    context.figure(
+    session.figure(
         partial(
             by_layer,
             layers,
@@ -166,7 +166,7 @@ def measure(name: str):
 
 def methods():
     """Show what `evaluate` measured: variants of the map, and other methods where compared."""
-    table = context.ask(Run.evaluations, run)
+    table = session.ask(Run.evaluations, run)
     st.subheader(
         "Other methods",
         help="On a seeded sample, by the same tests as the layers. Passes are those of one "
@@ -174,7 +174,7 @@ def methods():
     )
     compared, random = methods_by_passes(table, run)
     if not compared.empty:
-        context.figure(
+        session.figure(
             partial(by_passes, compared, random),
             "Comprehensiveness of every method against the passes it needs",
             compared,
@@ -199,7 +199,7 @@ def methods():
         "Every measure of every method and layer",
         columns=METHODS_SHOWN,
     )
-    context.download(table, "evaluations")
+    session.download(table, "evaluations")
 
 
 def evaluate_form():
@@ -229,11 +229,11 @@ def same_words(where: str, total: int):
         help="Do they point at the same words? Spearman's rank correlation of word scores: 1 is "
         "the same order, 0 no relation.",
     )
-    pairs = context.ask(layer_agreement, run.filter(where))
+    pairs = session.ask(layer_agreement, run.filter(where))
     if pairs.empty:
         st.info("No example of this filter has three words and a score.")
         return
-    context.figure(
+    session.figure(
         partial(agreement_matrix, pairs),
         "Rank correlation of word scores between layers",
         pairs,
@@ -252,14 +252,14 @@ def groups(where: str):
         help="Mean over the group's examples of: cosine of an explanation to those predicted the "
         "same, minus that to those predicted differently. Higher is better.",
     )
-    by_class = context.ask(coherence_of_classes, run.filter(where))
+    by_class = session.ask(coherence_of_classes, run.filter(where))
     if by_class.empty:
         st.info("No example of this filter has a coherence.")
         return
     left, right = st.columns(2)
     with left:
         st.markdown("**By predicted class**")
-        context.figure(
+        session.figure(
             partial(groups_by_layer, by_class, class_colours(run.label_names)),
             "Coherence of each class by layer",
             by_class,
@@ -271,11 +271,11 @@ def groups(where: str):
         st.markdown("**This filter beside others**")
         # The same for every filter, so asked for apart from it.
         fixed = ["", "right", "wrong"]
-        by_slice = context.ask(coherence_of_slices, run, slices=fixed)
+        by_slice = session.ask(coherence_of_slices, run, slices=fixed)
         if where not in fixed:
-            own = context.ask(coherence_of_slices, run, slices=[where])
+            own = session.ask(coherence_of_slices, run, slices=[where])
             by_slice = pd.concat([by_slice, own], ignore_index=True)
-        context.figure(
+        session.figure(
             partial(groups_by_layer, by_slice),
             "Coherence of each slice by layer",
             by_slice,
@@ -302,9 +302,9 @@ def side_by_side(where: str):
             help=f"0 is the embeddings, {run.model.layers} the last block.",
         )
     chosen = (st.session_state["left"], st.session_state["right"])
-    places = context.order(run.filter(where), "confidence", True)[:EXAMPLES].tolist()
-    frame = context.ask(Run.examples_at, run, positions=places)
-    texts = [context.ask(Run.top_words, run, positions=places, layer=layer) for layer in chosen]
+    places = session.order(run.filter(where), "confidence", True)[:EXAMPLES].tolist()
+    frame = session.ask(Run.examples_at, run, positions=places)
+    texts = [session.ask(Run.top_words, run, positions=places, layer=layer) for layer in chosen]
     rows = [
         painted_row(example, one, other)
         for example, one, other in zip(frame.to_dict("records"), *texts, strict=True)
@@ -312,14 +312,14 @@ def side_by_side(where: str):
     painted_rows(
         rows,
         key=f"layers-{run.number}-{chosen}-{where}",
-        on_open=context.open_example(where),
+        on_open=session.open_example(where),
         headings=tuple(f"layer {n}" for n in chosen),
     )
     words = {
-        f"words_of_layer_{layer}": list(map(context.top_words, found))
+        f"words_of_layer_{layer}": list(map(session.top_words, found))
         for layer, found in zip(chosen, texts, strict=True)
     }
-    context.download(
+    session.download(
         frame.drop(columns="example").assign(**words), "two-layers", "These rows as CSV"
     )
 
@@ -330,11 +330,11 @@ measures()
 methods()
 st.header("In a filter", help="What follows is about the examples of this filter only.")
 where = filter_line(run)
-total = context.counted(run.filter(where))
+total = session.counted(run.filter(where))
 if not total:
     st.info("No example fits this filter. Remove a term to see more.")
     st.stop()
-st.caption(f"{total:,} of {context.ask(Slice.count, run.filter()):,} examples.")
+st.caption(f"{total:,} of {session.ask(Slice.count, run.filter()):,} examples.")
 side_by_side(where)
 groups(where)
 same_words(where, total)

@@ -2,7 +2,7 @@ from functools import partial
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.chart_clicks import on_click
 from app_components.filter_line import filter_chip
 from app_components.findings_list import findings_list
@@ -29,7 +29,7 @@ FINDINGS = 6
 SOURCES = (findings, data_findings)
 """What says what to look at first: functions that return the findings of a run."""
 
-run = context.opened()
+run = session.opened()
 filter_chip(run)
 
 
@@ -46,7 +46,7 @@ def what_was_audited():
         f"audited on {day(run.created)}",
     ]
     st.markdown(
-        context.escape(context.ask(headline, run)), help=context.escape("; ".join(facts) + ".")
+        session.escape(session.ask(headline, run)), help=session.escape("; ".join(facts) + ".")
     )
 
 
@@ -70,7 +70,7 @@ def scores_by_path():
 def numbers() -> int:
     """Show the counts; return how many answers can be right or wrong."""
     count = {
-        name: context.ask(Slice.count, run.filter(name))
+        name: session.ask(Slice.count, run.filter(name))
         for name in ("", "right", "wrong", "truncated", "failed")
     }
     judged = count["right"] + count["wrong"]
@@ -86,7 +86,7 @@ def numbers() -> int:
         "Failed": (f"{count['failed']:,}", "Empty texts, or predictions that are not numbers."),
     }
     if judged:
-        error = context.ask(calibration, run.filter())["error"]
+        error = session.ask(calibration, run.filter())["error"]
         text = (
             "Expected calibration error: mean gap between how sure the model is and how often it "
             "is right; 0 is best."
@@ -100,7 +100,7 @@ def numbers() -> int:
 
 def first_looks():
     """Say what to look at first, the worst first."""
-    found = by_severity(finding for source in SOURCES for finding in context.ask(source, run))
+    found = by_severity(finding for source in SOURCES for finding in session.ask(source, run))
     if found:
         st.subheader("Look here first")
         findings_list(found[:FINDINGS])
@@ -108,7 +108,7 @@ def first_looks():
 
 def open_errors(row: dict):
     """Show the examples of what was clicked."""
-    context.go_to("errors", where=row["where"])
+    session.go_to("errors", where=row["where"])
 
 
 def confusions():
@@ -119,13 +119,13 @@ def confusions():
         if many
         else "Click a cell to see its examples."
     )
-    counts = context.ask(Slice.confusion, run.filter())
+    counts = session.ask(Slice.confusion, run.filter())
 
     def open_cell(cell: dict):
         terms = (f"{term}:{quote(str(cell[term]))}" for term in ("gold", "predicted"))
-        context.go_to("errors", where=" ".join(terms))
+        session.go_to("errors", where=" ".join(terms))
 
-    context.figure(
+    session.figure(
         partial(confusion_matrix, counts, run.label_names),
         "Confusion matrix: label by predicted class",
         counts,
@@ -136,11 +136,11 @@ def confusions():
 
 def confidences():
     st.subheader("Confidence", help="The probability of the predicted class.")
-    found = context.ask(calibration, run.filter())
+    found = session.ask(calibration, run.filter())
     histogram = found["histogram"]
     # One above the other, each with its own scale: among the right ones the wrong would not show.
     for kind, table in (("wrong", None), ("right", histogram)):
-        context.figure(
+        session.figure(
             partial(confidence_histogram, histogram, kind),
             f"Histogram of the confidence of {kind} predictions",
             table,
@@ -156,8 +156,8 @@ def calibrated():
         "size how many they are. On the line the model is right as often as it is confident; "
         "below it, it is overconfident.",
     )
-    found = context.ask(calibration, run.filter())
-    context.figure(
+    found = session.ask(calibration, run.filter())
+    session.figure(
         partial(reliability_curve, found["bins"]),
         "Accuracy by confidence",
         found["bins"],
@@ -173,7 +173,7 @@ def which_layer():
         "hiding the layer's top words change the prediction, and do its words lie in the right "
         "one of two joined texts? Whiskers are 95 % intervals.",
     )
-    layers = context.ask(Run.layers, run)
+    layers = session.ask(Run.layers, run)
     if layers.empty:
         st.info("The layers are summarised when the audit has finished.")
         return
@@ -190,7 +190,7 @@ def which_layer():
             run.recommended,
             run.most_readable,
         )
-        context.figure(
+        session.figure(
             chart,
             f"{shown[known[0]]} by layer",
             layers,
@@ -198,7 +198,7 @@ def which_layer():
             **on_click(
                 "layer-chart",
                 "point",
-                lambda point: context.go_to("layers", layer=int(point["layer"])),
+                lambda point: session.go_to("layers", layer=int(point["layer"])),
             ),
         )
     st.caption(f"**{advice.use}** {advice.why} {advice.tied}")
@@ -207,12 +207,12 @@ def which_layer():
 def classes():
     st.subheader("Classes")
     st.caption("Worst first. Select a class to see its errors.")
-    table = context.ask(Slice.class_metrics, run.filter())
+    table = session.ask(Slice.class_metrics, run.filter())
     table = table.sort_values("f1", kind="stable", ignore_index=True)
 
     def open_class(place: int):
         name = table["class"].iloc[place]
-        context.go_to("errors", where=f"wrong gold:{quote(name)}")
+        session.go_to("errors", where=f"wrong gold:{quote(name)}")
 
     meanings = {
         "class": "",
@@ -233,7 +233,7 @@ def classes():
         on_choose=open_class,
         ticks=False,
     )
-    context.download(table, "classes")
+    session.download(table, "classes")
 
 
 what_was_audited()
@@ -241,7 +241,7 @@ what_was_audited()
 looks = st.skeleton(height=200) if run.accuracy is not None else st.empty()
 judged = numbers()
 if judged:
-    context.link(
+    session.link(
         f"Wrong ones: {progress_sentence(run.filter('wrong'))} →",
         "errors",
         key="reviewed",

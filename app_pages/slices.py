@@ -3,7 +3,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.background_command import Background
 from app_components.filter_line import filter_chip, readable
 from app_components.stored_form import attempt, quoted, tell
@@ -30,9 +30,9 @@ METRICS = {
     ),
 }
 
-run = context.opened()
+run = session.opened()
 filter_chip(run)
-layer = context.reading_layer(run)
+layer = session.reading_layer(run)
 background = Background(run, "slices", "discover")
 
 
@@ -61,7 +61,7 @@ def actions(where: str, name: str):
             ("Its wrong answers", joined("wrong", where)),
             ("All of it", where),
         ):
-            context.link(f"{label} →", "errors", key=f"{name}-{label}", where=filter_of)
+            session.link(f"{label} →", "errors", key=f"{name}-{label}", where=filter_of)
         if st.button("Compare with the rest", key=f"{name}-compare", type="tertiary"):
             st.session_state["compare_a"] = where
             st.session_state["compare_b"] = rest_of(where)
@@ -69,14 +69,14 @@ def actions(where: str, name: str):
 
 def saved():
     st.subheader("Saved")
-    rows = context.ask(saved_slices, run, layer=layer)
+    rows = session.ask(saved_slices, run, layer=layer)
     if rows.empty:
         st.info("No slice is saved yet. Name one below, or look for some.")
     else:
         if not rows["problem"].any():
             rows = rows.drop(columns="problem")
         place = table(rows, "saved")
-        context.download(rows, "slices")
+        session.download(rows, "slices")
         if place is not None:
             row = rows.iloc[place]
             actions(row["where"], "saved")
@@ -104,7 +104,7 @@ def save() -> str:
     known = run.store.slices().set_index("name")["where"]
     run.filter(where).check()
     save_slice(run.store.path, name, where, note)
-    said = f"Saved: {context.escape(name)} is {quoted(where)}"
+    said = f"Saved: {session.escape(name)} is {quoted(where)}"
     said += f", {quoted(note)}." if note else "."
     if name in known.index and known[name] != where:
         said += f" It was {quoted(known[name])} before."
@@ -114,7 +114,7 @@ def save() -> str:
 def delete(row: pd.Series) -> str:
     """Delete a saved slice; return what it was."""
     delete_slice(run.store.path, row["name"])
-    return f"Deleted: {context.escape(row['name'])} was {quoted(row['where'])}."
+    return f"Deleted: {session.escape(row['name'])} was {quoted(row['where'])}."
 
 
 def discovered():
@@ -125,7 +125,7 @@ def discovered():
         "explain most errors come first."
     )
     state = background.follow("Looking for slices")
-    found = context.ask(kept_discovered, run)
+    found = session.ask(kept_discovered, run)
     if state != "running" and st.button(
         "Look for slices" if found is None else "Look again", key="discover"
     ):
@@ -151,7 +151,7 @@ def discovered():
         q=Column(help="Smallest rate of false discoveries at which it passes.", format="{:.2g}"),
         also=Column(help="Slices that hold nearly the same errors."),
     )
-    context.download(found, "discovered-slices")
+    session.download(found, "discovered-slices")
     if place is not None:
         actions(found.iloc[place]["where"], "discovered")
 
@@ -176,14 +176,14 @@ def compared():
     if not all([readable(run, where, key) for where, key in fields]):
         return
     a, b = (run.filter(where) for where in wheres)
-    found = context.ask(compare_slices, a, part_b=b)
+    found = session.ask(compare_slices, a, part_b=b)
     for column, name, where in zip(columns, "ab", wheres, strict=True):
         with column.container(horizontal=True):
             side_numbers(found[name], where)
     if found["a"]["judged"] and found["b"]["judged"]:
         rows = pd.DataFrame([found["a"], found["b"]])
         rows["slice"] = [f"A: {wheres[0]}", f"B: {wheres[1] or 'all texts'}"]
-        context.figure(
+        session.figure(
             partial(error_rates, rows),
             "Error rates of the two slices with their intervals",
             rows,
@@ -200,7 +200,7 @@ def compared():
         "The words whose place among the three most salient differs most (log-odds with an "
         "informative prior); whiskers are 95 % intervals."
     )
-    context.figure(
+    session.figure(
         partial(
             word_bars,
             words.head(SHOWN_WORDS),

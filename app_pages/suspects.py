@@ -2,10 +2,7 @@ from functools import partial
 
 import streamlit as st
 
-from app_components import debias_panel as remedies
-from app_components import model_gate as model
-from app_components import session as context
-from app_components import slice_edit as edited_slice
+from app_components import debias_panel, model_gate, session, slice_edit
 from app_components.background_command import Background
 from app_components.filter_line import filter_chip, readable
 from app_components.stored_form import StoredForm, quoted
@@ -44,7 +41,7 @@ HELP = {
     "more often.",
 }
 
-run = context.opened()
+run = session.opened()
 filter_chip(run)
 st.caption(f"Words and other features that may give a class away without meaning it. {HONEST}")
 if run.model.task != "single-label":
@@ -78,7 +75,7 @@ def look(first: bool):
 
 
 state = background.follow("Looking for suspects")
-found = context.ask(kept_suspects, run)
+found = session.ask(kept_suspects, run)
 if found is None:
     if state != "running":
         st.info(
@@ -217,7 +214,7 @@ def judge(row: dict):
             run.store.path, run.number, word, of, None if verdict == NO_VERDICT else verdict, note
         )
 
-    form = StoredForm(f"verdict-{context.here(run)}-{word}-{of}", stored, write, in_words)
+    form = StoredForm(f"verdict-{session.here(run)}-{word}-{of}", stored, write, in_words)
     with st.form(form.key):
         st.markdown("**Your verdict**")
         st.segmented_control(
@@ -241,18 +238,18 @@ def in_words(verdict: dict) -> str:
 
 def show_evidence(row: dict):
     """Show everything known of one suspect, and where its examples are."""
-    name = context.escape(name_of(row["feature"], row["kind"]))
-    st.subheader(f"{name} → {context.escape(row['class'])}: {row['verdict']}")
+    name = session.escape(name_of(row["feature"], row["kind"]))
+    st.subheader(f"{name} → {session.escape(row['class'])}: {row['verdict']}")
     if beside := companion(row):
-        st.info(context.escape(beside))
+        st.info(session.escape(beside))
     for kind_of, (sentence, statistics) in evidence(row).items():
         st.markdown(
-            f"**{kind_of}.** {context.escape(sentence)}", help=f"{HELP[kind_of]} {statistics}"
+            f"**{kind_of}.** {session.escape(sentence)}", help=f"{HELP[kind_of]} {statistics}"
         )
     with st.container(horizontal=True):
         places = places_of(row)
         for label, count, where in places:
-            context.link(f"{label} ({count:,}) →", "errors", key=f"place-{label}", where=where)
+            session.link(f"{label} ({count:,}) →", "errors", key=f"place-{label}", where=where)
         if not places:
             st.caption("The filter language has no term for this feature, so nothing to open.")
     judge(row)
@@ -268,7 +265,7 @@ st.caption(
     * (len(rows) > MAX_POINTS)
 )
 chart_key = f"scatter-{key}"
-context.figure(
+session.figure(
     partial(
         suspect_points,
         rows[SUSPECT_FACTS],
@@ -302,13 +299,13 @@ with st.expander("All numbers of these suspects"):
             "errors": Column("errors: 95% interval", interval),
         },
     )
-    context.download(rows, "suspects", "These suspects as CSV")
+    session.download(rows, "suspects", "These suspects as CSV")
 
 
 def hide(row: dict):
     """Say what would change if the model could not see a word."""
-    st.subheader(f"If the model could not see “{context.escape(row['feature'])}”")
-    folder = model.asked_for(run)
+    st.subheader(f"If the model could not see “{session.escape(row['feature'])}”")
+    folder = model_gate.asked_for(run)
     if folder is None:
         return
     columns = st.columns([3, 1], vertical_alignment="bottom")
@@ -323,9 +320,9 @@ def hide(row: dict):
     if readable(run, where, "hide_where") and st.button("Hide it"):
         st.session_state["hidden"] = (run, edit)
     if st.session_state.get("hidden") == (run, edit):
-        edited_slice.show(run, folder, **edit)
+        slice_edit.show(run, folder, **edit)
 
 
 if is_word(current):
     hide(current)
-remedies.show(run, current["feature"] if is_word(current) else None)
+debias_panel.show(run, current["feature"] if is_word(current) else None)

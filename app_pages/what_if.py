@@ -4,9 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app_components import model_gate as model
-from app_components import session as context
-from app_components import slice_edit as edited_slice
+from app_components import model_gate, session, slice_edit
 from app_components.filter_line import filter_line
 from app_components.table import show_table
 from saliency_core.errors import UserError
@@ -22,7 +20,7 @@ from saliency_core.store import Slice
 
 VIEWS = ("one text", "a word in a slice")
 
-run = context.opened()
+run = session.opened()
 st.caption(
     "What would the model answer if the text were another? These answers are not in the file: they "
     "need the model."
@@ -36,15 +34,15 @@ view = st.segmented_control(
 def explained(audited: str, folder: str, before: tuple, after: tuple, rule: str, steps: int):
     from saliency_core.shortcuts.counterfactuals import edit_text
 
-    classifier = model.loaded(run, folder)
-    with model.RUNNING:
+    classifier = model_gate.loaded(run, folder)
+    with model_gate.RUNNING:
         return edit_text(classifier, before, after, rule=rule, steps=steps)
 
 
 def original() -> tuple[str, str | None, str]:
     """Return the text as it is, its pair and what names it: an example, or typed."""
     if "what_id" not in st.session_state and "what_id" not in st.query_params:
-        surest = context.ask(
+        surest = session.ask(
             Slice.examples, run.filter("wrong"), sort="confidence", descending=True, limit=1
         )
         if len(surest):
@@ -63,10 +61,10 @@ def original() -> tuple[str, str | None, str]:
     try:
         example = run.example(wanted)
     except UserError as error:
-        st.warning(context.escape(error))
+        st.warning(session.escape(error))
         st.stop()
-    gold = context.escape(example["gold"] or "no label")
-    st.caption(f"Gold: {gold}. Answered: {context.escape(example['predicted'] or 'nothing')}.")
+    gold = session.escape(example["gold"] or "no label")
+    st.caption(f"Gold: {gold}. Answered: {session.escape(example['predicted'] or 'nothing')}.")
     return example["text"], example["pair"] or None, wanted
 
 
@@ -75,7 +73,7 @@ def edited_of(text: str, pair: str | None, name: str) -> tuple[str, str | None]:
 
     def area(label: str, value: str, parameter: str) -> str:
         # Not bound: a text of its own for every original, so that no edit moves to another.
-        key = f"{parameter}-{context.here(run)}-{name}-{value if name == 'typed' else ''}"
+        key = f"{parameter}-{session.here(run)}-{name}-{value if name == 'typed' else ''}"
         start = st.query_params.get(parameter, value) if key not in st.session_state else None
         if start is not None:
             st.session_state[key] = start
@@ -106,12 +104,12 @@ def one_text():
         return
     with right:
         after = edited_of(text, pair, name)
-    folder = model.asked_for(run)
+    folder = model_gate.asked_for(run)
     if folder is None:
         return
     try:
         found = explained(
-            model.audited(run),
+            model_gate.audited(run),
             folder,
             (text, pair),
             after,
@@ -119,7 +117,7 @@ def one_text():
             run.settings.steps,
         )
     except UserError as error:
-        st.error(context.escape(error))
+        st.error(session.escape(error))
         return
     answers(found)
     layer_by_layer(found)
@@ -134,7 +132,7 @@ def answers(found: dict):
             value = side["probabilities"].get(side["prediction"])
             st.metric(
                 label,
-                context.escape(side["prediction"] or "none"),
+                session.escape(side["prediction"] or "none"),
                 "" if value is None else f"probability {value:.3f}",
                 delta_color="off",
                 delta_arrow="off",
@@ -151,7 +149,7 @@ def answers(found: dict):
         {"class": name, "as it is": value, "edited": after["probabilities"][name]}
         for name, value in before["probabilities"].items()
     ]
-    context.figure(
+    session.figure(
         partial(class_probabilities, before["probabilities"], after["probabilities"]),
         "Probability of every class, as it is and edited",
         pd.DataFrame(rows),
@@ -163,7 +161,7 @@ def layer_by_layer(found: dict):
     """Show the saliency of both texts at a layer, and how aligned words differ."""
     from saliency_core.shortcuts.counterfactuals import aligned_words
 
-    layer = context.layer_slider(run, "layer")
+    layer = session.layer_slider(run, "layer")
     sides = [found[side] for side in ("before", "after")]
     # One scale over both texts and all layers, so that colours compare.
     scale = highlighting.scale_of(
@@ -181,7 +179,7 @@ def layer_by_layer(found: dict):
     )
     words = aligned_words(found, layer)
     st.subheader("What each word gained and lost")
-    context.figure(
+    session.figure(
         partial(aligned_bars, words),
         "Difference of the scores of aligned words",
         words,
@@ -196,7 +194,7 @@ def layer_by_layer(found: dict):
     st.subheader("The same in every layer")
     names = pair_labels(words)
     columns = [f"layer {number}" for number in range(len(differences))]
-    context.figure(
+    session.figure(
         partial(heatmap, names, differences),
         "Difference of the score of every aligned word at every layer",
         pd.DataFrame(differences.T, columns=columns).assign(word=names),
@@ -209,12 +207,12 @@ def a_word_in_a_slice():
     word = columns[0].text_input("Word", key="what_word", bind="query-params").strip()
     way = columns[1].segmented_control(
         "How",
-        edited_slice.WAYS,
+        slice_edit.WAYS,
         default="delete",
         required=True,
         key="what_way",
         bind="query-params",
-        help=edited_slice.HELP,
+        help=slice_edit.HELP,
     )
     new = ""
     if way == "replace":
@@ -226,16 +224,16 @@ def a_word_in_a_slice():
     if not word or (way == "replace" and not new):
         st.info("Name the word, and what takes its place, to go on.")
         return
-    total = context.counted(run.filter(where))
+    total = session.counted(run.filter(where))
     st.caption(f"The filter holds {total:,} texts.")
-    folder = model.asked_for(run)
+    folder = model_gate.asked_for(run)
     if folder is None:
         return
     edit = {"word": word, "way": way, "new": new, "where": where, "limit": int(limit)}
     if st.button("Run the model", type="primary"):
         st.session_state["what_ran"] = (run, edit)
     if st.session_state.get("what_ran") == (run, edit):
-        edited_slice.show(run, folder, **edit)
+        slice_edit.show(run, folder, **edit)
 
 
 if view == VIEWS[0]:

@@ -3,7 +3,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line, readable
@@ -63,7 +63,7 @@ COLUMNS = {
     ),
 }
 
-run = context.opened()
+run = session.opened()
 
 
 def choose(word: str):
@@ -87,7 +87,7 @@ def pick(table, key: str, columns=COLUMNS):
 def bars(table, value: str, title: str, name: str, every, heading: str, longest=None):
     """Draw words as bars; a click on one shows it."""
     key = f"bars-{name}-{run.number}"
-    context.figure(
+    session.figure(
         partial(word_bars, table, value, title, clickable=True, longest=longest),
         heading,
         every,
@@ -132,7 +132,7 @@ def relied_on(where: str, layer: int):
     with left:
         minimum = minimum_support()
     part, choices = run.filter(where), {"layer": layer, "minimum": minimum}
-    table = context.ask(word_table, part, **choices, most=ROWS)
+    table = session.ask(word_table, part, **choices, most=ROWS)
     if table.empty:
         st.info(f"No word is in {minimum} texts of this filter. Lower the number.")
         return
@@ -150,7 +150,7 @@ def relied_on(where: str, layer: int):
         for place, name in zip(places, classes, strict=False):
             own = rows[rows["class"] == name].head(OF_A_CLASS if len(classes) > 1 else SHOWN)
             with place:
-                st.markdown(f"**{context.escape(name)}**")
+                st.markdown(f"**{session.escape(name)}**")
                 bars(
                     own.drop(columns=["class", "sd_share", "top3"]),
                     "mean_share",
@@ -174,11 +174,11 @@ def set_against(one: str, other: str, names: tuple[str, str], layer: int):
     """Show the words that differ most between two filters, noise left out."""
     minimum = minimum_support()
     a, b = run.filter(one), run.filter(other)
-    if not (context.counted(a) and context.counted(b)):
+    if not (session.counted(a) and session.counted(b)):
         st.info("One of the two sides holds no example.")
         return
     choices = {"part_b": b, "layer": layer, "minimum": minimum}
-    both = context.ask(contrast, a, **choices, most=ROWS)
+    both = session.ask(contrast, a, **choices, most=ROWS)
     is_telling = (both["z"].abs() > NOISE) & ((both["low"] > 0) | (both["high"] < 0))
     telling = both[is_telling].sort_values("z", ascending=False, ignore_index=True)
     if telling.empty:
@@ -243,7 +243,7 @@ def two_filters(where: str, layer: int):
         with st.container(horizontal=True):
             for choice in [*(one for one in ("wrong", "right") if one != where), *saved[:8]]:
                 st.button(
-                    context.escape(choice),
+                    session.escape(choice),
                     key=f"versus-{choice}",
                     on_click=lambda choice=choice: st.session_state.update(versus=choice),
                 )
@@ -254,7 +254,7 @@ def two_filters(where: str, layer: int):
 
 def vocabulary(layer: int):
     """Show which words of the whole vocabulary a layer says for a class."""
-    table = context.ask(Run.table, run, name="meanings")
+    table = session.ask(Run.table, run, name="meanings")
     if table is None or table.empty:
         st.info(
             "This run has no class vocabulary: the audit was made with --no-evaluate, or its "
@@ -275,7 +275,7 @@ def vocabulary(layer: int):
     rows = rows.drop(columns="examples")
     chart_tab, table_tab = st.tabs(["Chart", "Table"])
     with chart_tab:
-        context.figure(
+        session.figure(
             partial(plain_bars, rows, "word", "difference", "Logits above the mean of all classes"),
             f"Vocabulary words of {chosen}",
             rows,
@@ -288,7 +288,7 @@ def vocabulary(layer: int):
         }
         pick(rows, f"means-{run.number}-{layer}-{chosen}", heads)
     st.caption(
-        f"Means over {examples} examples predicted {context.escape(chosen)}, a seeded sample, "
+        f"Means over {examples} examples predicted {session.escape(chosen)}, a seeded sample, "
         "minus the mean over all. A word that 0% of these texts contain is known from the "
         "language model alone."
     )
@@ -327,9 +327,9 @@ def one_word(where: str, layer: int) -> str | None:
         st.caption("What is known of a word stands here once one is chosen.")
         return None
     try:
-        profile = context.ask(word_profile, run.filter(where), word=word)
+        profile = session.ask(word_profile, run.filter(where), word=word)
     except UserError as error:
-        st.info(context.escape(error))
+        st.info(session.escape(error))
         return None
     numbers_of(profile)
     holding = joined(f"word:{quote(profile.word)}", where)
@@ -339,8 +339,8 @@ def one_word(where: str, layer: int) -> str | None:
             ("Wrong predictions with it", "wrong"),
             ("Where it is salient", f"salient:{quote(profile.word)}@{layer}"),
         ):
-            context.link(f"{label} →", "errors", where=joined(condition, holding))
-    context.figure(
+            session.link(f"{label} →", "errors", where=joined(condition, holding))
+    session.figure(
         partial(share_by_layer, profile.by_layer),
         "Share of the saliency that the word takes in every layer",
         profile.by_layer,
@@ -371,22 +371,22 @@ def one_word(where: str, layer: int) -> str | None:
 
 def examples_of(word: str, where: str, layer: int):
     holding = joined(f"word:{quote(word)}", where)
-    st.subheader(f"Texts with “{context.escape(word)}”")
-    places = context.order(run.filter(holding), "confidence", True)[:EXAMPLES].tolist()
-    frame = context.ask(Run.examples_at, run, positions=places)
-    found = context.ask(Run.top_words, run, positions=places, layer=layer)
+    st.subheader(f"Texts with “{session.escape(word)}”")
+    places = session.order(run.filter(holding), "confidence", True)[:EXAMPLES].tolist()
+    frame = session.ask(Run.examples_at, run, positions=places)
+    found = session.ask(Run.top_words, run, positions=places, layer=layer)
     rows = [
         painted_row(example, words)
         for example, words in zip(frame.to_dict("records"), found, strict=True)
     ]
     painted_rows(
-        rows, f"word-rows-{run.number}-{word}-{layer}-{where}", context.open_example(holding)
+        rows, f"word-rows-{run.number}-{word}-{layer}-{where}", session.open_example(holding)
     )
-    context.download(frame.drop(columns="example"), "examples-of-word", "These rows as CSV")
+    session.download(frame.drop(columns="example"), "examples-of-word", "These rows as CSV")
 
 
 where = filter_line(run)
-total = context.counted(run.filter(where))
+total = session.counted(run.filter(where))
 if not total:
     st.info("No example fits this filter. Remove a term to see more.")
     st.stop()
@@ -401,7 +401,7 @@ view = left.segmented_control(
     help=" ".join(f"{name}: {meaning}" for name, meaning in VIEWS.items()),
 )
 with right:
-    layer = context.layer_slider(run, "layer")
+    layer = session.layer_slider(run, "layer")
 st.caption(f"{total:,} examples. {VIEWS[view]}")
 list_side, word_side = st.columns([8, 5], gap="medium")
 with list_side:

@@ -9,13 +9,13 @@ from typing import Any
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.new_audit.values import cache_folder, fill, values
 from saliency_core.errors import UserError
 from saliency_core.output.report import write_report
 from saliency_core.paths import DEMO, demo_folder
 from saliency_core.progress import duration
-from saliency_core.server import commands as jobs
+from saliency_core.server import commands
 from saliency_core.server.audit_request import EXISTING, AuditRequest
 from saliency_core.server.page_words import (
     called_by,
@@ -44,7 +44,7 @@ def folder() -> Path:
 def start(request: AuditRequest) -> None:
     """Start the audit that a form asks for; the page is about it from now on."""
     place = cache_folder()
-    job = jobs.start(
+    job = commands.start(
         folder(),
         request.job_name(place),
         request.arguments(place),
@@ -59,43 +59,43 @@ def start_demonstration() -> None:
     """Build the demonstration in the background."""
     place = demo_folder().absolute()
     arguments = ("--no-dashboard", f"--folder={place}")
-    job = jobs.start(folder(), DEMONSTRATION, arguments, place / DEMO, command=("demo",))
+    job = commands.start(folder(), DEMONSTRATION, arguments, place / DEMO, command=("demo",))
     st.session_state["audit_job"] = job.name
 
 
-def current() -> jobs.Job | None:
+def current() -> commands.Job | None:
     """Return the audit that this session started last, else one that runs; None for neither."""
-    known = jobs.jobs(folder())
+    known = commands.jobs(folder())
     name = st.session_state.get("audit_job")
     mine = next((job for job in known if job.name == name), None)
     if mine is not None or "audit_job" in st.session_state:
         return mine
-    return next((job for job in known if jobs.is_running(job)), None)
+    return next((job for job in known if commands.is_running(job)), None)
 
 
-def others(shown: jobs.Job | None) -> list[jobs.Job]:
+def others(shown: commands.Job | None) -> list[commands.Job]:
     """Return the audits that were started but the one that is shown."""
-    return [job for job in jobs.jobs(folder()) if shown is None or job.name != shown.name]
+    return [job for job in commands.jobs(folder()) if shown is None or job.name != shown.name]
 
 
-def card(job: jobs.Job) -> None:
+def card(job: commands.Job) -> None:
     """Show an audit."""
     with st.container(border=True):
         st.markdown(f"**{title(job)}**")
         {"running": _running, "finished": _finished, "stopped": _stopped, "failed": _failed}[
-            jobs.state(job)
+            commands.state(job)
         ](job)
 
 
-def title(job: jobs.Job) -> str:
+def title(job: commands.Job) -> str:
     """Return what is audited, by what, and where it goes."""
     if job.command == ("demo",):
         return "The demonstration"
     form = AuditRequest.of(job.form)
-    parts = [form.called or form.source, context.name_of(form.model)]
+    parts = [form.called or form.source, session.name_of(form.model)]
     limit = f", first {form.limit:,} rows" if form.limit else ""
     into = Path(job.database).name
-    return " · ".join(context.escape(part) for part in parts if part) + context.escape(
+    return " · ".join(session.escape(part) for part in parts if part) + session.escape(
         f"{limit} → {into}"
     )
 
@@ -112,10 +112,10 @@ def another() -> None:
 
 @st.fragment(run_every=SECONDS)
 def _watch(name: str) -> None:
-    job = next((one for one in jobs.jobs(folder()) if one.name == name), None)
-    if job is None or not jobs.is_running(job):
+    job = next((one for one in commands.jobs(folder()) if one.name == name), None)
+    if job is None or not commands.is_running(job):
         st.rerun()
-    step = jobs.step(job)
+    step = commands.step(job)
     so_far = f"{duration(max(0.0, time.time() - job.started))} so far"
     if step is None:
         st.progress(0.0, f"Starting: loading the program, {so_far}")
@@ -125,13 +125,13 @@ def _watch(name: str) -> None:
         # What is done of the steps before counts too.
         whole = step.part if not step.number else (step.number - 1 + step.part) / step.stages
         text = f"{number}{stage}, {step.sentence()} · {so_far}"
-        st.progress(whole, context.escape(text[0].upper() + text[1:]))
+        st.progress(whole, session.escape(text[0].upper() + text[1:]))
     if st.button("Stop", key=f"stop-{name}", help="What is computed stays."):
-        jobs.stop(job)
+        commands.stop(job)
         st.rerun()
 
 
-def _running(job: jobs.Job) -> None:
+def _running(job: commands.Job) -> None:
     _watch(job.name)
     st.caption("You may leave this page or close it: the audit goes on.")
 
@@ -139,33 +139,33 @@ def _running(job: jobs.Job) -> None:
 # When it has ended
 
 
-def _run(job: jobs.Job) -> Run | None:
+def _run(job: commands.Job) -> Run | None:
     """Return the run of a job as far as it is in the file."""
     try:
-        store = context.store_at(job.database)
-        run = store.run(jobs.run_number(job))
+        store = session.store_at(job.database)
+        run = store.run(commands.run_number(job))
         return run if run.filter().count() else None
     except UserError:
         return None
 
 
-def _finished(job: jobs.Job) -> None:
+def _finished(job: commands.Job) -> None:
     run = _run(job)
     if run is None:
         st.warning("It finished, but its results are no longer there.")
         _forget(job)
         return
     right = "" if run.accuracy is None else f", {run.accuracy:.1%} right"
-    st.success(context.escape(f"Finished: {run.filter().count():,} examples{right}."))
+    st.success(session.escape(f"Finished: {run.filter().count():,} examples{right}."))
     for warning in run.warnings:
-        st.caption(f"⚠️ {context.escape(in_page_words(warning))}")
+        st.caption(f"⚠️ {session.escape(in_page_words(warning))}")
     with st.container(horizontal=True):
         _open(job, run, "Open results")
-        if context.ask(Run.comparable, run):
+        if session.ask(Run.comparable, run):
             st.button(
                 "Compare",
                 key=f"compare-{job.name}",
-                on_click=context.go_to,
+                on_click=session.go_to,
                 args=("compare",),
                 kwargs={"db": job.database, "run": str(run.number)},
             )
@@ -195,37 +195,39 @@ def _report(run: Run) -> bytes:
         return output.read_bytes()
 
 
-def _open(job: jobs.Job, run: Run, label: str) -> None:
+def _open(job: commands.Job, run: Run, label: str) -> None:
     st.button(
         label,
         type="primary",
         key=f"open-{job.name}",
-        on_click=context.go_to,
+        on_click=session.go_to,
         args=("overview",),
         kwargs={"db": job.database, "run": str(run.number)},
     )
 
 
-def _again(job: jobs.Job) -> None:
+def _again(job: commands.Job) -> None:
     """Fill the form with the same data, for another model into the same file."""
     fill(job.form | {"model": "", "trust_labels": False})
     values().update(place=EXISTING, into=str(Path(job.database).absolute()))
     st.session_state["audit_job"] = None
 
 
-def _stopped(job: jobs.Job) -> None:
-    step, run = jobs.step(job), _run(job)
+def _stopped(job: commands.Job) -> None:
+    step, run = commands.step(job), _run(job)
     after = ""
     if step is not None and step.total:
         after = (
             f" while {STAGES.get(step.stage, step.stage)}, after {step.done:,} of {step.total:,}"
         )
-    killed = jobs.exit_status(job) != jobs.INTERRUPTED
+    killed = commands.exit_status(job) != commands.INTERRUPTED
     reason = " It was ended from outside, often because memory ran out." if killed else ""
-    st.warning(context.escape(f"Stopped{after}.{reason} Resume goes on from there."))
+    st.warning(session.escape(f"Stopped{after}.{reason} Resume goes on from there."))
     with st.container(horizontal=True):
         if st.button("Resume", key=f"resume-{job.name}", type="primary"):
-            jobs.start(folder(), job.name, job.arguments, Path(job.database), job.command, job.form)
+            commands.start(
+                folder(), job.name, job.arguments, Path(job.database), job.command, job.form
+            )
             st.session_state["audit_job"] = job.name
             st.rerun()
         if run is not None:
@@ -233,14 +235,14 @@ def _stopped(job: jobs.Job) -> None:
         _forget(job)
 
 
-def _failed(job: jobs.Job) -> None:
+def _failed(job: commands.Job) -> None:
     form = AuditRequest.of(job.form)
-    said = called_by(jobs.failure(job) or "", form.source, form.called)
+    said = called_by(commands.failure(job) or "", form.source, form.called)
     offered = offered_label_map(said)
     # Where the repair is a button, the sentence need not tell the way to it.
     is_turned = bool(offered) and is_about_order(said)
     words = said.partition(" Repair it with")[0] if is_turned else in_page_words(said)
-    st.error(f"**Failed.** {context.escape(words)}")
+    st.error(f"**Failed.** {session.escape(words)}")
     with st.container(horizontal=True):
         if offered and is_turned:
             st.button(
@@ -268,12 +270,12 @@ def _failed(job: jobs.Job) -> None:
         _forget(job)
 
 
-def _change_and_start(job: jobs.Job, change: dict[str, Any]) -> None:
+def _change_and_start(job: commands.Job, change: dict[str, Any]) -> None:
     """Start a failed audit with something changed; its card gives way to the new one."""
     fill(job.form | change)
-    jobs.forget(folder(), job)
+    commands.forget(folder(), job)
     request, place = AuditRequest.of(values()), cache_folder()
-    new = jobs.start(
+    new = commands.start(
         folder(),
         request.job_name(place),
         request.arguments(place),
@@ -283,16 +285,16 @@ def _change_and_start(job: jobs.Job, change: dict[str, Any]) -> None:
     st.session_state["audit_job"] = new.name
 
 
-def _correct(job: jobs.Job, offered: dict[str, Any]) -> None:
+def _correct(job: commands.Job, offered: dict[str, Any]) -> None:
     """Show the form of a failed audit again, with what the failure offers filled in."""
     fill(job.form | offered)
-    jobs.forget(folder(), job)
+    commands.forget(folder(), job)
     st.session_state["audit_job"] = None
 
 
-def _forget(job: jobs.Job) -> None:
+def _forget(job: commands.Job) -> None:
     def forget() -> None:
-        jobs.forget(folder(), job)
+        commands.forget(folder(), job)
         st.session_state["audit_job"] = None
 
     st.button(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.new_audit.values import (
     FIELD,
     MEANING,
@@ -59,7 +59,7 @@ def columns() -> None:
         )
     except UserError as error:
         said = in_page_words(called_by(str(error), source, found.get("called", "")))
-        st.error(context.escape(said))
+        st.error(session.escape(said))
         return
     _guess(table.names, table.guesses)
     for column, (role, meaning) in zip(st.columns(4), ROLES.items(), strict=True):
@@ -105,7 +105,7 @@ def _choose(role: str, meaning: str, names: list[str], guess: Guess | None) -> N
     elif found[role] is None and guess is not None and role == "text":
         st.caption("Several columns may be it.")
     elif found[role] is None and guess is not None:
-        st.caption(f"Perhaps **{context.escape(guess.column)}**?")
+        st.caption(f"Perhaps **{session.escape(guess.column)}**?")
 
 
 def _show_rows(names: list[str], rows: list[dict[str, Any]]) -> None:
@@ -148,12 +148,12 @@ def _labels(table: Any, model_labels: tuple[str, ...]) -> None:
         )
     except UserError as error:
         said = in_page_words(called_by(str(error), found["source"], found.get("called", "")))
-        st.error(context.escape(said))
+        st.error(session.escape(said))
         return
     known = known_labels(list(counts), model_labels)
     asked = found.get("label_map") or {}
     if set(known) == set(counts) and not asked:
-        st.caption(f"The labels are the model's: {context.escape(', '.join(model_labels))}.")
+        st.caption(f"The labels are the model's: {session.escape(', '.join(model_labels))}.")
         with st.expander("They mean something else"):
             st.button(
                 "Say what each label means", on_click=_ask, args=(counts, known, model_labels)
@@ -161,7 +161,7 @@ def _labels(table: Any, model_labels: tuple[str, ...]) -> None:
         return
     if len(counts) > SHOWN_LABELS:
         st.error(
-            f"The column {context.escape(found['label'])} holds {len(counts):,} labels, and the "
+            f"The column {session.escape(found['label'])} holds {len(counts):,} labels, and the "
             f"model knows {len(model_labels)}. Choose another column for the label."
         )
         _offer_columns(table, model_labels)
@@ -186,7 +186,7 @@ def _offer_columns(table: Any, model_labels: tuple[str, ...]) -> None:
     free = [name for name in table.names if name not in used]
     for column in label_columns(free, table.first, model_labels):
         st.button(
-            f"Use the column **{context.escape(column)}** instead",
+            f"Use the column **{session.escape(column)}** instead",
             key=f"audit_use_{column}",
             on_click=_use_column,
             args=(column,),
@@ -207,12 +207,12 @@ def _selects(start: Values, counts: Any, model_labels: tuple[str, ...]) -> dict[
     with st.container(border=True):
         for number, (label, wanted) in enumerate(start.items()):
             left, right = st.columns([1, 1], vertical_alignment="center")
-            left.markdown(f"{context.escape(label)} :gray[({counts[label]:,} rows)]")
+            left.markdown(f"{session.escape(label)} :gray[({counts[label]:,} rows)]")
             key = f"{MEANING}{number}"
             if key not in st.session_state:
                 st.session_state[key] = wanted if wanted in options else None
             means[label] = right.selectbox(
-                f"Meaning of {context.escape(label)}",
+                f"Meaning of {session.escape(label)}",
                 options,
                 key=key,
                 format_func=lambda name: name or "(no label)",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from app_components.new_audit.columns import columns
 from app_components.new_audit.values import (
     FIELD,
@@ -23,7 +23,7 @@ from app_components.new_audit.values import (
 )
 from saliency_core.errors import UserError
 from saliency_core.paths import default_database
-from saliency_core.server import commands as jobs
+from saliency_core.server import commands
 from saliency_core.server.audit_request import (
     EXISTING,
     NEW,
@@ -55,12 +55,12 @@ def form() -> None:
 def _took_upload() -> None:
     """Keep a file that was uploaded, or forget it."""
     file = st.session_state["audit_upload"]
-    kept = file and jobs.keep_upload(cache_folder() / UPLOADS, file.name, file.getvalue())
+    kept = file and commands.keep_upload(cache_folder() / UPLOADS, file.name, file.getvalue())
     _set_source(str(kept) if kept else "", file.name if file else "", is_upload=bool(file))
 
 
 def _typed_source() -> None:
-    typed = jobs.absolute(st.session_state[f"{FIELD}typed"].strip())
+    typed = commands.absolute(st.session_state[f"{FIELD}typed"].strip())
     if typed:
         _set_source(typed, Path(typed).name or typed)
     elif not values().get("is_upload"):
@@ -88,7 +88,7 @@ def _dataset() -> None:
             help="It is copied into the cache folder of this machine and goes nowhere else.",
         )
         if values().get("is_upload") and not st.session_state.get("audit_upload"):
-            st.caption(f"Uploaded before: **{context.escape(values()['called'])}**")
+            st.caption(f"Uploaded before: **{session.escape(values()['called'])}**")
     with path:
         text(
             "typed",
@@ -137,7 +137,7 @@ def _model() -> None:
             placeholder="/models/reviews or distilbert-base-uncased-finetuned-sst-2-english",
             help="A folder on this machine, or a name on the hub. Those used before are listed.",
         )
-        values()["model"] = jobs.absolute((chosen or "").strip())
+        values()["model"] = commands.absolute((chosen or "").strip())
         complain("model")
     with pretrained:
         heads = _recent("lm_head")
@@ -151,12 +151,12 @@ def _model() -> None:
             help="Reads the layers back as words. Without it the model's own input embeddings "
             "take its place, which is rougher.",
         )
-        values()["lm_head"] = jobs.absolute((head or "").strip())
+        values()["lm_head"] = commands.absolute((head or "").strip())
 
 
 def _recent(field: str) -> list[str]:
     """Return what earlier audits named, the newest first."""
-    found = [job.form.get(field) for job in jobs.jobs(cache_folder() / "jobs")]
+    found = [job.form.get(field) for job in commands.jobs(cache_folder() / "jobs")]
     return [name for name in dict.fromkeys(found) if name]
 
 
@@ -166,7 +166,7 @@ def _recent(field: str) -> list[str]:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _holds_runs(path: str, stamp: float) -> bool:
     try:
-        return bool(len(context.ask(Store.runs, context.store_at(path))))
+        return bool(len(session.ask(Store.runs, session.store_at(path))))
     except UserError:
         return False
 
@@ -175,7 +175,7 @@ def existing_databases() -> list[str]:
     """Return the files that an audit may be added to."""
     return [
         str(Path(path).absolute())
-        for path in context.databases()
+        for path in session.databases()
         if Path(path).is_file() and _holds_runs(path, stamp_of(Path(path)))
     ]
 
@@ -231,4 +231,4 @@ def start_button(start: Callable[[AuditRequest], None]) -> None:
         st.session_state.pop(TRIED, None)
         start(request)
     if missing and st.session_state.get(TRIED):
-        st.warning(f"Before the audit can start: {context.escape(' '.join(missing.values()))}")
+        st.warning(f"Before the audit can start: {session.escape(' '.join(missing.values()))}")

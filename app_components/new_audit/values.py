@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_components import session as context
+from app_components import session
 from saliency_core.model.declared_labels import declared_labels
 from saliency_core.paths import default_database
 from saliency_core.server.audit_request import EXISTING, NO_COLUMN, AuditRequest
@@ -106,7 +106,7 @@ def complain(field: str) -> None:
     if st.session_state.get(TRIED):
         missing = AuditRequest.of(values()).missing(cache_folder())
         if field in missing:
-            st.error(context.escape(missing[field]))
+            st.error(session.escape(missing[field]))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

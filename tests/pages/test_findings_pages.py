@@ -10,11 +10,11 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app_components import model_gate as model
+from app_components import model_gate
 from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.analysis.kept_suspects import keep_suspects, kept_suspects
 from saliency_core.pipeline.run_audit import audit
-from saliency_core.server import commands as jobs
+from saliency_core.server import commands
 from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.shortcuts.presentation import HONEST, filtered, grouped, with_judgements
 from saliency_core.shortcuts.suspects import suspects
@@ -110,7 +110,7 @@ def test_page_without_a_file_says_how_to_make_one(page, tmp_path, monkeypatch):
 
 def test_a_page_never_starts_a_search_by_itself(audited, monkeypatch):
     started = []
-    monkeypatch.setattr(jobs, "start", lambda *given, **more: started.append((given, more)))
+    monkeypatch.setattr(commands, "start", lambda *given, **more: started.append((given, more)))
     app = opened("suspects", audited, monkeypatch)
     assert "Nobody has looked for suspects" in app.info[0].value
     assert not started
@@ -164,7 +164,7 @@ def test_a_word_is_hidden_only_by_clicks_and_accuracy_is_that_of_the_edited_text
     looked, monkeypatch
 ):
     loads = []
-    monkeypatch.setattr(model, "loaded", lambda *given: loads.append(given) or WordModel(4.0))
+    monkeypatch.setattr(model_gate, "loaded", lambda *given: loads.append(given) or WordModel(4.0))
     app = opened("suspects", looked, monkeypatch)
     assert not loads
     button(app, "Load the model").click().run()
@@ -274,7 +274,7 @@ def test_a_model_that_has_moved_is_asked_for(with_a_model, tmp_path, monkeypatch
 
 
 def test_a_word_edited_in_a_slice_lists_the_answers_that_flip(looked, monkeypatch):
-    monkeypatch.setattr(model, "loaded", lambda *given: WordModel(4.0))
+    monkeypatch.setattr(model_gate, "loaded", lambda *given: WordModel(4.0))
     query = {"what_view": "a word in a slice", "what_word": SHORTCUT, "where": "wrong"}
     app = opened("what_if", looked, monkeypatch, **query)
     button(app, "Load the model").click().run()

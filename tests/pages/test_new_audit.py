@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from saliency_core.data.labels.label_map import parse_label_map
-from saliency_core.server import commands as jobs
+from saliency_core.server import commands
 from saliency_core.server.audit_request import AuditRequest
 from tests.support.paths import DASHBOARD
 
@@ -20,10 +20,10 @@ def started(monkeypatch):
 
     def start(folder, name, arguments, database, command=("audit",), form=None):
         folder.mkdir(parents=True, exist_ok=True)
-        found.append(jobs.Job(name, 0, arguments, str(database), "", command, 0.0, form or {}))
+        found.append(commands.Job(name, 0, arguments, str(database), "", command, 0.0, form or {}))
         return found[-1]
 
-    monkeypatch.setattr(jobs, "start", start)
+    monkeypatch.setattr(commands, "start", start)
     return found
 
 

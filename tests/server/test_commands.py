@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from saliency_core.cli import progress_bar
-from saliency_core.server import commands as jobs
+from saliency_core.server import commands
 
 
 def wait_for(holds, seconds=60):
@@ -23,7 +23,7 @@ def wait_for(holds, seconds=60):
 
 
 def test_values_never_become_options_or_paths():
-    arguments = jobs.audit_arguments(
+    arguments = commands.audit_arguments(
         "--db=/etc/x", "-data.csv", "a.sqlite", {"split": "--quiet", "no-header": True, "limit": ""}
     )
     assert arguments == (
@@ -35,8 +35,8 @@ def test_values_never_become_options_or_paths():
         "--db=/etc/x",
         "-data.csv",
     )
-    assert jobs.safe_name("../../etc/pass wd.csv") == "pass_wd.csv"
-    assert jobs.safe_name("...") == "file"
+    assert commands.safe_name("../../etc/pass wd.csv") == "pass_wd.csv"
+    assert commands.safe_name("...") == "file"
 
 
 def test_names_of_any_script_stay_apart():
@@ -51,72 +51,78 @@ def test_names_of_any_script_stay_apart():
         "_.csv",
     ]
     names += ["x" * 300 + ".csv.gz", "x" * 301 + ".csv.gz"]
-    safe = [jobs.safe_name(name) for name in names]
+    safe = [commands.safe_name(name) for name in names]
     assert len(set(safe)) == len(names)
     assert safe[:2] == names[:2] and safe[-1].endswith(".csv.gz")
     assert all(len(name.encode()) < 200 for name in safe)
-    assert all(jobs.safe_name(name) == name for name in safe)
+    assert all(commands.safe_name(name) == name for name in safe)
 
 
 def test_two_uploads_of_one_name_are_two_files(tmp_path):
-    one, other, again = (jobs.keep_upload(tmp_path, "a.csv", data) for data in (b"1", b"2", b"1"))
+    one, other, again = (
+        commands.keep_upload(tmp_path, "a.csv", data) for data in (b"1", b"2", b"1")
+    )
     assert one == again != other
     assert (one.read_bytes(), other.read_bytes()) == (b"1", b"2")
 
 
 def test_a_job_that_failed_is_called_so_and_says_why_and_with_what(tmp_path):
-    arguments = jobs.audit_arguments("model", str(tmp_path / "no.csv"), tmp_path / "a.sqlite", {})
+    arguments = commands.audit_arguments(
+        "model", str(tmp_path / "no.csv"), tmp_path / "a.sqlite", {}
+    )
     form = {"text": "review", "label_map": {"1": "good"}}
-    job = jobs.start(tmp_path / "jobs", "mine", arguments, tmp_path / "a.sqlite", form=form)
-    wait_for(lambda: not jobs.is_running(job))
-    assert jobs.jobs(tmp_path / "jobs") == [job]
-    assert jobs.state(job) == "failed" and jobs.jobs(tmp_path / "jobs")[0].form == form
-    assert jobs.last_words(job).startswith("There is no file")
-    jobs.forget(tmp_path / "jobs", job)
-    assert jobs.jobs(tmp_path / "jobs") == []
+    job = commands.start(tmp_path / "jobs", "mine", arguments, tmp_path / "a.sqlite", form=form)
+    wait_for(lambda: not commands.is_running(job))
+    assert commands.jobs(tmp_path / "jobs") == [job]
+    assert commands.state(job) == "failed" and commands.jobs(tmp_path / "jobs")[0].form == form
+    assert commands.last_words(job).startswith("There is no file")
+    commands.forget(tmp_path / "jobs", job)
+    assert commands.jobs(tmp_path / "jobs") == []
 
 
 def test_a_running_job_is_stopped(tmp_path, monkeypatch):
     sleeper = [sys.executable, "-c", "import time; 'saliency_core'; time.sleep(60)"]
-    monkeypatch.setattr(jobs, "_command", lambda *_: sleeper)
-    job = jobs.start(tmp_path, "sleeper", (), tmp_path / "a.sqlite")
-    assert jobs.is_running(job)
-    jobs.stop(job)
-    assert not jobs.is_running(job)
+    monkeypatch.setattr(commands, "_command", lambda *_: sleeper)
+    job = commands.start(tmp_path, "sleeper", (), tmp_path / "a.sqlite")
+    assert commands.is_running(job)
+    commands.stop(job)
+    assert not commands.is_running(job)
 
 
 def test_a_command_that_was_killed_is_no_finished_one(tmp_path, monkeypatch):
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
-    monkeypatch.setattr(jobs, "_command", lambda *_: sleeper)
+    monkeypatch.setattr(commands, "_command", lambda *_: sleeper)
     killers = {
         "whole": lambda job: os.killpg(job.pid, signal.SIGKILL),
         "command": lambda job: psutil.Process(job.pid).children()[0].kill(),
     }
     for name, kill in killers.items():
-        job = jobs.start(tmp_path, name, (), tmp_path / "a.sqlite", command=("suspects",))
+        job = commands.start(tmp_path, name, (), tmp_path / "a.sqlite", command=("suspects",))
         wait_for(lambda job=job: psutil.Process(job.pid).children())
         kill(job)
-        wait_for(lambda job=job: not jobs.is_running(job))
-        assert jobs.failure(job).startswith("suspects was killed before it finished")
-        assert jobs.state(job) == "stopped"
+        wait_for(lambda job=job: not commands.is_running(job))
+        assert commands.failure(job).startswith("suspects was killed before it finished")
+        assert commands.state(job) == "stopped"
 
 
 @pytest.mark.parametrize(("code", "failure"), [("0", None), ("'no such thing'", "no such thing")])
 def test_a_command_that_ends_says_how(tmp_path, monkeypatch, code, failure):
     command = [sys.executable, "-c", f"import sys; sys.exit({code})"]
-    monkeypatch.setattr(jobs, "_command", lambda *_: command)
-    job = jobs.start(tmp_path, "short", (), tmp_path / "a.sqlite", command=("suspects",))
-    wait_for(lambda: not jobs.is_running(job))
-    assert jobs.exit_status(job) == (0 if failure is None else 1)
-    assert jobs.failure(job) == failure
-    assert jobs.state(job) == ("finished" if failure is None else "failed")
+    monkeypatch.setattr(commands, "_command", lambda *_: command)
+    job = commands.start(tmp_path, "short", (), tmp_path / "a.sqlite", command=("suspects",))
+    wait_for(lambda: not commands.is_running(job))
+    assert commands.exit_status(job) == (0 if failure is None else 1)
+    assert commands.failure(job) == failure
+    assert commands.state(job) == ("finished" if failure is None else "failed")
 
 
 def test_a_later_process_of_the_same_number_is_not_the_job(tmp_path):
     began = psutil.Process().create_time()
-    job = jobs.Job("mine", os.getpid(), (), "a.sqlite", str(tmp_path / "mine.log"), started=began)
-    assert jobs.is_running(job)
-    assert not jobs.is_running(replace(job, started=began - 60))
+    job = commands.Job(
+        "mine", os.getpid(), (), "a.sqlite", str(tmp_path / "mine.log"), started=began
+    )
+    assert commands.is_running(job)
+    assert not commands.is_running(replace(job, started=began - 60))
 
 
 def test_another_command_tells_its_progress_in_lines(tmp_path):
@@ -126,11 +132,11 @@ def test_another_command_tells_its_progress_in_lines(tmp_path):
         "    bar('deleting words', 0, 30)\n"
         "    bar('deleting words', 30, 30)"
     )
-    job = jobs.Job("mine", 0, (), "a.sqlite", str(tmp_path / "mine.log"), ("suspects",))
-    assert jobs.step(job) is None
+    job = commands.Job("mine", 0, (), "a.sqlite", str(tmp_path / "mine.log"), ("suspects",))
+    assert commands.step(job) is None
     with open(job.log, "w") as log:
         subprocess.run([sys.executable, "-c", code], stderr=log, check=True)
-    assert jobs.step(job) == jobs.Step("deleting words", 30, 30, 2, 2, "")
+    assert commands.step(job) == commands.Step("deleting words", 30, 30, 2, 2, "")
 
 
 def test_lines_of_progress_tell_stage_count_and_time_left(tmp_path, monkeypatch, capsys):
@@ -150,15 +156,17 @@ def test_lines_of_progress_tell_stage_count_and_time_left(tmp_path, monkeypatch,
         "auditing (2 of 2): 100 of 100",
         "comparing rows: 3 of ?",
     ]
-    job = jobs.Job("mine", 0, (), "a.sqlite", str(tmp_path / "mine.log"))
+    job = commands.Job("mine", 0, (), "a.sqlite", str(tmp_path / "mine.log"))
     (tmp_path / "mine.log").write_text("\n".join(printed.splitlines()[:2]))
-    step = jobs.step(job)
-    assert step == jobs.Step("auditing", 25, 100, 2, 2, "about 30 s left")
+    step = commands.step(job)
+    assert step == commands.Step("auditing", 25, 100, 2, 2, "about 30 s left")
     assert step.part == 0.25 and step.sentence() == "25 of 100, about 30 s left"
 
 
 def test_the_command_of_a_job_is_remembered(tmp_path):
-    job = jobs.start(tmp_path, "list", ("--db=no.sqlite",), "no.sqlite", command=("slices", "list"))
-    wait_for(lambda: not jobs.is_running(job))
-    assert jobs.jobs(tmp_path) == [job]
-    assert "There is no database at no.sqlite" in jobs.last_words(job)
+    job = commands.start(
+        tmp_path, "list", ("--db=no.sqlite",), "no.sqlite", command=("slices", "list")
+    )
+    wait_for(lambda: not commands.is_running(job))
+    assert commands.jobs(tmp_path) == [job]
+    assert "There is no database at no.sqlite" in commands.last_words(job)
