@@ -19,6 +19,7 @@ from saliency_core.cli import app
 from saliency_core.errors import UserError
 from saliency_core.output.rendering import css_text, escape_markdown
 from saliency_core.output.report import build_report, write_report
+from saliency_core.quality.findings import check_data
 from saliency_core.shortcuts.suspects import Thresholds, suspects
 from saliency_core.store import (
     open_store,
@@ -97,6 +98,7 @@ def hostile(tmp_path_factory):
     keep_discovered(
         open_store(path).run(1), pd.DataFrame([discovered(PAYLOADS[3])], columns=COLUMNS)
     )
+    check_data(open_store(path).run(1))
     return open_store(path)
 
 
@@ -241,6 +243,17 @@ def test_slices_that_were_discovered_are_shown(store, tmp_path):
     keep_discovered(store.run(), found.head(0))
     text = Page(html_of(open_store(store.path), tmp_path)).text
     assert "none errs more than the rest beyond chance" in text
+
+
+def test_the_quality_of_the_data_is_shown_once_it_was_checked(store, tmp_path):
+    assert "Quality of the data" not in html_of(store, tmp_path)
+    copy = tmp_path / "copy.sqlite"
+    shutil.copy(store.path, copy)
+    found = check_data(open_store(copy).run())
+    text = Page(html_of(open_store(copy), tmp_path)).text
+    assert "Quality of the data" in text
+    for finding in found.findings:
+        assert finding.message in text
 
 
 def test_charts_are_pictures_that_hold_nothing_live(hostile, store, tmp_path):

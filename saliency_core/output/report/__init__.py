@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from saliency_core.errors import UserError
 from saliency_core.output.highlighting import COLOURS
 from saliency_core.output.rendering import render
-from saliency_core.output.report import brief, findings, performance, provenance
+from saliency_core.output.report import brief, data, findings, performance, provenance
 from saliency_core.output.report.blocks import Document, Section
 from saliency_core.output.report.scope import View, name_of
 from saliency_core.store.connection import day
@@ -80,6 +80,7 @@ def build_report(part: Slice, *, examples: int = 20, title: str | None = None) -
         brief.next_steps_section(view),
         findings.suspects_section(view),
         findings.discovered_section(view),
+        data.data_section(view),
         findings.saved_section(view),
         findings.examples_section(view, examples),
         findings.reviewers_section(view),

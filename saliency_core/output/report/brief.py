@@ -150,8 +150,8 @@ def _against_labels(view: View) -> Iterator[str]:
         one = corrected == 1
         yield (
             f"Put the corrected label{'' if one else 's'} of {corrected:,} example"
-            f"{'' if one else 's'} into the dataset (see “What reviewers decided”), then audit "
-            "again."
+            f"{'' if one else 's'} into the dataset (see “What reviewers decided”; `export "
+            "--dataset --corrected` writes it), then audit again."
         )
     sure = view.run.filter(f"wrong confidence>{CONFIDENT:g}").count()
     if sure > corrected:

@@ -1,0 +1,57 @@
+"""What is wrong with the dataset itself, as far as it was checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from saliency_core.output.report.blocks import Paragraph, Section, Table
+from saliency_core.output.report.scope import View
+from saliency_core.quality.findings import issue_rows, kept_data_quality
+
+ISSUES = 10
+"""Labels that are likely wrong listed at most."""
+CHARACTERS = 200
+"""Of a text in the table."""
+
+
+def data_section(view: View) -> Section | None:
+    """Return the findings of the checks of the whole dataset; None where it was not checked."""
+    found = kept_data_quality(view.run)
+    if found is None:
+        return None
+    rows = [
+        [finding.severity, finding.message]
+        for finding in found.findings
+        if finding.severity != "ok"
+    ]
+    passed = [finding.message for finding in found.findings if finding.severity == "ok"]
+    blocks: list[Any] = []
+    if rows:
+        blocks.append(Table(["Severity*", "Finding~"], rows))
+    if passed:
+        blocks.append(Paragraph(f"Checked without a finding: {' '.join(passed)}"))
+    labels = found.facts["label_issues"]
+    if labels and labels["trained_on"]:
+        blocks.append(Paragraph(labels["trained_on"]))
+    if labels and labels["estimated"]:
+        blocks += [
+            Paragraph(
+                "The least plausible labels; a mistake that the model makes with confidence stands "
+                "here too, so each one is to be looked at."
+            ),
+            _issues(view),
+        ]
+    return Section("Quality of the data", blocks)
+
+
+def _issues(view: View) -> Table:
+    frame = issue_rows(view.run.filter("label_issue"), limit=ISSUES)
+    rows = [
+        [row["id"], row["gold"], row["likely"], f"{row['quality']:.1%}", _shortened(row["text"])]
+        for row in frame.to_dict("records")
+    ]
+    return Table(["Example*", "Label", "Likely label", "Plausible#", "Text~"], rows)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 1]}…"
