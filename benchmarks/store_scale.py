@@ -248,6 +248,9 @@ def queries(path: Path) -> list[tuple[str, float, object]]:
         "coherence": "coherence<0 right",
         "metadata": "meta.region:EU wrong",
         "metadata number": "meta.year>=2020 length>=50",
+        "alternatives": f"(wrong OR confidence<0.6) -(word:{word} OR region:EU)",
+        "pattern": f"/{word}[a-z ]* {spelling(50)}/",
+        "pattern, wrong": f"wrong /{word}[a-z ]* {rare}/",
         "four terms": f"wrong -word:{rare} length<30 margin<0.5",
     }
 

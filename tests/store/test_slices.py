@@ -441,6 +441,11 @@ def test_regular_expressions_match_the_text_or_its_pair(store, frame):
         ]
         assert expected
         assert run.filter(f"/{pattern}/").positions().tolist() == expected
+        for more in ("id:id-5,id-9,id-12", "wrong", "-(wrong OR people)"):
+            both = run.filter(f"/{pattern}/ {more}").mask()
+            assert np.array_equal(both, run.filter(f"/{pattern}/").mask() & run.filter(more).mask())
+            neither = run.filter(f"{more} -/{pattern}/").mask()
+            assert np.array_equal(neither, run.filter(more).mask() & ~both)
     assert run.filter("/NICE/").count() == 0 < run.filter("/NICE/i").count()
 
 

@@ -20,7 +20,7 @@ from saliency_core.store.query.terms import (
     REVIEW_FLAGS,
     TEXT_PROBLEMS,
 )
-from saliency_core.store.query.tree import And, Not, Term, Tree, Value
+from saliency_core.store.query.tree import And, Not, Term, Tree, Value, terms_of
 
 if TYPE_CHECKING:
     from saliency_core.store.query.columns import Filters
@@ -34,6 +34,10 @@ _COMPARE = {
     "=": np.equal,
     ":": np.equal,
 }
+
+
+FEW = 4
+"""Up to this part of the examples only their own texts are read for a pattern, not all."""
 
 
 class Selection:
@@ -74,23 +78,33 @@ class Selection:
         self.check()
         return self._select(self.reading.tree)
 
-    def _select(self, tree: Tree) -> np.ndarray:
-        """Return the examples that a tree holds for, in an array of its own."""
+    def _select(self, tree: Tree, among: np.ndarray | None = None) -> np.ndarray:
+        """Return the examples that a tree holds for, in an array of its own.
+
+        Args:
+            tree: of the filter, or part of it.
+            among: (example,) bool of those for which it must be right; None: all.
+        """
         if isinstance(tree, Term):
-            return self._term(tree)
+            return self._term(tree, among)
         if isinstance(tree, Not):
-            return ~self._select(tree.part)
+            return ~self._select(tree.part, among)
         if not tree.parts:
             return np.ones(len(self.filters), bool)
-        first, *others = dict.fromkeys(tree.parts)
-        mask = self._select(first)
-        join = np.logical_and if isinstance(tree, And) else np.logical_or
+        # What reads texts comes last, and reads those only that the others left.
+        first, *others = sorted(dict.fromkeys(tree.parts), key=_reads_texts)
+        mask = self._select(first, among)
         for part in others:
-            join(mask, self._select(part), out=mask)
+            if isinstance(tree, And):
+                mask &= self._select(part, mask)
+            else:
+                mask |= self._select(part, among)
         return mask
 
-    def _term(self, term: Term) -> np.ndarray:
+    def _term(self, term: Term, among: np.ndarray | None) -> np.ndarray:
         """Return the examples that one term holds for."""
+        if term.field == "regex":
+            return self._regex(term.values[0].text, among)
         if term.field in QUALITY_FLAGS:
             return self._quality(term.field) > (-1 if term.field == "duplicate" else 0)
         if term.field in REVIEW_FLAGS:
@@ -109,7 +123,6 @@ class Selection:
             "verdict": self._verdict,
             "id": self._id,
             "phrase": self._phrase,
-            "regex": self._regex,
             "slice": self._saved,
             "tag": self._tag,
             "problem": self._problem,
@@ -257,21 +270,30 @@ class Selection:
         found[places[places >= 0]] = True
         return found
 
-    def _regex(self, term: Term, value: Value) -> np.ndarray:
+    def _regex(self, pattern: str, among: np.ndarray | None) -> np.ndarray:
         """Match by RE2, whose time is linear in the text whatever the pattern."""
-        return self.filters.mask(("regex", value.text), lambda: self._matches(value.text))
+        if among is not None and np.count_nonzero(among) < len(among) // FEW:
+            return self._matches(pattern, self.filters.position[among])
+        # A copy: what is remembered is read-only.
+        return self.filters.mask(("regex", pattern), lambda: self._matches(pattern)).copy()
 
-    def _matches(self, pattern: str) -> np.ndarray:
+    def _matches(self, pattern: str, positions: np.ndarray | None = None) -> np.ndarray:
+        """Return the examples whose text or pair matches; of some positions, None: of all."""
         import pyarrow
         from pyarrow import compute
 
         found = np.zeros(len(self.filters), bool)
+        named: tuple[Any, ...] = (self.number,)
+        some = ""
+        if positions is not None:
+            some = " AND e.position IN (SELECT value FROM json_each(?))"
+            named += (str(positions.tolist()),)
         for rows in self.store.batches(
             "SELECT e.position, t.text, t.pair FROM examples e JOIN texts t USING (text_id)"
-            " WHERE e.run = ?",
-            (self.number,),
+            f" WHERE e.run = ?{some}",
+            named,
         ):
-            positions, *sides = zip(*rows, strict=True)
+            matched, *sides = zip(*rows, strict=True)
             hits = [
                 compute.match_substring_regex(
                     pyarrow.array(side, pyarrow.large_string()), pattern=pattern
@@ -279,7 +301,7 @@ class Selection:
                 for side in sides
             ]
             either = compute.or_kleene(*hits).fill_null(False)
-            places = self.filters.rows_of(np.array(positions, np.int64))
+            places = self.filters.rows_of(np.array(matched, np.int64))
             found[places[either.to_numpy(zero_copy_only=False) & (places >= 0)]] = True
         return found
 
@@ -300,6 +322,11 @@ class Selection:
             first = self.filters.first_of[number]
             found[first : first + len(codes)] = np.array([test(value) for value in values])[codes]
         return self.filters.from_stored(found)
+
+
+def _reads_texts(tree: Tree) -> bool:
+    """Return whether a pattern is looked for in a tree."""
+    return any(term.field == "regex" for term in terms_of(tree))
 
 
 def _bits(packed: bytes, at: np.ndarray) -> np.ndarray:
