@@ -10,16 +10,20 @@ import typer
 from saliency_core.cli.progress_bar import progress_bar
 from saliency_core.cli.tables import say, show
 from saliency_core.cli.terminal import (
+    TRAINING,
     AsJson,
     Database,
     Quiet,
     RunOption,
+    Seed,
+    TrainLabelColumn,
+    TrainLabelMap,
+    TrainTextColumn,
     open_run,
     print_json,
 )
 from saliency_core.data.labels.label_map import parse_label_map
 
-TRAINING = "Training data"
 EXAMPLES = (
     "saliency data-quality --train training.csv",
     "saliency data-quality --fail-on high --quiet",
@@ -45,22 +49,9 @@ def data_quality(
             metavar="DATASET",
         ),
     ] = None,
-    train_text_column: Annotated[
-        str | None,
-        typer.Option(help="Its column of the text.", rich_help_panel=TRAINING, metavar="NAME"),
-    ] = None,
-    train_label_column: Annotated[
-        str | None,
-        typer.Option(help="Its column of labels.", rich_help_panel=TRAINING, metavar="NAME"),
-    ] = None,
-    label_map: Annotated[
-        str | None,
-        typer.Option(
-            help='Its label to model label: "0=negative,1=positive".',
-            rich_help_panel=TRAINING,
-            metavar="MAP",
-        ),
-    ] = None,
+    train_text_column: TrainTextColumn = None,
+    train_label_column: TrainLabelColumn = None,
+    label_map: TrainLabelMap = None,
     threshold: Annotated[
         float, typer.Option(help="Similarity from which two texts are nearly the same, 0.3 to 1.")
     ] = 0.6,
@@ -68,7 +59,7 @@ def data_quality(
         FailOn | None, typer.Option(help="Exit with 1 where a finding is as severe as this.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Label issues and groups in the JSON.")] = 50,
-    seed: Annotated[int, typer.Option(help="Seed of every sample.")] = 0,
+    seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -84,14 +75,9 @@ def data_quality(
     run = open_run(database, number)
     training = None
     if train is not None:
-        from saliency_core.data.dataset import load_examples
+        from saliency_core.shortcuts.training_counts import open_training_data
 
-        training = load_examples(
-            train,
-            text_column=train_text_column,
-            label_column=train_label_column,
-            id_column="none",
-        )
+        training = open_training_data(train, train_text_column, train_label_column)
     with progress_bar(quiet or as_json) as bar:
         found = check_data(
             run,

@@ -10,6 +10,7 @@ from saliency_core.cli.tables import counted, megabytes, records, say, say_which
 from saliency_core.cli.terminal import (
     AsJson,
     Database,
+    LayerOption,
     RunOption,
     Where,
     filtered,
@@ -163,7 +164,7 @@ def words(
     database: Database = None,
     number: RunOption = None,
     where: Where = "",
-    layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
+    layer: LayerOption = None,
     predicted: Annotated[
         str | None, typer.Option("--class", metavar="NAME", help="Predicted class.")
     ] = None,

@@ -12,6 +12,7 @@ from saliency_core.cli.terminal import (
     FILTER_HELP,
     AsJson,
     Database,
+    LayerOption,
     RunOption,
     existing,
     filtered,
@@ -122,7 +123,7 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="The filter of the other.")],
     database: Database = None,
     number: RunOption = None,
-    layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
+    layer: LayerOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Words to print.")] = 20,
     as_json: AsJson = False,
 ) -> None:

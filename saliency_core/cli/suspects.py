@@ -9,18 +9,24 @@ import typer
 from saliency_core.cli.progress_bar import progress_bar
 from saliency_core.cli.tables import records, say, show
 from saliency_core.cli.terminal import (
+    TRAINING,
     AsJson,
     Database,
+    LayerOption,
     ModelOption,
     Quiet,
     RunOption,
+    Seed,
+    TrainLabelColumn,
+    TrainLabelMap,
+    TrainTextColumn,
     existing,
     open_run,
     print_json,
 )
 from saliency_core.data.labels.label_map import parse_label_map
 
-TRAINING, EFFECT, THRESHOLDS = "Training data", "Effect of deleting", "Thresholds"
+EFFECT, THRESHOLDS = "Effect of deleting", "Thresholds"
 EXAMPLES = (
     "saliency suspects --train training.csv",
     "saliency suspects --effect-examples 0 --limit 10",
@@ -40,7 +46,7 @@ Features = Annotated[
 def suspects(
     database: Database = None,
     number: RunOption = None,
-    layer: Annotated[int | None, typer.Option(help="Layer (default: recommended).")] = None,
+    layer: LayerOption = None,
     train: Annotated[
         str | None,
         typer.Option(
@@ -49,22 +55,9 @@ def suspects(
             metavar="DATASET",
         ),
     ] = None,
-    train_text_column: Annotated[
-        str | None,
-        typer.Option(help="Its column of the text.", rich_help_panel=TRAINING, metavar="NAME"),
-    ] = None,
-    train_label_column: Annotated[
-        str | None,
-        typer.Option(help="Its column of labels.", rich_help_panel=TRAINING, metavar="NAME"),
-    ] = None,
-    label_map: Annotated[
-        str | None,
-        typer.Option(
-            help='Its label to model label: "0=negative,1=positive".',
-            rich_help_panel=TRAINING,
-            metavar="MAP",
-        ),
-    ] = None,
+    train_text_column: TrainTextColumn = None,
+    train_label_column: TrainLabelColumn = None,
+    label_map: TrainLabelMap = None,
     word: Features = None,
     effect_examples: Annotated[
         int,
@@ -104,7 +97,7 @@ def suspects(
             rich_help_panel=THRESHOLDS,
         ),
     ] = 0.05,
-    seed: Annotated[int, typer.Option(help="Seed of every sample.")] = 0,
+    seed: Seed = 0,
     model: ModelOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 30,
     quiet: Quiet = False,

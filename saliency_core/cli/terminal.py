@@ -39,6 +39,25 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", metavar="FOLDER", help="Where the audited model is now, if it moved."),
 ]
+LayerOption = Annotated[int | None, typer.Option(help="Layer (default: recommended).")]
+Seed = Annotated[int, typer.Option(help="Seed of every sample.")]
+TRAINING = "Training data"
+TrainTextColumn = Annotated[
+    str | None,
+    typer.Option(help="Its column of the text.", rich_help_panel=TRAINING, metavar="NAME"),
+]
+TrainLabelColumn = Annotated[
+    str | None,
+    typer.Option(help="Its column of labels.", rich_help_panel=TRAINING, metavar="NAME"),
+]
+TrainLabelMap = Annotated[
+    str | None,
+    typer.Option(
+        help='Its label to model label: "0=negative,1=positive".',
+        rich_help_panel=TRAINING,
+        metavar="MAP",
+    ),
+]
 Words = Annotated[
     list[str] | None, typer.Option("--word", metavar="WORD", help="A word; may be repeated.")
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from saliency_core.errors import UserError
 
@@ -78,8 +78,3 @@ def near(word: str, choices: Iterable[str], most: int = 3, cutoff: float = 0.6) 
     return [
         by_name[name] for name in difflib.get_close_matches(word.lower(), by_name, most, cutoff)
     ]
-
-
-def without_fixes(mistake: Mistake) -> Mistake:
-    """Return a mistake that offers nothing."""
-    return replace(mistake, fixes=())
