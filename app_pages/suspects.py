@@ -5,10 +5,9 @@ import streamlit as st
 from app_components import debias_panel, model_gate, session, slice_edit
 from app_components.background_command import Background
 from app_components.filter_line import filter_chip, readable
-from app_components.stored_form import StoredForm, quoted
 from app_components.table import Column, place_of, show_table
+from app_components.verdict_panel import VerdictPanel
 from saliency_core.analysis.kept_suspects import VERDICTS, kept_suspects
-from saliency_core.errors import UserError
 from saliency_core.output.charts.suspects import MAX_POINTS, SUSPECT_FACTS, suspect_points
 from saliency_core.shortcuts.presentation import (
     HONEST,
@@ -26,11 +25,9 @@ from saliency_core.shortcuts.presentation import (
     with_judgements,
 )
 from saliency_core.store.query.parser import VERDICTS as JUDGEMENTS
-from saliency_core.store.write.annotations import set_verdict
 
 ROWS = 25
 ANY = "all"
-NO_VERDICT = "none"
 HELP = {
     "Association": "Does the word go with the class in the labels? z is the distance of its rate "
     "from the class's rate in all texts, in standard errors (Gardner et al. 2021).",
@@ -195,47 +192,6 @@ with list_side:
     )
 
 
-def judge(row: dict):
-    """Let the analyst say what the suspect is; it is kept in the file."""
-    word, of = row["feature"], row["class"]
-
-    def stored() -> dict:
-        kept = run.verdicts()
-        kept = kept[(kept["word"] == word.lower()) & (kept["class"] == of)]
-        if kept.empty:
-            return {"verdict": NO_VERDICT, "note": ""}
-        return kept[["verdict", "note"]].iloc[0].to_dict()
-
-    def write(values: dict):
-        verdict, note = values["verdict"] or NO_VERDICT, values["note"].strip()
-        if verdict == NO_VERDICT and note:
-            raise UserError("A note is kept with a verdict: choose one, or empty the note.")
-        set_verdict(
-            run.store.path, run.number, word, of, None if verdict == NO_VERDICT else verdict, note
-        )
-
-    form = StoredForm(f"verdict-{session.here(run)}-{word}-{of}", stored, write, in_words)
-    with st.form(form.key):
-        st.markdown("**Your verdict**")
-        st.segmented_control(
-            "Your verdict",
-            [*JUDGEMENTS, NO_VERDICT],
-            key=form.field("verdict"),
-            label_visibility="collapsed",
-            help="Kept in the file, exported, and used by the remedies below.",
-        )
-        st.text_input("Note", key=form.field("note"))
-        form.submit()
-    form.say()
-
-
-def in_words(verdict: dict) -> str:
-    """Say what the file holds on a suspect."""
-    if verdict["verdict"] == NO_VERDICT:
-        return "no verdict."
-    return verdict["verdict"] + (f", {quoted(verdict['note'])}." if verdict["note"] else ".")
-
-
 def show_evidence(row: dict):
     """Show everything known of one suspect, and where its examples are."""
     name = session.escape(name_of(row["feature"], row["kind"]))
@@ -252,7 +208,7 @@ def show_evidence(row: dict):
             session.link(f"{label} ({count:,}) →", "errors", key=f"place-{label}", where=where)
         if not places:
             st.caption("The filter language has no term for this feature, so nothing to open.")
-    judge(row)
+    VerdictPanel(run, row["feature"], row["class"]).show()
 
 
 with evidence_side:

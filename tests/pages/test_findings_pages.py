@@ -146,10 +146,17 @@ def test_the_address_names_the_suspect_and_the_filters(looked, monkeypatch):
 
 def test_the_analysts_verdict_is_kept_and_shown_again(database, monkeypatch):
     app = opened("suspects", database, monkeypatch)
-    app.button_group[0].set_value("spurious")
-    next(one for one in app.text_input if one.label == "Note").set_value("says nothing of it")
-    button(app, "Save").click().run()
+    assert "**Your verdict:** not judged" in texts(app)
+    app.button_group[0].set_value("genuine").run()
+    assert open_store(database).run(1).verdicts()["verdict"].tolist() == ["genuine"]
+    button(app, "Undo").click().run()
+    assert open_store(database).run(1).verdicts().empty
+    note = next(one for one in app.text_input if one.label == "Note")
+    note.set_value("says nothing of it").run()
+    assert open_store(database).run(1).verdicts().empty, "a note waits for its verdict"
+    app.button_group[0].set_value("spurious").run()
     assert not app.exception
+    assert any("spurious, “says nothing of it”" in one.value.replace("\\", "") for one in app.toast)
     kept = open_store(database).run(1).verdicts()
     assert kept[["word", "class", "verdict", "note"]].values.tolist() == [
         [SHORTCUT, BIASED_TO, "spurious", "says nothing of it"]
