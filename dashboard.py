@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app_components import beginning, file_watch, session
+from app_components import beginning, file_watch, navigation, session
 from app_components.review_panel import outbox
 from saliency_core.errors import UserError
 
@@ -40,14 +40,21 @@ page = st.navigation(
         ],
     },
 )
-session.masthead(page.title)
-file_watch.watch()
-if page.title != "Example":
-    outbox()
-try:
-    page.run()
-except session.NothingAudited as nothing:
-    beginning.offer(nothing)
-except UserError as error:
-    # What a page could not foresee: the file went, was damaged or can't be written.
-    st.error(session.escape(error))
+
+
+def draw():
+    """Draw what all pages share, and the page."""
+    session.masthead(page.title)
+    file_watch.watch()
+    if page.title != "Example":
+        outbox()
+    try:
+        page.run()
+    except session.NothingAudited as nothing:
+        beginning.offer(nothing)
+    except UserError as error:
+        # What a page could not foresee: the file went, was damaged or can't be written.
+        st.error(session.escape(error))
+
+
+navigation.run_page(page, draw)

@@ -14,6 +14,7 @@ import streamlit as st
 
 from app_components import session
 from app_components.filter_picker import picker
+from app_components.navigation import keep
 from saliency_core.store import Run, Slice
 from saliency_core.store.query.editing import Line
 from saliency_core.store.query.mistakes import FilterError, Mistake
@@ -73,7 +74,7 @@ def filter_line(run: Run, first: str = "", on_change: Callable[[], None] | None 
 
 def filter_chip(run: Run) -> None:
     """Show the filter that is kept for other pages, on one that shows all examples."""
-    line = st.session_state.get(KEY, "")
+    line = st.session_state[keep(KEY, "")]
     if line:
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             chips(run, line, lambda new: st.session_state.update({KEY: new}), within=True)

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app_components import session
 from app_components.example_list import painted_rows
+from app_components.navigation import keep
 from saliency_core.analysis.example_detail import words_for_label
 from saliency_core.analysis.run_comparison import names_of
 from saliency_core.output.highlighting import painted_row
@@ -22,7 +23,7 @@ SPEAK = (
 
 def show_other_run(run: Run, position: int) -> None:
     """Show an example as the run sees it that the address names as the other one, if any."""
-    asked = st.query_params.get("other", "")
+    asked = st.session_state[keep("other", "")]
     if not asked or asked not in map(str, session.ask(Run.comparable, run)):
         return
     other = run.store.run(int(asked))

@@ -4,7 +4,6 @@ Answers are kept by the state of the file and by arguments, so a rerun computes 
 what a page keeps is small: never a million rows.
 """
 
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,21 +11,16 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
+from app_components import navigation
+from app_components.markdown import escape
+from app_components.navigation import end_page, keep, name_in_address
 from saliency_core.errors import UserError
 from saliency_core.output.export import frame_as_csv
 from saliency_core.paths import DEMO, default_database, demo_folder
 from saliency_core.server.page_words import in_page_words
 from saliency_core.store import Run, Slice, Store, open_store
 from saliency_core.store.connection import State
-
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&\"'/=@^])")
-
-
-def escape(text: object) -> str:
-    """Return untrusted text so that Markdown shows it as it is."""
-    return _MARKDOWN.sub(r"\\\1", str(text)).replace("\n", " ")
 
 
 def name_of(path: str) -> str:
@@ -119,40 +113,22 @@ def databases() -> list[str]:
 STYLE = Path(__file__).with_name("style.css")
 SVG_WIDTH = 640
 """Pixels of a chart that is kept as SVG."""
-MASTHEAD = ("db", "run")
-"""What every address names: the file, unless it is the default one, and the run."""
 LISTED = 8
 """Names that a sentence lists at most."""
-KEPT = ("layer", "where")
-"""What a view keeps when one page leads to another."""
 
 
-def go_to(page: str, **values: object) -> None:
-    """Switch to another page with values for its widgets; best from a callback.
-
-    From a callback the page that is left is not run once more before it goes. What Streamlit
-    refuses to put into the address here, because a widget of the page that is left is bound to it,
-    travels in the session alone, and the new page's widget adds it: one more step of "Back".
-    """
-    kept = {key: st.session_state[key] for key in KEPT if key in st.session_state}
-    here = {name: st.query_params[name] for name in MASTHEAD if name in st.query_params}
+def go_to(page: str, /, **values: object) -> None:
+    """Switch to another page with values for its fields, and to another file or run; a callback."""
     if "db" in values:
         # A number means another run in another file.
-        here, values = {}, values | {"db": name_of(str(values["db"]))}
         _forget_run()
-    st.session_state["arriving"] = kept | {
-        key: value for key, value in values.items() if key not in MASTHEAD
-    }
-    address = here | {key: str(value) for key, value in values.items()}
-    path = f"app_pages/{page}.py"
-    try:
-        st.switch_page(path, query_params=address)
-    except StreamlitAPIException:
-        free = {key: value for key, value in address.items() if key not in KEPT}
-        st.switch_page(path, query_params=free)
+        st.session_state["db"] = name_of(str(values.pop("db")))
+    if "run" in values:
+        st.session_state["run"] = str(values.pop("run"))
+    navigation.go_to(page, **values)
 
 
-def link(label: str, page: str, key: str | None = None, **values: object) -> None:
+def link(label: str, page: str, /, key: str | None = None, **values: object) -> None:
     """Show a quiet button that leads to another page, with values for its widgets."""
     st.button(label, key=key, type="tertiary", on_click=go_to, args=(page,), kwargs=values)
 
@@ -164,7 +140,6 @@ def open_example(where: str) -> Callable[[str], None]:
 
 def masthead(title: str) -> None:
     """Show the title of the page, and beside it file and run to choose; both are in the URL."""
-    st.session_state.update(st.session_state.pop("arriving", {}))
     st.html(STYLE)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(title, anchor=False)
@@ -212,11 +187,11 @@ def _choose(
         width: pixels.
         unsaid: the option that the address need not name.
     """
-    asked, written = st.query_params.get(name) or None, f"{name}-written"
-    if asked is not None and asked != st.session_state.get(written):
+    asked = navigation.asked(name)
+    if asked is not None:
         st.session_state[name] = asked
-    elif st.session_state.get(name) is None:
-        st.session_state[name] = asked or first
+    elif navigation.holds_whole() or st.session_state.get(name) is None:
+        st.session_state[name] = first
     wanted = st.session_state[name]
     is_there = wanted in options
     st.session_state[f"{name}-missing"] = None if is_there else (wanted, options)
@@ -232,21 +207,15 @@ def _choose(
         label_visibility="collapsed",
         width=width,
     )
-    if not is_there:
-        return None
-    if wanted not in (unsaid, asked):
-        st.query_params[name] = wanted
-    elif wanted == unsaid and asked is not None:
-        del st.query_params[name]
-    st.session_state[written] = wanted
-    return wanted
+    # Named also where it is not there: the address says what was asked for.
+    if wanted != unsaid:
+        name_in_address(name, wanted)
+    return wanted if is_there else None
 
 
 def _forget_run() -> None:
     """Let the newest run be chosen, as the one that was is of another file."""
-    for key in ("run", "run-written"):
-        st.session_state.pop(key, None)
-    st.query_params.pop("run", None)
+    st.session_state.pop("run", None)
 
 
 def database() -> str:
@@ -270,7 +239,7 @@ def _say_what_is_missing() -> None:
         st.button(
             f"Show {what} {escape(there[0])}", type="primary", on_click=_show, args=(name, there[0])
         )
-        st.stop()
+        end_page()
 
 
 def _show(name: str, option: str | None) -> None:
@@ -279,8 +248,7 @@ def _show(name: str, option: str | None) -> None:
         return
     if name == "db":
         _forget_run()
-    st.session_state[name] = st.query_params[name] = option
-    st.session_state[f"{name}-written"] = option
+    st.session_state[name] = option
 
 
 def listed(names: list[str]) -> str:
@@ -327,9 +295,7 @@ def slice_input(
     """Show the filter line, at `first` in the beginning; its text is in the URL."""
     return st.text_input(
         "Filter",
-        first,
-        key=key,
-        bind="query-params",
+        key=keep(key, first),
         on_change=on_change,
         placeholder='wrong confidence>0.9 word:people "a phrase" meta.region:EU',
     )
@@ -341,7 +307,7 @@ def counted(part: Slice) -> int:
         return ask(Slice.count, part)
     except UserError as error:
         st.error(escape(error))
-        st.stop()
+        end_page()
 
 
 def download(frame, name: str, label: str = "Table as CSV") -> None:
@@ -421,7 +387,7 @@ def top_words(words: list[dict[str, Any]], count: int = 3) -> str:
 
 def reading_layer(run: Run) -> int:
     """Return the layer that was chosen for all pages, else the recommended one."""
-    chosen = st.session_state.get("layer")
+    chosen = navigation.kept("layer", run.layer_to_read())
     return chosen if chosen in range(run.model.layers + 1) else run.layer_to_read()
 
 
@@ -429,13 +395,9 @@ def layer_slider(run: Run, key: str) -> int:
     """Let the user choose a layer, starting at the recommended one; it is in the URL."""
     recommended = run.layer_to_read()
     layers = list(range(run.model.layers + 1))
-    if st.session_state.get(key, recommended) not in layers:
-        st.session_state[key] = recommended
     return st.select_slider(
         "Layer",
         layers,
-        recommended,
-        key=key,
-        bind="query-params",
+        key=keep(key, recommended, layers),
         help=f"0 is the embeddings, {run.model.layers} the last block; recommended: {recommended}.",
     )

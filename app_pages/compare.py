@@ -7,6 +7,7 @@ from app_components import session
 from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
+from app_components.navigation import end_page, keep, name_in_address
 from app_components.new_audit.values import fill_from
 from app_components.other_run import SPEAK, rows_of_both
 from app_components.table import Column, show_table
@@ -75,13 +76,17 @@ def chosen_runs() -> tuple[Run, Run]:
                 language="bash",
                 wrap_lines=True,
             )
-        st.stop()
+        end_page()
     options = [str(number) for number in same]
-    asked = [st.query_params.get(name) for name in ("before", "after")]
-    if asked[0] == asked[1] or not set(asked) <= set(options):
-        place = max(same.index(run.number), 1)
-        asked = [str(same[place - 1]), str(same[place])]
-    st.session_state["before"], st.session_state["after"] = asked
+    place = max(same.index(run.number), 1)
+    defaults = {"before": options[place - 1], "after": options[place]}
+    asked = [st.session_state[keep(name, first, options)] for name, first in defaults.items()]
+    if asked[0] == asked[1]:
+        st.session_state.update(defaults)
+        asked = list(defaults.values())
+    for name, number in zip(defaults, asked, strict=True):
+        # Named in any case, as the default depends on the run.
+        name_in_address(name, number)
     runs = session.ask(Store.runs, run.store)
     names = {str(row.run): f"{row.run}: {session.name_of(row.model)}" for row in runs.itertuples()}
 
@@ -91,8 +96,7 @@ def chosen_runs() -> tuple[Run, Run]:
         pair |= {changed: st.session_state[changed]} if changed else {}
         if not changed or pair["before"] == pair["after"]:
             pair = {"before": asked[1], "after": asked[0]}
-        # The masthead reads its run from the address too.
-        st.query_params.update(pair | {"run": pair["after"]})
+        st.session_state.update(pair | {"run": pair["after"]})
 
     columns = st.columns([3, 3, 1], vertical_alignment="bottom")
     for column, name in zip(columns, ("before", "after"), strict=False):
@@ -190,14 +194,11 @@ def examples(found):
     def first_page():
         st.session_state["compare_page"] = 1
 
-    if st.session_state.get("kind") not in shown:
-        st.session_state["kind"] = next(iter(shown))
     kind = st.segmented_control(
         "Examples",
         list(shown),
-        key="kind",
+        key=keep("kind", next(iter(shown)), shown),
         format_func=shown.__getitem__,
-        bind="query-params",
         required=True,
         on_change=first_page,
         help=" ".join(f"{SHOWN[kind]}: {meaning}" for kind, meaning in MEANING.items()),
@@ -294,10 +295,10 @@ try:
     found = compare(before, after, where)
 except UserError as error:
     st.error(session.escape(error))
-    st.stop()
+    end_page()
 if not len(found.positions):
     st.info("No example of both runs fits this filter. Remove a term to see more.")
-    st.stop()
+    end_page()
 headline(found)
 where_they_differ()
 examples(found)

@@ -3,6 +3,7 @@ import streamlit as st
 
 from app_components import session
 from app_components.background_command import Background
+from app_components.navigation import keep
 from app_components.stored_form import attempt, tell
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.similar_explanations import nearest_explanations
@@ -99,7 +100,8 @@ def labels():
         st.info("No label looks wrong.")
         return
     tell(SAID)
-    page = st.pagination(max(1, -(-total // ROWS)), key="issues_page", bind="query-params")
+    pages = max(1, -(-total // ROWS))
+    page = st.pagination(pages, key=keep("issues_page", 1, range(1, pages + 1)))
     rows = session.ask(issue_rows, part, limit=ROWS, offset=(page - 1) * ROWS)
     words = session.ask(words_for_and_against, run, positions=rows["example"].tolist(), layer=layer)
     shown = pd.DataFrame(

@@ -4,21 +4,11 @@ from app_components import session
 from app_components.bulk_review import bulk_actions, corrections, history
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
+from app_components.navigation import end_page, keep
 from app_components.review import marks_of, progress_sentence
+from app_components.sorting import ROWS, SORTS, in_order, keep_sort
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
-
-ROWS = 50
-SORTS = {
-    "most confident": ("confidence", True),
-    "least confident": ("confidence", False),
-    "closest call": ("margin", False),
-    "least coherent": ("coherence", False),
-    "most coherent": ("coherence", True),
-    "longest": ("length", True),
-    "shortest": ("length", False),
-    "dataset order": ("position", False),
-}
 
 run = session.opened()
 
@@ -43,8 +33,7 @@ left.markdown(
 chosen = middle.selectbox(
     "Sort by",
     list(SORTS),
-    key="sort",
-    bind="query-params",
+    key=keep_sort(),
     on_change=first_page,
     help="Margin is the lead of the answer over the next class; coherence tells how alike an "
     "example's salient words are to those of examples answered the same.",
@@ -52,12 +41,12 @@ chosen = middle.selectbox(
 if not total:
     st.info("No example fits this filter. Remove a term, or look at all examples.")
     st.button("Show all examples", on_click=show_all)
-    st.stop()
+    end_page()
 with right:
     layer = session.layer_slider(run, "layer")
-page = st.pagination(max(1, -(-total // ROWS)), key="page", bind="query-params")
-sort, descending = SORTS[chosen]
-order = session.order(run.filter(where), sort, descending)
+pages = max(1, -(-total // ROWS))
+page = st.pagination(pages, key=keep("page", 1, range(1, pages + 1)))
+order = in_order(run.filter(where))
 places = order[(page - 1) * ROWS : page * ROWS].tolist()
 frame = session.ask(Run.examples_at, run, positions=places)
 words = session.ask(Run.top_words, run, positions=places, layer=layer)

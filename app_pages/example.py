@@ -1,13 +1,16 @@
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app_components import model_gate, session
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
+from app_components.navigation import end_page, entitle, keep
 from app_components.other_run import show_other_run
 from app_components.review_panel import review_panel, row_of
+from app_components.sorting import ROWS, chosen_sort, in_order
 from app_components.table import Column, show_table
 from saliency_core.analysis.example_detail import (
     word_frame,
@@ -38,14 +41,21 @@ def chosen_example():
     columns = st.columns([3, 1])
     with columns[0]:
         where = filter_line(run, "wrong")
-    order = session.order(run.filter(where), "confidence", True)
-    wanted = columns[1].text_input("Id", key="id", bind="query-params", help="The example's id.")
+    order = in_order(run.filter(where))
+    wanted = columns[1].text_input("Id", key=keep("id", ""), help="The example's id.")
     asked = str(wanted) if wanted or not len(order) else int(order[0])
     try:
         return where, order, session.ask(Run.example, run, example=asked)
     except UserError as error:
         st.warning(session.escape(error))
-        st.stop()
+        end_page()
+
+
+def back_to_the_list(order: np.ndarray, position: int):
+    """Lead back to the page of the list that the example stands on."""
+    place = np.flatnonzero(order == position)
+    page = int(place[0]) // ROWS + 1 if len(place) else 1
+    session.link(f"← Back to the {len(order):,} examples", "errors", page=page)
 
 
 def painted(example: dict, words: list[dict], scale: float) -> list[list]:
@@ -150,6 +160,8 @@ def gold_of(example: dict) -> str:
 
 
 where, order, example = chosen_example()
+entitle(example["id"], where)
+back_to_the_list(order, example["example"])
 beside = st.container()
 
 
@@ -162,7 +174,7 @@ def show(columns: list[list], layer: int):
             order,
             row | {"columns": [columns]},
             layer,
-            " in the filter, most confident first",
+            f" in the filter, {chosen_sort()} first",
         )
         session.link("Edit this text and see what changes →", "what_if", what_id=example["id"])
 
@@ -170,7 +182,7 @@ def show(columns: list[list], layer: int):
 if example["failure"]:
     show([[(text, "", "")] for text in (example["text"], example["pair"]) if text], 0)
     st.info(f"This example has no saliency: {session.escape(example['failure'])}")
-    st.stop()
+    end_page()
 
 by_target = word_scores_by_target(example)
 targets = sorted(by_target, key=lambda name: [*TARGETS, name].index(name))
@@ -178,10 +190,8 @@ controls = st.columns([1, 1])
 target = controls[0].segmented_control(
     "What the words speak for",
     targets,
-    key="target",
-    bind="query-params",
+    key=keep("target", targets[0], targets),
     required=True,
-    default=targets[0],
     format_func=session.escape,
     help="; ".join(f"{name}: {meaning}" for name, meaning in TARGETS.items())
     + ". A right answer has one target only: predicted and gold are the same class.",

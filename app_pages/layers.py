@@ -8,6 +8,7 @@ from app_components.background_command import Background
 from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
+from app_components.navigation import end_page, keep
 from app_components.table import Column, show_table
 from saliency_core.analysis.layers.advice import layer_advice, measured
 from saliency_core.analysis.layers.agreement import SAMPLE, layer_agreement
@@ -79,7 +80,7 @@ background = Background(run, "evaluate")
 layers = session.ask(measured, run)
 if layers.empty:
     st.info("The layers are summarised when the audit has finished. Start it again to go on.")
-    st.stop()
+    end_page()
 recommended, most_readable = run.recommended, run.most_readable
 levels = {
     "coherence": layers["uniform_baseline"].dropna().max(),
@@ -291,14 +292,10 @@ def side_by_side(where: str):
     # The embeddings beside the recommended layer, or beside the last where that is the embeddings.
     other = recommended or run.model.layers
     for side, key, default in ((sides[0], "left", 0), (sides[1], "right", other)):
-        if st.session_state.get(key, default) not in every:
-            st.session_state[key] = default
         side.select_slider(
             f"Layer on the {key}",
             every,
-            default,
-            key=key,
-            bind="query-params",
+            key=keep(key, default, every),
             help=f"0 is the embeddings, {run.model.layers} the last block.",
         )
     chosen = (st.session_state["left"], st.session_state["right"])
@@ -333,7 +330,7 @@ where = filter_line(run)
 total = session.counted(run.filter(where))
 if not total:
     st.info("No example fits this filter. Remove a term to see more.")
-    st.stop()
+    end_page()
 st.caption(f"{total:,} of {session.ask(Slice.count, run.filter()):,} examples.")
 side_by_side(where)
 groups(where)

@@ -6,6 +6,7 @@ import streamlit as st
 from app_components import session
 from app_components.background_command import Background
 from app_components.filter_line import filter_chip, readable
+from app_components.navigation import keep
 from app_components.stored_form import attempt, quoted, tell
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.error_slices import kept_discovered
@@ -42,7 +43,7 @@ def table(rows: pd.DataFrame, name: str, **columns):
     def choose(place: int):
         st.session_state[f"slice-{name}"] = rows["where"].iloc[place]
 
-    chosen = place_of(rows["where"] == st.session_state.get(f"slice-{name}"))
+    chosen = place_of(rows["where"] == st.session_state[keep(f"slice-{name}", "")])
     show_table(
         rows,
         f"{name}-{run.number}-{run.store.version()}",
@@ -162,8 +163,7 @@ def compared():
     wheres = [
         columns[place].text_input(
             f"Slice {'AB'[place]}",
-            key=f"compare_{'ab'[place]}",
-            bind="query-params",
+            key=keep(f"compare_{'ab'[place]}", ""),
             placeholder=example,
             help="One line of the filter language.",
         )

@@ -5,6 +5,7 @@ import streamlit as st
 from app_components import debias_panel, model_gate, session, slice_edit
 from app_components.background_command import Background
 from app_components.filter_line import filter_chip, readable
+from app_components.navigation import arrives, end_page, keep
 from app_components.table import Column, place_of, show_table
 from app_components.verdict_panel import VerdictPanel
 from saliency_core.analysis.kept_suspects import VERDICTS, kept_suspects
@@ -46,7 +47,7 @@ if run.model.task != "single-label":
         "Suspects need a classifier with one label per example; this model gives several labels, "
         "or a number."
     )
-    st.stop()
+    end_page()
 background = Background(run, "suspects")
 
 
@@ -80,7 +81,7 @@ if found is None:
             "process of its own, and is kept in the file."
         )
         look(first=True)
-    st.stop()
+    end_page()
 table, control = with_judgements(found[0], run.verdicts()), found[1]
 said, shuffled = sanity_check(control)
 st.caption(said, help=f"{shuffled} Saliency of layer {control['layer']}.")
@@ -101,9 +102,8 @@ def first_page():
 def picker(label: str, key: str, options, width: int, **more) -> str | None:
     """Show a select box whose first option lets everything through."""
     options = [ANY, *options]
-    chosen = st.selectbox(
-        label, options, key=key, bind="query-params", on_change=first_page, width=width, **more
-    )
+    key = keep(key, ANY, options)
+    chosen = st.selectbox(label, options, key=key, on_change=first_page, width=width, **more)
     return None if chosen == ANY else chosen
 
 
@@ -122,10 +122,14 @@ with st.container(horizontal=True):
     kind = picker("Kind", "suspect_kind", sorted(table["kind"].unique()), 100)
     judgement = picker("Your verdict", "suspect_judgement", JUDGEMENTS, 105)
     text = st.text_input(
-        "Feature contains", key="suspect_text", bind="query-params", on_change=first_page, width=110
+        "Feature contains", key=keep("suspect_text", ""), on_change=first_page, width=110
     )
     sort = st.selectbox(
-        "Sort by", SORTS, key="suspect_sort", bind="query-params", on_change=first_page, width=115
+        "Sort by",
+        SORTS,
+        key=keep("suspect_sort", next(iter(SORTS)), SORTS),
+        on_change=first_page,
+        width=115,
     )
 rows = filtered(
     table,
@@ -138,13 +142,13 @@ rows = filtered(
 )
 if rows.empty:
     st.info("No suspect passes these filters. Choose “all” in one of them to see more.")
-    st.stop()
+    end_page()
 
 # Table and scatter
 
 
 def choose(feature: str, of: str):
-    st.query_params["suspect"], st.query_params["of"] = feature, of
+    st.session_state["suspect"], st.session_state["of"] = feature, of
 
 
 def row_chosen(place: int):
@@ -158,12 +162,16 @@ def mark_chosen(key: str):
         choose(marks[0]["feature"], marks[0]["class"])
 
 
-asked = (st.query_params.get("suspect"), st.query_params.get("of"))
+asked = [st.session_state[keep(name, "")] for name in ("suspect", "of")]
 hits = table[(table["feature"] == asked[0]) & (table["class"] == asked[1])]
 current = (hits if len(hits) else rows).iloc[0].to_dict()
 list_side, evidence_side = st.columns([12, 9], gap="medium")
 with list_side:
-    page = st.pagination(max(1, -(-len(rows) // ROWS)), key="suspects_page", bind="query-params")
+    pages = max(1, -(-len(rows) // ROWS))
+    # A link that names a suspect opens the page of the list that it stands on.
+    listed = place_of((rows["feature"] == current["feature"]) & (rows["class"] == current["class"]))
+    first = (listed or 0) // ROWS + 1 if arrives() else 1
+    page = st.pagination(pages, key=keep("suspects_page", first, range(1, pages + 1)))
 page_rows = rows.iloc[(page - 1) * ROWS : page * ROWS]
 chosen = place_of(
     (page_rows["feature"] == current["feature"]) & (page_rows["class"] == current["class"])
@@ -267,8 +275,7 @@ def hide(row: dict):
     columns = st.columns([3, 1], vertical_alignment="bottom")
     where = columns[0].text_input(
         "In the texts of this filter",
-        key="hide_where",
-        bind="query-params",
+        key=keep("hide_where", ""),
         placeholder="empty: all texts",
     )
     limit = columns[1].number_input("Texts at most", 1, value=1000, step=100, key="hide_limit")

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app_components import model_gate, session, slice_edit
 from app_components.filter_line import filter_line
+from app_components.navigation import end_page, keep, name_in_address
 from app_components.table import show_table
 from saliency_core.errors import UserError
 from saliency_core.output import highlighting
@@ -26,7 +27,7 @@ st.caption(
     "need the model."
 )
 view = st.segmented_control(
-    "What to edit", VIEWS, default=VIEWS[0], required=True, key="what_view", bind="query-params"
+    "What to edit", VIEWS, required=True, key=keep("what_view", VIEWS[0], VIEWS)
 )
 
 
@@ -41,28 +42,25 @@ def explained(audited: str, folder: str, before: tuple, after: tuple, rule: str,
 
 def original() -> tuple[str, str | None, str]:
     """Return the text as it is, its pair and what names it: an example, or typed."""
-    if "what_id" not in st.session_state and "what_id" not in st.query_params:
-        surest = session.ask(
-            Slice.examples, run.filter("wrong"), sort="confidence", descending=True, limit=1
-        )
-        if len(surest):
-            # In the address too: a pasted edit must meet the text it was made on.
-            st.session_state["what_id"] = st.query_params["what_id"] = surest["id"].iloc[0]
+    surest = session.ask(
+        Slice.examples, run.filter("wrong"), sort="confidence", descending=True, limit=1
+    )
     wanted = st.text_input(
         "Id of an example",
-        key="what_id",
-        bind="query-params",
+        key=keep("what_id", str(surest["id"].iloc[0]) if len(surest) else ""),
         placeholder="empty: type a text of your own",
         help="The Example page shows it. Here stands the surest wrong answer first.",
     ).strip()
+    # In the address in any case: a pasted edit must meet the text it was made on.
+    name_in_address("what_id", wanted)
     if not wanted:
-        text = st.text_area("The text as it is", key="what_text", bind="query-params")
+        text = st.text_area("The text as it is", key=keep("what_text", ""))
         return text, None, "typed"
     try:
         example = run.example(wanted)
     except UserError as error:
         st.warning(session.escape(error))
-        st.stop()
+        end_page()
     gold = session.escape(example["gold"] or "no label")
     st.caption(f"Gold: {gold}. Answered: {session.escape(example['predicted'] or 'nothing')}.")
     return example["text"], example["pair"] or None, wanted
@@ -72,19 +70,14 @@ def edited_of(text: str, pair: str | None, name: str) -> tuple[str, str | None]:
     """Let the user edit the text; the edit is in the URL."""
 
     def area(label: str, value: str, parameter: str) -> str:
-        # Not bound: a text of its own for every original, so that no edit moves to another.
+        # A field of its own for every original, so that no edit moves to another.
         key = f"{parameter}-{session.here(run)}-{name}-{value if name == 'typed' else ''}"
-        start = st.query_params.get(parameter, value) if key not in st.session_state else None
-        if start is not None:
-            st.session_state[key] = start
-        typed = st.text_area(
-            label, key=key, height=160, help="Leave the box, or press Ctrl+Enter, to see."
+        return st.text_area(
+            label,
+            key=keep(parameter, value, key=key),
+            height=160,
+            help="Leave the box, or press Ctrl+Enter, to see.",
         )
-        if typed != value:
-            st.query_params[parameter] = typed
-        else:
-            st.query_params.pop(parameter, None)
-        return typed
 
     first = area("The text as it might be", text, "edited")
     return first, None if pair is None else area("Its second text", pair, "edited_pair")
@@ -204,22 +197,18 @@ def layer_by_layer(found: dict):
 
 def a_word_in_a_slice():
     columns = st.columns([1.6, 2.1, 1.6, 1.2])
-    word = columns[0].text_input("Word", key="what_word", bind="query-params").strip()
+    word = columns[0].text_input("Word", key=keep("what_word", "")).strip()
     way = columns[1].segmented_control(
         "How",
         slice_edit.WAYS,
-        default="delete",
         required=True,
-        key="what_way",
-        bind="query-params",
+        key=keep("what_way", "delete", slice_edit.WAYS),
         help=slice_edit.HELP,
     )
     new = ""
     if way == "replace":
-        new = columns[2].text_input("By", key="what_new", bind="query-params").strip()
-    limit = columns[3].number_input(
-        "Texts at most", 1, value=1000, step=100, key="what_limit", bind="query-params"
-    )
+        new = columns[2].text_input("By", key=keep("what_new", "")).strip()
+    limit = columns[3].number_input("Texts at most", 1, step=100, key=keep("what_limit", 1000))
     where = filter_line(run)
     if not word or (way == "replace" and not new):
         st.info("Name the word, and what takes its place, to go on.")

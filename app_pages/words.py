@@ -7,6 +7,7 @@ from app_components import session
 from app_components.chart_clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line, readable
+from app_components.navigation import end_page, keep
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.word_profile import SAMPLE, word_profile
 from saliency_core.analysis.word_tables import contrast, word_table
@@ -72,7 +73,7 @@ def choose(word: str):
 
 def pick(table, key: str, columns=COLUMNS):
     """Show a table of words; the chosen row is the word shown beside it."""
-    shown = st.session_state.get("word", st.query_params.get("word", "")).strip().lower()
+    shown = st.session_state[keep("word", "")].strip().lower()
     show_table(
         table,
         key,
@@ -115,16 +116,14 @@ def minimum_support() -> int:
         "In at least this many texts",
         1,
         1000,
-        5,
-        key="minimum",
-        bind="query-params",
+        key=keep("minimum", 5, range(1, 1001)),
         help="A mean over few texts says little: rarer words are left out.",
     )
 
 
 def class_picker(names: list[str], every: bool) -> str:
     options = [EVERY_CLASS, *names] if every else names
-    return st.selectbox("Predicted class", options, key="class", bind="query-params")
+    return st.selectbox("Predicted class", options, key=keep("class", options[0], options))
 
 
 def relied_on(where: str, layer: int):
@@ -233,8 +232,7 @@ def two_filters(where: str, layer: int):
     """Let the user name the other filter, and compare."""
     versus = st.text_input(
         "Compare with",
-        key="versus",
-        bind="query-params",
+        key=keep("versus", ""),
         placeholder="another filter, such as right confidence<0.6",
     )
     if versus.strip() == where.strip():
@@ -319,8 +317,7 @@ def one_word(where: str, layer: int) -> str | None:
     """Show what is known of one word; return it, None where there is nothing."""
     word = st.text_input(
         "One word",
-        key="word",
-        bind="query-params",
+        key=keep("word", ""),
         placeholder="type a word, or choose one in the chart or table",
     ).strip()
     if not word:
@@ -389,15 +386,13 @@ where = filter_line(run)
 total = session.counted(run.filter(where))
 if not total:
     st.info("No example fits this filter. Remove a term to see more.")
-    st.stop()
+    end_page()
 left, right = st.columns([2, 1])
 view = left.segmented_control(
     "Show",
     list(VIEWS),
-    key="view",
-    bind="query-params",
+    key=keep("view", RELIED, VIEWS),
     required=True,
-    default=RELIED,
     help=" ".join(f"{name}: {meaning}" for name, meaning in VIEWS.items()),
 )
 with right:

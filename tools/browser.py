@@ -157,6 +157,5 @@ def choose_row(page: Page, table: str, row: int, cell: int = -1) -> None:
 
 def open_row(page: Page, row: int, painted_list: int = 0) -> None:
     """Click a row of a list of painted examples."""
-    lists = page.get_by_test_id("stBidiComponentIsolated")
-    lists.nth(painted_list).locator(".row .about").nth(row).click()
+    page.locator(".rows").nth(painted_list).locator(".row .about").nth(row).click()
     settle(page)

@@ -60,8 +60,7 @@ def test_confusion_cell_to_rows_to_example_to_layer_to_neighbour(page, address, 
     marks = chart.locator(".mark-rect path")
     assert marks.count() == 16
     label = marks.nth(1).get_attribute("aria-label")
-    found = re.search(r"predicted: (\w+); gold: (\w+)|Predicted: (\w+); Gold: (\w+)", label)
-    predicted, gold = [name for name in found.groups() if name]
+    predicted, gold = re.search(r"[Pp]redicted: (\w+); (?:gold|Label): (\w+)", label).groups()
     marks.nth(1).click()
     page.wait_for_url(re.compile("/errors\\?"))
     settle(page)
@@ -92,6 +91,7 @@ def test_confusion_cell_to_rows_to_example_to_layer_to_neighbour(page, address, 
     settle(page)
     expected = store.run().examples_at([int(first["example"])])["id"].iloc[0]
     expect(page.get_by_label("Id", exact=True)).to_have_value(expected)
+    assert at_top(page)
     assert query(page)["layer"] == str(layer)
 
 
@@ -266,3 +266,79 @@ def test_a_filter_that_cannot_be_read_is_explained_and_nothing_breaks(page, addr
     visit(page, f"{address}/errors?where=wrogn")
     alert = page.get_by_test_id("stAlert").inner_text()
     assert "wrogn" in alert and "wrong" in alert
+
+
+def place(page) -> tuple:
+    """Return what a reader would miss: page, address, scroll, and the first row of the list."""
+    scroll = page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop")
+    return urlparse(page.url).path, query(page), round(scroll)
+
+
+def scroll_down(page, by: int) -> None:
+    page.mouse.move(700, 500)
+    page.mouse.wheel(0, by)
+    page.wait_for_timeout(300)
+
+
+def choose(page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label).first.fill(option)
+    page.get_by_role("option", name=option, exact=True).click()
+    settle(page)
+
+
+def at_top(page) -> bool:
+    page.wait_for_timeout(300)
+    return page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == 0
+
+
+def test_back_and_forward_bring_back_what_was_there_one_entry_a_change(page, address, demo):
+    part = open_store(demo.database).run().filter("right")
+    visit(page, f"{address}/errors?where=right")
+    choose(page, "Sort by", "least confident")
+    page.get_by_test_id("stPagination").get_by_text("2", exact=True).click()
+    settle(page)
+    scroll_down(page, 700)
+    listed = place(page)
+    assert listed[1] == {"run": "1", "where": "right", "sort": "least confident", "page": "2"}
+    assert listed[2] > 300
+    rows = part.examples(sort="confidence", descending=False, limit=50, offset=50)["id"]
+
+    open_row(page, 12)
+    page.wait_for_url(re.compile("/example\\?"))
+    settle(page)
+    assert shown_id(page) == rows.iloc[12] and at_top(page)
+    total = part.count()
+    assert page.get_by_role("button", name=f"← Back to the {total} examples").is_visible()
+    expect(page.get_by_text(f"63 of {total} in the filter, least confident first")).to_be_visible()
+    page.keyboard.press("j")
+    settle(page)
+    # Next follows the order of the list.
+    expect(page.get_by_label("Id", exact=True)).to_have_value(rows.iloc[13])
+    settle(page)
+    to_page(page, "Words")
+    assert view(page)[0] == "right"
+    page.get_by_text("wrong against right", exact=True).click()
+    settle(page)
+    to_page(page, "Overview")
+
+    def gone(go, path: str, **expected: str) -> None:
+        go()
+        settle(page)
+        page.wait_for_timeout(300)
+        found = place(page)
+        assert found[0] == path and found[1] == {"run": "1", **expected}
+
+    listing = {"where": "right", "sort": "least confident"}
+    gone(page.go_back, "/words", where="right", view="wrong against right")
+    gone(page.go_back, "/words", where="right")
+    for id in (rows.iloc[13], rows.iloc[12]):
+        gone(page.go_back, "/example", id=id, **listing)
+        assert shown_id(page) == id
+    gone(page.go_back, "/errors", page="2", **listing)
+    assert place(page) == listed, "also the place on the page"
+    gone(page.go_forward, "/example", id=rows.iloc[12], **listing)
+    gone(page.go_forward, "/example", id=rows.iloc[13], **listing)
+    gone(page.go_back, "/example", id=rows.iloc[12], **listing)
+    gone(page.go_back, "/errors", page="2", **listing)
+    gone(page.go_back, "/errors", **listing)
+    gone(page.go_back, "/errors", where="right")

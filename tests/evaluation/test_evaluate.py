@@ -28,8 +28,8 @@ from saliency_core.model.loading import load_classifier
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.store import open_store
+from tests.support.components import tables_of
 from tests.support.paths import DASHBOARD
-from tests.support.tables import tables_of
 from tests.support.tiny_models import TEXTS, save_tiny
 
 LABELS = {"id2label": {0: "joy", 1: "anger", 2: "fear"}}

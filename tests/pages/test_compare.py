@@ -9,8 +9,8 @@ from streamlit.testing.v1 import AppTest
 from app_components import session
 from saliency_core.analysis.run_comparison import by_group, compare, verdict
 from saliency_core.store import open_store
+from tests.support.components import tables_of
 from tests.support.paths import DASHBOARD
-from tests.support.tables import tables_of
 from tests.support.word_model import WordModel, audited_store, compared_store, examples
 
 

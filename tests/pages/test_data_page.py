@@ -10,8 +10,8 @@ from saliency_core.quality.duplicates import duplicate_groups
 from saliency_core.quality.findings import check_data
 from saliency_core.store import open_store
 from tests.pages.test_pages import database  # noqa: F401  a small audit
+from tests.support.components import tables_of
 from tests.support.paths import DASHBOARD
-from tests.support.tables import tables_of
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from saliency_core.store import open_store, open_writer
-from tests.support.paths import DASHBOARD
+from tests.support.components import address_of, go_back, tables_of
+from tests.support.paths import DASHBOARD, ROOT
 from tests.support.store_made_up import SETTINGS, example, write_all
-from tests.support.tables import tables_of
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +41,7 @@ def opened(path, monkeypatch, page="overview", **query):
 
 
 def address(app, name):
-    found = app.query_params.get(name)
-    return found[0] if isinstance(found, list) else found
+    return address_of(app).get(name)
 
 
 def metric(app, label):
@@ -97,7 +96,7 @@ def test_a_file_that_went_or_is_none_is_said_on_an_open_page(tmp_path, monkeypat
     kept = shutil.copy(path, tmp_path / "kept")
     app = opened(path, monkeypatch)
     path.unlink()
-    assert "There is no database" in said(app.run().info)[0] and not app.exception
+    assert "No audit yet" in said(app.run().subheader) and not app.exception
     path.write_text("no database, but longer than a hundred characters" * 9)
     assert "is not an SQLite file" in said(app.run().info)[0] and not app.exception
     os.replace(kept, path)
@@ -129,8 +128,8 @@ def test_the_run_stands_in_the_address_and_a_link_keeps_it(tmp_path, monkeypatch
     assert address(newest, "run") == "2" and metric(newest, "Examples") == "9"
     newest.selectbox(key="run-widget").set_value("1").run()
     assert address(newest, "run") == "1" and metric(newest, "Examples") == "12"
-    newest.query_params["run"] = "2"
-    assert metric(newest.run(), "Examples") == "9", "an address that was gone back to holds"
+    go_back(newest, run="2")
+    assert metric(newest, "Examples") == "9", "an address that was gone back to holds"
     newest.switch_page("app_pages/errors.py").run()
     assert address(newest, "run") == "2"
 
@@ -162,7 +161,7 @@ def test_a_link_to_a_file_that_is_not_there_says_so(tmp_path, monkeypatch):
     ]
     assert not app.metric
     button(app, "Show database x.sqlite").click().run()
-    assert metric(app, "Examples") == "12" and "db" not in app.query_params
+    assert metric(app, "Examples") == "12" and address(app, "db") is None
     app.selectbox(key="db-widget").set_value("y.sqlite").run()
     assert metric(app, "Examples") == "9"
     assert (address(app, "db"), address(app, "run")) == ("y.sqlite", "2")
@@ -184,3 +183,38 @@ def test_a_slice_saved_twice_is_what_was_typed_last(tmp_path, monkeypatch):
         kept = open_store(path).slices()
         assert kept[["name", "where", "note"]].values.tolist() == [["mine", where, note]]
         assert f'Saved: mine is "{where}", "{note}".' in said(app.success)[0]
+
+
+# What the address keeps
+
+
+def test_nothing_but_navigation_writes_the_address_or_ends_a_page():
+    """A bound widget replaces the history entry before it; after st.stop none can be told."""
+    for file in (ROOT / "app_pages").glob("*.py"):
+        source = file.read_text(encoding="utf-8")
+        for forbidden in ('bind="query-params"', "st.query_params", "st.stop("):
+            assert forbidden not in source, f"{file.name}: {forbidden}; see navigation.py"
+
+
+def test_a_filter_in_a_link_lasts_over_pages_and_back_holds(tmp_path, monkeypatch):
+    path = audited(tmp_path / "x.sqlite", range(12))
+    app = opened(path, monkeypatch, where="right")
+    app.query_params.clear()
+    for page in ("errors", "words", "layers", "example", "errors"):
+        app.switch_page(f"app_pages/{page}.py").run()
+        assert app.text_input(key="where").value == "right" == address(app, "where"), page
+    app.selectbox(key="sort").set_value("shortest").run()
+    assert address(app, "sort") == "shortest"
+    go_back(app, run="1", where="confidence>0.1")
+    assert app.text_input(key="where").value == "confidence>0.1"
+    assert app.selectbox(key="sort").value == "most confident", "left out is at its default"
+    go_back(app, run="1")
+    assert app.text_input(key="where").value == "wrong"
+
+
+def test_what_a_link_names_and_is_not_there_is_said(tmp_path, monkeypatch):
+    path = audited(tmp_path / "x.sqlite", range(12))
+    app = opened(path, monkeypatch)
+    app.query_params["layer"] = "99"
+    app.switch_page("app_pages/errors.py").run()
+    assert "layer '99'" in said(app.toast)[0]

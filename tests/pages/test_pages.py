@@ -15,9 +15,9 @@ from saliency_core.model.audited import classifier_of
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.logit_lens import decoded_words
 from saliency_core.store import open_store
+from tests.support.components import tables_of
 from tests.support.paths import DASHBOARD, ROOT
 from tests.support.small_audit import options, write_csv
-from tests.support.tables import tables_of
 from tests.support.tiny_bert import save_tiny_bert
 
 PAGES = ["overview", "errors", "example", "layers", "words", "compare"]
