@@ -8,7 +8,7 @@ from app_components.filter_line import filter_chip, readable
 from app_components.navigation import arrives, end_page, keep
 from app_components.table import Column, place_of, show_table
 from app_components.verdict_panel import VerdictPanel
-from saliency_core.analysis.kept_suspects import VERDICTS, kept_suspects
+from saliency_core.analysis.kept_suspects import ASSESSMENTS, kept_suspects
 from saliency_core.output.charts.suspects import MAX_POINTS, SUSPECT_FACTS, suspect_points
 from saliency_core.shortcuts.presentation import (
     HONEST,
@@ -25,7 +25,7 @@ from saliency_core.shortcuts.presentation import (
     shown,
     with_judgements,
 )
-from saliency_core.store.query.parser import VERDICTS as JUDGEMENTS
+from saliency_core.store.query.parser import VERDICTS
 
 ROWS = 25
 ANY = "all"
@@ -108,10 +108,10 @@ def picker(label: str, key: str, options, width: int, **more) -> str | None:
 
 
 with st.container(horizontal=True):
-    verdict = picker(
+    assessment = picker(
         "Assessment",
-        "suspect_verdict",
-        VERDICTS,
+        "suspect_assessment",
+        ASSESSMENTS,
         180,
         format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
         help="Relied on: more salient than frequency-matched words, and predictions change without "
@@ -120,7 +120,7 @@ with st.container(horizontal=True):
     )
     class_name = picker("Class", "suspect_class", run.label_names, 110)
     kind = picker("Kind", "suspect_kind", sorted(table["kind"].unique()), 100)
-    judgement = picker("Your verdict", "suspect_judgement", JUDGEMENTS, 105)
+    judgement = picker("Your verdict", "suspect_judgement", VERDICTS, 105)
     text = st.text_input(
         "Feature contains", key=keep("suspect_text", ""), on_change=first_page, width=110
     )
@@ -133,7 +133,7 @@ with st.container(horizontal=True):
     )
 rows = filtered(
     table,
-    verdict=verdict,
+    assessment=assessment,
     class_name=class_name,
     kind=kind,
     judgement=judgement,
@@ -176,14 +176,14 @@ page_rows = rows.iloc[(page - 1) * ROWS : page * ROWS]
 chosen = place_of(
     (page_rows["feature"] == current["feature"]) & (page_rows["class"] == current["class"])
 )
-key = f"suspects-{run.number}-{page}-{verdict}-{class_name}-{kind}-{judgement}-{text}-{sort}"
+key = f"suspects-{run.number}-{page}-{assessment}-{class_name}-{kind}-{judgement}-{text}-{sort}"
 with list_side:
     show_table(
         shown(page_rows),
         key,
         "Suspects, strongest first",
         columns={
-            "verdict": Column("assessment", "What the rule says of the four kinds of evidence."),
+            "assessment": Column("assessment", "What the rule says of the four kinds of evidence."),
             "flip_rate": Column("effect", HELP["Effect"], "{:.0%}"),
             "wrong_rate": Column(
                 "wrong", "Wrong, of the predictions of the class with it.", "{:.0%}"
@@ -203,7 +203,7 @@ with list_side:
 def show_evidence(row: dict):
     """Show everything known of one suspect, and where its examples are."""
     name = session.escape(name_of(row["feature"], row["kind"]))
-    st.subheader(f"{name} → {session.escape(row['class'])}: {row['verdict']}")
+    st.subheader(f"{name} → {session.escape(row['class'])}: {row['assessment']}")
     if beside := companion(row):
         st.info(session.escape(beside))
     for kind_of, (sentence, statistics) in evidence(row).items():

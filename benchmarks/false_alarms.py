@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     chosen = parser.parse_args()
     print(
-        "| data | examples | tests | alpha x tests | pass alpha, mean | pass BH, mean | verdicts |"
+        "| data | examples | tests | alpha x tests | pass alpha, mean | pass BH, mean | assessed |"
     )
     print("|---|---|---|---|---|---|---|")
     kept = True
@@ -32,7 +32,7 @@ def main() -> None:
         store, number = audited(name, chosen.folder)
         run = store.run(number)
         table, control = suspects(run, null_repeats=chosen.repeats)
-        named = int((table["verdict"] != "none").sum())
+        named = int((table["assessment"] != "none").sum())
         print(
             f"| {title} | {run.filter().count()} | {control['tests']} | {control['expected']:.0f} "
             f"| {control['mean_flagged']:.1f} | {control['mean_discovered']:.2f} | {named} |"

@@ -65,7 +65,7 @@ def measure(name: str, folder: Path, limit: int | None) -> dict[str, str]:
             f"{hidden['right_before']}, {hidden['right_after']} of {hidden['judged']}"
         ),
         "rank among words and classes": f"{row.name + 1} of {len(words)}",
-        "verdict": row["verdict"],
+        "assessment": row["assessment"],
     }
 
 

@@ -250,7 +250,7 @@ class Bench:
                 name: _number(found[name])
                 for name in ("z", "mean_share", "flip_rate", "control_flip_rate", "risk_ratio")
             },
-            "verdict": found["verdict"],
+            "assessment": found["assessment"],
         }
 
     def _taken(self, classifier: Any, kind: Kind) -> float:
@@ -317,7 +317,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     """Return the results as Markdown."""
     lines = [
         "| shortcut | of the class | p(class) | model | takes it | rank by z | by gradient norm "
-        "| by our saliency | ours | deletion flips | control | verdict |",
+        "| by our saliency | ours | deletion flips | control | assessment |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -332,7 +332,7 @@ def report(rows: list[dict[str, Any]]) -> str:
                 "–" if row[name] is None else f"{row[name]:.0%}"
                 for name in ("flip_rate", "control_flip_rate")
             ),
-            row["verdict"],
+            row["assessment"],
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -71,7 +71,7 @@ def test_a_store_answers_with_frames(store):
     assert {"id", "text", "gold", "predicted", "confidence"} <= {*answers["examples"]}
     assert {"word", "class", "mean_share", "low", "high"} <= {*answers["words"]}
     assert answers["layers"]["layer"].tolist() == list(range(LAYERS + 1))
-    assert {"feature", "class", "verdict", "p_association"} <= {*answers["suspects"]}
+    assert {"feature", "class", "assessment", "p_association"} <= {*answers["suspects"]}
 
 
 class Seen(HTMLParser):

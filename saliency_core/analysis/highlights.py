@@ -109,7 +109,7 @@ def _worst_group(run: Run, error_rate: float) -> Finding | None:
 def _strongest_suspect(run: Run) -> Finding | None:
     """Return the first suspect that the model relies on, once suspects were looked for."""
     kept = kept_suspects(run)
-    table = kept[0][kept[0]["verdict"].isin([HARMFUL, RELIED])] if kept else None
+    table = kept[0][kept[0]["assessment"].isin([HARMFUL, RELIED])] if kept else None
     if table is None or table.empty:
         return None
     row = table.iloc[0]
@@ -122,7 +122,7 @@ def _strongest_suspect(run: Run) -> Finding | None:
         "Possible shortcut:",
         message,
         (row["feature"], row["class"]),
-        severity="high" if row["verdict"] == HARMFUL else "medium",
+        severity="high" if row["assessment"] == HARMFUL else "medium",
         page="suspects",
         where=row["where"],
         options={"suspect": row["feature"], "of": row["class"]},

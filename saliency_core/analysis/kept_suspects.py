@@ -16,7 +16,7 @@ HARMFUL, RELIED, UNTESTED, DATA, NONE = (
     "in the data only",
     "none",
 )
-VERDICTS = (HARMFUL, RELIED, UNTESTED, DATA, NONE)
+ASSESSMENTS = (HARMFUL, RELIED, UNTESTED, DATA, NONE)
 """Strongest first. The third waits for the causal evidence, which costs runs of the model."""
 TABLE, CONTROL_TABLE = "suspects", "suspects control"
 KEPT_ROWS = 5000
@@ -36,4 +36,5 @@ def kept_suspects(run: Run) -> tuple[pd.DataFrame, dict[str, Any]] | None:
     table, control = run.table(TABLE), run.table(CONTROL_TABLE)
     if table is None or control is None:
         return None
-    return table, control.iloc[0].to_dict()
+    # Older files call it a verdict.
+    return table.rename(columns={"verdict": "assessment"}), control.iloc[0].to_dict()

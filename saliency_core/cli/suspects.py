@@ -151,7 +151,7 @@ def suspects(
 def _print_suspects(
     table: Any, control: dict[str, Any], words: list[str], limit: int, quiet: bool, as_json: bool
 ) -> None:
-    from saliency_core.analysis.kept_suspects import VERDICTS
+    from saliency_core.analysis.kept_suspects import ASSESSMENTS
     from saliency_core.shortcuts.presentation import HONEST, companion, sanity_check
 
     wanted = {word.strip().lower() for word in words}
@@ -178,12 +178,12 @@ def _print_suspects(
     rows = [_readable(row) for row in records(shown)]
     show(rows, list(rows[0]) if rows else [], f"Suspects at layer {control['layer']}")
     say("In brackets: share of frequency-matched words; flips where a control word is deleted.")
-    for verdict, count in table["verdict"].value_counts(sort=False).items():
-        say(f"{verdict}: {count}")
+    for assessment, count in table["assessment"].value_counts(sort=False).items():
+        say(f"{assessment}: {count}")
     if rare:
         say(f"In too few examples to be tested (--minimum): {', '.join(rare)}.")
     for row in records(shown.drop_duplicates("feature")):
-        if row["verdict"] in VERDICTS[:2] and companion(row):
+        if row["assessment"] in ASSESSMENTS[:2] and companion(row):
             say(f"“{row['feature']}”, {row['class']}: {companion(row)}")
     say(" ".join(sanity_check(control)).strip())
     say(HONEST)
@@ -201,7 +201,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "feature": row["feature"],
         "class": row["class"],
-        "verdict": row["verdict"],
+        "assessment": row["assessment"],
         "examples": row["examples"],
         "z": row["z"],
         "shift": row.get("shift"),
@@ -224,7 +224,7 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
         "word": row["feature"],
         "kind": row["kind"],
         "class": row["class"],
-        "verdict": row["verdict"],
+        "assessment": row["assessment"],
         "examples": row["examples"],
         "where": row["where"],
         "association": {

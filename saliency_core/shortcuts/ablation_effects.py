@@ -17,7 +17,7 @@ from saliency_core.analysis.features import TEXT, WORD, Features, carriers, feat
 from saliency_core.analysis.kept_suspects import DATA, UNTESTED
 from saliency_core.model.audited import Editor, answers, edit_of, mask_of
 from saliency_core.progress import Progress, silent
-from saliency_core.shortcuts.suspects import Thresholds, ranked, verdicts
+from saliency_core.shortcuts.suspects import Thresholds, assessments, ranked
 from saliency_core.stats import benjamini_hochberg
 from saliency_core.store import Run
 from saliency_core.words import is_spoken
@@ -53,7 +53,7 @@ def with_effects(
     seed: int = 0,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return the suspects with the causal evidence of the strongest, verdicts made anew.
+    """Return the suspects with the causal evidence of the strongest, assessments made anew.
 
     Effects kept with the run (`keep_effects`) are taken from there.
 
@@ -70,7 +70,7 @@ def with_effects(
         words: words, and other features of texts, that are tested whatever their rank.
         examples: a feature, drawn with `seed`.
         candidates: features that are tested, strongest first.
-        thresholds: what the verdict asks for.
+        thresholds: what the assessment asks for.
         seed: of the draws.
         progress: called with (stage, done, total).
     """
@@ -100,7 +100,7 @@ def with_kept_effects(
     Args:
         run: a run.
         table: of `suspects.suspects`.
-        thresholds: what the verdict asks for.
+        thresholds: what the assessment asks for.
     """
     kept = run.tables()
     kept = kept[kept["name"] == TABLE]
@@ -115,7 +115,7 @@ def _joined(
     """Return the suspects with effects by row, judged and ranked anew."""
     table = table.drop(columns=[*EFFECT_COLUMNS, "q_effect"], errors="ignore").join(effects)
     table["q_effect"] = benjamini_hochberg(table["p_effect"].to_numpy(float))
-    table["verdict"] = verdicts(table, thresholds or Thresholds())
+    table["assessment"] = assessments(table, thresholds or Thresholds())
     return ranked(table)
 
 
@@ -156,11 +156,11 @@ def _candidates(table: pd.DataFrame, count: int, words: Sequence[str]) -> list[i
     """
     has_answers = table[table["predictions"] > 0]
     is_word = has_answers["kind"] == WORD
-    salient = has_answers["verdict"] == UNTESTED
+    salient = has_answers["assessment"] == UNTESTED
     named = has_answers["kind"].isin([WORD, TEXT]) & has_answers["feature"].str.lower().isin(
         [word.lower() for word in words]
     )
-    associated = is_word & (has_answers["verdict"] == DATA)
+    associated = is_word & (has_answers["assessment"] == DATA)
     others = salient & (has_answers["kind"] == TEXT)
     quotas = ((salient & is_word, 0.7), (others, 0.1), (associated, 0.2))
     chosen = has_answers.index[named].tolist()

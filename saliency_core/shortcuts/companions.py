@@ -43,7 +43,7 @@ def with_leaders(
         gold: (example,) labels, -1 where unknown.
         predicted: (example,) predictions, -1 where there is none.
         names: of the classes.
-        salient: verdicts of words that may lead what begins or ends with them, though no more
+        salient: assessments of words that may lead what begins or ends with them, though no more
             answers that bear them are wrong.
     """
     size, examples, classes = len(features.names), len(features.positions), len(names)
@@ -111,5 +111,5 @@ def _leaders(
     """Return the features that may lead: those that err more first, then the salient ones."""
     errs = np.flatnonzero(ratio > 1)
     errs = errs[np.argsort(-table["errors_k"].to_numpy()[errs], kind="stable")]
-    others = np.flatnonzero(table["verdict"].isin(salient))
+    others = np.flatnonzero(table["assessment"].isin(salient))
     return list(dict.fromkeys(own[np.r_[errs, others]].tolist()))[:LEADERS]

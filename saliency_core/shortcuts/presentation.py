@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.analysis.features import LENGTH, METADATA, WORD
-from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, VERDICTS, kept_suspects
+from saliency_core.analysis.kept_suspects import ASSESSMENTS, HARMFUL, RELIED, kept_suspects
 from saliency_core.shortcuts.companions import ALWAYS
 from saliency_core.stats import wilson
 from saliency_core.store import Run
@@ -56,7 +56,7 @@ def with_judgements(table: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame
 def filtered(
     table: pd.DataFrame,
     *,
-    verdict: str | None = None,
+    assessment: str | None = None,
     class_name: str | None = None,
     kind: str | None = None,
     judgement: str | None = None,
@@ -68,7 +68,7 @@ def filtered(
     Sorted by suspicion, followers behind their leader, or by one kind of evidence, largest first.
     """
     kept = pd.Series(True, table.index)
-    for column, value in (("verdict", verdict), ("class", class_name), ("kind", kind)):
+    for column, value in (("assessment", assessment), ("class", class_name), ("kind", kind)):
         if value is not None:
             kept &= table[column] == value
     if judgement is not None:
@@ -99,9 +99,9 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def counts(table: pd.DataFrame) -> dict[str, int]:
-    """Return how many rows have each verdict, strongest first."""
-    found = table["verdict"].value_counts()
-    return {verdict: int(found.get(verdict, 0)) for verdict in VERDICTS}
+    """Return how many rows have each assessment, strongest first."""
+    found = table["assessment"].value_counts()
+    return {assessment: int(found.get(assessment, 0)) for assessment in ASSESSMENTS}
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -112,7 +112,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
         {
             "feature": np.where(set_in, "↳ ", "") + table["feature"],
             "class": table["class"],
-            "verdict": table["verdict"],
+            "assessment": table["assessment"],
             "flip_rate": table["flip_rate"].astype(float),
             "wrong_rate": (table["errors_k"] / judged).astype(float),
             "judgement": table["judgement"],
@@ -307,7 +307,7 @@ def leading_suspects(run: Run) -> list[dict[str, Any]]:
     if kept is None:
         return []
     table = with_judgements(kept[0], run.verdicts())
-    table = table[table["verdict"].isin([HARMFUL, RELIED]) & (table["judgement"] != "genuine")]
+    table = table[table["assessment"].isin([HARMFUL, RELIED]) & (table["judgement"] != "genuine")]
     return table[table["leader"] == ""].to_dict("records")
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from saliency_core.analysis.features import TEXT, WORD, Features, features_of
-from saliency_core.analysis.kept_suspects import DATA, HARMFUL, NONE, RELIED, UNTESTED, VERDICTS
+from saliency_core.analysis.kept_suspects import ASSESSMENTS, DATA, HARMFUL, NONE, RELIED, UNTESTED
 from saliency_core.errors import UserError
 from saliency_core.shortcuts.companions import with_leaders
 from saliency_core.stats import association, benjamini_hochberg, excess_errors, mean_interval
@@ -26,7 +26,7 @@ CONTROL_WORDS = 100
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the verdict asks for; every one is an option of the command."""
+    """What the assessment asks for; every one is an option of the command."""
 
     alpha: float = 0.05
     """Rate of false discoveries (Benjamini-Hochberg) that is accepted in each kind of evidence."""
@@ -100,7 +100,7 @@ def suspects(
     Args:
         run: a run.
         layer: the layer of the saliency; None for the recommended one.
-        thresholds: what the verdict asks for.
+        thresholds: what the assessment asks for.
         training: features of the training texts; the association of words and other features of
             texts is then taken there, and `shift` is p(class | feature) there minus that in the
             audited data.
@@ -112,7 +112,7 @@ def suspects(
         The table, strongest first, without the causal evidence (`effects.with_effects` adds it),
         and the control: tests (of association and errors); repeats; means over the shufflings:
         mean_flagged, tests that pass alpha; expected, alpha x tests; mean_discovered, tests that
-        also pass Benjamini-Hochberg and so could make a verdict.
+        also pass Benjamini-Hochberg and so could make an assessment.
 
     Raises:
         UserError: the run knows no classes.
@@ -135,7 +135,7 @@ def suspects(
         table = _with_training(table, training, run.label_names)
     for kind in ("association", "reliance", "errors"):
         table[f"q_{kind}"] = benjamini_hochberg(table[f"p_{kind}"].to_numpy())
-    table["verdict"] = verdicts(table, thresholds)
+    table["assessment"] = assessments(table, thresholds)
     control = _null(run, features, gold, predicted, classes, thresholds, null_repeats, seed)
     control["tests"] = int(table[["p_association", "p_errors"]].notna().to_numpy().sum())
     table = ranked(table)
@@ -291,8 +291,8 @@ def _shares_by_layer(run: Run, table: pd.DataFrame) -> list[list[float] | None]:
     return [row.tolist() if here else None for row, here in zip(rows, known, strict=True)]
 
 
-def verdicts(table: pd.DataFrame, thresholds: Thresholds) -> list[str]:
-    """Return the verdict of every row by rule (docs/method.md, “Suspects”).
+def assessments(table: pd.DataFrame, thresholds: Thresholds) -> list[str]:
+    """Return the assessment of every row by rule (docs/method.md, “Suspects”).
 
     Relied on: salient beyond frequency-matched words, and its deletion changes answers beyond that
     of the control word. Harmful: relied on, and its predictions are wrong more often. In the data
@@ -316,26 +316,28 @@ def verdicts(table: pd.DataFrame, thresholds: Thresholds) -> list[str]:
     harmful = relied & (table["q_errors"] <= alpha) & (table["risk_ratio"] > 1)
     associated = table["q_association"] <= alpha
     return np.select(
-        [harmful, relied, salient & ~tested, associated], VERDICTS[:4], default=NONE
+        [harmful, relied, salient & ~tested, associated], ASSESSMENTS[:4], default=NONE
     ).tolist()
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows, strongest suspicion first.
 
-    By verdict; those whose predictions are wrong more often (q of the errors at most .05) first,
+    By assessment; those whose predictions are wrong more often (q of the errors at most .05) first,
     by their errors beyond the expected; then by mean share times the root of its support, which is
     the t value of a share against none up to its spread.
     """
     expected = table["errors_n"] * (table["errors_k"].sum() / max(table["errors_n"].sum(), 1))
     excess = (table["errors_k"] - expected).where(table["q_errors"] <= 0.05, 0).clip(lower=0)
     reliance = table["mean_share"].fillna(0) * np.sqrt(table["predictions"])
-    place = table["verdict"].map({verdict: place for place, verdict in enumerate(VERDICTS)})
+    place = table["assessment"].map(
+        {assessment: place for place, assessment in enumerate(ASSESSMENTS)}
+    )
     order = pd.DataFrame(
         {
             "place": place,
             "excess": -excess,
-            "reliance": np.where(place == VERDICTS.index(DATA), -table["z"], -reliance),
+            "reliance": np.where(place == ASSESSMENTS.index(DATA), -table["z"], -reliance),
             "feature": table["feature"],
             "class": table["class"],
         }

@@ -302,7 +302,7 @@ def test_a_strong_suspect_is_a_finding(path):
     table, control = suspects(
         open_store(path).run(2), thresholds=Thresholds(minimum=1), null_repeats=1
     )
-    table.loc[0, "verdict"] = HARMFUL
+    table.loc[0, "assessment"] = HARMFUL
     keep_suspects(open_store(path).run(2), table, control)
     named = [found for found in findings(open_store(path).run(2)) if found.page == "suspects"]
     assert len(named) == 1 and table["feature"].iloc[0] in named[0].sentence

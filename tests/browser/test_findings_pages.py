@@ -70,7 +70,7 @@ def metric(page, label: str):
 def test_the_planted_flaw_is_found_in_three_clicks(page, address, database):
     store = open_store(database)
     table, _ = kept_suspects(store.run())
-    places = table.index[(table["feature"] == SHORTCUT) & (table["verdict"] == HARMFUL)]
+    places = table.index[(table["feature"] == SHORTCUT) & (table["assessment"] == HARMFUL)]
     place = int(places[0])
     assert place < 3, "the planted word is among the strongest suspects"
     row = table.loc[place]

@@ -105,7 +105,7 @@ def test_the_planted_word_is_the_first_suspect_and_the_hard_channel_the_first_sl
     table, control = kept_suspects(store.run())
     first = table.iloc[0]
     assert (first["feature"], first["class"]) == (SHORTCUT, SHORTCUT_CLASS)
-    assert first["verdict"] == HARMFUL
+    assert first["assessment"] == HARMFUL
     assert first["k"] == first["n"], "in training it stands beside one class only"
     assert first["shift"] > 0.5 and first["risk_ratio"] > 3
     # The model is trained on the spot, and its last digits are the processor's own.
@@ -117,7 +117,7 @@ def test_the_planted_word_is_the_first_suspect_and_the_hard_channel_the_first_sl
 @pytest.mark.slow
 def test_words_that_carry_the_meaning_are_relied_on_and_left_to_the_analyst(demo, tmp_path):
     table, _ = kept_suspects(open_store(demo.database).run())
-    relied = table[(table["verdict"] == RELIED) & (table["kind"] == "word")]
+    relied = table[(table["assessment"] == RELIED) & (table["kind"] == "word")]
     said = {label: " ".join(TOPICS[label]).lower() for label in LABELS}
     meaning = [
         word in said[label] for word, label in zip(relied["feature"], relied["class"], strict=True)

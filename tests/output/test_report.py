@@ -93,7 +93,9 @@ def hostile(tmp_path_factory):
     for word in ("people", "img", "script"):
         set_verdict(path, 1, word, labels[0], "spurious", PAYLOADS[6])
     found, control = suspects(open_store(path).run())
-    renamed = found.assign(feature=[PAYLOADS[n % 11] for n in range(len(found))], verdict="none!")
+    renamed = found.assign(
+        feature=[PAYLOADS[n % 11] for n in range(len(found))], assessment="none!"
+    )
     keep_suspects(open_store(path).run(1), renamed, control)
     keep_discovered(
         open_store(path).run(1), pd.DataFrame([discovered(PAYLOADS[3])], columns=COLUMNS)
@@ -179,8 +181,8 @@ def test_a_slice_is_set_against_the_whole(store, tmp_path):
 def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
     assert "Possible shortcuts" not in Page(html_of(store, tmp_path)).text
     table, control = suspects(store.run(), null_repeats=2, thresholds=Thresholds(alpha=1))
-    table = table.assign(verdict=UNTESTED, leader="")
-    table.loc[table.index[0], "verdict"] = HARMFUL
+    table = table.assign(assessment=UNTESTED, leader="")
+    table.loc[table.index[0], "assessment"] = HARMFUL
     keep_suspects(store.run(), table, control)
     text = Page(html_of(open_store(store.path), tmp_path)).text
     first = table.iloc[0]
@@ -192,7 +194,7 @@ def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
     )
     assert f"{len(table) - 2:,} more take much of the saliency" in text
     assert "Sanity check" in text
-    keep_suspects(store.run(), table.assign(verdict=NONE), {**control, "repeats": 0})
+    keep_suspects(store.run(), table.assign(assessment=NONE), {**control, "repeats": 0})
     text = Page(html_of(open_store(store.path), tmp_path)).text
     assert f"{HARMFUL}none yet" not in text
     assert "Sanity check with shuffled labels: not run." in text

@@ -127,7 +127,7 @@ def test_the_strongest_suspect_stands_first_with_its_evidence(looked, monkeypatc
     assert HONEST in shown and "Sanity check" in shown
     row = kept_suspects(open_store(looked).run())[0].iloc[0]
     assert (row["feature"], row["class"]) == (SHORTCUT, BIASED_TO)
-    assert f"“{SHORTCUT}” → {BIASED_TO}: {row['verdict']}" in shown
+    assert f"“{SHORTCUT}” → {BIASED_TO}: {row['assessment']}" in shown
     assert f"{row['k']} of the {row['n']} labelled texts with it are {BIASED_TO}" in shown
     assert f"deleted from {row['effect_n']:.0f} texts, {row['flip_rate']:.0%} of the" in shown
     store = open_store(looked)

@@ -99,7 +99,7 @@ def test_an_edit_that_changes_no_text_claims_no_effect(store, monkeypatch):
     assert row["effect_n"] == 0
     assert row[["mean_drop", "flip_rate", "p_effect", "q_effect", "control_mean_drop"]].isna().all()
     assert evidence(row.to_dict())["Effect"][0] == "Not measured: deleting it changes no text."
-    assert "relied" not in row["verdict"] or row["verdict"] == UNTESTED
+    assert "relied" not in row["assessment"] or row["assessment"] == UNTESTED
 
 
 def test_no_word_to_edit_is_refused(store, monkeypatch, capsys):

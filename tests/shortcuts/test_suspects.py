@@ -1,4 +1,4 @@
-"""Suspects of a model whose words are known: evidence recounted, verdicts, the shuffled control."""
+"""Suspects of a model whose words are known: evidence recounted, assessed, and shuffled."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from saliency_core.analysis.kept_suspects import (
 from saliency_core.errors import UserError
 from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.shortcuts.presentation import companion, grouped, with_judgements
-from saliency_core.shortcuts.suspects import Thresholds, TrainingCounts, suspects, verdicts
+from saliency_core.shortcuts.suspects import Thresholds, TrainingCounts, assessments, suspects
 from tests.support.word_model import (
     BIASED_TO,
     LABELS,
@@ -114,17 +114,17 @@ def test_other_features_are_counted_as_the_slice_language_counts_them(store, tab
             row["errors_k"]
             == store.run().filter(f'wrong {row["where"]} predicted:"{row["class"]}"').count()
         )
-        assert np.isnan(row["mean_share"]) and row["verdict"] in (DATA, NONE)
+        assert np.isnan(row["mean_share"]) and row["assessment"] in (DATA, NONE)
 
 
 def test_without_the_model_a_salient_word_is_said_to_be_unmeasured(table):
-    assert row_of(table)["verdict"] == UNTESTED
+    assert row_of(table)["assessment"] == UNTESTED
     for label, words in TOPICS.items():
-        assert {row_of(table, word, label)["verdict"] for word in words} == {UNTESTED}
+        assert {row_of(table, word, label)["assessment"] for word in words} == {UNTESTED}
 
 
 @pytest.mark.parametrize(
-    ("weight", "where", "verdict"),
+    ("weight", "where", "assessment"),
     [
         (4.0, EVERYWHERE, HARMFUL),
         (4.0, ONLY_THERE, RELIED),
@@ -132,7 +132,7 @@ def test_without_the_model_a_salient_word_is_said_to_be_unmeasured(table):
         (0.0, EVERYWHERE, NONE),
     ],
 )
-def test_the_planted_word_gets_the_verdict_it_deserves(folder, weight, where, verdict):
+def test_the_planted_word_gets_the_assessment_it_deserves(folder, weight, where, assessment):
     model = WordModel(weight)
     name = f"{weight}-{where[BIASED_TO]}.sqlite"
     found = audited_store(folder / name, model, examples(600, where))
@@ -145,11 +145,11 @@ def test_the_planted_word_gets_the_verdict_it_deserves(folder, weight, where, ve
         candidates=12,
     )
     row = row_of(table)
-    assert row["verdict"] == verdict
-    if verdict == HARMFUL:
+    assert row["assessment"] == assessment
+    if assessment == HARMFUL:
         assert table.iloc[0]["feature"] == SHORTCUT, "the harmful word is the first of the table"
     # A word that carries the meaning is relied on as well: telling them apart is for a person.
-    assert row_of(table, "bright")["verdict"] in (RELIED, HARMFUL)
+    assert row_of(table, "bright")["assessment"] in (RELIED, HARMFUL)
 
 
 def test_association_is_taken_from_the_training_data_where_they_are_given(store):
@@ -183,7 +183,7 @@ def test_shuffled_labels_flag_no_more_than_alpha_of_the_tests(store):
     assert strict["mean_flagged"] <= strict["expected"] < control["expected"]
 
 
-def test_every_threshold_changes_the_verdict_it_guards():
+def test_every_threshold_changes_the_assessment_it_guards():
     row = {
         "q_reliance": 0.01,
         "mean_score": 1.0,
@@ -200,21 +200,21 @@ def test_every_threshold_changes_the_verdict_it_guards():
         "q_association": 0.01,
     }
 
-    def verdict(thresholds=None, **changes):
-        return verdicts(pd.DataFrame([row | changes]), thresholds or Thresholds())[0]
+    def assessment(thresholds=None, **changes):
+        return assessments(pd.DataFrame([row | changes]), thresholds or Thresholds())[0]
 
-    assert verdict() == HARMFUL
-    assert verdict(q_errors=0.2) == RELIED
-    assert verdict(risk_ratio=0.5) == RELIED
-    assert verdict(q_effect=0.2) == DATA
-    assert verdict(flip_rate=0.03) == DATA
-    assert verdict(flip_rate=0.03, mean_drop=0.1) == HARMFUL
-    assert verdict(mean_score=-1.0) == DATA
-    assert verdict(q_reliance=0.2, q_association=0.2) == NONE
-    assert verdict(effect_n=np.nan, q_effect=np.nan) == UNTESTED
-    assert verdict(Thresholds(reliance_ratio=4)) == DATA
-    assert verdict(Thresholds(flip_excess=0.3)) == DATA
-    assert verdict(Thresholds(alpha=0.001)) == NONE
+    assert assessment() == HARMFUL
+    assert assessment(q_errors=0.2) == RELIED
+    assert assessment(risk_ratio=0.5) == RELIED
+    assert assessment(q_effect=0.2) == DATA
+    assert assessment(flip_rate=0.03) == DATA
+    assert assessment(flip_rate=0.03, mean_drop=0.1) == HARMFUL
+    assert assessment(mean_score=-1.0) == DATA
+    assert assessment(q_reliance=0.2, q_association=0.2) == NONE
+    assert assessment(effect_n=np.nan, q_effect=np.nan) == UNTESTED
+    assert assessment(Thresholds(reliance_ratio=4)) == DATA
+    assert assessment(Thresholds(flip_excess=0.3)) == DATA
+    assert assessment(Thresholds(alpha=0.001)) == NONE
 
 
 def test_rare_features_are_left_out(store):
@@ -239,7 +239,7 @@ def test_data_without_labels_have_reliance_only(folder):
         audited_store(folder / "unlabelled.sqlite", WordModel(4.0), rows).run(), null_repeats=2
     )
     assert table["p_association"].isna().all() and table["p_errors"].isna().all()
-    assert row_of(table)["verdict"] == UNTESTED
+    assert row_of(table)["assessment"] == UNTESTED
     assert control["tests"] == 0 and control["mean_flagged"] == 0
 
 

@@ -15,7 +15,7 @@ RING = "#c2409a"
 """Around the suspect on show: no colour of the effect, in every kind of sight."""
 RISING = ["#3b6fb6", "#35b2a5", "#f2c12e"]
 """From none to all: rises in lightness too, none of it lost on a white or a dark page."""
-SUSPECT_FACTS = ["feature", "class", "verdict", "examples", "z", "mean_share", "flip_rate"]
+SUSPECT_FACTS = ["feature", "class", "assessment", "examples", "z", "mean_share", "flip_rate"]
 """What the chart of suspects shows of each."""
 
 
@@ -50,7 +50,7 @@ def suspect_points(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerCh
         tooltip=[
             "feature:N",
             "class:N",
-            "verdict:N",
+            "assessment:N",
             "examples:Q",
             alt.Tooltip("z:Q", format=".1f"),
             alt.Tooltip("mean_share:Q", format=".1%", title="mean share"),

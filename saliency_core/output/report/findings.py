@@ -49,8 +49,8 @@ def suspects_section(view: View) -> Section | None:
     if kept is None:
         return None
     table = with_judgements(kept[0], view.run.verdicts())
-    shown = table[table["verdict"].isin([HARMFUL, RELIED]) | (table["judgement"] != "")]
-    unmeasured = (table["verdict"] == UNTESTED) & (table["judgement"] == "")
+    shown = table[table["assessment"].isin([HARMFUL, RELIED]) | (table["judgement"] != "")]
+    unmeasured = (table["assessment"] == UNTESTED) & (table["judgement"] == "")
     blocks: list[Any] = [Paragraph(SUSPECTS + " All are of the whole audit." * bool(view.where))]
     if shown.empty:
         said = (
@@ -79,7 +79,7 @@ def _suspect(row: dict[str, Any]) -> list[str]:
     return [
         row["feature"],
         row["class"],
-        f"{row['verdict']}{'. ' if beside else ''}{beside}",
+        f"{row['assessment']}{'. ' if beside else ''}{beside}",
         row["judgement"] or "none yet",
         f"{row['examples']:,}",
         number(row["mean_share"], ".0%"),
