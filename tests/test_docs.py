@@ -133,7 +133,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["audit-a-csv", "find-a-shortcut", "share-a-finding"])
+@pytest.mark.parametrize(
+    "page", ["audit-a-csv", "find-a-shortcut", "review-errors", "share-a-finding"]
+)
 def test_the_commands_of_a_how_to_run(page, folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.delenv("SALIENCY_DB", raising=False)
