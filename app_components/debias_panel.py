@@ -81,6 +81,8 @@ def _debias(run: Run, words: list[str]) -> None:
                 if run.model.reference != MEAN_EMBEDDING:
                     options |= {"mask": run.model.reference}
                 named = [f"--{key}={value}" for key, value in options.items() if value]
+                # The file is the page's own: a second cleaning takes the place of the first.
+                named.append("--force")
                 background.start(*named, *(f"--word={word}" for word in words), "--", source)
             st.warning("Upload a file or name one, and choose how.")
     if background.follow("Cleaning the training data") == "finished":

@@ -30,6 +30,7 @@ from saliency_core.server.audit_request import (
     AuditRequest,
     free_name,
 )
+from saliency_core.server.page_words import in_page_words
 from saliency_core.store import Store
 
 ENDINGS = ["csv", "tsv", "txt", "jsonl", "json", "parquet", "arrow", "xlsx", "gz", "zip"]
@@ -55,7 +56,11 @@ def form() -> None:
 def _took_upload() -> None:
     """Keep a file that was uploaded, or forget it."""
     file = st.session_state["audit_upload"]
-    kept = file and commands.keep_upload(cache_folder() / UPLOADS, file.name, file.getvalue())
+    try:
+        kept = file and commands.keep_upload(cache_folder() / UPLOADS, file.name, file.getvalue())
+    except UserError as error:
+        st.session_state["audit_upload_failed"] = str(error)
+        return
     _set_source(str(kept) if kept else "", file.name if file else "", is_upload=bool(file))
 
 
@@ -87,6 +92,8 @@ def _dataset() -> None:
             on_change=_took_upload,
             help="It is copied into the cache folder of this machine and goes nowhere else.",
         )
+        if failed := st.session_state.pop("audit_upload_failed", ""):
+            st.error(session.escape(in_page_words(failed)))
         if values().get("is_upload") and not st.session_state.get("audit_upload"):
             st.caption(f"Uploaded before: **{session.escape(values()['called'])}**")
     with path:

@@ -138,8 +138,15 @@ def _pickle_fault(file: Path, start: bytes) -> str | None:
     return None
 
 
-def refuse_missing(name: str, loading: dict[str, Any], what: str, why: str) -> None:
-    """Refuse a model some of whose weights would be random, or do not fit the configuration."""
+def refuse_missing(name: str, loading: dict[str, Any], lacks: str, fix: str) -> None:
+    """Refuse a model some of whose weights would be random, or do not fit the configuration.
+
+    Args:
+        name: of the model.
+        loading: what transformers told of the loading.
+        lacks: what to say after the name of a model without some of its weights.
+        fix: a sentence on what to do.
+    """
     for key, stored, wanted in sorted(loading["mismatched_keys"]):
         raise UserError(
             f"The weights of {name} don't fit its config.json: {key} is of shape {tuple(stored)}, "
@@ -148,8 +155,8 @@ def refuse_missing(name: str, loading: dict[str, Any], what: str, why: str) -> N
     missing = sorted(loading["missing_keys"])
     if missing:
         raise UserError(
-            f"{name} has no weights for {what}: {', '.join(missing[:4])}"
-            f"{' ...' if len(missing) > 4 else ''} would be random. {why}."
+            f"{name} {lacks} ({', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''} would "
+            f"be random). {fix}"
         )
 
 

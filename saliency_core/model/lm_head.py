@@ -148,8 +148,8 @@ def load_head(
     refuse_missing(
         lm_head,
         loading,
-        "the language-model head",
-        "Name the pretrained model that the classifier was fine-tuned from with --lm-head",
+        "has no weights for the language-model head",
+        "Name the pretrained model that the classifier was fine-tuned from with --lm-head.",
     )
     language_model = language_model.to(model.device).eval().requires_grad_(False)
     head = LanguageModelHead(language_model, causal, lm_head)

@@ -141,7 +141,12 @@ def _load_model(name: str, config: Any, dtype: str, common: dict[str, Any]) -> n
         ignore_mismatched_sizes=True,  # Refused below, in one sentence.
         **common,
     )
-    refuse_missing(name, loading, "a classification head", "It is not a fine-tuned classifier")
+    refuse_missing(
+        name,
+        loading,
+        "is not a fine-tuned classifier: it has no weights for a classification head",
+        "Give the folder that the training saved.",
+    )
     return model
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from saliency_core.atomic import replacing
+from saliency_core.errors import UserError
 
 UNSAFE = re.compile(r"[^\w.-]+")
 LONGEST_NAME = 120
@@ -105,10 +106,24 @@ def keep_upload(folder: Path, name: str, data: bytes) -> Path:
     """Write an uploaded file under its name, in a folder of its own for what it holds."""
     path = folder.resolve() / hashlib.sha256(data).hexdigest()[:16] / safe_name(name)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with replacing(path) as partial:
             partial.write_bytes(data)
     return path
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where it is missing.
+
+    Raises:
+        UserError: it can't be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} can't be written: {error.strerror or error}.") from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} can't be written; start the dashboard with another --db.")
 
 
 def absolute(source: str) -> str:
@@ -140,7 +155,7 @@ def start(
     form: dict[str, Any] | None = None,
 ) -> Job:
     """Start a command that outlives the caller, and remember it in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     log = folder / f"{safe_name(name)}.log"
     status = _status_file(log)
     status.unlink(missing_ok=True)

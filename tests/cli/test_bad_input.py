@@ -173,7 +173,7 @@ def test_labels_in_another_order_stop_the_audit(folder, monkeypatch, capsys):
 
 MODELS = {
     "./nowhere": "There is no folder './nowhere'; give a model folder or a hub name.",
-    "lm": "lm has no weights for",
+    "lm": "lm is not a fine-tuned classifier: it has no weights for",
     "no-weights": "Can't load the ",
     "no-tokenizer": "no-tokenizer has no tokenizer files (tokenizer.json, or a vocabulary such as "
     "vocab.txt); copy them from",

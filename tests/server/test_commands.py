@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from saliency_core.cli import progress_bar
+from saliency_core.errors import UserError
 from saliency_core.server import commands
 
 
@@ -170,3 +171,16 @@ def test_the_command_of_a_job_is_remembered(tmp_path):
     wait_for(lambda: not commands.is_running(job))
     assert commands.jobs(tmp_path) == [job]
     assert "There is no database at no.sqlite" in commands.last_words(job)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="can't be written"):
+        commands.keep_upload(tmp_path / "uploads", "a.csv", b"1")
+
+
+def test_a_folder_in_the_place_of_which_a_file_stands_is_a_sentence(tmp_path):
+    (tmp_path / "uploads").touch()
+    with pytest.raises(UserError, match="can't be written"):
+        commands.keep_upload(tmp_path / "uploads", "a.csv", b"1")
