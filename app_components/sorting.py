@@ -19,6 +19,7 @@ SORTS = {
     "most coherent": ("coherence", True),
     "longest": ("length", True),
     "shortest": ("length", False),
+    "least plausible label": ("label_quality", False),
     "dataset order": ("position", False),
 }
 """What a list is sorted by, and whether downwards, by its name on the page."""
@@ -36,4 +37,8 @@ def chosen_sort() -> str:
 
 def in_order(part: Slice) -> np.ndarray:
     """Return the positions of a slice in the order that was chosen."""
-    return session.order(part, *SORTS[chosen_sort()])
+    sort, descending = SORTS[chosen_sort()]
+    if sort == "label_quality" and part.run.quality(sort) is None:
+        st.caption("The labels of this run were not checked yet (page Data): most confident first.")
+        sort, descending = next(iter(SORTS.values()))
+    return session.order(part, sort, descending)

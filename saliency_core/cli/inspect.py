@@ -29,6 +29,8 @@ EXAMPLES = (
     "saliency errors --sort margin --limit 10",
     "saliency errors | cut -f 1,2,3",
 )
+ASCENDING = ("position", "label_quality")
+"""Sorts whose lowest value comes first; of the others the highest does."""
 
 
 def runs(database: Database = None, as_json: AsJson = False) -> None:
@@ -135,14 +137,16 @@ def errors(
     offset: Annotated[int, typer.Option(min=0, help="Rows to skip.")] = 0,
     sort: Annotated[
         str,
-        typer.Option(metavar="NAME", help="confidence, margin, coherence, length or position."),
+        typer.Option(
+            metavar="NAME", help="confidence, margin, coherence, length, position or label_quality."
+        ),
     ] = "confidence",
     as_json: AsJson = False,
 ) -> None:
     """List misclassified examples, most confident first."""
     run = open_run(database, number)
     wrong = filtered(run, where).filter("wrong")
-    frame = wrong.examples(sort=sort, descending=sort != "position", limit=limit, offset=offset)
+    frame = wrong.examples(sort=sort, descending=sort not in ASCENDING, limit=limit, offset=offset)
     layer = run.layer_to_read(layer)
     words = run.top_words(frame["example"].tolist(), layer) if len(frame) else []
     rows = [{**row, "words": found} for row, found in zip(records(frame), words, strict=True)]

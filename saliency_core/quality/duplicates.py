@@ -254,12 +254,14 @@ def duplicate_groups(run: Run, *, limit: int = 50) -> pd.DataFrame:
     chosen = np.lexsort((-size, ~differs))[:limit]
     by_group = members[np.argsort(group[members], kind="stable")]
     starts = np.r_[0, np.cumsum(size)]
-    names, positions = run.label_names, run.column("position")
+    names, positions, gold = run.label_names, run.column("position"), run.column("gold")
+    of_group = {n: by_group[starts[n] : starts[n + 1]] for n in chosen.tolist()}
+    listed = np.concatenate([positions[own[:LISTED]] for own in of_group.values()])
+    shown = run.examples_at(listed).set_index("example")
     rows = []
-    for number in chosen.tolist():
-        own = by_group[starts[number] : starts[number + 1]]
-        frame = run.examples_at(positions[own[:LISTED]])
-        labels = run.column("gold")[own]
+    for number, own in of_group.items():
+        frame = shown.loc[positions[own[:LISTED]].tolist()]
+        labels = gold[own]
         rows.append(
             {
                 "group": number,

@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 from saliency_core.analysis.error_slices import TABLE as DISCOVERED
 from saliency_core.analysis.kept_suspects import HARMFUL, kept_suspects
 from saliency_core.demo.messages import SHORTCUT
+from saliency_core.quality.findings import issue_rows
 from saliency_core.store import delete_table, open_store
 from tools.browser import (
     CHROMIUM,
@@ -174,6 +175,30 @@ def test_slices_are_discovered_compared_and_opened(page, address, database):
     page.wait_for_url(re.compile("/errors\\?"))
     settle(page)
     assert query(page)["where"] == "wrong meta.channel:voicemail"
+
+
+def test_wrong_labels_are_found_told_at_first_sight_and_put_right(page, address, database, demo):
+    run = open_store(database).run()
+    issues = issue_rows(run.filter("label_issue"))
+    found = set(issues["id"])
+    assert len(found & demo.wrong_labels) >= 0.7 * len(demo.wrong_labels)
+    assert len(set(issues["id"][:10]) & demo.wrong_labels) >= 5
+    visit(page, address)
+    page.get_by_role("button", name="labels are likely wrong").click()
+    page.wait_for_url(re.compile("/data"))
+    settle(page)
+    assert page.get_by_text("high").first.is_visible()
+    choose_row(page, "Examples whose label is likely wrong", 0)
+    page.get_by_role("button", name=f"Relabel as {issues['likely'][0]}").click()
+    page.get_by_text("from now on").wait_for()
+    assert run.filter(f"relabelled id:{issues['id'][0]}").count() == 1
+    choose_row(page, "Groups of duplicates", 0)
+    page.get_by_role("button", name="Drop the other").click()
+    page.get_by_text("will be dropped").wait_for()
+    assert run.filter("tag:drop").count() == run.filter("duplicate_conflict tag:drop").count() > 0
+    choose_row(page, "Findings of the checks", 0)
+    page.wait_for_url(re.compile("/errors"))
+    assert query(page)["where"] in ("duplicate_conflict", "in_train")
 
 
 def test_an_edited_text_gets_another_answer(page, address, database):

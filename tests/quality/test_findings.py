@@ -15,7 +15,7 @@ from saliency_core.quality.highlights import data_findings
 from saliency_core.quality.severity import grade, worst
 from saliency_core.records import SEVERITIES
 from saliency_core.store import open_store, open_writer
-from tests.support.store_made_up import LABELS, example, write_all
+from tests.support.store_made_up import LABELS, MODEL, example, write_all
 
 TWICE = "this very text stands in the dataset twice with another label"
 
@@ -151,3 +151,17 @@ def test_grades():
     assert [grade(value, 0.2, 0.05) for value in (0, 0.01, 0.05, 0.2)] == [
         "ok", "low", "medium", "high",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "labels"), [("multi-label", LABELS), ("regression", ("score",))])
+def test_what_has_no_single_labels_is_checked_for_the_rest(tmp_path, task, labels):
+    path = tmp_path / "a.sqlite"
+    model = dataclasses.replace(MODEL, task=task, label_names=labels)
+    rows = [dataclasses.replace(example(n, TWICE), label=None) for n in range(6)]
+    with open_writer(path) as writer:
+        write_all(writer, rows, model=model)
+    run = open_store(path).run()
+    found = check_data(run)
+    assert found.facts["label_issues"] is None and found.facts["duplicates"]["examples"] == 6
+    assert found.as_json(run)["duplicates"]["groups"][0]["labels"] == []
+    assert data_findings(run) == []
