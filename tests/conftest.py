@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import functools
 import json
 import os
 import shutil
@@ -11,12 +12,16 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
+import typer.testing
 from filelock import FileLock
 from hypothesis import settings
 
 # A busy machine is no fault of the code.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+# Each call of a command in this process would build all commands anew, nearly all of its time.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 
 @pytest.fixture(scope="session")
