@@ -112,8 +112,13 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
     yield DataFinding("duplicate_conflict", severity, conflict, share, where, message)
     share = surplus / examples
     if surplus:
-        said = "1 example repeats" if surplus == 1 else f"{surplus:,} examples repeat"
-        message = f"{said} another text exactly or nearly ({share:.1%})."
+        groups = facts["in_groups"]
+        said = "1 group" if groups == 1 else f"{groups:,} groups"
+        message = (
+            f"{facts['examples']:,} examples are in {said} "
+            f"of texts that are the same, or nearly; one of each kept, {surplus:,} would go "
+            f"({share:.1%})."
+        )
         if facts["accuracy"] is not None and facts["accuracy_once"] is not None:
             message += (
                 f" Accuracy is {facts['accuracy']:.1%}; counting each text once it is "
@@ -121,7 +126,8 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
             )
     else:
         message = "No text repeats another one."
-    yield DataFinding("duplicate", grade(share, 0.2, 0.05), surplus, share, "duplicate", message)
+    severity, count = grade(share, 0.2, 0.05), facts["examples"]
+    yield DataFinding("duplicate", severity, count, count / examples, "duplicate", message)
 
 
 def _train(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:

@@ -46,9 +46,8 @@ def test_findings_count_the_examples_their_filters_name(run, tmp_path):
     assert by_check["in_train"].count == 2
     assert by_check["html"].count == 1
     for finding in found.findings:
-        if finding.filter and finding.check != "duplicate":
+        if finding.filter:
             assert run.filter(finding.filter).count() == finding.count, finding
-    assert run.filter("duplicate").count() == found.facts["duplicates"]["examples"]
     order = [SEVERITIES.index(finding.severity) for finding in found.findings]
     assert order == sorted(order)
     assert found.facts["train"]["exact"] == 2
