@@ -15,7 +15,7 @@ def findings_list(found: Iterable[Finding]) -> None:
     with st.container(key="findings", gap="xxsmall"):
         for number, finding in enumerate(found):
             st.button(
-                f"{_sentence(finding)} :primary[**→**]",
+                f"{_sentence(finding)}\u00a0:primary[**→**]",
                 key=f"finding-{finding.severity}-{number}",
                 type="tertiary",
                 width="stretch",

@@ -24,6 +24,7 @@ SPEAK = (
 def show_other_run(run: Run, position: int) -> None:
     """Show an example as the run sees it that the address names as the other one, if any."""
     asked = st.session_state[keep("other", "")]
+    keep("compared", "")
     if not asked or asked not in map(str, session.ask(Run.comparable, run)):
         return
     other = run.store.run(int(asked))
@@ -39,7 +40,14 @@ def show_other_run(run: Run, position: int) -> None:
 
 
 def _back(before: Run, after: Run) -> None:
-    session.go_to("compare", before=before.number, after=after.number, run=after.number)
+    """Return to the comparison as it was left: Example went on through one kind of its examples."""
+    session.go_to(
+        "compare",
+        before=before.number,
+        after=after.number,
+        run=after.number,
+        where=st.session_state["compared"],
+    )
 
 
 def rows_of_both(before: Run, after: Run, positions: list[int]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -10,6 +11,7 @@ from app_components.filter_line import filter_line
 from app_components.navigation import end_page, keep, name_in_address
 from app_components.new_audit.values import fill_from
 from app_components.other_run import SPEAK, rows_of_both
+from app_components.sorting import in_order
 from app_components.table import Column, show_table
 from saliency_core.analysis.layers.group_coherence import coherence_of_runs
 from saliency_core.analysis.run_comparison import (
@@ -203,7 +205,10 @@ def examples(found):
         on_change=first_page,
         help=" ".join(f"{SHOWN[kind]}: {meaning}" for kind, meaning in MEANING.items()),
     )
-    positions = found.positions[found.differs] if kind == DIFFER else found.of_kind(kind)
+    narrowed = joined(where, filter_of(kind))
+    positions = in_order(after.filter(narrowed))
+    if kind == DIFFER:
+        positions = positions[np.isin(positions, found.positions[found.differs])]
     if not len(positions):
         st.info("No example is of this kind.")
         return
@@ -219,7 +224,8 @@ def examples(found):
             id=id,
             run=after.number,
             other=before.number,
-            where=joined(where, filter_of(kind)),
+            where=narrowed,
+            compared=where,
         ),
     )
 
