@@ -8,13 +8,14 @@ from typing import Any
 import streamlit as st
 
 from app_components import model_gate, session
-from app_components.table import Column, show_table
+from app_components.example_list import painted_rows
 from saliency_core.errors import UserError
 from saliency_core.output.charts.overview import confusion_matrix
+from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
 from saliency_core.store.connection import State
 
-ROWS = 50
+ROWS = 20
 WAYS = ("hide", "delete", "replace")
 HELP = (
     "hide: the mask token takes its place, so the model cannot see it; delete: it is taken out; "
@@ -58,25 +59,22 @@ def _numbers(summary: dict, whole: dict | None) -> None:
             "Texts edited",
             f"{summary['n']:,}",
             border=True,
-            help="Texts of the filter that hold the word, at most as many as you allow.",
+            help="Texts of the filter that contain the word, at most as many as you allow.",
         )
         st.metric(
             "Answers that change",
             f"{summary['flips']:,} ({summary['flip_rate']:.1%})",
+            f"95% interval {summary['low']:.1%} to {summary['high']:.1%}",
+            delta_color="off",
+            delta_arrow="off",
             border=True,
             help="The class with the highest probability is another one afterwards.",
         )
         st.metric(
-            "95 % interval",
-            f"{summary['low']:.1%} to {summary['high']:.1%}",
+            "Average drop in probability",
+            f"{100 * summary['mean_drop']:.0f} points",
             border=True,
-            help="Wilson's interval of the rate of answers that change.",
-        )
-        st.metric(
-            "Mean fall of probability",
-            f"{summary['mean_drop']:+.3f}",
-            border=True,
-            help="Of the class the model answered before.",
+            help="Of the class that was predicted before; below 0 it rises.",
         )
         for name, found in (("of these texts", summary), ("of the whole filter", whole)):
             if found and found["judged"]:
@@ -88,7 +86,7 @@ def _numbers(summary: dict, whole: dict | None) -> None:
                     f"{100 * (after - before):+.1f} points, from {before:.1%}",
                     delta_color="off",
                     border=True,
-                    help="Right answers among labelled texts, with the word edited.",
+                    help="Right, of the predictions with a label, with the word edited.",
                 )
 
 
@@ -97,7 +95,7 @@ def _confusions(frame, labels: list[str]) -> None:
 
     if not frame["gold"].notna().any():
         return
-    titles = {"before": "As the texts are", "after": "With the word edited"}
+    titles = {"before": "Original texts", "after": "With the word edited"}
     for column, (side, title) in zip(st.columns(2), titles.items(), strict=True):
         with column:
             st.markdown(f"**{title}**")
@@ -113,23 +111,19 @@ def _confusions(frame, labels: list[str]) -> None:
 def _flipped(run: Run, frame, key: str) -> None:
     flipped = frame[frame["before"] != frame["after"]]
     if flipped.empty:
-        st.info("No answer changes.")
+        st.info("No prediction changes.")
         return
-    page = st.pagination(max(1, -(-len(flipped) // ROWS)), key=f"{key}-page")
+    st.markdown("**Texts whose prediction changes**")
+    st.caption("As they were audited. Choose one to open it.")
+    pages = -(-len(flipped) // ROWS)
+    page = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
     rows = flipped.iloc[(page - 1) * ROWS : page * ROWS]
-    texts = run.examples_at(rows["example"].tolist())["text"]
-    table = rows[["gold", "before", "after", "drop", "id"]].assign(text=texts.to_numpy())
-
-    def open_flipped(place: int):
-        session.go_to("example", id=str(rows.iloc[place]["id"]), where="")
-
-    show_table(
-        table[["gold", "before", "after", "drop", "text", "id"]],
-        f"{key}-flipped-{page}",
-        "Texts whose answer changes",
-        columns={"drop": Column("fall", "Fall of the probability of the answer before.")},
-        on_choose=open_flipped,
-        ticks=False,
-    )
-    st.caption("Choose a row to open the example.")
+    positions = rows["example"].tolist()
+    examples = session.ask(Run.examples_at, run, positions=positions).to_dict("records")
+    words = session.ask(Run.top_words, run, positions=positions, layer=session.reading_layer(run))
+    painted = [
+        painted_row(example, own, about=f"then {row.after}, {100 * row.drop:.0f} points less")
+        for example, own, row in zip(examples, words, rows.itertuples(), strict=True)
+    ]
+    painted_rows(painted, f"{key}-flipped-{page}", session.open_example(""))
     session.download(flipped.drop(columns="example"), "flipped")

@@ -10,44 +10,59 @@ from app_components.navigation import keep
 from app_components.stored_form import attempt, quoted, tell
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.error_slices import kept_discovered
-from saliency_core.analysis.slice_comparison import compare_slices, saved_slices
+from saliency_core.analysis.slice_comparison import (
+    compare_slices,
+    saved_slices,
+    settled_prediction,
+    without_settling,
+)
+from saliency_core.analysis.word_tables import telling
+from saliency_core.errors import UserError
 from saliency_core.output.charts.slices import error_rates
 from saliency_core.output.charts.words import word_bars
 from saliency_core.store.query.editing import joined, rest_of
+from saliency_core.store.query.parser import parse
+from saliency_core.store.query.tree import terms_of
+from saliency_core.store.query.wording import in_words
 from saliency_core.store.write.annotations import delete_slice, save_slice
+from saliency_core.words import is_spoken
 
-SHOWN_WORDS = 25
 SAVED = "slice-said"
 METRICS = {
+    "slice": Column("examples where"),
     "where": Column("filter"),
     "examples": Column(help="Texts of this run in the slice."),
-    "judged": Column(help="Of them, those with a label and an answer."),
-    "error_rate": Column(help="Wrong answers among the judged.", format="{:.1%}"),
-    "low": Column("95 % from", "Wilson's interval.", "{:.1%}"),
-    "high": Column("to", "Wilson's interval.", "{:.1%}"),
+    "error_rate": Column(help="Wrong, of its predictions with a label.", format="{:.1%}"),
+    "interval": Column("95% interval", "Wilson's interval of the error rate."),
     "coherence": Column(
         help="Mean over the texts at the layer that is read: do their words mean what the words of "
-        "the same decision mean elsewhere?",
+        "the same prediction mean elsewhere?",
     ),
+    "problem": Column("remark"),
 }
+SMALLEST_P = 0.001
+LONGEST_NAME = 60
+"""Characters of the name under which a discovered slice is saved."""
 
 run = session.opened()
 filter_chip(run)
 layer = session.reading_layer(run)
 background = Background(run, "slices", "discover")
+compared_under: list[str] = []
+"""Names of the tables under which the comparison stands already."""
 
 
-def table(rows: pd.DataFrame, name: str, **columns):
-    """Show a table of slices; return the place of the chosen row."""
+def table(rows: pd.DataFrame, shown: pd.DataFrame, which: str, **columns) -> int:
+    """Show a table of slices; return the place of the chosen row, the first one at first."""
 
     def choose(place: int):
-        st.session_state[f"slice-{name}"] = rows["where"].iloc[place]
+        st.session_state[f"slice-{which}"] = rows["where"].iloc[place]
 
-    chosen = place_of(rows["where"] == st.session_state[keep(f"slice-{name}", "")])
+    chosen = place_of(rows["where"] == st.session_state[keep(f"slice-{which}", "")]) or 0
     show_table(
-        rows,
-        f"{name}-{run.number}-{run.store.version()}",
-        f"Slices that are {name}",
+        shown,
+        f"{which}-{run.number}-{run.store.version()}",
+        f"Slices that are {which}",
         columns=METRICS | columns,
         on_choose=choose,
         chosen=chosen,
@@ -55,75 +70,144 @@ def table(rows: pd.DataFrame, name: str, **columns):
     return chosen
 
 
-def actions(where: str, name: str):
-    """Offer what can be done with a slice."""
+def interval_of(rows: pd.DataFrame) -> list[str]:
+    """Return the 95% intervals of error rates as text."""
+    return [
+        "" if low != low else f"{low:.1%} to {high:.1%}"
+        for low, high in zip(rows["low"], rows["high"], strict=True)
+    ]
+
+
+def compare(where: str, name: str):
+    """Set a slice against the rest; the answer stands under the table it was chosen in."""
+    st.session_state.update(compare_a=where, compare_b=rest_of(where), compare_under=name)
+
+
+def actions(where: str, name: str, saved_as: str = ""):
+    """Offer what can be done with the chosen slice."""
+    st.markdown(f"**{session.escape(in_words(where))}**")
     with st.container(horizontal=True):
         for label, filter_of in (
-            ("Its wrong answers", joined("wrong", where)),
+            ("Its wrong predictions", joined("wrong", where)),
             ("All of it", where),
         ):
             session.link(f"{label} →", "errors", key=f"{name}-{label}", where=filter_of)
-        if st.button("Compare with the rest", key=f"{name}-compare", type="tertiary"):
-            st.session_state["compare_a"] = where
-            st.session_state["compare_b"] = rest_of(where)
+        st.button(
+            "Compare with the rest",
+            key=f"{name}-compare",
+            type="tertiary",
+            on_click=compare,
+            args=(where, name),
+        )
+        if name == "discovered":
+            known = run.store.slices().set_index("where")["name"]
+            is_saved = where in known.index
+            st.button(
+                f"Saved as {session.escape(known[where])}" if is_saved else "Save as a slice",
+                key="save-discovered",
+                disabled=is_saved,
+                on_click=attempt,
+                args=(
+                    "discovered-said",
+                    partial(save_as, in_words(where)[:LONGEST_NAME], where, ""),
+                ),
+            )
+        else:
+            st.button(
+                "Delete it",
+                key="delete-slice",
+                on_click=attempt,
+                args=(SAVED, partial(delete, saved_as)),
+            )
+    if name == "discovered":
+        tell("discovered-said")
+    if st.session_state.get("compare_under") == name:
+        compared_under.append(name)
+        compared()
 
 
 def saved():
     st.subheader("Saved")
     rows = session.ask(saved_slices, run, layer=layer)
     if rows.empty:
-        st.info("No slice is saved yet. Name one below, or look for some.")
+        st.info("No slice is saved yet. Name one below, or save one that was discovered.")
     else:
-        if not rows["problem"].any():
-            rows = rows.drop(columns="problem")
-        place = table(rows, "saved")
-        session.download(rows, "slices")
-        if place is not None:
-            row = rows.iloc[place]
-            actions(row["where"], "saved")
-            st.button(
-                "Delete it", key="delete-slice", on_click=attempt, args=(SAVED, lambda: delete(row))
+        right, wrong = (session.counted(run.filter(term)) for term in ("right", "wrong"))
+        if right + wrong:
+            st.caption(
+                f"Those that err most first. Of all {right + wrong:,} predictions with a label, "
+                f"{wrong / (right + wrong):.1%} are wrong."
             )
+        shown = rows.assign(interval=interval_of(rows))
+        names = ["name", "where", "examples", "error_rate", "interval", "coherence", "note"]
+        if rows["problem"].any():
+            names.insert(5, "problem")
+        place = table(rows, shown[names], "saved", name=Column(help="Filter: slice:NAME."))
+        session.download(rows, "slices")
+        actions(rows["where"].iloc[place], "saved", rows["name"].iloc[place])
     with st.form("save-slice"):
         columns = st.columns([1, 2, 2, 1], vertical_alignment="bottom")
         columns[0].text_input("Name", key="slice_name")
         # A key of its own: the filter used last is forgotten meanwhile, what is typed is not.
-        st.session_state.setdefault("slice_where", st.session_state.get("where", ""))
+        st.session_state.setdefault("slice_where", last_filter())
         columns[1].text_input(
-            "Filter", key="slice_where", help="The filter you last used stands here."
+            "Filter",
+            key="slice_where",
+            help="The filter you last used stands here, without `wrong`: the error rate of a "
+            "filter that asks for wrong predictions says nothing.",
         )
         columns[2].text_input("Note", key="slice_note")
         columns[3].form_submit_button("Save", on_click=attempt, args=(SAVED, save))
     tell(SAVED)
 
 
+def last_filter() -> str:
+    """Return the filter used last, of right and wrong predictions alike."""
+    where = st.session_state.get("where", "")
+    try:
+        return without_settling(where)
+    except UserError:
+        return where
+
+
 def save() -> str:
-    """Save the slice that stands in the form; return what the file holds now."""
-    name, where, note = (
-        st.session_state[f"slice_{part}"].strip() for part in ("name", "where", "note")
+    """Save the slice that stands in the form, and empty it."""
+    said = save_as(
+        *(st.session_state[f"slice_{part}"].strip() for part in ("name", "where", "note"))
     )
+    st.session_state.update(slice_name="", slice_where="", slice_note="")
+    return said
+
+
+def save_as(name: str, where: str, note: str) -> str:
+    """Save a slice; return what the file holds now."""
     known = run.store.slices().set_index("name")["where"]
-    run.filter(where).check()
+    part = run.filter(where)
+    part.check()
     save_slice(run.store.path, name, where, note)
     said = f"Saved: {session.escape(name)} is {quoted(where)}"
     said += f", {quoted(note)}." if note else "."
     if name in known.index and known[name] != where:
         said += f" It was {quoted(known[name])} before."
+    if settled := settled_prediction(part):
+        said += f" Its filter asks for {settled} predictions, so it has no error rate."
     return said
 
 
-def delete(row: pd.Series) -> str:
+def delete(name: str) -> str:
     """Delete a saved slice; return what it was."""
-    delete_slice(run.store.path, row["name"])
-    return f"Deleted: {session.escape(row['name'])} was {quoted(row['where'])}."
+    where = run.store.slices().set_index("name").at[name, "where"]
+    delete_slice(run.store.path, name)
+    return f"Deleted: {session.escape(name)} was {quoted(where)}."
 
 
 def discovered():
     st.subheader("Discovered")
     st.caption(
         "Words, metadata values, lengths, labels and their pairs in which the model errs more than "
-        "elsewhere (Fisher's exact test, Benjamini-Hochberg over all that were tried). Those that "
-        "explain most errors come first."
+        "elsewhere. Those that explain most errors come first.",
+        help="Fisher's exact test, corrected for all slices tried (Benjamini-Hochberg). p and q "
+        "are in the CSV.",
     )
     state = background.follow("Looking for slices")
     found = session.ask(kept_discovered, run)
@@ -136,25 +220,37 @@ def discovered():
     if found.empty:
         st.info("No slice errs more than the rest: the errors are spread evenly.")
         return
+    shown = found.assign(
+        slice=found["where"].map(in_words),
+        interval=interval_of(found),
+    )
+    names = "slice examples errors error_rate interval rest_error_rate risk_ratio explained where"
     place = table(
-        found.assign(also=found["also"].map("\n".join)),
+        found,
+        shown[names.split()],
         "discovered",
-        rest_error_rate=Column("rest", "Error rate of all other judged texts.", "{:.1%}"),
-        risk_ratio=Column("times", "Error rate over that of the rest.", "{:.1f}x"),
+        errors=Column("wrong"),
+        rest_error_rate=Column("elsewhere", "Error rate of all other texts.", "{:.1%}"),
+        risk_ratio=Column("times", "Error rate over that of the rest.", "{:.1f}"),
         explained=Column(
-            "explains",
+            "errors beyond the usual",
             "Errors beyond those it would hold at the error rate of the rest.",
             "{:.0f}",
         ),
-        p=Column(
-            help="Chance of a rate this far above, were there no difference.", format="{:.2g}"
-        ),
-        q=Column(help="Smallest rate of false discoveries at which it passes.", format="{:.2g}"),
-        also=Column(help="Slices that hold nearly the same errors."),
     )
     session.download(found, "discovered-slices")
-    if place is not None:
-        actions(found.iloc[place]["where"], "discovered")
+    also = "; ".join(map(in_words, filter(spoken, found["also"].iloc[place])))
+    if also:
+        st.caption(f"Nearly the same errors are where {session.escape(also)}.")
+    actions(found["where"].iloc[place], "discovered")
+
+
+def spoken(where: str) -> bool:
+    """Tell a filter from one of a punctuation mark, which older runs kept."""
+    return not any(
+        term.field == "word" and not any(is_spoken(value.text) for value in term.values)
+        for term in terms_of(parse(where))
+    )
 
 
 def compared():
@@ -165,7 +261,7 @@ def compared():
             f"Slice {'AB'[place]}",
             key=keep(f"compare_{'ab'[place]}", ""),
             placeholder=example,
-            help="One line of the filter language.",
+            help="A filter, as on the other pages.",
         )
         for place, example in enumerate(("meta.region:EU", "empty: all texts"))
     ]
@@ -182,7 +278,7 @@ def compared():
             side_numbers(found[name], where)
     if found["a"]["judged"] and found["b"]["judged"]:
         rows = pd.DataFrame([found["a"], found["b"]])
-        rows["slice"] = [f"A: {wheres[0]}", f"B: {wheres[1] or 'all texts'}"]
+        rows["slice"] = [f"A: {in_words(wheres[0])}", f"B: {other_side(*wheres)}"]
         session.figure(
             partial(error_rates, rows),
             "Error rates of the two slices with their intervals",
@@ -190,27 +286,36 @@ def compared():
             "error-rates",
         )
         shared = f"{found['shared']:,} texts are in both, so no test is made."
-        test = f"The two rates differ with p = {found['p'] or 0:.2g} (Fisher's exact test)."
+        p = found["p"] or 0.0
+        chance = "p < 0.001" if p < SMALLEST_P else f"p = {p:.2g}"
+        test = f"Do the two rates differ? {chance} (Fisher's exact test)."
         st.caption(shared if found["p"] is None else test)
-    words = found["words"].dropna(subset=["low"])
+    words = telling(found["words"])
     if words.empty:
-        st.info("No word is in enough texts of both to be compared.")
+        st.info("No word takes another share in A than in B beyond chance.")
         return
-    st.caption(
-        "The words whose place among the three most salient differs most (log-odds with an "
-        "informative prior); whiskers are 95 % intervals."
-    )
     session.figure(
         partial(
             word_bars,
-            words.head(SHOWN_WORDS),
+            words[["word", "difference", "low", "high", "z"]],
             "difference",
-            f"Mean share at layer {found['layer']}, A minus B",
+            f"Share of the saliency at layer {found['layer']}: A minus B",
         ),
         "Words whose share differs most between the two slices",
-        words,
+        found["words"],
         "words-a-b",
     )
+    st.caption(
+        "Words that are more often among a text's three strongest in A come first (by z), those of "
+        "B last. Whiskers are 95% intervals; words whose difference may be chance are left out."
+    )
+
+
+def other_side(a: str, b: str) -> str:
+    """Return what slice B is called beside slice A."""
+    if not b:
+        return "all texts"
+    return "everything else" if b == rest_of(a) else in_words(b)
 
 
 def side_numbers(side: dict, where: str):
@@ -223,7 +328,7 @@ def side_numbers(side: dict, where: str):
         delta_color="off",
         delta_arrow="off",
         border=True,
-        help="Wrong among the judged, with Wilson's 95 % interval.",
+        help="Wrong, of its predictions with a label, with Wilson's 95% interval.",
     )
     coherence = "–" if side["coherence"] is None else f"{side['coherence']:.3f}"
     st.metric(
@@ -236,4 +341,5 @@ def side_numbers(side: dict, where: str):
 
 discovered()
 saved()
-compared()
+if not compared_under:
+    compared()

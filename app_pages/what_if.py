@@ -7,24 +7,28 @@ import streamlit as st
 from app_components import model_gate, session, slice_edit
 from app_components.filter_line import filter_line
 from app_components.navigation import end_page, keep, name_in_address
-from app_components.table import show_table
+from app_components.table import Column, show_table
 from saliency_core.errors import UserError
 from saliency_core.output import highlighting
 from saliency_core.output.charts.counterfactuals import (
-    MAX_WORDS,
+    SHOWN_WORDS,
     aligned_bars,
     class_probabilities,
     pair_labels,
 )
 from saliency_core.output.charts.words import heatmap
 from saliency_core.store import Slice
+from saliency_core.store.query.editing import joined
+from saliency_core.store.query.parser import quote
 
 VIEWS = ("one text", "a word in a slice")
+LISTED = 8
+"""Changes of a text that are named."""
 
 run = session.opened()
 st.caption(
-    "What would the model answer if the text were another? These answers are not in the file: they "
-    "need the model."
+    "Edit a text, or one word in many texts, and see what the model predicts then. Nothing of this "
+    "is kept in the file."
 )
 view = st.segmented_control(
     "What to edit", VIEWS, required=True, key=keep("what_view", VIEWS[0], VIEWS)
@@ -49,12 +53,12 @@ def original() -> tuple[str, str | None, str]:
         "Id of an example",
         key=keep("what_id", str(surest["id"].iloc[0]) if len(surest) else ""),
         placeholder="empty: type a text of your own",
-        help="The Example page shows it. Here stands the surest wrong answer first.",
+        help="The Example page shows it. At first the most confident error stands here.",
     ).strip()
     # In the address in any case: a pasted edit must meet the text it was made on.
     name_in_address("what_id", wanted)
     if not wanted:
-        text = st.text_area("The text as it is", key=keep("what_text", ""))
+        text = st.text_area("Original text", key=keep("what_text", ""))
         return text, None, "typed"
     try:
         example = run.example(wanted)
@@ -62,7 +66,8 @@ def original() -> tuple[str, str | None, str]:
         st.warning(session.escape(error))
         end_page()
     gold = session.escape(example["gold"] or "no label")
-    st.caption(f"Gold: {gold}. Answered: {session.escape(example['predicted'] or 'nothing')}.")
+    predicted = session.escape(example["predicted"] or "nothing")
+    st.caption(f"Labelled {gold}, predicted {predicted}.")
     return example["text"], example["pair"] or None, wanted
 
 
@@ -79,24 +84,28 @@ def edited_of(text: str, pair: str | None, name: str) -> tuple[str, str | None]:
             help="Leave the box, or press Ctrl+Enter, to see.",
         )
 
-    first = area("The text as it might be", text, "edited")
-    return first, None if pair is None else area("Its second text", pair, "edited_pair")
+    first = area("Edited text", text, "edited")
+    return first, None if pair is None else area("Edited second text", pair, "edited_pair")
 
 
 def one_text():
-    left, right = st.columns(2)
-    with left:
-        text, pair, name = original()
-        if name != "typed":
-            with st.container(border=True):
-                st.text(text)
-                if pair:
-                    st.text(pair)
+    text, pair, name = original()
     if not text.strip():
         st.info("Name an example or type a text to go on.")
         return
-    with right:
-        after = edited_of(text, pair, name)
+    after = edited_of(text, pair, name)
+    from saliency_core.shortcuts.counterfactuals import edits
+
+    changes = [
+        change
+        for one, other in zip((text, pair), after, strict=True)
+        for change in edits(one or "", other or "")
+    ]
+    if changes:
+        more = f", and {len(changes) - LISTED} more" if len(changes) > LISTED else ""
+        st.markdown(f"Changed: {session.escape(', '.join(changes[:LISTED]))}{more}.")
+    else:
+        st.caption("Nothing is changed yet: edit the text above.")
     folder = model_gate.asked_for(run)
     if folder is None:
         return
@@ -117,11 +126,11 @@ def one_text():
 
 
 def answers(found: dict):
-    """Show what the model answers before and after."""
+    """Show what the model predicts before and after."""
     before, after = found["before"], found["after"]
     changed = before["prediction"] != after["prediction"]
     with st.container(horizontal=True):
-        for label, side in (("Answer as it is", before), ("Answer edited", after)):
+        for label, side in (("Original answer", before), ("New answer", after)):
             value = side["probabilities"].get(side["prediction"])
             st.metric(
                 label,
@@ -133,18 +142,18 @@ def answers(found: dict):
                 help="The class with the highest probability.",
             )
         st.metric(
-            "The answer",
-            "changes" if changed else "stays",
+            "The edit makes",
+            "another answer" if changed else "no change",
             border=True,
             help="Whether the two texts get the same class.",
         )
     rows = [
-        {"class": name, "as it is": value, "edited": after["probabilities"][name]}
+        {"class": name, "original": value, "edited": after["probabilities"][name]}
         for name, value in before["probabilities"].items()
     ]
     session.figure(
         partial(class_probabilities, before["probabilities"], after["probabilities"]),
-        "Probability of every class, as it is and edited",
+        "Probability of every class, original and edited",
         pd.DataFrame(rows),
         "probabilities",
     )
@@ -152,7 +161,11 @@ def answers(found: dict):
 
 def layer_by_layer(found: dict):
     """Show the saliency of both texts at a layer, and how aligned words differ."""
-    from saliency_core.shortcuts.counterfactuals import aligned_words
+    from saliency_core.shortcuts.counterfactuals import (
+        aligned_words,
+        changed_words,
+        most_changed_first,
+    )
 
     layer = session.layer_slider(run, "layer")
     sides = [found[side] for side in ("before", "after")]
@@ -160,17 +173,24 @@ def layer_by_layer(found: dict):
     scale = highlighting.scale_of(
         [word["score"] for side in sides for words in side["layers"].values() for word in words]
     )
-    for column, side, title in zip(st.columns(2), sides, ("As it is", "Edited"), strict=True):
+    titles = ("Original", "Edited")
+    for column, side, title, changed in zip(
+        st.columns(2), sides, titles, changed_words(found), strict=True
+    ):
         column.markdown(f"**{title}**")
-        words = side["layers"][str(layer)]
+        words = [
+            word | {"changed": number in changed}
+            for number, word in enumerate(side["layers"][str(layer)])
+        ]
         whole = side | {"chars_seen": 0, "chars_total": 0}
         pieces = highlighting.pieces_of_example(whole, words, scale)
         column.html(highlighting.painted(pieces))
     st.caption(
-        f"Orange speaks for the class that was answered, blue against it; full colour is "
-        f"{scale:.2f} logits. If the answer changes, the two texts speak for two classes."
+        f"Changed words have a frame. Orange speaks for the predicted class, blue against it; full "
+        f"colour is {scale:.2f} logits. If the prediction changes, the two texts speak for two "
+        "classes."
     )
-    words = aligned_words(found, layer)
+    words = most_changed_first(aligned_words(found, layer))
     st.subheader("What each word gained and lost")
     session.figure(
         partial(aligned_bars, words),
@@ -178,21 +198,35 @@ def layer_by_layer(found: dict):
         words,
         "aligned-words",
     )
-    if len(words) > MAX_WORDS:
-        st.caption(f"The {MAX_WORDS} that differ most; the table holds all.")
-    show_table(words, "aligned-table", "Scores of aligned words before and after")
-    differences = np.stack(
-        [aligned_words(found, number)["difference"] for number in range(run.model.layers + 1)]
-    )  # (layer, word)
-    st.subheader("The same in every layer")
-    names = pair_labels(words)
-    columns = [f"layer {number}" for number in range(len(differences))]
-    session.figure(
-        partial(heatmap, names, differences),
-        "Difference of the score of every aligned word at every layer",
-        pd.DataFrame(differences.T, columns=columns).assign(word=names),
-        "aligned-words-by-layer",
+    st.caption(
+        "Edited words first, then those whose score differs most"
+        + f"; {SHOWN_WORDS} of {len(words):,}." * (len(words) > SHOWN_WORDS)
+        + "." * (len(words) <= SHOWN_WORDS)
     )
+    differences = {
+        f"layer {number}": aligned_words(found, number)["difference"].loc[words.index].to_numpy()
+        for number in range(run.model.layers + 1)
+    }
+    names = pair_labels(words)
+    with st.expander("All words, and every layer"):
+        show_table(
+            words,
+            "aligned-table",
+            "Scores of aligned words, original and edited",
+            columns={
+                "before": Column("original word"),
+                "after": Column("edited word"),
+                "score_before": Column("score in the original (logits)", format="{:+.2f}"),
+                "score_after": Column("score in the edited text (logits)", format="{:+.2f}"),
+                "difference": Column(format="{:+.2f}"),
+            },
+        )
+        session.figure(
+            partial(heatmap, names, np.stack(list(differences.values()))),
+            "Difference of the score of every aligned word at every layer",
+            pd.DataFrame(differences).assign(word=names),
+            "aligned-words-by-layer",
+        )
 
 
 def a_word_in_a_slice():
@@ -211,15 +245,21 @@ def a_word_in_a_slice():
     limit = columns[3].number_input("Texts at most", 1, step=100, key=keep("what_limit", 1000))
     where = filter_line(run)
     if not word or (way == "replace" and not new):
-        st.info("Name the word, and what takes its place, to go on.")
+        missing = "its replacement" if word else "the word"
+        st.info(f"Type {missing} to go on.")
         return
     total = session.counted(run.filter(where))
-    st.caption(f"The filter holds {total:,} texts.")
+    holding = session.counted(run.filter(joined(f"word:{quote(word)}", where)))
+    among = " in this filter" if where.strip() else ""
+    st.markdown(f"**{holding:,} of {total:,}** texts{among} contain “{session.escape(word)}”.")
+    if not holding:
+        return
     folder = model_gate.asked_for(run)
     if folder is None:
         return
     edit = {"word": word, "way": way, "new": new, "where": where, "limit": int(limit)}
-    if st.button("Run the model", type="primary"):
+    texts = f"{min(holding, int(limit)):,} text{'s' * (holding > 1)}"
+    if st.button(f"Run the model on {texts}", type="primary"):
         st.session_state["what_ran"] = (run, edit)
     if st.session_state.get("what_ran") == (run, edit):
         slice_edit.show(run, folder, **edit)

@@ -10,7 +10,7 @@ from app_components.filter_line import filter_line, readable
 from app_components.navigation import end_page, keep
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.word_profile import SAMPLE, word_profile
-from saliency_core.analysis.word_tables import contrast, word_table
+from saliency_core.analysis.word_tables import contrast, telling, word_table
 from saliency_core.errors import UserError
 from saliency_core.output.charts.words import plain_bars, share_by_layer, word_bars
 from saliency_core.output.highlighting import painted_row
@@ -26,8 +26,6 @@ OF_A_CLASS = 10
 ROWS = 1_000
 """Words of a class, or of two sides, that a table shows; its CSV has all."""
 EXAMPLES = 10
-NOISE = 1.96
-"""z up to which a difference of two sides may be chance for one word."""
 FAINT = 0.05
 """Part of a class's strongest vocabulary up to which a layer has none to speak of."""
 EVERY_CLASS = "all classes"
@@ -178,16 +176,13 @@ def set_against(one: str, other: str, names: tuple[str, str], layer: int):
         return
     choices = {"part_b": b, "layer": layer, "minimum": minimum}
     both = session.ask(contrast, a, **choices, most=ROWS)
-    is_telling = (both["z"].abs() > NOISE) & ((both["low"] > 0) | (both["high"] < 0))
-    telling = both[is_telling].sort_values("z", ascending=False, ignore_index=True)
-    if telling.empty:
+    rows = telling(both)
+    if rows.empty:
         st.info(
             f"No word differs beyond chance between {names[0]} and {names[1]}. Compare broader "
             "filters, or ask for words in fewer texts."
         )
         return
-    first, last = telling[telling["z"] > 0].head(SHOWN), telling[telling["z"] < 0].tail(SHOWN)
-    rows = pd.concat([first, last], ignore_index=True)
     chart_tab, table_tab = st.tabs(["Chart", "Table"])
     with chart_tab:
         bars(
@@ -223,8 +218,8 @@ def set_against(one: str, other: str, names: tuple[str, str], layer: int):
         pick(listed, f"contrast-{run.number}-{layer}-{minimum}-{one}-{other}", {**COLUMNS, **heads})
     st.caption(
         f"Chart and table in one order, by z: first what is typical of {names[0]}, last of "
-        f"{names[1]}. {len(both) - len(telling):,} words whose difference may be chance are left "
-        "out: their interval holds 0, or z is between -2 and 2."
+        f"{names[1]}. Words whose difference may be chance are left out: their interval holds 0, "
+        "or z is between -2 and 2."
     )
 
 

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from saliency_core.analysis.features import features_of
+from saliency_core.analysis.features import WORD, features_of
 from saliency_core.errors import UserError
 from saliency_core.stats import benjamini_hochberg, wilson
 from saliency_core.store import Run
 from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote
+from saliency_core.words import is_spoken
 
 TABLE = "discovered slices"
 MINIMUM = 20
@@ -129,6 +130,7 @@ def _singles(
         )
         for code in np.flatnonzero(counts >= minimum)
         if features.where[code]
+        and (features.kinds[code] != WORD or is_spoken(features.names[code]))
     ]
     for field, values in (("gold", gold), ("predicted", predicted)):
         for label, name in enumerate(run.label_names):

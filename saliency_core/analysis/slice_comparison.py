@@ -13,25 +13,32 @@ from saliency_core.errors import UserError
 from saliency_core.stats import mean_interval, wilson
 from saliency_core.store import Run, Slice
 from saliency_core.store.query.parser import parse
-from saliency_core.store.query.tree import terms_of
+from saliency_core.store.query.tree import And, Not, Term, Tree, both, terms_of, text_of
 
 
 def saved_slices(run: Run, *, layer: int) -> pd.DataFrame:
-    """Return the saved slices with their metrics, and what is wrong with one that can't be read.
+    """Return the saved slices with their metrics, those that err most first.
 
     Columns: name, where, examples, judged, error_rate, low, high, coherence (`slice_metrics`),
-    problem, note.
+    problem, note. A problem is that a slice can't be read, or that its filter asks for right or
+    wrong predictions, so that its error rate, left out, says nothing.
     """
     columns = ["examples", "judged", "error_rate", "low", "high", "coherence", "problem"]
     saved, rows = run.store.slices(), []
     for where in saved["where"]:
         try:
-            rows.append({**slice_metrics(run.filter(where), layer), "problem": ""})
+            part = run.filter(where)
+            row = slice_metrics(part, layer) | {"problem": ""}
+            if settled := settled_prediction(part):
+                no_rate = dict.fromkeys(("error_rate", "low", "high"), np.nan)
+                row |= no_rate | {"problem": f"no error rate: the filter asks for {settled} ones"}
+            rows.append(row)
         except UserError as error:
             rows.append({"problem": str(error)})
     metrics = pd.DataFrame(rows, columns=columns, index=saved.index)
     metrics = metrics.astype({name: float for name in columns[2:6]})
-    return pd.concat([saved[["name", "where"]], metrics, saved["note"]], axis=1)
+    table = pd.concat([saved[["name", "where"]], metrics, saved["note"]], axis=1)
+    return table.sort_values(["error_rate", "name"], ascending=[False, True], ignore_index=True)
 
 
 def settled_prediction(part: Slice) -> str | None:
@@ -43,6 +50,19 @@ def settled_prediction(part: Slice) -> str | None:
     if bool(right) == bool(wrong) or not _asks_for_predictions(part):
         return None
     return "right" if right else "wrong"
+
+
+def without_settling(where: str) -> str:
+    """Return a filter without its terms that ask for right or wrong predictions."""
+    tree = parse(where)
+    parts = tree.parts if isinstance(tree, And) else (tree,)
+    kept = [part for part in parts if not _is_settling(part)]
+    return text_of(both(kept)) if len(kept) < len(parts) else where
+
+
+def _is_settling(part: Tree) -> bool:
+    term = part.part if isinstance(part, Not) else part
+    return isinstance(term, Term) and term.field in ("right", "wrong")
 
 
 def _asks_for_predictions(part: Slice) -> bool:

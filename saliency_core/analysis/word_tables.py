@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from saliency_core.stats import mean_interval
+from saliency_core.stats import Z95, mean_interval
 
 if TYPE_CHECKING:
     from saliency_core.store import Slice
     from saliency_core.store.read.word_sums import WordSums
 
-"""Half width of a 95 % interval in standard errors."""
-
+MOST_TELLING = 25
+"""Words of each side that `telling` returns."""
 PRIOR_WORDS = 500.0
 """Weight of the prior of the log-odds, in top-three places."""
 
@@ -168,6 +168,18 @@ def contrast(
     words = part_a.run.store.words_of(frame.index.to_numpy())
     frame.insert(0, "word", pd.Series(words, frame.index, object))
     return frame.reset_index(drop=True)
+
+
+def telling(table: pd.DataFrame, most: int = MOST_TELLING) -> pd.DataFrame:
+    """Return the words of a `contrast` whose difference is hardly chance, typical of A first.
+
+    Both its tests must tell: z beyond 1.96, and an interval of the difference without 0. Of each
+    side at most `most`.
+    """
+    is_telling = (table["z"].abs() > Z95) & ((table["low"] > 0) | (table["high"] < 0))
+    rows = table[is_telling].sort_values("z", ascending=False, ignore_index=True)
+    first, last = rows[rows["z"] > 0].head(most), rows[rows["z"] < 0].tail(most)
+    return pd.concat([first, last], ignore_index=True)
 
 
 def _indexed(sums: WordSums) -> pd.DataFrame:

@@ -47,7 +47,8 @@ def pieces_of(
 
     Args:
         text: the original text; gaps between words stay as they are.
-        words: dicts with start, end (characters of `text`) and score (logits).
+        words: dicts with start, end (characters of `text`), score (logits), and `changed` where
+            an edit changed them.
         scale: score that gets the full colour; fixed over layers, so that colours compare.
         seen: characters the model read; what follows is marked as cut off.
     """
@@ -57,10 +58,11 @@ def pieces_of(
         start, end = max(word["start"], at), word["end"]
         if end <= start:
             continue
-        step = step_of(word["score"] / scale if scale > 0 else 0.0)
+        style = f"s{step_of(word['score'] / scale if scale > 0 else 0.0)}"
+        style += " changed" * bool(word.get("changed"))
         pieces += [
             (text[at:start], "", ""),
-            (text[start:end], f"s{step}", f"{word['score']:+.2f} logits"),
+            (text[start:end], style, f"{word['score']:+.2f} logits"),
         ]
         at = end
     read = len(text) if seen is None else max(min(seen, len(text)), at)
@@ -100,7 +102,7 @@ def _strongest(pieces: list[Piece]) -> list[int]:
     """Return where the strongest words of a text begin."""
     starts = itertools.accumulate((len(part) for part, _, _ in pieces), initial=0)
     painted = [
-        (-abs(int(style[1:]) - NEUTRAL), start)
+        (-abs(int(style.split()[0][1:]) - NEUTRAL), start)
         for start, (_, style, _) in zip(starts, pieces, strict=False)
         if style
     ]

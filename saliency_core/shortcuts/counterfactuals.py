@@ -111,6 +111,35 @@ def _aligned(before: tuple[str, ...], after: tuple[str, ...]) -> list[list[int |
     return pairs
 
 
+def changed_words(found: dict[str, Any]) -> tuple[set[int], set[int]]:
+    """Return the numbers of the words of each text of `edit_text` that the other one lacks."""
+    first, second = (found[side]["layers"]["0"] for side in ("before", "after"))
+    gone, come = set(), set()
+    for before, after in found["aligned"]:
+        both = before is not None and after is not None
+        if both and first[before]["word"].lower() == second[after]["word"].lower():
+            continue
+        gone.add(before)
+        come.add(after)
+    return gone - {None}, come - {None}
+
+
+def edits(before: str, after: str) -> list[str]:
+    """Return in words what was changed in a text: what became of which words, in order."""
+    old, new = before.split(), after.split()
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    said = []
+    for kind, a, a_end, b, b_end in matcher.get_opcodes():
+        gone, come = (" ".join(words) for words in (old[a:a_end], new[b:b_end]))
+        if kind == "replace":
+            said.append(f"“{gone}” → “{come}”")
+        elif kind == "delete":
+            said.append(f"“{gone}” removed")
+        elif kind == "insert":
+            said.append(f"“{come}” added")
+    return said
+
+
 def aligned_words(found: dict[str, Any], layer: int) -> pd.DataFrame:
     """Return a row a pair of aligned words of `edit_text`: how their scores differ at a layer.
 
@@ -136,6 +165,13 @@ def aligned_words(found: dict[str, Any], layer: int) -> pd.DataFrame:
         {"score_before": float, "score_after": float}
     )
     return frame.assign(difference=frame["score_after"].fillna(0) - frame["score_before"].fillna(0))
+
+
+def most_changed_first(words: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of `aligned_words`: edited words first, then those whose score differs most."""
+    pairs = zip(words["before"], words["after"], strict=True)
+    same = [str(before).lower() == str(after).lower() for before, after in pairs]
+    return words.iloc[np.lexsort((-words["difference"].abs(), same))]
 
 
 def confusion_of(frame: pd.DataFrame, side: str) -> pd.DataFrame:

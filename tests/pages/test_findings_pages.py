@@ -13,13 +13,16 @@ from streamlit.testing.v1 import AppTest
 from app_components import model_gate
 from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.analysis.kept_suspects import keep_suspects, kept_suspects
+from saliency_core.analysis.slice_comparison import without_settling
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.server import commands
 from saliency_core.shortcuts.ablation_effects import with_effects
 from saliency_core.shortcuts.presentation import HONEST, filtered, grouped, with_judgements
 from saliency_core.shortcuts.suspects import suspects
+from saliency_core.stats import wilson
 from saliency_core.store import open_store, save_slice
-from tests.support.components import tables_of
+from saliency_core.store.query.wording import in_words
+from tests.support.components import painted_rows_of, tables_of
 from tests.support.paths import DASHBOARD
 from tests.support.small_audit import options, write_csv
 from tests.support.tiny_bert import save_tiny_bert
@@ -206,7 +209,33 @@ def test_discovered_and_saved_slices_are_shown_with_their_metrics(database, monk
         store.run().filter(f"{x} meta.channel:voicemail").count() for x in ("wrong", "right")
     )
     assert saved["error_rate"].iloc[0] == pytest.approx(wrong / (wrong + right))
-    assert saved["low"].iloc[0] < saved["error_rate"].iloc[0] < saved["high"].iloc[0]
+    low, high = wilson(wrong, wrong + right)
+    assert saved["interval"].iloc[0] == f"{low:.1%} to {high:.1%}"
+    assert "%" in saved["interval"].iloc[0]
+
+
+def test_a_discovered_slice_is_saved_with_one_click(database, monkeypatch):
+    app = opened("slices", database, monkeypatch)
+    where = tables_of(app)[0]["where"].iloc[1]
+    app.session_state["slice-discovered"] = where
+    app.run()
+    button(app, "Save as a slice").click().run()
+    assert not app.exception
+    store = open_store(database)
+    (name,) = set(store.slices()["name"]) - {"by phone"}
+    assert store.slices().set_index("name").at[name, "where"] == where
+    assert name == in_words(where)
+    assert button(app, "Saved as").disabled
+
+
+def test_a_slice_of_wrong_predictions_has_no_error_rate(database, monkeypatch):
+    save_slice(database, "mistakes", "wrong meta.channel:voicemail", "")
+    app = opened("slices", database, monkeypatch)
+    saved = tables_of(app)[1].set_index("name")
+    assert saved.loc["mistakes", "error_rate"] != saved.loc["mistakes", "error_rate"]
+    assert "asks for wrong ones" in saved.loc["mistakes", "problem"]
+    assert without_settling("wrong meta.channel:voicemail -right") == "meta.channel:voicemail"
+    assert without_settling("wrong OR word:a") == "wrong OR word:a"
 
 
 def test_a_slice_is_saved_refused_and_deleted(database, monkeypatch):
@@ -214,11 +243,11 @@ def test_a_slice_is_saved_refused_and_deleted(database, monkeypatch):
     fields = {one.label: one for one in app.text_input}
     fields["Name"].set_value("odd")
     fields["Filter"].set_value("wrogn")
-    button(app, "Save").click().run()
+    next(one for one in app.button if one.label == "Save").click().run()
     assert "wrong" in app.error[0].value
     fields = {one.label: one for one in app.text_input}
     fields["Filter"].set_value("wrong confidence>0.5")
-    button(app, "Save").click().run()
+    next(one for one in app.button if one.label == "Save").click().run()
     assert set(open_store(database).slices()["name"]) == {"by phone", "odd"}
     app.session_state["slice-saved"] = "wrong confidence>0.5"
     app.run()
@@ -239,7 +268,7 @@ def test_two_slices_side_by_side(looked, monkeypatch):
             store.run().filter(f"right {where}").count(),
         )
         assert rate == f"{wrong / (wrong + right):.1%}"
-    assert "The two rates differ with p = " in texts(app)
+    assert "Do the two rates differ? p " in texts(app)
     app = opened("slices", looked, monkeypatch, compare_a=both[0])
     assert f"{store.run().filter(both[0]).count()} texts are in both, so no test is made" in texts(
         app
@@ -256,10 +285,10 @@ def test_a_text_is_edited_and_explained_only_once_the_model_is_asked_for(with_a_
     assert not app.exception and not app.error
     before = open_store(database).run().example("3")
     numbers = {metric.label: metric for metric in app.metric}
-    assert numbers["Answer as it is"].value == before["predicted"].replace("_", "\\_")
-    assert numbers["Answer as it is"].delta == f"probability {before['confidence']:.3f}"
+    assert numbers["Original answer"].value == before["predicted"].replace("_", "\\_")
+    assert numbers["Original answer"].delta == f"probability {before['confidence']:.3f}"
     aligned = tables_of(app)[0]
-    assert [word for word in aligned["after"] if word] == ["nice", "nice", "good"]
+    assert sorted(word for word in aligned["after"] if word) == ["good", "nice", "nice"]
     assert len(app.get("vega_lite_chart")) == 3
 
 
@@ -285,12 +314,16 @@ def test_a_word_edited_in_a_slice_lists_the_answers_that_flip(looked, monkeypatc
     query = {"what_view": "a word in a slice", "what_word": SHORTCUT, "where": "wrong"}
     app = opened("what_if", looked, monkeypatch, **query)
     button(app, "Load the model").click().run()
+    wrong = open_store(looked).run().filter(f"wrong word:{SHORTCUT}").examples()
+    total = open_store(looked).run().filter("wrong").count()
+    assert f"**{len(wrong):,} of {total:,}** texts in this filter contain “{SHORTCUT}”" in texts(
+        app
+    )
     button(app, "Run the model").click().run()
     assert not app.exception
-    flipped = tables_of(app)[0]
-    wrong = open_store(looked).run().filter(f"wrong word:{SHORTCUT}").examples()
-    assert len(flipped) and set(flipped["id"]) <= set(wrong["id"])
-    assert (flipped["before"] != flipped["after"]).all()
+    flipped = painted_rows_of(app)
+    assert len(flipped) and {row["id"] for row in flipped} <= set(wrong["id"])
+    assert all(not row["about"].startswith(f"then {row['predicted']},") for row in flipped)
 
 
 def test_filters_and_sorting_are_those_of_a_plain_table(looked):

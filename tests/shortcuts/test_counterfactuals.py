@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from saliency_core.model.audited import answers, classifier_of, edit_of, replace
 from saliency_core.shortcuts.counterfactuals import (
     aligned_words,
     edit_text,
+    edits,
+    most_changed_first,
     replace_in_slice,
     whole_slice,
 )
@@ -222,3 +225,20 @@ def test_the_model_of_a_bfloat16_run_is_loaded_as_the_run_computed(tmp_path):
     assert loaded.dtype == "bfloat16"
     texts = [(text, None) for text in store.run().filter().examples()["text"]]
     assert answers(loaded, texts).argmax(1).tolist() == store.run().column("predicted").tolist()
+
+
+def test_what_an_edit_changed_is_said_in_words():
+    assert edits("I kindly ask you", "I please ask") == ["“kindly” → “please”", "“you” removed"]
+    assert edits("good", "very good") == ["“very” added"]
+    assert edits("a b", "a b") == []
+
+
+def test_edited_words_come_first_then_those_that_differ_most():
+    words = pd.DataFrame(
+        {
+            "before": ["a", "kindly", "b", "c"],
+            "after": ["A", "please", "b", None],
+            "difference": [0.1, 0.0, -0.9, -0.3],
+        }
+    )
+    assert most_changed_first(words).index.tolist() == [3, 1, 2, 0]

@@ -22,6 +22,16 @@ def tables_of(app: AppTest) -> list[pd.DataFrame]:
     return found
 
 
+def painted_rows_of(app: AppTest) -> list[dict]:
+    """Return the painted examples that a page lists."""
+    return [
+        row
+        for element in app.get("bidi_component")
+        if element.proto.component_name == "painted_rows"
+        for row in json.loads(element.proto.json)["rows"]
+    ]
+
+
 def address_of(app: AppTest) -> dict[str, str]:
     """Return what the address of a page names, as the page itself wants it."""
     (element,) = (

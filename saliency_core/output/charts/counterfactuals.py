@@ -8,19 +8,15 @@ import pandas as pd
 
 from saliency_core.output.charts.theme import BLUE, ORANGE, names_axis
 
-MAX_WORDS = 60
-"""Bars of aligned words."""
+SHOWN_WORDS = 12
+"""Bars of aligned words; more hide what counts."""
 
 
 def aligned_bars(words: pd.DataFrame) -> alt.Chart:
-    """Return the differences of `counterfactuals.aligned_words` as bars, in the order of the text.
-
-    Of many words those that differ most.
-    """
-    rows = words.assign(
-        pair=[f"{place:03d} {name}" for place, name in enumerate(pair_labels(words))]
+    """Return the first differences of `counterfactuals.aligned_words` as bars, in its order."""
+    rows = words.head(SHOWN_WORDS).assign(
+        pair=[f"{n:03d} {name}" for n, name in enumerate(pair_labels(words.head(SHOWN_WORDS)))]
     )
-    rows = rows.loc[sorted(rows["difference"].abs().nlargest(MAX_WORDS).index)]
     return (
         alt.Chart(rows)
         .mark_bar()
@@ -31,13 +27,13 @@ def aligned_bars(words: pd.DataFrame) -> alt.Chart:
                 title=None,
                 axis=names_axis(220, labelExpr="slice(datum.label,4)"),
             ),
-            x=alt.X("difference:Q", title="Score after minus before (logits)"),
+            x=alt.X("difference:Q", title="Score, edited minus original (logits)"),
             color=alt.condition("datum.difference < 0", alt.value(BLUE), alt.value(ORANGE)),
             tooltip=[
-                "before:N",
-                "after:N",
-                alt.Tooltip("score_before:Q", format="+.2f"),
-                alt.Tooltip("score_after:Q", format="+.2f"),
+                alt.Tooltip("before:N", title="original word"),
+                alt.Tooltip("after:N", title="edited word"),
+                alt.Tooltip("score_before:Q", title="score in the original", format="+.2f"),
+                alt.Tooltip("score_after:Q", title="score in the edited text", format="+.2f"),
                 alt.Tooltip("difference:Q", format="+.2f"),
             ],
         )
@@ -64,7 +60,7 @@ def class_probabilities(before: dict[str, float], after: dict[str, float]) -> al
     rows = pd.DataFrame(
         {
             "class": names * 2,
-            "text": np.repeat(["as it is", "edited"], len(names)),
+            "text": np.repeat(["original", "edited"], len(names)),
             "probability": [side[name] for side in (before, after) for name in names],
         }
     )
@@ -73,12 +69,12 @@ def class_probabilities(before: dict[str, float], after: dict[str, float]) -> al
         .mark_bar()
         .encode(
             y=alt.Y("class:N", sort=names, title=None, axis=names_axis(160)),
-            yOffset=alt.YOffset("text:N", sort=["as it is", "edited"]),
+            yOffset=alt.YOffset("text:N", sort=["original", "edited"]),
             x=alt.X("probability:Q", title="Probability", scale=alt.Scale(domain=[0, 1])),
             color=alt.Color(
                 "text:N",
                 title=None,
-                scale=alt.Scale(domain=["as it is", "edited"], range=[BLUE, ORANGE]),
+                scale=alt.Scale(domain=["original", "edited"], range=[BLUE, ORANGE]),
             ),
             tooltip=["class:N", "text:N", alt.Tooltip("probability:Q", format=".3f")],
         )
