@@ -29,6 +29,11 @@ TARGETS = {
     "contrast": "the predicted class rather than the gold one",
 }
 
+SHOWN_CHARACTERS = 3_000
+"""Characters of a text that are shown before more are asked for."""
+RELIABLE = (0.7, 1.3)
+"""Part of the difference from the blanked-out text between which scores add up well enough."""
+
 run = session.opened()
 
 
@@ -59,13 +64,29 @@ def back_to_the_list(order: np.ndarray, position: int):
 
 
 def painted(example: dict, words: list[dict], scale: float) -> list[list]:
-    """Return the text, and its pair, in painted pieces; what the model did not read is grey."""
-    return highlighting.pieces_of_example(example, words, scale)
+    """Return the text, and its pair, in painted pieces: folded where long, until asked for."""
+    pieces = highlighting.pieces_of_example(example, words, scale)
+    folded = [highlighting.folded(one, SHOWN_CHARACTERS) for one in pieces]
+    if folded == pieces:
+        return pieces
+    unread = example["chars_total"] - example["chars_seen"]
+    with beside:
+        if unread:
+            st.warning(
+                f"The model read {example['chars_seen']:,} of {example['chars_total']:,} "
+                "characters."
+            )
+        with st.container(horizontal=True):
+            whole = st.toggle("Show all that was read", key="whole_text", bind="query-params")
+            rest = unread and st.toggle("Show what was not read, too", key="unread_text")
+    if rest:
+        return pieces
+    return [highlighting.folded(one, None) for one in pieces] if whole else folded
 
 
 def neighbours(position: int, layer: int, where: str):
-    """Show the examples that are explained alike, right and wrong ones."""
-    st.subheader("Explained alike")
+    """Show the examples with similar explanations, right and wrong ones."""
+    st.subheader("Similar explanations")
     within = st.toggle(
         "Only within the filter", key="alike_within", help="Else all examples are compared."
     )
@@ -82,13 +103,13 @@ def neighbours(position: int, layer: int, where: str):
     st.caption(
         "The examples whose three most salient words lie nearest to this one's in the language "
         f"model's own space (cosine, 1 is the same), at layer {layer}; of at most {SAMPLE:,} "
-        "compared. Wrong answers explained like right ones hint at wrong labels."
+        "compared. A wrong prediction that is explained as right ones are hints at a wrong label."
     )
     columns = st.columns(2)
     named = {
-        "right": "Answered right",
-        "wrong": "Answered wrong",
-        "unknown": "Without a gold label",
+        "right": "Predicted right",
+        "wrong": "Predicted wrong",
+        "unknown": "Without a label",
     }
     positions = found["example"].tolist()
     examples = run.examples_at(positions).to_dict("records")
@@ -111,10 +132,10 @@ def neighbours(position: int, layer: int, where: str):
 
 def decoded(example: dict, layer: int):
     """Show what every layer says in the whole vocabulary; this needs the model."""
-    st.subheader("What the layers decode to")
+    st.subheader("Vocabulary of each layer")
     st.caption(
-        "The words that the language model's head reads off where the classifier looks, of the "
-        "whole vocabulary: they need not stand in the text."
+        "The words of the whole vocabulary that the language model's head reads off where the "
+        "classifier looks. The text need not contain them."
     )
     folder = model_gate.asked_for(run)
     if folder is None:
@@ -194,7 +215,7 @@ target = controls[0].segmented_control(
     required=True,
     format_func=session.escape,
     help="; ".join(f"{name}: {meaning}" for name, meaning in TARGETS.items())
-    + ". A right answer has one target only: predicted and gold are the same class.",
+    + ". A right prediction has one target only: predicted and gold are the same class.",
 )
 with controls[1]:
     layer = session.layer_slider(run, "layer")
@@ -207,15 +228,16 @@ sentence = (
 )
 if example["incomplete"] or run.settings.rule == "path":
     completeness = float(example["completeness"][target][layer])
-    sentence += (
-        f" The words of this layer account for {completeness:.0%} of the difference from the same "
-        "text blanked out: the path rule computed them, which adds up only roughly."
-    )
-if example["chars_seen"] < example["chars_total"]:
-    sentence += (
-        f" The model read {example['chars_seen']:,} of {example['chars_total']:,} characters; "
-        "the rest is grey."
-    )
+    if RELIABLE[0] <= completeness <= RELIABLE[1]:
+        sentence += (
+            f" The words of this layer account for {completeness:.0%} of the difference from the "
+            "same text blanked out: the path rule computed them, which adds up only roughly."
+        )
+    else:
+        st.warning(
+            "The scores of this text at this layer are not reliable: they explain "
+            f"{completeness:.0%} of the difference from the same text blanked out."
+        )
 st.caption(sentence)
 show_other_run(run, example["example"])
 names = [word["word"] for word in words]
@@ -229,17 +251,17 @@ left, right = st.columns(2)
 with left:
     table = word_frame(words)
     show_table(
-        table,
+        table.drop(columns=["start", "end"]),
         "scores-table",
         f"Score of every word at layer {layer}",
         columns={
             "score": Column(
-                help="Logits of the target that the word accounts for.", format="{:+.3f}"
+                "score (logits)", "What the word adds to the target.", format="{:+.2f}"
             ),
-            "share": Column(help="Part of all positive score in the text."),
-            "start": Column(help="First character in the text."),
-            "end": Column(help="Character behind the last."),
-            "side": Column(help="0 the first text, 1 the second."),
+            "share": Column(
+                "share", "Part of all that speaks for the target in the text.", "{:.1%}"
+            ),
+            "side": Column("text", "0 the first text, 1 the second."),
         },
     )
     session.download(table, "words-of-example")

@@ -70,17 +70,20 @@ def pieces_of(
     return [piece for piece in pieces if piece[0]]
 
 
-def folded(pieces: list[Piece], room: int = ROOM) -> list[Piece]:
+def folded(pieces: list[Piece], room: int | None = ROOM) -> list[Piece]:
     """Return what fits into about `room` characters of a text: around its strongest words.
 
-    What the model did not read goes first. A gap says how many characters it leaves out.
+    What the model did not read goes first, and is all that goes where `room` is None. A gap says
+    how many characters it leaves out.
     """
     read = [piece for piece in pieces if piece[1] != "cut"]
     unread = sum(len(part) for part, style, _ in pieces if style == "cut")
     text = "".join(part for part, _, _ in read)
-    if len(text) + unread <= room:
+    if room is not None and len(text) + unread <= room:
         return pieces
-    kept = [(0, len(text))] if len(text) <= room else _windows(_strongest(read), room, text)
+    kept = [(0, len(text))]
+    if room is not None and len(text) > room:
+        kept = _windows(_strongest(read), room, text)
     shown, at = [], 0
     for low, high in [*kept, (len(text), len(text))]:
         if low > at:

@@ -64,9 +64,13 @@ def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:
                 ),
             ),
             y=alt.Y("layer:O", sort="descending", title="Layer", axis=alt.Axis(labelOverlap=False)),
-            color=alt.Color("score:Q", title="Logits").scale(
-                scheme="blueorange", domain=[-limit, limit], domainMid=0
-            ),
+            color=alt.Color(
+                "score:Q",
+                title="Logits",
+                legend=alt.Legend(
+                    values=[-limit, 0, limit], format="+.1f", gradientLength=80, padding=8
+                ),
+            ).scale(scheme="blueorange", domain=[-limit, limit], domainMid=0),
             tooltip=["layer:O", "word:N", alt.Tooltip("score:Q", format="+.3f")],
         )
         .properties(height=alt.Step(20))
