@@ -114,14 +114,14 @@ def _checks(run: Run, words: list[str]) -> None:
             return output.read_bytes()
 
     with st.container(border=True):
-        st.markdown("**Checks for the next model**")
+        st.markdown("**Regression tests for the next model**")
         st.markdown(
-            f"Up to {PER_WORD} pairs a word: a text that holds it, and the same without it. A "
+            f"Up to {PER_WORD} pairs per word: a text that contains it, and the same without it. A "
             "model that ignores the word gives both one answer. Run them in your tests:"
         )
         st.code("python -m saliency_core checks run MODEL checks.jsonl", "bash", wrap_lines=True)
         st.download_button(
-            "Checks as JSON Lines",
+            "Download regression tests (JSON Lines)",
             checks,
             "checks.jsonl",
             "application/jsonl",

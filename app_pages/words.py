@@ -143,7 +143,10 @@ def relied_on(where: str, layer: int):
     with chart_tab:
         # One scale, so that classes compare.
         tops = rows.groupby("class").head(OF_A_CLASS)["high"] if len(classes) > 1 else None
-        places = st.columns(2) * len(classes) if len(classes) > 1 else [st.container()]
+        # Rows of two, in the order of the classes on a phone too.
+        many = range((len(classes) + 1) // 2)
+        places = [place for _ in many for place in st.columns(2)] if len(classes) > 1 else None
+        places = places or [st.container()]
         for place, name in zip(places, classes, strict=False):
             own = rows[rows["class"] == name].head(OF_A_CLASS if len(classes) > 1 else SHOWN)
             with place:

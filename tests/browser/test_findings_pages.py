@@ -142,7 +142,7 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
         rows = list(csv.DictReader(file))
     assert [(row["feature"], row["judgement"]) for row in rows] == [(SHORTCUT, "spurious")]
     with page.expect_download() as found:
-        page.get_by_role("button", name="Checks as JSON Lines").click()
+        page.get_by_role("button", name="Download regression tests").click()
     checks = [json.loads(line) for line in found.value.path().read_text().splitlines()]
     assert checks and {check["word"] for check in checks} == {SHORTCUT}
 
