@@ -198,6 +198,7 @@ with list_side:
         f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Choose a row for its "
         "evidence. ↳ occurs or errs only with the one above it."
     )
+    session.download(rows, "suspects", "These suspects as CSV")
 
 
 def show_evidence(row: dict):
@@ -246,7 +247,7 @@ with st.expander("All numbers of these suspects"):
     show_table(
         numbers(page_rows),
         f"numbers-{key}",
-        "Every number of the suspects",
+        "All numbers, by feature",
         columns={
             "share_by_layer": Column(
                 help="Mean share of the saliency, from the embeddings to the last block."
@@ -263,7 +264,6 @@ with st.expander("All numbers of these suspects"):
             "errors": Column("errors: 95% interval", interval),
         },
     )
-    session.download(rows, "suspects", "These suspects as CSV")
 
 
 def hide(row: dict):

@@ -94,7 +94,7 @@ def test_the_planted_flaw_is_found_in_three_clicks(page, address, database):
     expect(heading).to_be_visible()
     assert query(page)["suspect"] == SHORTCUT and query(page)["of"] == row["class"]
     assert page.get_by_text("the judgement is yours").first.is_visible()
-    page.get_by_role("button", name="Wrong answers").click()
+    page.get_by_role("button", name="Wrong predictions").click()
     page.wait_for_url(re.compile("/errors\\?"))
     settle(page)
     assert query(page)["where"] == where
@@ -171,7 +171,7 @@ def test_slices_are_discovered_compared_and_opened(page, address, database):
     assert query(page)["compare_a"] == "meta.channel:voicemail"
     assert query(page)["compare_b"] == "-meta.channel:voicemail"
     assert page.get_by_text("Fisher's exact test").last.is_visible()
-    page.get_by_role("button", name="Its wrong answers").click()
+    page.get_by_role("button", name="Its wrong predictions").click()
     page.wait_for_url(re.compile("/errors\\?"))
     settle(page)
     assert query(page)["where"] == "wrong meta.channel:voicemail"
@@ -211,21 +211,21 @@ def test_an_edited_text_gets_another_answer(page, address, database):
     )
     # The filter goes along to the next page, where the word is taken out of its texts.
     visit(page, f"{address}/example?where=word:{SHORTCUT}&id={one['id'].iloc[0]}")
-    page.get_by_role("button", name="What if this text were another?").click()
+    page.get_by_role("button", name="Edit this text and see what changes").click()
     page.wait_for_url(re.compile("/what_if\\?"))
     settle(page)
     assert query(page)["what_id"] == one["id"].iloc[0]
-    assert metric(page, "Answer as it is").count() == 0, "no model without a click"
+    assert metric(page, "Original answer").count() == 0, "no model without a click"
     page.get_by_role("button", name="Load the model").click()
-    metric(page, "The answer").wait_for(timeout=LONG)
-    expect(metric(page, "The answer")).to_contain_text("stays")
-    box = page.get_by_role("textbox", name="The text as it might be")
+    metric(page, "The edit makes").wait_for(timeout=LONG)
+    expect(metric(page, "The edit makes")).to_contain_text("no change")
+    box = page.get_by_role("textbox", name="Edited text")
     box.fill(other["text"].iloc[0])
     box.press("Control+Enter")
-    expect(metric(page, "The answer")).to_contain_text("changes", timeout=LONG)
+    expect(metric(page, "The edit makes")).to_contain_text("another answer", timeout=LONG)
     settle(page)
-    expect(metric(page, "Answer as it is")).to_contain_text("delivery")
-    expect(metric(page, "Answer edited")).to_contain_text("billing")
+    expect(metric(page, "Original answer")).to_contain_text("delivery")
+    expect(metric(page, "New answer")).to_contain_text("billing")
     assert query(page)["edited"] == other["text"].iloc[0]
     assert page.locator(".painted").count() == 2
 
@@ -238,7 +238,7 @@ def test_an_edited_text_gets_another_answer(page, address, database):
     settle(page)
     held = store.run().filter(f"word:{SHORTCUT}").count()
     expect(metric(page, "Texts edited")).to_contain_text(str(held))
-    choose_row(page, "Texts whose answer changes", 0)
+    page.locator(".rows .row").first.click()
     page.wait_for_url(re.compile("/example\\?"))
     settle(page)
     opened = store.run().example(query(page)["id"])
