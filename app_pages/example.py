@@ -77,7 +77,7 @@ def painted(example: dict, words: list[dict], scale: float) -> list[list]:
                 "characters."
             )
         with st.container(horizontal=True):
-            whole = st.toggle("Show all that was read", key="whole_text", bind="query-params")
+            whole = st.toggle("Show all that was read", key=keep("whole_text", False))
             rest = unread and st.toggle("Show what was not read, too", key="unread_text")
     if rest:
         return pieces
