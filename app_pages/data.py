@@ -3,6 +3,7 @@ import streamlit as st
 
 from app_components import session
 from app_components.background_command import Background
+from app_components.filter_line import filter_chip
 from app_components.navigation import keep
 from app_components.stored_form import attempt, tell
 from app_components.table import Column, place_of, show_table
@@ -24,6 +25,7 @@ SAID = "data-said"
 MARKS = {"high": "● high", "medium": "◐ medium", "low": "○ low", "ok": "ok"}
 
 run = session.opened()
+filter_chip(run)
 layer = session.reading_layer(run)
 background = Background(run, "data-quality")
 
