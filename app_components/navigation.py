@@ -163,7 +163,8 @@ def _wanted(name: str, default: Any, options: Container | None) -> Any:
     if value is not None and (options is None or value in options):
         return value
     if is_asked:
-        st.toast(escape(f"The link names {name} {text[:40]!r}, which is not there."))
+        shown = f"; shown: {default}" if default not in ("", None) else ""
+        st.toast(escape(f"The link names {name} {text[:40]!r}, which is not there{shown}."))
     return default
 
 

@@ -139,6 +139,14 @@ def test_a_filter_is_typed_picked_put_right_and_taken_apart(page, address, demo)
     settle(page)
     shows("-wrong word:kindly gold:billing")
 
+    # It lasts over every change of page, and shows as chips where there is no line.
+    for name in ("Overview", "Words", "Suspects", "Example", "Data", "Errors"):
+        page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
+        settle(page)
+        expect(page.get_by_role("heading", name=name, exact=True, level=1)).to_be_visible()
+        expect(page.get_by_role("button", name="word:kindly")).to_be_visible()
+    shows("-wrong word:kindly gold:billing")
+
 
 def test_a_file_that_changes_under_an_open_page_is_noticed(page, address, demo):
     watched = Path(shutil.copy(demo.database, demo.folder / "watched.sqlite"))
