@@ -75,9 +75,9 @@ def take_back(run: Run, number: int | None = None) -> str | None:
     if number is None:
         number = review.actions[-1][0]
     ids = dict(review.actions)
-    review.actions = [action for action in review.actions if action[0] != number]
     with _told(review):
         undo(run.store.path, run.number, number)
+    review.actions = [action for action in review.actions if action[0] != number]
     of = f" for {ids[number]}" if ids.get(number) else ""
     review.said = f"Undone{of}."
     return ids.get(number)

@@ -193,7 +193,8 @@ class Panel {
       this.show(last.id);
       this.turn += 1;
     }
-    this.waiting.push({ uid: crypto.randomUUID(), undo: last ? last.uid : null });
+    this.waiting.push(
+      { uid: crypto.randomUUID(), undo: last ? last.uid : null, id: last ? last.id : null });
     this.flush();
     this.draw();
   }

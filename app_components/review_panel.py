@@ -157,7 +157,9 @@ def _store(run: Run, stored: dict[str, int | None], sent: dict[str, Any]) -> str
         back = review.take_back(run)
         stored[uid] = None
     else:
-        number = stored.get(sent["undo"])
+        # A session that began anew, as after a lost connection, does not know the edit.
+        known = sent["undo"] in stored
+        number = stored[sent["undo"]] if known else run.last_action_on(sent["id"])
         if number is not None:
             review.take_back(run, number)
         stored[uid] = None

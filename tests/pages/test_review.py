@@ -58,7 +58,7 @@ def test_an_edit_that_is_sent_again_is_stored_once(run, send):
 
 def test_undo_takes_back_the_edit_that_it_names_and_leads_to_it(run, send):
     send(edit("a", "id-1", ("label", "positive")), edit("b", "id-2", ("skipped", "")))
-    send({"uid": "c", "undo": "a"}, turn=2, at="id-1")
+    send({"uid": "c", "undo": "a", "id": "id-1"}, turn=2, at="id-1")
     assert run.note("id-1") is None and run.filter("reviewed").count() == 0
     assert review.review_of(run).said == "Undone for id-1."
     send({"uid": "d", "undo": None}, turn=3)
@@ -66,6 +66,14 @@ def test_undo_takes_back_the_edit_that_it_names_and_leads_to_it(run, send):
     assert run.actions()["undone"].notna().all()
     send({"uid": "e", "undo": None}, turn=4)
     assert review.review_of(run).said.startswith("Nothing to undo")
+
+
+def test_a_session_that_began_anew_undoes_the_last_action_on_the_example(run, send):
+    send(edit("a", "id-1", ("label", "positive")), edit("b", "id-2", ("right", "")))
+    fresh = review_panel.Panel(run)
+    lost = {"uid": "c", "undo": "a", "id": "id-1"}
+    review_panel._receive(fresh, {"turn": 1, "at": "id-1", "edits": [lost]})
+    assert run.note("id-1") is None and run.filter("reviewed").count() == 1
 
 
 def test_a_note_says_what_it_replaced_that_was_written_elsewhere(run, send):

@@ -526,8 +526,8 @@ def test_what_analysts_add_is_checked(path):
         set_note(path, run, "nope", "x")
     with pytest.raises(UserError, match="'maybe' is not a verdict"):
         set_verdict(path, run, "a", "negative", "maybe")
-    with pytest.raises(UserError, match="is not a term"):
-        save_slice(path, "a", "wrnog")
+    with pytest.raises(UserError, match="character 1"):
+        save_slice(path, "a", "(wrong")
     with pytest.raises(UserError, match="no saved slice 'b'"):
         delete_slice(path, "b")
 

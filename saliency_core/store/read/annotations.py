@@ -118,6 +118,15 @@ def actions(run: Run, limit: int | None = None) -> pd.DataFrame:
     return pd.DataFrame(found, columns=names, dtype=object)
 
 
+@consistent
+def last_action_on(run: Run, id: str) -> int | None:
+    """Return the last action on an example alone that is not undone, None where there is none."""
+    return run.store.rows(
+        "SELECT max(action) FROM edits WHERE run = ? AND undone IS NULL AND positions = ?",
+        (run.number, json.dumps([run.position_of(id)])),
+    )[0][0]
+
+
 def in_words(edits: Sequence[Sequence[str]]) -> str:
     """Return what edits did, e.g. `label billing, tag doubtful`."""
     said = dict.fromkeys(

@@ -221,6 +221,7 @@ class Run:
     annotation = _annotations.annotation
     annotations_at = _annotations.annotations_at
     actions = _annotations.actions
+    last_action_on = _annotations.last_action_on
     note = _annotations.note
     notes = _annotations.notes
     orphaned_notes = _annotations.orphaned_notes
