@@ -134,6 +134,7 @@ def to_csv_module(rows, path, draw, delimiter):
         for row in rows:
             row.text, row.note = (re.sub(r"[\\\r\n]", "", cell) for cell in (row.text, row.note))
         rows[-1].text = f'"{delimiter}'
+        rows[-1].note = ""  # with two such cells the row is as many others where quotes are doubled
     out = io.StringIO()
     writer = csv.writer(out, delimiter=delimiter, lineterminator=ends, **options)
     writer.writerow(NAMES)
