@@ -47,7 +47,15 @@ const start = () => {
   return { whole };
 };
 
+/* Streamlit's list of pages holds what is no item of a list; read as links alone it is right. */
+const mendList = () => {
+  for (const part of document.querySelectorAll('[data-testid=stSidebarNav] :is(ul, li)')) {
+    part.setAttribute('role', 'presentation');
+  }
+};
+
 export default function ({ data }) {
+  mendList();
   window.readersPlace ??= start();
   // What was drawn for a page that has been left says nothing of the one that is there now.
   if (location.pathname.split('/').pop() !== data.page) return;

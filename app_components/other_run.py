@@ -16,8 +16,8 @@ from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
 
 SPEAK = (
-    "Both sides speak of one class, the label: orange for it, blue against it. Full colour is the "
-    "strongest word of the text."
+    "Both sides speak of one class, the label: orange for it, blue and underlined against it. "
+    "Full colour is the strongest word of the text."
 )
 
 

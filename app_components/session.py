@@ -16,6 +16,7 @@ from app_components import navigation
 from app_components.markdown import escape
 from app_components.navigation import end_page, keep, name_in_address
 from saliency_core.errors import UserError
+from saliency_core.output.charts.theme import for_dark
 from saliency_core.output.export import frame_as_csv
 from saliency_core.paths import DEMO, default_database, demo_folder
 from saliency_core.server.page_words import in_page_words
@@ -349,6 +350,8 @@ def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> An
     function = f"{draw.func.__module__}.{draw.func.__qualname__}"
     with st.container(gap=None, key=f"figure-{name}"):
         drawn = _drawn(function, draw.args, draw.keywords, draw)
+        if st.context.theme.type == "dark":
+            drawn = for_dark(drawn)
         event = st.vega_lite_chart(drawn, alt=alt, **options)
         if table is None:
             return event

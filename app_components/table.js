@@ -12,6 +12,7 @@ const add = (parent, tag, name = '', text = '') => {
 };
 
 const drawLine = (cell, values, top) => {
+  if (!values.length) return;
   const svg = document.createElementNS(SVG, 'svg');
   const line = document.createElementNS(SVG, 'polyline');
   const step = WIDTH / Math.max(values.length - 1, 1);

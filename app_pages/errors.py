@@ -4,7 +4,7 @@ from app_components import session
 from app_components.bulk_review import bulk_actions, corrections, history
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
-from app_components.navigation import end_page, keep
+from app_components.navigation import end_page, entitle, keep
 from app_components.review import marks_of, progress_sentence
 from app_components.sorting import ROWS, SORTS, in_order, keep_sort
 from saliency_core.output.highlighting import painted_row
@@ -23,6 +23,7 @@ def show_all():
 
 
 where = filter_line(run, "wrong", first_page)
+entitle(where)
 total, everything = session.counted(run.filter(where)), session.counted(run.filter(""))
 left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
 left.markdown(
@@ -51,8 +52,9 @@ places = order[(page - 1) * ROWS : page * ROWS].tolist()
 frame = session.ask(Run.examples_at, run, positions=places)
 words = session.ask(Run.top_words, run, positions=places, layer=layer)
 st.caption(
-    f"Painted at layer {layer}: orange speaks for the predicted class, blue against it; full "
-    "colour is the strongest word of the row. Click a row, or press J, K and Enter; X ticks it."
+    f"Painted at layer {layer}: orange speaks for the predicted class, blue and underlined "
+    "against it; full colour is the strongest word of the row. Click a row, or press J, K and "
+    "Enter; X ticks it."
 )
 rows = [
     painted_row(example, found, about=session.top_words(found))

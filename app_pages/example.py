@@ -224,7 +224,8 @@ scale = highlighting.scale_of(scores.ravel())
 words = words_of_layer(example, scores[layer])
 show(painted(example, words, scale), layer)
 sentence = (
-    f"Orange speaks for it, blue against it; full colour is {scale:.2f} logits, at any layer."
+    "Orange speaks for it, blue and underlined against it; full colour is "
+    f"{scale:.2f} logits, at any layer."
 )
 if example["incomplete"] or run.settings.rule == "path":
     completeness = float(example["completeness"][target][layer])

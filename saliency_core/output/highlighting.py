@@ -14,6 +14,11 @@ BACKGROUND = (
     "#134b85 #2f6ea8 #5b93c4 #8fb6d9 #c3d8ec #f2f2f2 #fbdcb6 #f5b871 #de8d33 #bb6812 #994a07"
 ).split()
 FOREGROUND = "#fff #fff #111 #111 #111 #111 #111 #111 #111 #111 #fff".split()
+# On a dark page strength grows brighter, from the colour of the page on.
+DARK_BACKGROUND = (
+    "#7db8f2 #3f8fd6 #2a66a6 #1f4a78 #16304d #171614 #4a2c0b #6e420f #985c14 #d9882a #ffb04d"
+).split()
+DARK_FOREGROUND = "#111 #111 #fff #fff #fff #fff #fff #fff #fff #111 #111".split()
 NEUTRAL = 5
 ROOM = 480
 """Characters of a text that a list shows: about three lines."""
@@ -22,11 +27,22 @@ WINDOWS = 3
 GAP = 40
 """Characters between two stretches of a text that are shown rather than left out."""
 
-COLOURS = "".join(
-    f".painted .s{step}{{background:{background};color:{foreground}}}\n"
-    for step, (background, foreground) in enumerate(zip(BACKGROUND, FOREGROUND, strict=True))
-    if step != NEUTRAL
-)
+
+def _rule(step: int) -> str:
+    """Return the colours of a step; words that speak against are underlined too."""
+    light, dark = BACKGROUND[step], DARK_BACKGROUND[step]
+    text, dark_text = FOREGROUND[step], DARK_FOREGROUND[step]
+    line = (
+        "text-decoration:underline dashed 1px;text-underline-offset:3px;" if step < NEUTRAL else ""
+    )
+    # What knows no light-dark() keeps the colours of a light page.
+    return (
+        f".painted .s{step}{{{line}background:{light};color:{text};"
+        f"background:light-dark({light},{dark});color:light-dark({text},{dark_text})}}\n"
+    )
+
+
+COLOURS = "".join(_rule(step) for step in range(len(BACKGROUND)) if step != NEUTRAL)
 
 
 def step_of(value: float) -> int:

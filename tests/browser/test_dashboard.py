@@ -247,7 +247,7 @@ def test_rows_are_walked_and_opened_by_keyboard(page, address, demo):
         open_store(demo.database).run().filter("wrong").examples(sort="confidence", descending=True)
     )
     assert shown_id(page) == frame["id"].iloc[1]
-    page.keyboard.press("k")
+    page.keyboard.press("j")
     expect(page.get_by_label("Id", exact=True)).to_have_value(frame["id"].iloc[2])
     settle(page)
 
@@ -325,7 +325,7 @@ def test_back_and_forward_bring_back_what_was_there_one_entry_a_change(page, add
     settle(page)
     to_page(page, "Words")
     assert view(page)[0] == "right"
-    page.get_by_text("wrong against right", exact=True).click()
+    page.get_by_text("Wrong vs right", exact=True).click()
     settle(page)
     to_page(page, "Overview")
 
@@ -337,7 +337,7 @@ def test_back_and_forward_bring_back_what_was_there_one_entry_a_change(page, add
         assert found[0] == path and found[1] == {"run": "1", **expected}
 
     listing = {"where": "right", "sort": "least confident"}
-    gone(page.go_back, "/words", where="right", view="wrong against right")
+    gone(page.go_back, "/words", where="right", view="Wrong vs right")
     gone(page.go_back, "/words", where="right")
     for id in (rows.iloc[13], rows.iloc[12]):
         gone(page.go_back, "/example", id=id, **listing)

@@ -16,6 +16,29 @@ def class_colours(labels: Sequence[str]) -> dict[str, str]:
     return {name: GROUP_COLOURS[place % len(GROUP_COLOURS)] for place, name in enumerate(labels)}
 
 
+ON_DARK = {
+    "scheme": ("blueorange", "range", ["#2f73b8", "#171614", "#a66213"]),
+    "color": ("#111", "color", "#fff"),
+    "value": ("#111", "value", "#fff"),
+}
+"""Key and value of a chart -> what takes their place on a dark page, where zero is the page's
+colour and strength grows brighter; white is readable on all of it."""
+
+
+def for_dark(chart: Any) -> Any:
+    """Return the Vega-Lite of a chart as a dark page shows it."""
+    if isinstance(chart, list):
+        return [for_dark(part) for part in chart]
+    if not isinstance(chart, dict):
+        return chart
+    shown = {}
+    for key, value in chart.items():
+        light, name, dark = ON_DARK.get(key, (None, key, None))
+        is_replaced = isinstance(value, str) and value == light
+        shown[name if is_replaced else key] = dark if is_replaced else for_dark(value)
+    return shown
+
+
 def names_axis(limit: int, **options: Any) -> alt.Axis:
     """Return an axis on which every name stands in the middle of its band, `limit` pixels wide."""
     return alt.Axis(labelLimit=limit, labelOverlap=False, labelFlush=False, **options)
