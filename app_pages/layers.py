@@ -67,7 +67,7 @@ METHODS_SHOWN = {
     },
     "mosaic_top": Column("top word", "Mosaics: how often the top word lies in the right text."),
     "plausibility": Column(help="How well it agrees with the words that people marked."),
-    "examples": Column(help="Examples of the sample."),
+    "examples": Column(help="Examples of the sample.", format="{:,.0f}"),
     "forwards": Column("forward passes", "Forward passes that one example needs.", "{:.1f}"),
     "backwards": Column("backward passes", "Backward passes that one example needs.", "{:.1f}"),
     "seconds": Column(help="Time of the whole sample.", format="{:.1f}"),
