@@ -58,6 +58,7 @@ class _Place:
         self.fields: dict[str, tuple[str, Any]] = {}
         """Key in the session and default of each field that this run keeps."""
         self.title: list[str] = []
+        self.dataset = ""
 
     def kept(self, name: str) -> dict[str, str]:
         """Return where a field is remembered."""
@@ -174,6 +175,11 @@ def kept(name: str, default: Any) -> Any:
     return default if text is None else type(default)(text)
 
 
+def name_dataset(name: str) -> None:
+    """Say which dataset the page is about, for the title of the browser's tab."""
+    _place().dataset = name
+
+
 def entitle(*parts: str) -> None:
     """Say what the page is about, for the title of the browser's tab."""
     _place().title += [part for part in parts if part]
@@ -216,7 +222,8 @@ def run_page(page: Any, draw: Callable[[], None]) -> None:
     # Of the first address the component takes care: it would be an entry more from here.
     if not is_first and place.named != st.query_params.to_dict():
         st.query_params.from_dict(place.named)
-    st.set_page_config(page_title=f"{' · '.join([page.title, *place.title])} - {TITLE}")
+    parts = [page.title, *place.title, *([place.dataset] if place.dataset else [])]
+    st.set_page_config(page_title=f"{' · '.join(parts)} - {TITLE}")
     with st.container(key="navigation"):
         _component(data={"page": page.url_path, "query": urlencode(place.named)}, key="address")
 

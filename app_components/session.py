@@ -283,6 +283,7 @@ def opened() -> Run:
             raise UserError(f"Run {run.number} holds no audited example yet.")
     except UserError as error:
         raise NothingAudited(path, error) from error
+    navigation.name_dataset(run.dataset.name)
     if not run.is_finished:
         st.caption("⏳ This run has not finished: layers are summarised and compared at its end.")
     for warning in run.warnings:

@@ -38,4 +38,5 @@ def test_nothing_serious_on_any_page_in_either_theme_and_each_has_a_title(demo):
                 assert not serious(page), (name, dark)
                 titles.add(page.title())
             assert len(titles) == len(PAGES)
+            assert "Errors · wrong · messages - Saliency audit" in titles
             page.close()

@@ -16,10 +16,10 @@ def class_colours(labels: Sequence[str]) -> dict[str, str]:
     return {name: GROUP_COLOURS[place % len(GROUP_COLOURS)] for place, name in enumerate(labels)}
 
 
-ON_DARK = {
-    "scheme": ("blueorange", "range", ["#2f73b8", "#171614", "#a66213"]),
-    "color": ("#111", "color", "#fff"),
-    "value": ("#111", "value", "#fff"),
+ON_DARK: dict[tuple[str, str], dict[str, Any]] = {
+    ("scheme", "blueorange"): {"range": ["#2f73b8", "#171614", "#a66213"], "interpolate": "rgb"},
+    ("color", "#111"): {"color": "#fff"},
+    ("value", "#111"): {"value": "#fff"},
 }
 """Key and value of a chart -> what takes their place on a dark page, where zero is the page's
 colour and strength grows brighter; white is readable on all of it."""
@@ -31,11 +31,13 @@ def for_dark(chart: Any) -> Any:
         return [for_dark(part) for part in chart]
     if not isinstance(chart, dict):
         return chart
-    shown = {}
+    shown: dict[str, Any] = {}
     for key, value in chart.items():
-        light, name, dark = ON_DARK.get(key, (None, key, None))
-        is_replaced = isinstance(value, str) and value == light
-        shown[name if is_replaced else key] = dark if is_replaced else for_dark(value)
+        dark = ON_DARK.get((key, value)) if isinstance(value, str) else None
+        if dark is None:
+            shown[key] = for_dark(value)
+        else:
+            shown.update(dark)
     return shown
 
 
