@@ -19,7 +19,7 @@ def offer(nothing: session.NothingAudited) -> None:
     if Path(nothing.path).exists():
         st.info(session.escape(nothing))
     else:
-        st.subheader("No audit yet", anchor=False)
+        st.header("No audit yet", anchor=False)
         st.markdown(
             "Audit a text classifier on a file of yours: which examples it gets wrong, and which "
             "words it used. Or look at a finished audit of generated messages first."

@@ -23,7 +23,7 @@ WAYS = {
 
 def show(run: Run, current: str | None) -> None:
     """Offer what helps against the words with the verdict spurious and for the one on show."""
-    st.subheader("Fix it")
+    st.header("Fix it")
     verdicts = run.verdicts()
     spurious = sorted(set(verdicts.loc[verdicts["verdict"] == "spurious", "word"]))
     options = sorted({*spurious, *([current] if current else [])})

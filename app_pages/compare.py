@@ -116,7 +116,7 @@ def chosen_runs() -> tuple[Run, Run]:
 
 def headline(found):
     """Say which run is better, and by how much."""
-    st.subheader(session.escape(verdict(found, *names)))
+    st.header(session.escape(verdict(found, *names)))
     test = found.difference
     if not test["n"]:
         return
@@ -140,7 +140,7 @@ def where_they_differ():
     table = session.ask(by_group, before, after=after, where=where)
     if table.empty:
         return
-    st.subheader(
+    st.header(
         "Where they differ",
         help="The clearest difference first. q is the p of McNemar's test, corrected for the "
         "number of rows (Benjamini-Hochberg); below 0.05 a difference is hardly by chance.",
@@ -255,7 +255,7 @@ def filter_of(kind: str) -> str:
 
 
 def words_that_differ():
-    st.subheader(
+    st.header(
         "Words that one relies on more",
         help="Mean share of the saliency in the run after minus that in the run before, with its "
         "95% interval, at the layer to read of each. Pale: the interval contains 0, so chance may "
@@ -282,7 +282,7 @@ def words_that_differ():
 
 
 def coherence_between():
-    st.subheader("Coherence", help="Of every layer of both runs, with its 95% interval.")
+    st.header("Coherence", help="Of every layer of both runs, with its 95% interval.")
     rows = session.ask(coherence_of_runs, run, runs=[before.number, after.number])
     if rows.empty:
         st.info("Neither run has a coherence yet.")

@@ -84,7 +84,7 @@ def findings():
 
 def labels():
     facts = found.facts["label_issues"]
-    st.subheader("Labels that are likely wrong")
+    st.header("Labels that are likely wrong")
     if facts is None:
         st.caption("Label issues need one gold label an example.")
         return
@@ -233,7 +233,7 @@ def mixed_up(noise: pd.DataFrame):
 
 def duplicates():
     facts = found.facts["duplicates"]
-    st.subheader("Duplicates")
+    st.header("Duplicates")
     groups = session.ask(duplicate_groups, run, limit=100)
     if groups.empty:
         st.caption("No text repeats another one, exactly or nearly.")
@@ -301,7 +301,7 @@ def drop(kept: str, others: list[str]) -> str:
 
 def training():
     facts = found.facts["train"]
-    st.subheader("Training data")
+    st.header("Training data")
     if not facts:
         st.caption("Give training data above to see what is in both, and how the two differ.")
         return
@@ -359,7 +359,7 @@ def _share(value: float | None) -> str:
 
 
 def classes():
-    st.subheader("Classes")
+    st.header("Classes")
     table = pd.DataFrame(found.facts["classes"])
     total = max(int(table["examples"].sum()), 1)
 

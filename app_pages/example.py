@@ -86,7 +86,7 @@ def painted(example: dict, words: list[dict], scale: float) -> list[list]:
 
 def neighbours(position: int, layer: int, where: str):
     """Show the examples with similar explanations, right and wrong ones."""
-    st.subheader("Similar explanations")
+    st.header("Similar explanations")
     within = st.toggle(
         "Only within the filter", key="alike_within", help="Else all examples are compared."
     )
@@ -132,7 +132,7 @@ def neighbours(position: int, layer: int, where: str):
 
 def decoded(example: dict, layer: int):
     """Show what every layer says in the whole vocabulary; this needs the model."""
-    st.subheader("Vocabulary of each layer")
+    st.header("Vocabulary of each layer")
     st.caption(
         "The words of the whole vocabulary that the language model's head reads off where the "
         "classifier looks. The text need not contain them."

@@ -14,6 +14,6 @@ else:
     form()
     start_button(cards.start)
 if earlier := cards.others(shown):
-    st.subheader("Earlier audits", anchor=False)
+    st.header("Earlier audits", anchor=False)
     for job in earlier:
         cards.card(job)

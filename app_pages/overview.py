@@ -102,7 +102,7 @@ def first_looks():
     """Say what to look at first, the worst first."""
     found = by_severity(finding for source in SOURCES for finding in session.ask(source, run))
     if found:
-        st.subheader("Look here first")
+        st.header("Look here first")
         findings_list(found[:FINDINGS])
 
 
@@ -112,7 +112,7 @@ def open_errors(row: dict):
 
 
 def confusions():
-    st.subheader("Confusion matrix", help="Label by predicted class; numbers are examples.")
+    st.header("Confusion matrix", help="Label by predicted class; numbers are examples.")
     many = len(run.label_names) > MAX_CONFUSION_CLASSES
     st.caption(
         "The most frequent confusions, label → prediction; click one to see its examples."
@@ -135,7 +135,7 @@ def confusions():
 
 
 def confidences():
-    st.subheader("Confidence", help="The probability of the predicted class.")
+    st.header("Confidence", help="The probability of the predicted class.")
     found = session.ask(calibration, run.filter())
     histogram = found["histogram"]
     # One above the other, each with its own scale: among the right ones the wrong would not show.
@@ -150,7 +150,7 @@ def confidences():
 
 
 def calibrated():
-    st.subheader(
+    st.header(
         "Calibration",
         help="Is the confidence deserved? A point is the predictions of similar confidence, its "
         "size how many they are. On the line the model is right as often as it is confident; "
@@ -167,7 +167,7 @@ def calibrated():
 
 
 def which_layer():
-    st.subheader(
+    st.header(
         "Which layer to read",
         help="The choice score is the mean of two tests, each relative to its best layer: does "
         "hiding the layer's top words change the prediction, and do its words lie in the right "
@@ -205,7 +205,7 @@ def which_layer():
 
 
 def classes():
-    st.subheader("Classes")
+    st.header("Classes")
     st.caption("Worst first. Select a class to see its errors.")
     table = session.ask(Slice.class_metrics, run.filter())
     table = table.sort_values("f1", kind="stable", ignore_index=True)

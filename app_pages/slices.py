@@ -127,7 +127,7 @@ def actions(where: str, name: str, saved_as: str = ""):
 
 
 def saved():
-    st.subheader("Saved")
+    st.header("Saved")
     rows = session.ask(saved_slices, run, layer=layer)
     if rows.empty:
         st.info("No slice is saved yet. Name one below, or save one that was discovered.")
@@ -202,7 +202,7 @@ def delete(name: str) -> str:
 
 
 def discovered():
-    st.subheader("Discovered")
+    st.header("Discovered")
     st.caption(
         "Words, metadata values, lengths, labels and their pairs in which the model errs more than "
         "elsewhere. Those that explain most errors come first.",
@@ -254,7 +254,7 @@ def spoken(where: str) -> bool:
 
 
 def compared():
-    st.subheader("Two side by side")
+    st.header("Two side by side")
     columns = st.columns(2)
     wheres = [
         columns[place].text_input(

@@ -204,7 +204,7 @@ with list_side:
 def show_evidence(row: dict):
     """Show everything known of one suspect, and where its examples are."""
     name = session.escape(name_of(row["feature"], row["kind"]))
-    st.subheader(f"{name} → {session.escape(row['class'])}: {row['assessment']}")
+    st.header(f"{name} → {session.escape(row['class'])}: {row['assessment']}")
     if beside := companion(row):
         st.info(session.escape(beside))
     for kind_of, (sentence, statistics) in evidence(row).items():
@@ -222,7 +222,7 @@ def show_evidence(row: dict):
 
 with evidence_side:
     show_evidence(current)
-st.subheader("Association against reliance")
+st.header("Association against reliance")
 st.caption(
     "Top right is where labels and model agree on a word. Size: examples with it. Colour: how many "
     "predictions change when it is deleted; hollow: not measured. Click a point for its evidence."
@@ -268,7 +268,7 @@ with st.expander("All numbers of these suspects"):
 
 def hide(row: dict):
     """Say what would change if the model could not see a word."""
-    st.subheader(f"If the model could not see “{session.escape(row['feature'])}”")
+    st.header(f"If the model could not see “{session.escape(row['feature'])}”")
     folder = model_gate.asked_for(run)
     if folder is None:
         return

@@ -191,7 +191,7 @@ def layer_by_layer(found: dict):
         "classes."
     )
     words = most_changed_first(aligned_words(found, layer))
-    st.subheader("What each word gained and lost")
+    st.header("What each word gained and lost")
     session.figure(
         partial(aligned_bars, words),
         "Difference of the scores of aligned words",

@@ -366,7 +366,7 @@ def one_word(where: str, layer: int) -> str | None:
 
 def examples_of(word: str, where: str, layer: int):
     holding = joined(f"word:{quote(word)}", where)
-    st.subheader(f"Texts with “{session.escape(word)}”")
+    st.header(f"Texts with “{session.escape(word)}”")
     places = session.order(run.filter(holding), "confidence", True)[:EXAMPLES].tolist()
     frame = session.ask(Run.examples_at, run, positions=places)
     found = session.ask(Run.top_words, run, positions=places, layer=layer)

@@ -29,6 +29,7 @@ PAGES = (
     "errors",
     "example",
     "slices",
+    "data",
     "words",
     "suspects",
     "what_if",

@@ -40,13 +40,13 @@ TABLES = (".csv", ".tsv", ".xlsx", ".csv.gz", ".tsv.gz", ".csv.zip")
 
 def form() -> None:
     """Show the form."""
-    st.subheader("1. Dataset", anchor=False)
+    st.header("1. Dataset", anchor=False)
     _dataset()
-    st.subheader("2. Model", anchor=False)
+    st.header("2. Model", anchor=False)
     _model()
-    st.subheader("3. Columns and labels", anchor=False)
+    st.header("3. Columns and labels", anchor=False)
     columns()
-    st.subheader("4. Where the results go", anchor=False)
+    st.header("4. Where the results go", anchor=False)
     _place()
 
 

@@ -31,7 +31,18 @@ QUERIES = {
     ),
 }
 """What each page is opened with, where it is more than nothing and a hostile filter."""
-PAGES = ("", "errors", "example", "layers", "words", "compare", "suspects", "slices", "what_if")
+PAGES = (
+    "",
+    "errors",
+    "example",
+    "layers",
+    "words",
+    "compare",
+    "suspects",
+    "slices",
+    "data",
+    "what_if",
+)
 
 
 @pytest.fixture(scope="module")

@@ -111,6 +111,7 @@ PAGES = (
     "words",
     "suspects",
     "slices",
+    "data",
     "what_if",
     "compare",
 )

@@ -38,7 +38,7 @@ def opened(database, monkeypatch, page="compare", **address):
 def test_the_older_run_is_before_and_swap_turns_them_round(database, monkeypatch):
     before, after = (open_store(database).run(number) for number in (1, 2))
     app = opened(database, monkeypatch)
-    assert app.subheader[0].value.replace("\\", "") == verdict(
+    assert app.header[0].value.replace("\\", "") == verdict(
         compare(before, after), "biased", "control"
     )
     tiles = {metric.label: metric.value for metric in app.metric}

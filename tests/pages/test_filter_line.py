@@ -14,7 +14,7 @@ from tests.support.store_made_up import SETTINGS, example, write_all
 os.environ["STREAMLIT_CLIENT_SHOW_ERROR_DETAILS"] = "full"
 PAGES = [
     *["overview", "errors", "example", "layers", "words"],
-    *["suspects", "slices", "what_if", "compare", "new_audit"],
+    *["suspects", "slices", "data", "what_if", "compare", "new_audit"],
 ]
 
 

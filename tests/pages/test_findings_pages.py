@@ -90,7 +90,9 @@ def opened(page, database, monkeypatch, **query):
 
 def texts(app):
     return " ".join(
-        element.value for kind in ("markdown", "caption", "subheader") for element in app.get(kind)
+        element.value
+        for kind in ("markdown", "caption", "header", "subheader")
+        for element in app.get(kind)
     ).replace("\\", "")
 
 
@@ -108,7 +110,7 @@ def test_page_on_a_filled_file(page, looked, monkeypatch):
 @pytest.mark.parametrize("page", PAGES)
 def test_page_without_a_file_says_how_to_make_one(page, tmp_path, monkeypatch):
     app = opened(page, tmp_path / "none.sqlite", monkeypatch)
-    assert app.subheader[0].value == "No audit yet"
+    assert app.header[0].value == "No audit yet"
 
 
 def test_a_page_never_starts_a_search_by_itself(audited, monkeypatch):

@@ -96,7 +96,7 @@ def test_a_file_that_went_or_is_none_is_said_on_an_open_page(tmp_path, monkeypat
     kept = shutil.copy(path, tmp_path / "kept")
     app = opened(path, monkeypatch)
     path.unlink()
-    assert "No audit yet" in said(app.run().subheader) and not app.exception
+    assert "No audit yet" in said(app.run().header) and not app.exception
     path.write_text("no database, but longer than a hundred characters" * 9)
     assert "is not an SQLite file" in said(app.run().info)[0] and not app.exception
     os.replace(kept, path)

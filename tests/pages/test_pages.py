@@ -60,7 +60,7 @@ def test_page_on_a_filled_database(page, database, monkeypatch):
 def test_page_without_a_database_says_how_to_make_one(page, tmp_path, monkeypatch):
     app = opened(page, tmp_path / "none.sqlite", monkeypatch)
     assert not app.exception
-    assert [one.value for one in app.subheader] == ["No audit yet"]
+    assert [one.value for one in app.header] == ["No audit yet"]
     assert {"Audit a file", "Look at the demonstration"} <= {one.label for one in app.button}
     assert "python -m saliency_core audit" in app.expander[0].code[0].value
 
