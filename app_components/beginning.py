@@ -21,7 +21,8 @@ def offer(nothing: session.NothingAudited) -> None:
     else:
         st.header("No audit yet", anchor=False)
         st.markdown(
-            "Audit a text classifier on a file of yours: which examples it gets wrong, and which "
+            "Audit a text classifier on a file of your own: which examples it gets wrong, and "
+            "which "
             "words it used. Or look at a finished audit of generated messages first."
         )
     with st.container(horizontal=True):

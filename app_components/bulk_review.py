@@ -76,7 +76,9 @@ def history(run: Run) -> None:
         return
     with st.expander("History"):
         for row in actions.itertuples():
-            of = f"filter {row.where or 'of all'}" if row.where is not None else "chosen rows"
+            of = "chosen rows" if row.where is None else f"filter {row.where}"
+            if row.where == "":
+                of = "all examples"
             if row.examples == 1 and row.where is None:
                 of = "one example"
             left, right = st.columns([6, 1], vertical_alignment="center")

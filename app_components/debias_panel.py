@@ -31,8 +31,8 @@ def show(run: Run, current: str | None) -> None:
         "Words",
         options,
         key=_chosen(run, spurious, options),
-        help="Those you judged spurious; the one on show can be added.",
-        placeholder="no word is judged spurious yet",
+        help="Those you judged spurious; you can add the one shown.",
+        placeholder="no word has been judged spurious yet",
     )
     left, right = st.columns(2)
     with left:
@@ -116,8 +116,8 @@ def _checks(run: Run, words: list[str]) -> None:
     with st.container(border=True):
         st.markdown("**Regression tests for the next model**")
         st.markdown(
-            f"Up to {PER_WORD} pairs per word: a text that contains it, and the same without it. A "
-            "model that ignores the word gives both one answer. Run them in your tests:"
+            f"Up to {PER_WORD} pairs per word: a text that contains it, and the same text without "
+            "it. A model that ignores the word predicts the same for both. Run them in your tests:"
         )
         st.code("python -m saliency_core checks run MODEL checks.jsonl", "bash", wrap_lines=True)
         st.download_button(

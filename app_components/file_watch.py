@@ -46,8 +46,8 @@ def watch() -> None:
         st.warning(f"{name} is gone: it was moved or deleted. This page comes back when it does.")
     elif before and seen and not before.is_part_of(seen):
         st.info(
-            f"{name} is not the file it was: another one took its place, or runs were deleted. "
-            "This page shows what it holds now."
+            f"{name} is no longer the same file: it was replaced, or runs were deleted. This page "
+            "shows what it contains now."
         )
     st.session_state[_SEEN] = (path, seen or before)
     _go_on_looking(path, seen)
@@ -61,16 +61,16 @@ def _go_on_looking(path: str, drawn: _Seen | None) -> None:
         return
     name = session.escape(session.name_of(path))
     if now is None:
-        said = f"{name} is gone: it was moved or deleted. What stands here was read before."
+        said = f"{name} is gone: it was moved or deleted. What you see was read before that."
     elif drawn is None:
-        said = f"{name} is there now."
+        said = f"{name} now exists."
     elif drawn.is_part_of(now):
-        said = f"{name} was written since this page was drawn."
+        said = f"{name} has changed since this page was loaded."
     else:
-        said = f"Another file took the place of {name} since this page was drawn."
+        said = f"{name} has been replaced by another file since this page was loaded."
     with st.container(key="file-watch", horizontal=True, vertical_alignment="center"):
         st.markdown(said, width="content")
-        if st.button("Show what it holds now" if now else "Look again", key="look-again"):
+        if st.button("Show what it contains now" if now else "Look again", key="look-again"):
             st.rerun(scope="app")
 
 

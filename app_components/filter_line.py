@@ -78,7 +78,7 @@ def filter_chip(run: Run) -> None:
     if line:
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             chips(run, line, lambda new: st.session_state.update({KEY: new}), within=True)
-            st.caption("Kept for the pages that show examples; this one is about the whole run.")
+            st.caption("Applies to the pages that show examples; this page covers the whole run.")
 
 
 def chips(run: Run, line: str, put: Callable[[str], None], *, within: bool = False) -> None:
@@ -97,7 +97,7 @@ def chips(run: Run, line: str, put: Callable[[str], None], *, within: bool = Fal
                 session.escape(text),
                 icon=":material/close:",
                 key=f"chip-{number}",
-                help=f"Take {session.escape(text)} out of the filter",
+                help=f"Remove {session.escape(text)} from the filter",
                 on_click=put,
                 args=(rest,),
             )
@@ -158,7 +158,7 @@ def _tell_why_nothing_fits(run: Run, line: str) -> None:
     if not 1 < len(terms) <= CHIPS or session.counted(run.filter(line)):
         return
     counts = [f"{session.escape(text)} {session.counted(run.filter(text)):,}" for text in terms]
-    st.caption(f"Each term by itself fits: {', '.join(counts)}. Between alternatives stands OR.")
+    st.caption(f"Each term by itself matches: {', '.join(counts)}. Put OR between alternatives.")
 
 
 def _canonical(run: Run, line: str) -> str:

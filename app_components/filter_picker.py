@@ -99,7 +99,7 @@ class _Picker:
             line.put(field, [word.strip().lower() for word in text.split(",") if word.strip()])
 
         draw = self._start(field, ", ".join(self.line.values(field)), change)
-        st.text_input(label, help=help, placeholder="one, or several with commas", **draw)
+        st.text_input(label, help=help, placeholder="one, or several separated by commas", **draw)
 
     def _phrase(self) -> None:
         def change(line: Line, text: str) -> None:

@@ -52,8 +52,8 @@ def asked_for(run: Run) -> str | None:
     wanted = audited(run)
     if st.session_state.get("model_wanted") != wanted:
         st.caption(
-            f"This runs the model {session.escape(run.model.name)}. Loading it takes some "
-            "seconds and memory; nothing else on these pages needs it."
+            f"This runs the model {session.escape(run.model.name)}. Loading it takes a few "
+            "seconds and some memory; nothing else on these pages needs it."
         )
         if st.button("Load the model", type="primary"):
             st.session_state["model_wanted"] = wanted

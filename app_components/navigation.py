@@ -165,7 +165,7 @@ def _wanted(name: str, default: Any, options: Container | None) -> Any:
         return value
     if is_asked:
         shown = f"; shown: {default}" if default not in ("", None) else ""
-        st.toast(escape(f"The link names {name} {text[:40]!r}, which is not there{shown}."))
+        st.toast(escape(f"The link names {name} {text[:40]!r}, which does not exist{shown}."))
     return default
 
 

@@ -16,7 +16,8 @@ from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
 
 SPEAK = (
-    "Both sides speak of one class, the label: orange for it, blue and underlined against it. "
+    "Both sides are painted for one class, the label: orange speaks for it, blue and underlined "
+    "against it. "
     "Full colour is the strongest word of the text."
 )
 

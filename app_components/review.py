@@ -54,7 +54,7 @@ def act(
     if id is not None:
         review.said = f"Saved for {id}: {what}."
     elif done.number is None:
-        review.said = f"All {done.chosen:,} had it already: {what}."
+        review.said = f"All {done.chosen:,} already had it: {what}."
     else:
         review.said = f"Saved for {done.examples:,} of {done.chosen:,} examples: {what}."
     if done.number is not None:

@@ -173,7 +173,7 @@ def _replaced(run: Run, sent: dict[str, Any]) -> str:
     before = (run.note(sent["id"]) or {"note": ""})["note"]
     if before in (sent["was"], dict(sent["edits"])["note"]):
         return ""
-    return f" This replaced what was saved elsewhere meanwhile: “{before}”."
+    return f" This replaced what had meanwhile been saved elsewhere: “{before}”."
 
 
 def _beside(

@@ -280,7 +280,7 @@ def opened() -> Run:
         chosen = st.session_state.get("run")
         run = store_at(path).run(int(chosen) if chosen else None)
         if not ask(Slice.count, run.filter()):
-            raise UserError(f"Run {run.number} holds no audited example yet.")
+            raise UserError(f"Run {run.number} contains no audited examples yet.")
     except UserError as error:
         raise NothingAudited(path, error) from error
     navigation.name_dataset(run.dataset.name)
@@ -312,7 +312,7 @@ def counted(part: Slice) -> int:
         end_page()
 
 
-def download(frame, name: str, label: str = "Table as CSV") -> None:
+def download(frame, name: str, label: str = "Download table (CSV)") -> None:
     """Let the user keep a table, or the one a function returns; it is made when asked for."""
     st.download_button(
         _small(label),

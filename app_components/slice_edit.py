@@ -18,7 +18,7 @@ from saliency_core.store.connection import State
 ROWS = 20
 WAYS = ("hide", "delete", "replace")
 HELP = (
-    "hide: the mask token takes its place, so the model cannot see it; delete: it is taken out; "
+    "hide: the mask token takes its place, so the model cannot see it; delete: it is removed; "
     "replace: another word takes its place."
 )
 
@@ -59,16 +59,16 @@ def _numbers(summary: dict, whole: dict | None) -> None:
             "Texts edited",
             f"{summary['n']:,}",
             border=True,
-            help="Texts of the filter that contain the word, at most as many as you allow.",
+            help="Texts in the filter that contain the word, up to the maximum you set.",
         )
         st.metric(
-            "Answers that change",
+            "Predictions that change",
             f"{summary['flips']:,} ({summary['flip_rate']:.1%})",
             f"95% interval {summary['low']:.1%} to {summary['high']:.1%}",
             delta_color="off",
             delta_arrow="off",
             border=True,
-            help="The class with the highest probability is another one afterwards.",
+            help="The class with the highest probability is a different one afterwards.",
         )
         st.metric(
             "Average drop in probability",
@@ -86,7 +86,8 @@ def _numbers(summary: dict, whole: dict | None) -> None:
                     f"{100 * (after - before):+.1f} points, from {before:.1%}",
                     delta_color="off",
                     border=True,
-                    help="Right, of the predictions with a label, with the word edited.",
+                    help="Share of right predictions among those with a label, with the word "
+                    "edited.",
                 )
 
 
@@ -114,7 +115,7 @@ def _flipped(run: Run, frame, key: str) -> None:
         st.info("No prediction changes.")
         return
     st.markdown("**Texts whose prediction changes**")
-    st.caption("As they were audited. Choose one to open it.")
+    st.caption("Shown as audited. Choose one to open it.")
     pages = -(-len(flipped) // ROWS)
     page = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
     rows = flipped.iloc[(page - 1) * ROWS : page * ROWS]

@@ -39,6 +39,9 @@ def in_order(part: Slice) -> np.ndarray:
     """Return the positions of a slice in the order that was chosen."""
     sort, descending = SORTS[chosen_sort()]
     if sort == "label_quality" and part.run.quality(sort) is None:
-        st.caption("The labels of this run were not checked yet (page Data): most confident first.")
+        st.caption(
+            "The labels of this run have not been checked yet (page Data), so the most "
+            "confident come first."
+        )
         sort, descending = next(iter(SORTS.values()))
     return session.order(part, sort, descending)

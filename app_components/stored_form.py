@@ -60,7 +60,8 @@ class StoredForm:
         after = self._read()
         said = f"Saved: {self._describe(after)}"
         if before not in (st.session_state.get(self._known_key), after):
-            said += f" This replaced what was saved elsewhere meanwhile: {self._describe(before)}"
+            kept = self._describe(before)
+            said += f" This replaced what had meanwhile been saved elsewhere: {kept}"
         st.session_state[self._known_key] = after
         return said
 
@@ -69,7 +70,7 @@ class StoredForm:
         tell(self._said_key)
         stored = self._read()
         if st.session_state.get(self._known_key) != stored:
-            st.caption(f"Saved elsewhere meanwhile: {self._describe(stored)}")
+            st.caption(f"Meanwhile saved elsewhere: {self._describe(stored)}")
 
 
 def attempt(slot: str, action: Callable[[], str]) -> None:

@@ -59,8 +59,8 @@ class VerdictPanel:
                     on_change=self._try,
                     args=(self._save,),
                     label_visibility="collapsed",
-                    help="Saved when chosen; click it again to take it back. Exported, and used "
-                    "to fix the shortcut.",
+                    help="Saved when chosen; click it again to remove it. It is exported, and "
+                    "used to fix the shortcut.",
                 )
                 if self._of("before") in st.session_state:
                     st.button("Undo", key=self._of("undo"), on_click=self._try, args=(self._undo,))

@@ -67,8 +67,8 @@ def chosen_runs() -> tuple[Run, Run]:
     same = sorted([run.number, *session.ask(Run.comparable, run)])
     if len(same) == 1:
         st.info(
-            f"This file holds one run over {session.escape(run.dataset.name)}. Audit it with a "
-            "second model into the same file, then both can be compared here."
+            f"This file contains only one run on {session.escape(run.dataset.name)}. Audit the "
+            "same dataset with a second model, into this file, to compare the two here."
         )
         second_audit(first=True)
         with st.expander("On the command line"):
@@ -142,8 +142,8 @@ def where_they_differ():
         return
     st.header(
         "Where they differ",
-        help="The clearest difference first. q is the p of McNemar's test, corrected for the "
-        "number of rows (Benjamini-Hochberg); below 0.05 a difference is hardly by chance.",
+        help="Clearest difference first. q is the p-value of McNemar's test, corrected for the "
+        "number of rows (Benjamini-Hochberg); below 0.05, a difference is unlikely to be chance.",
     )
     st.caption("Choose a row to see only its examples below.")
 
@@ -173,11 +173,11 @@ def where_they_differ():
         "Accuracy of both runs by class, metadata value and saved slice",
         columns={
             "n": Column("texts", "Examples with a label that both runs predict."),
-            "before": Column(names[0], "Accuracy of the run before.", "{:.1%}"),
-            "after": Column(names[1], "Accuracy of the run after.", "{:.1%}"),
+            "before": Column(names[0], "Accuracy of the “before” run.", "{:.1%}"),
+            "after": Column(names[1], "Accuracy of the “after” run.", "{:.1%}"),
             "difference": Column(help="Percentage points, after minus before.", format="{:+.1f}"),
             "interval": Column("95% interval", "Of the difference."),
-            "q": Column(help="Corrected p of McNemar's test.", format="{:.2g}"),
+            "q": Column(help="Corrected p-value of McNemar's test.", format="{:.2g}"),
         },
         on_choose=open_group,
         ticks=False,
@@ -210,7 +210,7 @@ def examples(found):
     if kind == DIFFER:
         positions = positions[np.isin(positions, found.positions[found.differs])]
     if not len(positions):
-        st.info("No example is of this kind.")
+        st.info("There are no examples of this kind.")
         return
     pages = max(1, -(-len(positions) // ROWS))
     page = st.pagination(pages, key="compare_page") if pages > 1 else 1
@@ -238,7 +238,7 @@ def examples(found):
             after_confidence=other["confidence"],
         )
 
-    session.download(table, "compared", "These rows as CSV")
+    session.download(table, "compared", "Download rows (CSV)")
 
 
 def filter_of(kind: str) -> str:
@@ -256,14 +256,14 @@ def filter_of(kind: str) -> str:
 
 def words_that_differ():
     st.header(
-        "Words that one relies on more",
-        help="Mean share of the saliency in the run after minus that in the run before, with its "
-        "95% interval, at the layer to read of each. Pale: the interval contains 0, so chance may "
-        "be all there is.",
+        "Words that one run relies on more",
+        help="Mean share of the saliency in the “after” run minus that in the “before” run, with "
+        "its 95% interval, each at its own layer to read. Pale: the interval contains 0, so the "
+        "difference may be chance.",
     )
     found = session.ask(words_between, before, after=after, where=where)
     if found.empty:
-        st.info("No word is in enough of these texts.")
+        st.info("No word occurs in enough of these texts.")
         return
     session.figure(
         partial(words_between_chart, found, *names),
@@ -282,10 +282,10 @@ def words_that_differ():
 
 
 def coherence_between():
-    st.header("Coherence", help="Of every layer of both runs, with its 95% interval.")
+    st.header("Coherence", help="For every layer of both runs, with 95% intervals.")
     rows = session.ask(coherence_of_runs, run, runs=[before.number, after.number])
     if rows.empty:
-        st.info("Neither run has a coherence yet.")
+        st.info("Neither run has coherence values yet.")
         return
     called = {f"run {side.number}": name for side, name in zip((before, after), names, strict=True)}
     rows = rows.assign(group=rows["group"].map(called))
@@ -303,7 +303,7 @@ except UserError as error:
     st.error(session.escape(error))
     end_page()
 if not len(found.positions):
-    st.info("No example of both runs fits this filter. Remove a term to see more.")
+    st.info("No example in both runs matches this filter. Remove a term to see more.")
     end_page()
 headline(found)
 where_they_differ()

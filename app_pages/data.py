@@ -36,14 +36,16 @@ def start():
     with st.expander("Check again") if again else st.container():
         if not again:
             st.info(
-                "This dataset was not checked yet: labels that are likely wrong, duplicates, "
-                "damaged texts, columns that give the label away. No model runs for it."
+                "This dataset has not been checked yet for labels that are likely wrong, "
+                "duplicates, damaged texts and columns that give the label away. The checks do "
+                "not run the model."
             )
         st.text_input(
             "Training data (optional)",
             key="data_train",
             placeholder="a file, folder or hub name",
-            help="Which of these texts the model was trained on, and how the two sets differ.",
+            help="Shows which of these texts the model was trained on, and how the two sets "
+            "differ.",
         )
         if st.button("Check the data", type="secondary" if again else "primary"):
             train = st.session_state["data_train"].strip()
@@ -69,11 +71,11 @@ def findings():
         if where:
             session.go_to("errors", where=where)
 
-    st.caption("The worst first. A row with a filter opens its examples.")
+    st.caption("Worst first. Click a row with a filter to open its examples.")
     show_table(
         rows,
         f"data-findings-{session.here(run)}",
-        "Findings of the checks of the dataset",
+        "Findings of the dataset checks",
         columns={"examples": Column(format="{:,.0f}")},
         on_choose=open_filter,
         ticks=False,
@@ -86,7 +88,7 @@ def labels():
     facts = found.facts["label_issues"]
     st.header("Labels that are likely wrong")
     if facts is None:
-        st.caption("Label issues need one gold label an example.")
+        st.caption("Label issues need one gold label per example.")
         return
     st.caption(
         f"By confident learning, {facts['estimated']:,} of {facts['judged']:,} labels, with a 95 % "
@@ -128,9 +130,13 @@ def labels():
         f"issues-{session.here(run)}-{page}-{run.store.version()}",
         "Examples whose label is likely wrong",
         columns={
-            "plausible": Column(help="Probability the model gives the label.", format="{:.1%}"),
-            "for_it": Column("words for the answer", f"At layer {layer}, against the label."),
-            "for_label": Column("words for the label", f"At layer {layer}, against the answer."),
+            "plausible": Column(
+                help="Probability that the model gives to the label.", format="{:.1%}"
+            ),
+            "for_it": Column("words for the prediction", f"At layer {layer}, against the label."),
+            "for_label": Column(
+                "words for the label", f"At layer {layer}, against the prediction."
+            ),
             "decided": Column("decision"),
         },
         on_choose=choose,
@@ -138,7 +144,7 @@ def labels():
     )
     session.download(lambda: issue_rows(part, limit=total), "label-issues", f"All {total:,} as CSV")
     if place is None:
-        st.caption("Click a row to decide on it.")
+        st.caption("Click a row to review it.")
     else:
         issue(rows.iloc[place], words[place])
     mixed_up(pd.DataFrame(facts["noise"]))
@@ -163,9 +169,9 @@ def issue(row: pd.Series, words: dict[str, str]):
         gold, likely = row["gold"], row["likely"]
         st.markdown(
             f"Labelled **{session.escape(gold)}**, predicted "
-            f"**{session.escape(row['predicted'])}** with {row['confidence']:.1%}. "
-            f"For the answer: {session.escape(words['predicted'] or 'no word')}. "
-            f"For the label: {session.escape(words['label'] or 'no word')}."
+            f"**{session.escape(row['predicted'])}** with {row['confidence']:.1%} confidence. "
+            f"Words for the prediction: {session.escape(words['predicted'] or 'no word')}. "
+            f"Words for the label: {session.escape(words['label'] or 'no word')}."
         )
         neighbours(row)
         with st.container(horizontal=True):
@@ -202,14 +208,14 @@ def neighbours(row: pd.Series):
 def decide(id: str, edit: Edit) -> str:
     annotate(run.store.path, run.number, [edit], ids=[id])
     if edit.what == "label":
-        return f"Example {session.escape(id)} is {session.escape(edit.value)} from now on."
-    return f"The label of example {session.escape(id)} is right."
+        return f"Example {session.escape(id)} is now labelled {session.escape(edit.value)}."
+    return f"The label of example {session.escape(id)} is marked as right."
 
 
 def mixed_up(noise: pd.DataFrame):
     if noise.empty:
         return
-    st.caption("Which labels are mixed up; a row opens its examples.")
+    st.caption("Which labels are mixed up; click a row to open its examples.")
     noise = noise.head(30)
 
     def open_pair(place: int):
@@ -223,7 +229,7 @@ def mixed_up(noise: pd.DataFrame):
         "Pairs of labels that are mixed up",
         columns={
             "gold": Column("label"),
-            "rate": Column(help="Part of the label's examples.", format="{:.1%}"),
+            "rate": Column(help="Share of the label's examples.", format="{:.1%}"),
         },
         on_choose=open_pair,
         ticks=False,
@@ -236,7 +242,7 @@ def duplicates():
     st.header("Duplicates")
     groups = session.ask(duplicate_groups, run, limit=100)
     if groups.empty:
-        st.caption("No text repeats another one, exactly or nearly.")
+        st.caption("No text repeats another, exactly or nearly.")
         return
     st.caption(
         f"{facts['examples']:,} examples in {facts['in_groups']:,} groups; those with more than "
@@ -296,20 +302,23 @@ def group(row: pd.Series):
 def drop(kept: str, others: list[str]) -> str:
     annotate(run.store.path, run.number, [Edit("untag", DROP)], ids=[kept])
     annotate(run.store.path, run.number, [Edit("tag", DROP)], ids=others)
-    return f"{len(others)} will be dropped, {session.escape(kept)} stays."
+    return f"{len(others)} will be dropped, {session.escape(kept)} is kept."
 
 
 def training():
     facts = found.facts["train"]
     st.header("Training data")
     if not facts:
-        st.caption("Give training data above to see what is in both, and how the two differ.")
+        st.caption(
+            "Name the training data above to see which texts are in both, and how the two "
+            "sets differ."
+        )
         return
     st.caption(session.escape(f"{facts['source']}: {facts['rows']:,} rows."))
     shown = {
         "In both": (f"{facts['leaked']:,}", f"{facts['exact']:,} word for word, the rest nearly."),
         "Accuracy": (_share(facts["accuracy"]), "Of all labelled examples."),
-        "Without them": (_share(facts["accuracy_without"]), "Of those not in training data."),
+        "Without them": (_share(facts["accuracy_without"]), "Of those not in the training data."),
         "Domain AUC": (
             "–" if facts["domain_auc"] is None else f"{facts['domain_auc']:.2f}",
             "How well words tell the two sets apart; 0.5 is chance.",
@@ -322,9 +331,12 @@ def training():
     with left:
         words = pd.DataFrame(facts["words"])
         if words.empty:
-            st.caption("No word is more frequent in one of the two than chance allows.")
+            st.caption("No word is more frequent in one of the two sets beyond chance.")
         else:
-            st.caption("Words whose share of texts differs most; above 0 they are of this dataset.")
+            st.caption(
+                "Words whose share of texts differs most; above 0, they are more frequent "
+                "in this dataset."
+            )
             show_table(
                 words,
                 f"drift-{session.here(run)}",
@@ -351,7 +363,7 @@ def training():
             )
         telling = ", ".join(row["word"] for row in facts["telling"][:10])
         if telling and (facts["domain_auc_low"] or 0) > 0.5:
-            st.caption(session.escape(f"What gives the set away: {telling}."))
+            st.caption(session.escape(f"Words that give the set away: {telling}."))
 
 
 def _share(value: float | None) -> str:
@@ -369,7 +381,7 @@ def classes():
     show_table(
         table.assign(share=table["examples"] / total),
         f"class-balance-{session.here(run)}",
-        "Examples of every label",
+        "Examples of each label",
         columns={"share": Column(format="{:.1%}")},
         on_choose=open_class,
         ticks=False,

@@ -29,18 +29,18 @@ left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
 left.markdown(
     f"**{total:,}** of {everything:,} examples ({total / everything:.1%})"
     f" · {progress_sentence(run.filter(where))}",
-    help="How many examples fit the filter, and their share of the run.",
+    help="How many examples match the filter, and their share of the run.",
 )
 chosen = middle.selectbox(
     "Sort by",
     list(SORTS),
     key=keep_sort(),
     on_change=first_page,
-    help="Margin is the lead of the answer over the next class; coherence tells how alike an "
-    "example's salient words are to those of examples answered the same.",
+    help="Margin is the lead of the predicted class over the next one; coherence is how similar "
+    "an example's salient words are to those of examples with the same prediction.",
 )
 if not total:
-    st.info("No example fits this filter. Remove a term, or look at all examples.")
+    st.info("No example matches this filter. Remove a term, or look at all examples.")
     st.button("Show all examples", on_click=show_all)
     end_page()
 with right:
@@ -53,7 +53,7 @@ frame = session.ask(Run.examples_at, run, positions=places)
 words = session.ask(Run.top_words, run, positions=places, layer=layer)
 st.caption(
     f"Painted at layer {layer}: orange speaks for the predicted class, blue and underlined "
-    "against it; full colour is the strongest word of the row. Click a row, or press J, K and "
+    "against it; full colour is the strongest word in the row. Click a row, or press J, K and "
     "Enter; X ticks it."
 )
 rows = [
@@ -74,5 +74,5 @@ history(run)
 session.download(
     frame.drop(columns="example").assign(words=[row["about"] for row in rows]),
     "examples",
-    "These rows as CSV",
+    "Download rows (CSV)",
 )

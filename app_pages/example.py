@@ -77,8 +77,8 @@ def painted(example: dict, words: list[dict], scale: float) -> list[list]:
                 "characters."
             )
         with st.container(horizontal=True):
-            whole = st.toggle("Show all that was read", key=keep("whole_text", False))
-            rest = unread and st.toggle("Show what was not read, too", key="unread_text")
+            whole = st.toggle("Show everything the model read", key=keep("whole_text", False))
+            rest = unread and st.toggle("Also show what was not read", key="unread_text")
     if rest:
         return pieces
     return [highlighting.folded(one, None) for one in pieces] if whole else folded
@@ -88,7 +88,7 @@ def neighbours(position: int, layer: int, where: str):
     """Show the examples with similar explanations, right and wrong ones."""
     st.header("Similar explanations")
     within = st.toggle(
-        "Only within the filter", key="alike_within", help="Else all examples are compared."
+        "Only within the filter", key="alike_within", help="Otherwise, all examples are compared."
     )
     try:
         found = session.ask(
@@ -101,14 +101,15 @@ def neighbours(position: int, layer: int, where: str):
         st.info(session.escape(error))
         return
     st.caption(
-        "The examples whose three most salient words lie nearest to this one's in the language "
-        f"model's own space (cosine, 1 is the same), at layer {layer}; of at most {SAMPLE:,} "
-        "compared. A wrong prediction that is explained as right ones are hints at a wrong label."
+        "The examples whose three most salient words are closest to this one's in the language "
+        f"model's own space (cosine; 1 is identical), at layer {layer}; at most {SAMPLE:,} are "
+        "compared. A wrong prediction whose explanation is like those of right ones hints at a "
+        "wrong label."
     )
     columns = st.columns(2)
     named = {
-        "right": "Predicted right",
-        "wrong": "Predicted wrong",
+        "right": "Right predictions",
+        "wrong": "Wrong predictions",
         "unknown": "Without a label",
     }
     positions = found["example"].tolist()
@@ -127,14 +128,14 @@ def neighbours(position: int, layer: int, where: str):
             ]
             painted_rows(rows, f"alike-{name}-{run.number}-{position}-{layer}", on_open=go)
     kept = found.drop(columns="example").assign(id=[example["id"] for example in examples])
-    session.download(kept, "explained-alike", "These rows as CSV")
+    session.download(kept, "explained-alike", "Download rows (CSV)")
 
 
 def decoded(example: dict, layer: int):
     """Show what every layer says in the whole vocabulary; this needs the model."""
     st.header("Vocabulary of each layer")
     st.caption(
-        "The words of the whole vocabulary that the language model's head reads off where the "
+        "Words from the whole vocabulary that the language-model head reads off where the "
         "classifier looks. The text need not contain them."
     )
     folder = model_gate.asked_for(run)
@@ -232,11 +233,12 @@ if example["incomplete"] or run.settings.rule == "path":
     if RELIABLE[0] <= completeness <= RELIABLE[1]:
         sentence += (
             f" The words of this layer account for {completeness:.0%} of the difference from the "
-            "same text blanked out: the path rule computed them, which adds up only roughly."
+            "same text blanked out: they were computed by the path rule, which adds up only "
+            "approximately."
         )
     else:
         st.warning(
-            "The scores of this text at this layer are not reliable: they explain "
+            "The scores of this text at this layer are not reliable: they account for "
             f"{completeness:.0%} of the difference from the same text blanked out."
         )
 st.caption(sentence)
@@ -260,9 +262,9 @@ with left:
                 "score (logits)", "What the word adds to the target.", format="{:+.2f}"
             ),
             "share": Column(
-                "share", "Part of all that speaks for the target in the text.", "{:.1%}"
+                "share", "Share of everything in the text that speaks for the target.", "{:.1%}"
             ),
-            "side": Column("text", "0 the first text, 1 the second."),
+            "side": Column("text", "0: the first text; 1: the second."),
         },
     )
     session.download(table, "words-of-example")

@@ -39,8 +39,9 @@ TITLES = {
 DIRECTIONS = {
     "choice": "Higher is better: the mean of the two tests beside it.",
     "comprehensiveness": "Higher is better: hiding its top words changes the prediction more.",
-    "mosaic": "Higher is better: of two joined texts, its words lie in the right one.",
-    "coherence": "Higher is better: its words mean alike where the prediction is alike.",
+    "mosaic": "Higher is better: of two joined texts, its words lie in the correct one.",
+    "coherence": "Higher is better: its words are similar in meaning where the prediction is the "
+    "same.",
     "sufficiency": "Lower is better: its top words alone keep the prediction.",
     "decodability": "Higher is better: its states still name their own tokens.",
 }
@@ -49,9 +50,9 @@ HELP = {
     "choice": "Each of the two tests is taken relative to its best layer.",
     "comprehensiveness": "Mean fall of the predicted class's probability when the top 10, 20 and "
     "30% of the tokens are masked.",
-    "mosaic": "Part of the positive score that lies in the text whose class was predicted. The "
+    "mosaic": "Share of the positive score that lies in the text whose class was predicted. The "
     "dashed line is chance.",
-    "coherence": "The dashed line is what pointing at every word would get.",
+    "coherence": "The dashed line is what highlighting every word would score.",
     "sufficiency": "Mean fall of the predicted class's probability when only the top 10, 20 and "
     "30% of the tokens are kept.",
     "decodability": "Mean probability that the language-model head gives a token back.",
@@ -65,7 +66,7 @@ METHODS_SHOWN = {
         name: Column(TITLES[name].lower(), DIRECTIONS[name])
         for name in ("comprehensiveness", "sufficiency", "mosaic")
     },
-    "mosaic_top": Column("top word", "Mosaics: how often the top word lies in the right text."),
+    "mosaic_top": Column("top word", "Mosaics: how often the top word lies in the correct text."),
     "plausibility": Column(help="How well it agrees with the words that people marked."),
     "examples": Column(help="Examples of the sample.", format="{:,.0f}"),
     "forwards": Column("forward passes", "Forward passes that one example needs.", "{:.1f}"),
@@ -79,7 +80,7 @@ run = session.opened()
 background = Background(run, "evaluate")
 layers = session.ask(measured, run)
 if layers.empty:
-    st.info("The layers are summarised when the audit has finished. Start it again to go on.")
+    st.info("The layers are summarised when the audit has finished. Start it again to continue.")
     end_page()
 recommended, most_readable = run.recommended, run.most_readable
 levels = {
@@ -125,8 +126,8 @@ def measures():
             with column:
                 measure(name)
     st.caption(
-        "Orange is the recommended layer, green the most readable one where it is another. "
-        "Whiskers are 95% intervals, where they are known. Click a point to use its layer."
+        "Orange is the recommended layer, green the most readable one where that is a different "
+        "layer. Whiskers are 95% intervals, where known. Click a point to use its layer."
     )
     show_table(
         layers[["layer", *known]],
@@ -170,8 +171,8 @@ def methods():
     table = session.ask(Run.evaluations, run)
     st.subheader(
         "Other methods",
-        help="On a seeded sample, by the same tests as the layers. Passes are those of one "
-        "example: what a method costs.",
+        help="On a seeded sample, by the same tests as the layers. Passes are per example: they "
+        "are what a method costs.",
     )
     compared, random = methods_by_passes(table, run)
     if not compared.empty:
@@ -207,16 +208,14 @@ def evaluate_form():
     """Let the analyst compare the maps with other methods, in a process of its own."""
     with st.form("evaluate", border=False):
         st.caption(
-            "How faithful is this saliency beside integrated gradients, LIME, KernelSHAP, "
-            "attention and others? They need up to some hundred passes for each example, so this "
-            "takes minutes; it goes on if you leave, and its results are kept in the file."
+            "How faithful is this saliency compared with integrated gradients, LIME, KernelSHAP, "
+            "attention and others? They need up to several hundred passes per example, so this "
+            "takes minutes; it continues if you leave, and its results are saved in the file."
         )
         columns = st.columns([1, 2, 1], vertical_alignment="bottom")
         examples = columns[0].selectbox("Examples", SAMPLE_SIZES, index=1, key="evaluate_examples")
         st.session_state.setdefault("evaluate_folder", st.session_state.get("model_folder", ""))
-        folder = columns[1].text_input(
-            "Folder of the model, if it has moved", key="evaluate_folder"
-        )
+        folder = columns[1].text_input("Model folder, if it has moved", key="evaluate_folder")
         if columns[2].form_submit_button("Compare with other methods"):
             options = ["--other-methods", f"--examples={examples}"]
             options += [f"--model={folder.strip()}"] * bool(folder.strip())
@@ -226,13 +225,13 @@ def evaluate_form():
 def same_words(where: str, total: int):
     """Draw the rank correlation of word scores between layers."""
     st.subheader(
-        "Agreement of the layers",
-        help="Do they point at the same words? Spearman's rank correlation of word scores: 1 is "
-        "the same order, 0 no relation.",
+        "Agreement between layers",
+        help="Do they point at the same words? Spearman's rank correlation of word scores: 1 "
+        "means the same order, 0 no relation.",
     )
     pairs = session.ask(layer_agreement, run.filter(where))
     if pairs.empty:
-        st.info("No example of this filter has three words and a score.")
+        st.info("No example in this filter has three words and a score.")
         return
     session.figure(
         partial(agreement_matrix, pairs),
@@ -250,12 +249,13 @@ def groups(where: str):
     """Draw the coherence of classes, and of this filter beside all examples."""
     st.subheader(
         "Coherence of groups",
-        help="Mean over the group's examples of: cosine of an explanation to those predicted the "
-        "same, minus that to those predicted differently. Higher is better.",
+        help="How similar (cosine) an explanation is to those with the same prediction, minus how "
+        "similar it is to those with a different one; the mean over the group's examples. Higher "
+        "is better.",
     )
     by_class = session.ask(coherence_of_classes, run.filter(where))
     if by_class.empty:
-        st.info("No example of this filter has a coherence.")
+        st.info("No example in this filter has a coherence value.")
         return
     left, right = st.columns(2)
     with left:
@@ -267,9 +267,9 @@ def groups(where: str):
             "coherence-by-class",
         )
         if len(run.label_names) > CLASSES:
-            st.caption(f"The {CLASSES} classes that were predicted most often.")
+            st.caption(f"The {CLASSES} most often predicted classes.")
     with right:
-        st.markdown("**This filter beside others**")
+        st.markdown("**This filter compared with others**")
         # The same for every filter, so asked for apart from it.
         fixed = ["", "right", "wrong"]
         by_slice = session.ask(coherence_of_slices, run, slices=fixed)
@@ -317,19 +317,19 @@ def side_by_side(where: str):
         for layer, found in zip(chosen, texts, strict=True)
     }
     session.download(
-        frame.drop(columns="example").assign(**words), "two-layers", "These rows as CSV"
+        frame.drop(columns="example").assign(**words), "two-layers", "Download rows (CSV)"
     )
 
 
 advice()
-st.header("All examples", help="What the audit measured; the filter below changes nothing here.")
+st.header("All examples", help="What the audit measured; the filter below does not affect it.")
 measures()
 methods()
-st.header("In a filter", help="What follows is about the examples of this filter only.")
+st.header("In a filter", help="Everything below covers only the examples in this filter.")
 where = filter_line(run)
 total = session.counted(run.filter(where))
 if not total:
-    st.info("No example fits this filter. Remove a term to see more.")
+    st.info("No example matches this filter. Remove a term to see more.")
     end_page()
 st.caption(f"{total:,} of {session.ask(Slice.count, run.filter()):,} examples.")
 side_by_side(where)

@@ -62,8 +62,8 @@ def scores_by_path():
     incomplete = run.incomplete
     if incomplete:
         st.caption(
-            f"The scores of {incomplete:,} examples do not add up under the secant rule; the path "
-            "rule computed them instead."
+            f"The scores of {incomplete:,} examples do not add up under the secant rule, so the "
+            "path rule was used for them instead."
         )
 
 
@@ -82,7 +82,7 @@ def numbers() -> int:
             f"{count['wrong']:,}" if judged else "unknown",
             "Labelled examples whose prediction is wrong.",
         ),
-        "Truncated": (f"{count['truncated']:,}", "Texts of which the model read only a part."),
+        "Truncated": (f"{count['truncated']:,}", "Texts that the model read only in part."),
         "Failed": (f"{count['failed']:,}", "Empty texts, or predictions that are not numbers."),
     }
     if judged:
@@ -152,9 +152,9 @@ def confidences():
 def calibrated():
     st.header(
         "Calibration",
-        help="Is the confidence deserved? A point is the predictions of similar confidence, its "
-        "size how many they are. On the line the model is right as often as it is confident; "
-        "below it, it is overconfident.",
+        help="Is the confidence deserved? Each point stands for predictions of similar "
+        "confidence; its size shows how many. On the line, the model is right as often as it is "
+        "confident; below it, the model is overconfident.",
     )
     found = session.ask(calibration, run.filter())
     session.figure(
@@ -170,7 +170,7 @@ def which_layer():
     st.header(
         "Which layer to read",
         help="The choice score is the mean of two tests, each relative to its best layer: does "
-        "hiding the layer's top words change the prediction, and do its words lie in the right "
+        "hiding the layer's top words change the prediction, and do its words lie in the correct "
         "one of two joined texts? Whiskers are 95 % intervals.",
     )
     layers = session.ask(Run.layers, run)

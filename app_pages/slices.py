@@ -32,11 +32,13 @@ METRICS = {
     "slice": Column("examples where"),
     "where": Column("filter"),
     "examples": Column(help="Texts of this run in the slice."),
-    "error_rate": Column(help="Wrong, of its predictions with a label.", format="{:.1%}"),
+    "error_rate": Column(
+        help="Share of wrong predictions among those with a label.", format="{:.1%}"
+    ),
     "interval": Column("95% interval", "Wilson's interval of the error rate."),
     "coherence": Column(
-        help="Mean over the texts at the layer that is read: do their words mean what the words of "
-        "the same prediction mean elsewhere?",
+        help="Mean over the texts at the layer shown: are their words similar in meaning to those "
+        "of the same prediction elsewhere?",
     ),
     "problem": Column("remark"),
 }
@@ -89,7 +91,7 @@ def actions(where: str, name: str, saved_as: str = ""):
     with st.container(horizontal=True):
         for label, filter_of in (
             ("Its wrong predictions", joined("wrong", where)),
-            ("All of it", where),
+            ("All its examples", where),
         ):
             session.link(f"{label} →", "errors", key=f"{name}-{label}", where=filter_of)
         st.button(
@@ -135,7 +137,7 @@ def saved():
         right, wrong = (session.counted(run.filter(term)) for term in ("right", "wrong"))
         if right + wrong:
             st.caption(
-                f"Those that err most first. Of all {right + wrong:,} predictions with a label, "
+                f"Highest error rate first. Of all {right + wrong:,} predictions with a label, "
                 f"{wrong / (right + wrong):.1%} are wrong."
             )
         shown = rows.assign(interval=interval_of(rows))
@@ -153,8 +155,8 @@ def saved():
         columns[1].text_input(
             "Filter",
             key="slice_where",
-            help="The filter you last used stands here, without `wrong`: the error rate of a "
-            "filter that asks for wrong predictions says nothing.",
+            help="Starts as the filter you last used, without `wrong`: the error rate of a filter "
+            "that asks for wrong predictions tells you nothing.",
         )
         columns[2].text_input("Note", key="slice_note")
         columns[3].form_submit_button("Save", on_click=attempt, args=(SAVED, save))
@@ -204,8 +206,8 @@ def delete(name: str) -> str:
 def discovered():
     st.header("Discovered")
     st.caption(
-        "Words, metadata values, lengths, labels and their pairs in which the model errs more than "
-        "elsewhere. Those that explain most errors come first.",
+        "Words, metadata values, lengths, labels and their pairs in which the model is wrong more "
+        "often than elsewhere. Those that explain the most errors come first.",
         help="Fisher's exact test, corrected for all slices tried (Benjamini-Hochberg). p and q "
         "are in the CSV.",
     )
@@ -218,7 +220,7 @@ def discovered():
     if found is None:
         return
     if found.empty:
-        st.info("No slice errs more than the rest: the errors are spread evenly.")
+        st.info("No slice is wrong more often than the rest: the errors are spread evenly.")
         return
     shown = found.assign(
         slice=found["where"].map(in_words),
@@ -231,17 +233,17 @@ def discovered():
         "discovered",
         errors=Column("wrong"),
         rest_error_rate=Column("elsewhere", "Error rate of all other texts.", "{:.1%}"),
-        risk_ratio=Column("times", "Error rate over that of the rest.", "{:.1f}"),
+        risk_ratio=Column("times", "Error rate divided by that of the rest.", "{:.1f}"),
         explained=Column(
-            "errors beyond the usual",
-            "Errors beyond those it would hold at the error rate of the rest.",
+            "excess errors",
+            "Errors beyond those expected at the error rate of the rest.",
             "{:.0f}",
         ),
     )
     session.download(found, "discovered-slices")
     also = "; ".join(map(in_words, filter(spoken, found["also"].iloc[place])))
     if also:
-        st.caption(f"Nearly the same errors are where {session.escape(also)}.")
+        st.caption(f"Nearly the same errors occur where {session.escape(also)}.")
     actions(found["where"].iloc[place], "discovered")
 
 
@@ -266,7 +268,7 @@ def compared():
         for place, example in enumerate(("meta.region:EU", "empty: all texts"))
     ]
     if not wheres[0]:
-        st.caption("Name slice A, or choose “Compare” of a slice above.")
+        st.caption("Enter slice A, or choose “Compare with the rest” for a slice above.")
         return
     fields = zip(wheres, ("compare_a", "compare_b"), strict=True)
     if not all([readable(run, where, key) for where, key in fields]):
@@ -292,7 +294,7 @@ def compared():
         st.caption(shared if found["p"] is None else test)
     words = telling(found["words"])
     if words.empty:
-        st.info("No word takes another share in A than in B beyond chance.")
+        st.info("No word's share differs between A and B beyond chance.")
         return
     session.figure(
         partial(
@@ -306,8 +308,9 @@ def compared():
         "words-a-b",
     )
     st.caption(
-        "Words that are more often among a text's three strongest in A come first (by z), those of "
-        "B last. Whiskers are 95% intervals; words whose difference may be chance are left out."
+        "Words that are more often among a text's three strongest in A come first (by z), those "
+        "more often in B last. Whiskers are 95% intervals; words whose difference may be chance "
+        "are left out."
     )
 
 
@@ -328,14 +331,14 @@ def side_numbers(side: dict, where: str):
         delta_color="off",
         delta_arrow="off",
         border=True,
-        help="Wrong, of its predictions with a label, with Wilson's 95% interval.",
+        help="Share of wrong predictions among those with a label, with Wilson's 95% interval.",
     )
     coherence = "–" if side["coherence"] is None else f"{side['coherence']:.3f}"
     st.metric(
         "Coherence",
         coherence,
         border=True,
-        help="Mean over its texts at the layer that is read.",
+        help="Mean over its texts at the layer shown.",
     )
 
 

@@ -56,15 +56,15 @@ def look(first: bool):
     with st.form("look", border=not first):
         columns = st.columns(3)
         train = columns[0].text_input(
-            "Training data (may stay empty)",
-            help="A file or folder on this machine, or a hub name. The association is then taken "
-            "there, and how it differs from the audited texts is told.",
+            "Training data (optional)",
+            help="A file or folder on this machine, or a hub name. The association is then "
+            "measured there, and the difference from the audited texts is shown.",
         )
         words = columns[1].text_input(
-            "Test these words in any case", help="Separated by spaces; may stay empty."
+            "Always test these words", help="Separated by spaces; optional."
         )
         st.session_state.setdefault("look_folder", st.session_state.get("model_folder", ""))
-        folder = columns[2].text_input("Folder of the model, if it has moved", key="look_folder")
+        folder = columns[2].text_input("Model folder, if it has moved", key="look_folder")
         if st.form_submit_button("Find shortcuts", type="primary"):
             options = [f"--word={word}" for word in words.split()]
             options += [f"--train={train.strip()}"] * bool(train.strip())
@@ -77,8 +77,8 @@ found = session.ask(kept_suspects, run)
 if found is None:
     if state != "running":
         st.info(
-            "Nobody has looked for suspects in this run yet. It takes some minutes, runs as a "
-            "process of its own, and is kept in the file."
+            "Nobody has looked for suspects in this run yet. The search takes a few minutes and "
+            "runs in the background; its results are saved in the file."
         )
         look(first=True)
     end_page()
@@ -116,7 +116,7 @@ with st.container(horizontal=True):
         format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
         help="Relied on: more salient than frequency-matched words, and predictions change without "
         "it. Harmful: the class is also predicted wrongly more often with it. In the data only: "
-        "the labels go with it, the model does not rely on it.",
+        "the labels go with it, but the model does not rely on it.",
     )
     class_name = picker("Class", "suspect_class", run.label_names, 110)
     kind = picker("Kind", "suspect_kind", sorted(table["kind"].unique()), 100)
@@ -141,7 +141,7 @@ rows = filtered(
     sort=sort,
 )
 if rows.empty:
-    st.info("No suspect passes these filters. Choose “all” in one of them to see more.")
+    st.info("No suspect matches these choices. Choose “all” in one of them to see more.")
     end_page()
 
 # Table and scatter
@@ -183,10 +183,14 @@ with list_side:
         key,
         "Suspects, strongest first",
         columns={
-            "assessment": Column("assessment", "What the rule says of the four kinds of evidence."),
+            "assessment": Column(
+                "assessment", "What the rule concludes from the four kinds of evidence."
+            ),
             "flip_rate": Column("effect", HELP["Effect"], "{:.0%}"),
             "wrong_rate": Column(
-                "wrong", "Wrong, of the predictions of the class with it.", "{:.0%}"
+                "wrong",
+                "Share of wrong predictions among those of the class in texts with it.",
+                "{:.0%}",
             ),
             "judgement": Column("yours", help="Your own verdict."),
         },
@@ -198,7 +202,7 @@ with list_side:
         f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Choose a row for its "
         "evidence. ↳ occurs or errs only with the one above it."
     )
-    session.download(rows, "suspects", "These suspects as CSV")
+    session.download(rows, "suspects", "Download suspects (CSV)")
 
 
 def show_evidence(row: dict):
@@ -216,7 +220,9 @@ def show_evidence(row: dict):
         for label, count, where in places:
             session.link(f"{label} ({count:,}) →", "errors", key=f"place-{label}", where=where)
         if not places:
-            st.caption("The filter language has no term for this feature, so nothing to open.")
+            st.caption(
+                "The filter language has no term for this feature, so there is nothing to open."
+            )
     VerdictPanel(run, row["feature"], row["class"]).show()
 
 
@@ -254,7 +260,8 @@ with st.expander("All numbers of these suspects"):
             ),
             "z": Column("association (z)", HELP["Association"], "{:.1f}"),
             "association": Column(
-                "labelled the class", f"{interval}Part of the texts with it that are the class."
+                "labelled as the class",
+                f"{interval}Share of the texts with it that have the class as their label.",
             ),
             "mean_share": Column("reliance", HELP["Reliance"], "{:.1%}"),
             "reliance": Column("reliance: 95% interval", interval),
@@ -278,7 +285,9 @@ def hide(row: dict):
         key=keep("hide_where", ""),
         placeholder="empty: all texts",
     )
-    limit = columns[1].number_input("Texts at most", 1, value=1000, step=100, key="hide_limit")
+    limit = columns[1].number_input(
+        "Maximum number of texts", 1, value=1000, step=100, key="hide_limit"
+    )
     edit = {"word": row["feature"], "way": "hide", "new": "", "where": where, "limit": int(limit)}
     if readable(run, where, "hide_where") and st.button("Hide it"):
         st.session_state["hidden"] = (run, edit)

@@ -27,8 +27,8 @@ LISTED = 8
 
 run = session.opened()
 st.caption(
-    "Edit a text, or one word in many texts, and see what the model predicts then. Nothing of this "
-    "is kept in the file."
+    "Edit a text, or one word in many texts, and see what the model predicts then. Nothing here "
+    "is saved in the file."
 )
 view = st.segmented_control(
     "What to edit", VIEWS, required=True, key=keep("what_view", VIEWS[0], VIEWS)
@@ -53,7 +53,7 @@ def original() -> tuple[str, str | None, str]:
         "Id of an example",
         key=keep("what_id", str(surest["id"].iloc[0]) if len(surest) else ""),
         placeholder="empty: type a text of your own",
-        help="The Example page shows it. At first the most confident error stands here.",
+        help="Shown on the Example page. Starts with the most confident error.",
     ).strip()
     # In the address in any case: a pasted edit must meet the text it was made on.
     name_in_address("what_id", wanted)
@@ -81,7 +81,7 @@ def edited_of(text: str, pair: str | None, name: str) -> tuple[str, str | None]:
             label,
             key=keep(parameter, value, key=key),
             height=160,
-            help="Leave the box, or press Ctrl+Enter, to see.",
+            help="Click outside the box, or press Ctrl+Enter, to see the result.",
         )
 
     first = area("Edited text", text, "edited")
@@ -91,7 +91,7 @@ def edited_of(text: str, pair: str | None, name: str) -> tuple[str, str | None]:
 def one_text():
     text, pair, name = original()
     if not text.strip():
-        st.info("Name an example or type a text to go on.")
+        st.info("Name an example or type a text to continue.")
         return
     after = edited_of(text, pair, name)
     from saliency_core.shortcuts.counterfactuals import edits
@@ -130,7 +130,7 @@ def answers(found: dict):
     before, after = found["before"], found["after"]
     changed = before["prediction"] != after["prediction"]
     with st.container(horizontal=True):
-        for label, side in (("Original answer", before), ("New answer", after)):
+        for label, side in (("Original prediction", before), ("New prediction", after)):
             value = side["probabilities"].get(side["prediction"])
             st.metric(
                 label,
@@ -142,10 +142,10 @@ def answers(found: dict):
                 help="The class with the highest probability.",
             )
         st.metric(
-            "The edit makes",
-            "another answer" if changed else "no change",
+            "Effect of the edit",
+            "a different prediction" if changed else "no change",
             border=True,
-            help="Whether the two texts get the same class.",
+            help="Whether the two texts are predicted as the same class.",
         )
     rows = [
         {"class": name, "original": value, "edited": after["probabilities"][name]}
@@ -186,9 +186,9 @@ def layer_by_layer(found: dict):
         pieces = highlighting.pieces_of_example(whole, words, scale)
         column.html(highlighting.painted(pieces))
     st.caption(
-        f"Changed words have a frame. Orange speaks for the predicted class, blue against it; full "
-        f"colour is {scale:.2f} logits. If the prediction changes, the two texts speak for two "
-        "classes."
+        f"Changed words are framed. Orange speaks for the predicted class, blue against it; full "
+        f"colour is {scale:.2f} logits. If the prediction changes, the colours of the two texts "
+        "stand for different classes."
     )
     words = most_changed_first(aligned_words(found, layer))
     st.header("What each word gained and lost")
@@ -242,11 +242,13 @@ def a_word_in_a_slice():
     new = ""
     if way == "replace":
         new = columns[2].text_input("By", key=keep("what_new", "")).strip()
-    limit = columns[3].number_input("Texts at most", 1, step=100, key=keep("what_limit", 1000))
+    limit = columns[3].number_input(
+        "Maximum number of texts", 1, step=100, key=keep("what_limit", 1000)
+    )
     where = filter_line(run)
     if not word or (way == "replace" and not new):
         missing = "its replacement" if word else "the word"
-        st.info(f"Type {missing} to go on.")
+        st.info(f"Type {missing} to continue.")
         return
     total = session.counted(run.filter(where))
     holding = session.counted(run.filter(joined(f"word:{quote(word)}", where)))

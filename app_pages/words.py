@@ -37,15 +37,14 @@ RELIED, CONTRAST, TWO, VOCABULARY = (
 )
 VIEWS = {
     RELIED: "The words that the model relies on, by predicted class.",
-    CONTRAST: "Words that take another share of the saliency in wrong predictions than in right "
-    "ones.",
-    TWO: "The words of this filter beside those of another.",
+    CONTRAST: "Words whose share of the saliency differs between wrong and right predictions.",
+    TWO: "The words of this filter compared with those of another.",
     VOCABULARY: "Words that the language model's head reads off for a class, whether or not its "
     "texts contain them.",
 }
 SHARE = (
-    "A word's share is its part of all that speaks for the prediction in a text, a mean over the "
-    "texts with the word."
+    "A word's share is its part of everything in a text that speaks for the prediction, averaged "
+    "over the texts with the word."
 )
 COLUMNS = {
     "class": Column("predicted"),
@@ -56,9 +55,11 @@ COLUMNS = {
         "in the top 3", "How often it is one of a text's three strongest.", "{:.0%}"
     ),
     "mean_score": Column("mean score (logits)", "What it adds to the predicted class.", "{:+.2f}"),
-    "difference": Column("difference", "Share on the one side minus on the other.", "{:+.1%}"),
+    "difference": Column("difference", "Share on one side minus share on the other.", "{:+.1%}"),
     "z": Column(
-        "z", "How far it is oftener among the top three on one side, in standard errors.", "{:+.1f}"
+        "z",
+        "How much more often it is among the top three on one side, in standard errors.",
+        "{:+.1f}",
     ),
 }
 
@@ -115,7 +116,7 @@ def minimum_support() -> int:
         1,
         1000,
         key=keep("minimum", 5, range(1, 1001)),
-        help="A mean over few texts says little: rarer words are left out.",
+        help="A mean over few texts says little, so rarer words are left out.",
     )
 
 
@@ -131,7 +132,7 @@ def relied_on(where: str, layer: int):
     part, choices = run.filter(where), {"layer": layer, "minimum": minimum}
     table = session.ask(word_table, part, **choices, most=ROWS)
     if table.empty:
-        st.info(f"No word is in {minimum} texts of this filter. Lower the number.")
+        st.info(f"No word occurs in {minimum} texts of this filter. Lower the number.")
         return
     present = set(table["class"])
     names = [name for name in run.label_names if name in present]
@@ -175,7 +176,7 @@ def set_against(one: str, other: str, names: tuple[str, str], layer: int):
     minimum = minimum_support()
     a, b = run.filter(one), run.filter(other)
     if not (session.counted(a) and session.counted(b)):
-        st.info("One of the two sides holds no example.")
+        st.info("One of the two sides contains no examples.")
         return
     choices = {"part_b": b, "layer": layer, "minimum": minimum}
     both = session.ask(contrast, a, **choices, most=ROWS)
@@ -220,8 +221,9 @@ def set_against(one: str, other: str, names: tuple[str, str], layer: int):
         }
         pick(listed, f"contrast-{run.number}-{layer}-{minimum}-{one}-{other}", {**COLUMNS, **heads})
     st.caption(
-        f"Chart and table in one order, by z: first what is typical of {names[0]}, last of "
-        f"{names[1]}. Words whose difference may be chance are left out: their interval holds 0, "
+        f"Chart and table are sorted by z: words typical of {names[0]} first, those typical of "
+        f"{names[1]} last. Words whose difference may be chance are left out: their interval "
+        "contains 0, "
         "or z is between -2 and 2."
     )
 
@@ -263,7 +265,9 @@ def vocabulary(layer: int):
     strongest = own.groupby("layer")["difference"].max()
     if strongest.get(layer, 0.0) <= FAINT * strongest.max():
         best = int(strongest.idxmax())
-        st.info(f"Layer {layer} holds no vocabulary of this class yet; it is strongest in {best}.")
+        st.info(
+            f"Layer {layer} has no vocabulary for this class yet; it is strongest in layer {best}."
+        )
         st.button(f"Show layer {best}", on_click=lambda: st.session_state.update(layer=best))
         return
     rows = own[own["layer"] == layer].drop(columns=["layer", "class"]).reset_index(drop=True)
@@ -280,7 +284,9 @@ def vocabulary(layer: int):
     with table_tab:
         heads = {
             "difference": Column("above the mean (logits)", format="{:+.2f}"),
-            "held": Column("texts that contain it", "Of the texts predicted so.", "{:.0%}"),
+            "held": Column(
+                "texts that contain it", "Share of the texts predicted as this class.", "{:.0%}"
+            ),
         }
         pick(rows, f"means-{run.number}-{layer}-{chosen}", heads)
     st.caption(
@@ -319,7 +325,7 @@ def one_word(where: str, layer: int) -> str | None:
         placeholder="type a word, or choose one in the chart or table",
     ).strip()
     if not word:
-        st.caption("What is known of a word stands here once one is chosen.")
+        st.caption("Choose a word to see what is known about it.")
         return None
     try:
         profile = session.ask(word_profile, run.filter(where), word=word)
@@ -348,7 +354,7 @@ def one_word(where: str, layer: int) -> str | None:
         + ", with 95% interval."
     )
     if not len(profile.by_class):
-        st.caption("Without labels the word's classes are unknown.")
+        st.caption("Without labels, the word's classes are unknown.")
         return profile.word
     show_table(
         profile.by_class.drop(columns="z"),
@@ -357,8 +363,8 @@ def one_word(where: str, layer: int) -> str | None:
         columns={
             "class": Column("label"),
             "examples": Column("texts with it", "With the word and the label."),
-            "share": Column("of its texts", "Part of the word's labelled texts.", "{:.1%}"),
-            "base_rate": Column("of all texts", "Part of the filter's labelled texts.", "{:.1%}"),
+            "share": Column("of its texts", "Share of the word's labelled texts.", "{:.1%}"),
+            "base_rate": Column("of all texts", "Share of the filter's labelled texts.", "{:.1%}"),
         },
     )
     return profile.word
@@ -377,13 +383,13 @@ def examples_of(word: str, where: str, layer: int):
     painted_rows(
         rows, f"word-rows-{run.number}-{word}-{layer}-{where}", session.open_example(holding)
     )
-    session.download(frame.drop(columns="example"), "examples-of-word", "These rows as CSV")
+    session.download(frame.drop(columns="example"), "examples-of-word", "Download rows (CSV)")
 
 
 where = filter_line(run)
 total = session.counted(run.filter(where))
 if not total:
-    st.info("No example fits this filter. Remove a term to see more.")
+    st.info("No example matches this filter. Remove a term to see more.")
     end_page()
 left, right = st.columns([2, 1])
 view = left.segmented_control(

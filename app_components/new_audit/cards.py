@@ -126,14 +126,14 @@ def _watch(name: str) -> None:
         whole = step.part if not step.number else (step.number - 1 + step.part) / step.stages
         text = f"{number}{stage}, {step.sentence()} · {so_far}"
         st.progress(whole, session.escape(text[0].upper() + text[1:]))
-    if st.button("Stop", key=f"stop-{name}", help="What is computed stays."):
+    if st.button("Stop", key=f"stop-{name}", help="What has been computed is kept."):
         commands.stop(job)
         st.rerun()
 
 
 def _running(job: commands.Job) -> None:
     _watch(job.name)
-    st.caption("You may leave this page or close it: the audit goes on.")
+    st.caption("You may leave this page or close it: the audit continues.")
 
 
 # When it has ended
@@ -176,7 +176,7 @@ def _finished(job: commands.Job) -> None:
             "text/html",
             key=f"report-{job.name}",
             on_click="ignore",
-            help="One HTML page that needs nothing beside itself.",
+            help="A single HTML page that needs no other files.",
         )
         if job.form:
             st.button(
@@ -221,8 +221,8 @@ def _stopped(job: commands.Job) -> None:
             f" while {STAGES.get(step.stage, step.stage)}, after {step.done:,} of {step.total:,}"
         )
     killed = commands.exit_status(job) != commands.INTERRUPTED
-    reason = " It was ended from outside, often because memory ran out." if killed else ""
-    st.warning(session.escape(f"Stopped{after}.{reason} Resume goes on from there."))
+    reason = " It was stopped from outside, often because memory ran out." if killed else ""
+    st.warning(session.escape(f"Stopped{after}.{reason} Resume continues from there."))
     with st.container(horizontal=True):
         if st.button("Resume", key=f"resume-{job.name}", type="primary"):
             commands.start(
@@ -231,7 +231,7 @@ def _stopped(job: commands.Job) -> None:
             st.session_state["audit_job"] = job.name
             st.rerun()
         if run is not None:
-            _open(job, run, "Open what is done")
+            _open(job, run, "Open results so far")
         _forget(job)
 
 
@@ -302,5 +302,5 @@ def _forget(job: commands.Job) -> None:
         key=f"forget-{job.name}",
         type="tertiary",
         on_click=forget,
-        help="Takes this card away; the database stays.",
+        help="Removes this card; the database is kept.",
     )

@@ -103,7 +103,7 @@ def _choose(role: str, meaning: str, names: list[str], guess: Guess | None) -> N
         by = "its name" if guess.by == "name" else "its values"
         st.caption(f"**Guessed** by {by}: please check.")
     elif found[role] is None and guess is not None and role == "text":
-        st.caption("Several columns may be it.")
+        st.caption("Several columns are possible.")
     elif found[role] is None and guess is not None:
         st.caption(f"Perhaps **{session.escape(guess.column)}**?")
 
@@ -161,8 +161,8 @@ def _labels(table: Any, model_labels: tuple[str, ...]) -> None:
         return
     if len(counts) > SHOWN_LABELS:
         st.error(
-            f"The column {session.escape(found['label'])} holds {len(counts):,} labels, and the "
-            f"model knows {len(model_labels)}. Choose another column for the label."
+            f"The column {session.escape(found['label'])} contains {len(counts):,} labels, but "
+            f"the model knows {len(model_labels)}. Choose another column for the label."
         )
         _offer_columns(table, model_labels)
         return

@@ -99,7 +99,7 @@ def _dataset() -> None:
     with path:
         text(
             "typed",
-            "or name a file, a folder or a dataset of the hub",
+            "or name a file, a folder or a hub dataset",
             on_change=_typed_source,
             placeholder="/data/reviews.csv or imdb",
         )
@@ -113,7 +113,7 @@ def _dataset() -> None:
             text("split", "Split", help="train, test, ...", placeholder="test", width=200)
         if is_file and source.lower().endswith(TABLES):
             header = st.toggle(
-                "The first line holds the names of the columns", key=key_of("header", True)
+                "The first line contains the column names", key=key_of("header", True)
             )
             values()["header"] = header
         values()["limit"] = st.number_input(
@@ -124,7 +124,7 @@ def _dataset() -> None:
             key=key_of("limit", None),
             placeholder="all",
             width=200,
-            help="The first ones; empty: all.",
+            help="Counted from the first; leave empty for all.",
         )
 
 
@@ -192,11 +192,11 @@ def _place() -> None:
     there = existing_databases()
     if there:
         found["place"] = st.radio(
-            "Keep the results in",
+            "Save the results in",
             [NEW, EXISTING],
             key=key_of("place", NEW),
             horizontal=True,
-            help="Runs over the same dataset in one database can be compared, page Compare.",
+            help="Runs on the same dataset in one database can be compared on the Compare page.",
         )
     else:
         found["place"] = NEW

@@ -15,7 +15,7 @@ from saliency_core.store import Run
 
 ROLES = {
     "text": "What the model reads.",
-    "label": "The right answer; without one, right and wrong stay unknown.",
+    "label": "The correct label; without one, right and wrong stay unknown.",
     "pair": "The second text of a pair, for models that read two.",
     "id": "A stable id of each row; without one, rows are numbered.",
 }

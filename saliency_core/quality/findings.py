@@ -91,7 +91,7 @@ def check_data(
     """
     check_threshold(threshold)
     if not len(run.columns):
-        raise UserError(f"Run {run.number} holds no audited example yet, so there is no data.")
+        raise UserError(f"Run {run.number} contains no audited examples yet, so there is no data.")
     columns: dict[str, np.ndarray] = {}
     earlier = kept_data_quality(run)
     facts: dict[str, Any] = {"train": earlier.facts["train"] if earlier else None}

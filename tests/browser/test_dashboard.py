@@ -154,7 +154,7 @@ def test_a_file_that_changes_under_an_open_page_is_noticed(page, address, demo):
     try:
         visit(page, f"{address}/errors?db=watched.sqlite")
         save_slice(watched, "hard", "wrong confidence>0.9")
-        expect(notice).to_contain_text("was written since this page was drawn")
+        expect(notice).to_contain_text("has changed since this page was loaded")
         notice.get_by_role("button").click()
         settle(page)
         expect(notice).to_have_count(0)

@@ -137,7 +137,7 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
     assert kept == [[SHORTCUT, "billing", "spurious", "a polite word"]]
     visit(page, f"{address}/suspects?suspect_judgement=spurious")
     with page.expect_download() as found:
-        page.get_by_role("button", name="These suspects as CSV").click()
+        page.get_by_role("button", name="Download suspects (CSV)").click()
     with open(found.value.path(), newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["feature"], row["judgement"]) for row in rows] == [(SHORTCUT, "spurious")]
@@ -215,17 +215,19 @@ def test_an_edited_text_gets_another_answer(page, address, database):
     page.wait_for_url(re.compile("/what_if\\?"))
     settle(page)
     assert query(page)["what_id"] == one["id"].iloc[0]
-    assert metric(page, "Original answer").count() == 0, "no model without a click"
+    assert metric(page, "Original prediction").count() == 0, "no model without a click"
     page.get_by_role("button", name="Load the model").click()
-    metric(page, "The edit makes").wait_for(timeout=LONG)
-    expect(metric(page, "The edit makes")).to_contain_text("no change")
+    metric(page, "Effect of the edit").wait_for(timeout=LONG)
+    expect(metric(page, "Effect of the edit")).to_contain_text("no change")
     box = page.get_by_role("textbox", name="Edited text")
     box.fill(other["text"].iloc[0])
     box.press("Control+Enter")
-    expect(metric(page, "The edit makes")).to_contain_text("another answer", timeout=LONG)
+    expect(metric(page, "Effect of the edit")).to_contain_text(
+        "a different prediction", timeout=LONG
+    )
     settle(page)
-    expect(metric(page, "Original answer")).to_contain_text("delivery")
-    expect(metric(page, "New answer")).to_contain_text("billing")
+    expect(metric(page, "Original prediction")).to_contain_text("delivery")
+    expect(metric(page, "New prediction")).to_contain_text("billing")
     assert query(page)["edited"] == other["text"].iloc[0]
     assert page.locator(".painted").count() == 2
 
@@ -234,7 +236,7 @@ def test_an_edited_text_gets_another_answer(page, address, database):
     page.get_by_role("textbox", name="Word", exact=True).fill(SHORTCUT)
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Run the model").click()
-    metric(page, "Answers that change").wait_for(timeout=LONG)
+    metric(page, "Predictions that change").wait_for(timeout=LONG)
     settle(page)
     held = store.run().filter(f"word:{SHORTCUT}").count()
     expect(metric(page, "Texts edited")).to_contain_text(str(held))

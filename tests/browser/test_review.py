@@ -123,7 +123,7 @@ def test_every_note_is_the_one_that_was_typed_in_one_tab_and_in_two(
         assert run.note(id)["note"] == page.get_by_label("Your note").input_value() == note
     other.get_by_label("Your note").fill("of a tab that was open before")
     other.keyboard.press("Escape")
-    expect(other.locator(".said")).to_contain_text("saved elsewhere meanwhile: “3”")
+    expect(other.locator(".said")).to_contain_text("meanwhile been saved elsewhere: “3”")
     assert run.note(id)["note"] == "of a tab that was open before"
     other.get_by_role("button", name="Undo").click()
     expect(other.locator(".said")).to_contain_text("Undone")

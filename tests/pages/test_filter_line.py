@@ -104,7 +104,7 @@ def test_a_value_that_never_occurs_names_those_that_do(database, monkeypatch):
     assert line(app) == "meta.region:EU"
     assert counted(app) == 10
     app.text_input(key="where").set_value("wrong right").run()
-    assert any("Each term by itself fits: wrong" in one.value for one in app.caption)
+    assert any("Each term by itself matches: wrong" in one.value for one in app.caption)
 
 
 @pytest.mark.parametrize("page", ["example", "layers", "words"])
@@ -127,17 +127,17 @@ def test_a_file_that_is_replaced_deleted_or_written_is_noticed(
         return any(sentence in one.value for one in (*app.info, *app.warning))
 
     shutil.move(other, database)
-    assert says("is not the file it was")
-    assert not says("is not the file it was")
+    assert says("is no longer the same file")
+    assert not says("is no longer the same file")
     kept = shutil.copy(database, tmp_path / "kept")
     database.unlink()
     assert says("is gone: it was moved or deleted")
     shutil.move(kept, database)
-    assert not says("is not the file it was")
+    assert not says("is no longer the same file")
     assert not says("is gone")
     # What is written by ourselves, or by an audit that goes on, is no other file.
     save_slice(database, "hard", "wrong")
-    assert not says("is not the file it was")
+    assert not says("is no longer the same file")
 
 
 def test_numbers_are_those_of_the_file_that_took_the_place(database, tmp_path, monkeypatch):

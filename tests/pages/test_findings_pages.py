@@ -191,7 +191,7 @@ def test_a_word_is_hidden_only_by_clicks_and_accuracy_is_that_of_the_edited_text
     right = int((pd.Series(hidden) == holding["gold"]).sum())
     numbers = {metric.label: metric.value for metric in app.metric}
     assert numbers["Texts edited"] == f"{len(holding)}"
-    assert numbers["Answers that change"].startswith(f"{flips} (")
+    assert numbers["Predictions that change"].startswith(f"{flips} (")
     assert numbers["Accuracy of these texts"] == f"{right / len(holding):.1%}"
     others = store.run().filter(f"right -word:{SHORTCUT}").count()
     assert (
@@ -287,8 +287,8 @@ def test_a_text_is_edited_and_explained_only_once_the_model_is_asked_for(with_a_
     assert not app.exception and not app.error
     before = open_store(database).run().example("3")
     numbers = {metric.label: metric for metric in app.metric}
-    assert numbers["Original answer"].value == before["predicted"].replace("_", "\\_")
-    assert numbers["Original answer"].delta == f"probability {before['confidence']:.3f}"
+    assert numbers["Original prediction"].value == before["predicted"].replace("_", "\\_")
+    assert numbers["Original prediction"].delta == f"probability {before['confidence']:.3f}"
     aligned = tables_of(app)[0]
     assert sorted(word for word in aligned["after"] if word) == ["good", "nice", "nice"]
     assert len(app.get("vega_lite_chart")) == 3

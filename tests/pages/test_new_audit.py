@@ -206,7 +206,7 @@ def test_a_stopped_audit_says_where_it_goes_on(page, tmp_path, started):
     page.run()
     told = page.warning[0].value.replace("\\", "")
     assert told == (
-        "Stopped while computing the saliency, after 35 of 100. Resume goes on from there."
+        "Stopped while computing the saliency, after 35 of 100. Resume continues from there."
     )
     press(page, "Resume")
     assert started[0].form["called"] == "reviews.csv"

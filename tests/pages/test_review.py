@@ -82,7 +82,8 @@ def test_a_note_says_what_it_replaced_that_was_written_elsewhere(run, send):
     assert run.note("id-1")["note"] == "mine"
     said = review.review_of(run).said
     assert said == (
-        "Saved for id-1: note “mine”. This replaced what was saved elsewhere meanwhile: “theirs”."
+        "Saved for id-1: note “mine”. This replaced what had meanwhile been saved elsewhere: "
+        "“theirs”."
     )
     send(edit("b", "id-1", ("note", "again"), was="mine"), turn=2)
     assert review.review_of(run).said == "Saved for id-1: note “again”."

@@ -92,7 +92,7 @@ def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
     hiding = f"hiding its top words changes the prediction (by {own['comprehensiveness']:.2f})"
     if how == "two tests":
         return (
-            f"Best on two tests together: {hiding}, and its words lie in the right one of two "
+            f"Best on two tests together: {hiding}, and its words lie in the correct one of two "
             f"joined texts ({own['mosaic']:.2f}; chance is {mosaics['chance']:.2f})."
         )
     if how == "one test":
