@@ -106,7 +106,7 @@ class Bulk {
       this.button('Label is right', () => this.send('right'));
     }
     this.button('Mark as reviewed', () => this.send('reviewed'));
-    for (const [what, name] of [['tag', 'Add tag'], ['untag', 'Take off tag']]) {
+    for (const [what, name] of [['tag', 'Add tag'], ['untag', 'Remove tag']]) {
       if (what === 'untag' && !data.tags.length) continue;
       const tag = add(this.bar, 'input', '', '');
       tag.placeholder = name;

@@ -341,7 +341,7 @@ class Panel {
         this.flush();
         this.draw();
       });
-      off.setAttribute('aria-label', `Take off the tag ${name}`);
+      off.setAttribute('aria-label', `Remove the tag ${name}`);
     }
     this.drawPlace();
     const { progress } = data;
@@ -353,7 +353,7 @@ class Panel {
   drawText(row) {
     if (!row) {
       this.drawn = null;
-      this.head.textContent = 'Reading the next ones …';
+      this.head.textContent = 'Loading the next ones …';
       this.texts.replaceChildren();
       return;
     }

@@ -91,10 +91,10 @@ def labels():
         st.caption("Label issues need one gold label per example.")
         return
     st.caption(
-        f"By confident learning, {facts['estimated']:,} of {facts['judged']:,} labels, with a 95 % "
-        f"interval of {facts['low']:,.0f} to {facts['high']:,.0f}. A mistake that the model makes "
-        "with confidence is counted too, so read the list from the top: the least plausible label "
-        "comes first."
+        f"Confident learning estimates that {facts['estimated']:,} of {facts['judged']:,} labels "
+        f"are wrong (95% interval {facts['low']:,.0f} to {facts['high']:,.0f}). Mistakes that the "
+        "model makes with confidence are counted too, so read the list from the top: the least "
+        "plausible label comes first."
     )
     if facts["trained_on"]:
         st.warning(session.escape(facts["trained_on"]))

@@ -171,7 +171,7 @@ def which_layer():
         "Which layer to read",
         help="The choice score is the mean of two tests, each relative to its best layer: does "
         "hiding the layer's top words change the prediction, and do its words lie in the correct "
-        "one of two joined texts? Whiskers are 95 % intervals.",
+        "one of two joined texts? Whiskers are 95% intervals.",
     )
     layers = session.ask(Run.layers, run)
     if layers.empty:

@@ -97,7 +97,7 @@ def bars(table, value: str, title: str, name: str, every, heading: str, longest=
 
 
 def interval_of(table):
-    """Return 95 % intervals as text, "not known" where a side has too few texts."""
+    """Return 95% intervals as text, "not known" where a side has too few texts."""
     sign = "+" if "difference" in table else ""
     return [
         "too few texts" if low != low else f"{low:{sign}.1%} to {high:{sign}.1%}"

@@ -113,7 +113,7 @@ def _strongest_suspect(run: Run) -> Finding | None:
     if table is None or table.empty:
         return None
     row = table.iloc[0]
-    feature = "“{}”" if row["kind"] == WORD else "a text that fits “{}”"
+    feature = "“{}”" if row["kind"] == WORD else "a text that matches “{}”"
     message = f"{feature} makes the model predict {{}}"
     if row["errors_k"]:
         wrong, n = int(row["errors_k"]), int(row["errors_n"])

@@ -175,7 +175,8 @@ def _format(output: Path, format: str | None) -> str:
     if format is None:
         format = ENDINGS.get(output.suffix.lower(), "datasets" if not output.suffix else None)
     if format not in FORMATS:
-        said = f"{format!r} is no format" if format else f"{output} tells no format by its ending"
+        unnamed = f"{output} has no ending that names a format"
+        said = f"{format!r} is not a format" if format else unnamed
         raise UserError(f"{said}; choose --format {', '.join(FORMATS)}.")
     return format
 

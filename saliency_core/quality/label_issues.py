@@ -79,7 +79,7 @@ def label_issues(run: Run, *, seed: int = 0) -> LabelIssues:
     """
     if run.model.task != "single-label":
         raise UserError(
-            f"Run {run.number} is {run.model.task}; label issues need one label an example."
+            f"Run {run.number} is {run.model.task}; label issues need one label per example."
         )
     with run.steady():
         gold, probabilities = run.column("gold").astype(np.int32), run.logits()
@@ -87,7 +87,7 @@ def label_issues(run: Run, *, seed: int = 0) -> LabelIssues:
     judged = (gold >= 0) & ~np.isnan(probabilities[:, :1]).any(1)
     if not judged.any():
         raise UserError(
-            f"Run {run.number} has no label to compare with an answer; audit a dataset with "
+            f"Run {run.number} has no label to compare with a prediction; audit a dataset with "
             "--label-column to look for label issues."
         )
     labels = gold[judged]
@@ -157,21 +157,21 @@ def trained_on(run: Run) -> str | None:
     known = run.quality("in_train")
     if known is not None and (known > 0).any():
         return (
-            f"{np.mean(known > 0):.0%} of these texts are in the training data; of those a model "
-            "often knows the wrong label by heart, so fewer wrong labels are found than there are."
+            f"{np.mean(known > 0):.0%} of these texts are in the training data; a model often "
+            "memorises their wrong labels, so fewer are found than there are."
         )
     if known is not None:
         return None
     if "train" in f"{run.dataset.name} {run.dataset.split or ''}".lower():
         return (
-            "By its name this is training data; a model often knows the wrong labels it was "
-            "trained on by heart, so fewer are found than there are."
+            "By its name, this is training data; a model often memorises the wrong labels that it "
+            "was trained on, so fewer are found than there are."
         )
     accuracy = run.accuracy
     if accuracy is not None and accuracy >= TRAINED_ACCURACY:
         return (
-            f"{accuracy:.1%} of the answers are right, as on rows that a model was trained on; if "
-            "it was, fewer wrong labels are found than there are."
+            f"{accuracy:.1%} of the predictions are right, as on rows that a model was trained "
+            "on; if it was trained on these, fewer wrong labels are found than there are."
         )
     return None
 

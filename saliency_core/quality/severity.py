@@ -18,10 +18,10 @@ TEXTS = {
         "have letters of a wrong encoding (“Ã©” for “é”)",
         0.01,
     ),
-    "html": ("holds remains of HTML", "hold remains of HTML", 0.1),
+    "html": ("contains leftover HTML", "contain leftover HTML", 0.1),
     "escapes": (
-        "holds escapes such as \\u2019 or \\n",
-        "hold escapes such as \\u2019 or \\n",
+        "contains escapes such as \\u2019 or \\n",
+        "contain escapes such as \\u2019 or \\n",
         0.1,
     ),
     "mixed_scripts": ("mixes scripts", "mix scripts", 0.1),
@@ -74,7 +74,7 @@ def grade(value: float, high: float, medium: float, low: float = 0.0) -> str:
 
 def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[DataFinding]:
     if facts is None:
-        message = "Labels were not checked: that takes one gold label an example."
+        message = "Labels were not checked: that needs one gold label per example."
         yield DataFinding("label_issue", "ok", 0, 0.0, "", message)
         return
     count, judged = facts["estimated"], facts["judged"]
@@ -83,7 +83,7 @@ def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[Da
         message = f"No label of {judged:,} looks wrong."
     else:
         message = (
-            f"{count:,} of {judged:,} labels are likely wrong ({share:.1%}; the 95 % interval is "
+            f"{count:,} of {judged:,} labels are likely wrong ({share:.1%}; the 95% interval is "
             f"{facts['low']:,.0f} to {facts['high']:,.0f})."
         )
         most = facts["noise"][0]
@@ -116,7 +116,7 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
         said = "1 group" if groups == 1 else f"{groups:,} groups"
         message = (
             f"{facts['examples']:,} examples are in {said} "
-            f"of texts that are the same, or nearly; one of each kept, {surplus:,} would go "
+            f"of texts that are the same, or nearly; keeping one of each would remove {surplus:,} "
             f"({share:.1%})."
         )
         if facts["accuracy"] is not None and facts["accuracy_once"] is not None:
@@ -125,7 +125,7 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
                 f"{facts['accuracy_once']:.1%}."
             )
     else:
-        message = "No text repeats another one."
+        message = "No text repeats another."
     severity, count = grade(share, 0.2, 0.05), facts["examples"]
     yield DataFinding("duplicate", severity, count, count / examples, "duplicate", message)
 
@@ -152,7 +152,7 @@ def _train(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
 def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
     if facts["domain_auc"] is not None:
         message = (
-            f"A classifier of words tells audited texts from training texts with an AUC of "
+            f"A classifier on words tells audited texts from training texts with an AUC of "
             f"{facts['domain_auc']:.2f} (0.5 is chance)."
         )
         words = [row["word"] for row in facts["words"][:5]]
@@ -179,13 +179,13 @@ def _classes(classes: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Da
     most, least = classes[0], [row for row in classes if row["examples"]][-1]
     times = most["examples"] / least["examples"]
     message = (
-        f"The most frequent label, {most['label']}, has {most['examples']:,} examples, the rarest, "
-        f"{least['label']}, has {least['examples']:,}"
+        f"The most frequent label, {most['label']}, has {most['examples']:,} examples; the "
+        f"rarest, {least['label']}, has {least['examples']:,}"
     )
     message += f" ({times:.1f} times fewer)." if times >= 1.05 else "."
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        message += f" No example has the label {shown}."
+        message += f" No example is labelled {shown}."
     severity = grade(times, 1000, 20, 5)
     if missing and severity == "ok":
         severity = "low"
@@ -198,8 +198,9 @@ def _metadata(facts: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Dat
         strength = fact["strength"]
         if fact["kind"] == "identifier":
             message = (
-                f"The order of the column {fact['column']} tells the label {fact['label']} from "
-                f"the rest (AUC {strength:.2f}): it looks like an identifier, which should not."
+                f"Sorting by the column {fact['column']} separates the label {fact['label']} from "
+                f"the rest (AUC {strength:.2f}): it looks like an identifier, which should not "
+                "predict a label."
             )
             severity = "medium"
         else:
@@ -222,12 +223,14 @@ def _texts(texts: Mapping[str, int], truncated: int, examples: int) -> Iterator[
             severity = grade(share, 0.5, medium)
             yield DataFinding(name, severity, count, share, f"problem:{name}", message)
     if not any(texts[name] for name in TEXTS):
-        message = "No text is empty, damaged by its encoding, or holds markup or escapes."
+        message = (
+            "No text is empty or damaged by its encoding, and none contains markup or escapes."
+        )
         yield DataFinding("texts", "ok", 0, 0.0, "", message)
     if truncated:
         share = truncated / examples
         said = "1 text was" if truncated == 1 else f"{truncated:,} texts were"
-        message = f"{said} too long for the model, which read the beginning only."
+        message = f"{said} too long for the model, which read only the beginning."
         yield DataFinding(
             "truncated", grade(share, 0.5, 0.05), truncated, share, "truncated", message
         )

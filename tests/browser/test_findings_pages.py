@@ -190,7 +190,7 @@ def test_wrong_labels_are_found_told_at_first_sight_and_put_right(page, address,
     assert page.get_by_text("high").first.is_visible()
     choose_row(page, "Examples whose label is likely wrong", 0)
     page.get_by_role("button", name=f"Relabel as {issues['likely'][0]}").click()
-    page.get_by_text("from now on").wait_for()
+    page.get_by_text("is now labelled").wait_for()
     assert run.filter(f"relabelled id:{issues['id'][0]}").count() == 1
     choose_row(page, "Groups of duplicates", 0)
     page.get_by_role("button", name="Drop the other").click()

@@ -218,7 +218,7 @@ READINGS = {
     ),
     "format": (
         ["export", "--db", "good.sqlite", "-o", "a.xlsx"],
-        "a.xlsx tells no format by its ending; choose --format jsonl, csv, parquet, datasets.",
+        "a.xlsx has no ending that names a format; choose --format jsonl, csv, parquet, datasets.",
     ),
     "notes": (["annotations", "import", "reviews.csv", "--db", "good.sqlite"], None),
 }

@@ -174,7 +174,7 @@ def refused(store, output, where="", **choices):
 
 def test_what_cannot_be_exported_says_so(store, tmp_path):
     assert refused(store, tmp_path / "a.xlsx") == (
-        f"{tmp_path / 'a.xlsx'} tells no format by its ending; choose --format jsonl, csv, "
+        f"{tmp_path / 'a.xlsx'} has no ending that names a format; choose --format jsonl, csv, "
         "parquet, datasets."
     )
     assert refused(store, tmp_path / "a.csv", layers=[9]) == (

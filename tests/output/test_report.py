@@ -237,23 +237,23 @@ def test_the_folders_of_the_auditors_machine_stay_there(tmp_path):
 
 
 def test_slices_that_were_discovered_are_shown(store, tmp_path):
-    assert "Where it errs most" not in Page(html_of(store, tmp_path)).text
+    assert "Where the model is wrong most often" not in Page(html_of(store, tmp_path)).text
     found = pd.DataFrame([discovered("meta.region:EU")], columns=COLUMNS)
     keep_discovered(store.run(), found)
     text = Page(html_of(open_store(store.path), tmp_path)).text
     assert "regionisEU402050.0%35.0%to65.0%10.0%" in text.replace(" ", "")
     keep_discovered(store.run(), found.head(0))
     text = Page(html_of(open_store(store.path), tmp_path)).text
-    assert "none errs more than the rest beyond chance" in text
+    assert "none is wrong more often than the rest beyond chance" in text
 
 
 def test_the_quality_of_the_data_is_shown_once_it_was_checked(store, tmp_path):
-    assert "Quality of the data" not in html_of(store, tmp_path)
+    assert "Data quality" not in html_of(store, tmp_path)
     copy = tmp_path / "copy.sqlite"
     shutil.copy(store.path, copy)
     found = check_data(open_store(copy).run())
     text = Page(html_of(open_store(copy), tmp_path)).text
-    assert "Quality of the data" in text
+    assert "Data quality" in text
     for finding in found.findings:
         assert finding.message in text
 
@@ -355,10 +355,10 @@ def test_what_cannot_be_reported_says_so(store, tmp_path):
         return str(caught.value)
 
     assert refused(tmp_path / "a.html", where="id:nobody") == (
-        "The slice 'id:nobody' holds no audited example; there is nothing to report."
+        "The slice 'id:nobody' contains no audited examples; there is nothing to report."
     )
     assert refused(tmp_path / "a.doc") == (
-        f"{tmp_path / 'a.doc'} tells no format by its ending; choose --format html, markdown."
+        f"{tmp_path / 'a.doc'} has no ending that names a format; choose --format html, markdown."
     )
     assert refused(store.path, format="html") == (
         f"{store.path} is the database itself; choose another --output."
@@ -395,7 +395,7 @@ def test_sections_stand_in_the_order_a_reader_needs(store):
     titles = [section.title for section in report.sections]
     assert titles[:2] == ["In brief", "What to do next"]
     assert titles[-2:] == ["How this was measured", "Limits"]
-    assert titles.index("Possible shortcuts") < titles.index("Words it relies on")
+    assert titles.index("Possible shortcuts") < titles.index("Words the model relies on")
     assert LABELS[0] in report.appendix[0].blocks[0].rows[0]
 
 

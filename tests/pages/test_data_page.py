@@ -30,7 +30,7 @@ def opened(path, monkeypatch):
 
 def test_the_page_offers_the_checks_and_then_shows_and_keeps(database, monkeypatch):  # noqa: F811
     app = opened(database, monkeypatch)
-    assert "not checked yet" in app.info[0].value
+    assert "not been checked yet" in app.info[0].value
     assert any(button.label == "Check the data" for button in app.button)
     run = open_store(database).run()
     train = load_examples(run.dataset.source, id_column="none")
@@ -54,7 +54,7 @@ def test_decisions_are_kept_in_the_file(database, monkeypatch):  # noqa: F811
     app.session_state[f"group-{here(run)}"] = int(group["group"])
     app.run()
     button(app, "Relabel as").click().run()
-    assert not app.exception and "from now on" in app.success[0].value
+    assert not app.exception and "is now labelled" in app.success[0].value
     assert run.annotation(int(issue["example"]))["label"] == issue["predicted"]
     button(app, f"{issue['gold']} is right".replace("_", r"\_")).click().run()
     assert run.annotation(int(issue["example"]))["decision"] == "right"

@@ -146,7 +146,7 @@ def test_the_address_names_the_suspect_and_the_filters(looked, monkeypatch):
     app = opened("suspects", looked, monkeypatch, suspect_kind="metadata", suspect_text="VOICE")
     assert set(tables_of(app)[0]["feature"]) == {"channel = voicemail"}
     app = opened("suspects", looked, monkeypatch, suspect_text="no such word")
-    assert "No suspect passes" in app.info[0].value
+    assert "No suspect matches" in app.info[0].value
 
 
 def test_the_analysts_verdict_is_kept_and_shown_again(database, monkeypatch):

@@ -153,6 +153,6 @@ def test_the_overview_tells_the_time_as_people_write_it(database, monkeypatch):
 def test_a_filter_without_examples_offers_all_of_them(database, monkeypatch):
     app = opened("errors", database, monkeypatch)
     app.text_input(key="where").set_value("confidence>2").run()
-    assert "No example fits" in app.info[0].value
+    assert "No example matches" in app.info[0].value
     next(button for button in app.button if button.label == "Show all examples").click().run()
     assert not app.exception and app.text_input(key="where").value == ""

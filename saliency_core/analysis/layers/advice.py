@@ -142,7 +142,10 @@ def _notes(run: Run, rows: pd.DataFrame) -> Iterable[str]:
         return
     above = rows["coherence"] > rows["uniform_baseline"].fillna(0)
     if not above.any() and rows["coherence"].notna().any():
-        yield "No layer is more coherent than all words of a text are, so coherence rules none out."
+        yield (
+            "No layer is more coherent than all words of a text together, so coherence rules none "
+            "out."
+        )
         return
     better = rows.index[rows["choice"] > rows.loc[run.recommended, "choice"]]
     ruled_out = [layer for layer in better if layer not in bypassed]
@@ -150,5 +153,5 @@ def _notes(run: Run, rows: pd.DataFrame) -> Iterable[str]:
         verb, their = ("scores", "its") if len(ruled_out) == 1 else ("score", "their")
         yield (
             f"{named(ruled_out)} {verb} higher in the tests, but {their} words are no more "
-            "coherent than all words of a text."
+            "coherent than all words of a text together."
         )

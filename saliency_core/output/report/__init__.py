@@ -49,7 +49,9 @@ def write_report(
     output = Path(output)
     format = format or ENDINGS.get(output.suffix.lower())
     if format not in FORMATS:
-        raise UserError(f"{output} tells no format by its ending; choose --format html, markdown.")
+        raise UserError(
+            f"{output} has no ending that names a format; choose --format html, markdown."
+        )
     if output.exists() and output.resolve() == part.run.store.path.resolve():
         raise UserError(f"{output} is the database itself; choose another --output.")
     document = build_report(part, examples=examples, title=title)
@@ -73,7 +75,7 @@ def build_report(part: Slice, *, examples: int = 20, title: str | None = None) -
     total = view.count()
     if not total:
         said = f"The slice {view.where!r}" if view.where else f"Run {run.number}"
-        raise UserError(f"{said} holds no audited example; there is nothing to report.")
+        raise UserError(f"{said} contains no audited examples; there is nothing to report.")
     scope = f"Only the examples of the filter {view.where}. " if view.where else ""
     sections = [
         brief.in_brief_section(view),

@@ -17,8 +17,8 @@ def in_brief_section(view: View) -> Section:
     if not view.judged:
         blocks.append(
             Paragraph(
-                "These examples have no labels, so right and wrong are unknown; what follows tells "
-                "what the model relies on, not how good it is."
+                "These examples have no labels, so right and wrong are unknown; what follows "
+                "shows what the model relies on, not how good it is."
             )
         )
     if view.where:
@@ -75,7 +75,7 @@ def _against_all(view: View) -> str:
             f"({percent(of_all, judged)})."
         )
     said = (
-        f"The slice holds {total:,} of the {everything:,} audited examples: those where "
+        f"The slice contains {total:,} of the {everything:,} audited examples: those where "
         f"{in_words(view.where)}."
     )
     if view.judged and judged:
@@ -91,7 +91,7 @@ def next_steps_section(view: View) -> Section | None:
     steps = [*_against_slices(view), *_against_shortcuts(view), *_against_labels(view)]
     if view.run.table("suspects") is None and view.run.model.task == "single-label":
         steps.append(
-            "Look for shortcuts, which nobody has done yet in this audit: open the Suspects page, "
+            "Look for shortcuts, which nobody has done in this audit yet: open the Suspects page, "
             "or run the suspects command."
         )
     steps = steps or ["Nothing urgent: none of the checks that were run found a flaw."]
@@ -106,7 +106,7 @@ def _against_shortcuts(view: View) -> Iterator[str]:
     for word, rows in spurious.groupby("word"):
         classes = ", ".join(rows["class"])
         yield (
-            f"Train the model again so that it ignores “{word}”: a reviewer judged it spurious for "
+            f"Retrain the model so that it ignores “{word}”: a reviewer judged it spurious for "
             f"{classes}. The Suspects page creates the cleaned training file and the regression "
             "tests for the next model."
         )
@@ -121,8 +121,9 @@ def _against_shortcuts(view: View) -> Iterator[str]:
             else ""
         )
         yield (
-            f"Decide whether {name} may count for {row['class']}.{rate} If it may not, the "
-            "Suspects page creates a cleaned training file: train the model again on it, and run "
+            f"Decide whether {name} should count as evidence for {row['class']}.{rate} If it "
+            "should not, the Suspects page creates a cleaned training file: retrain the model on "
+            "it, and run "
             "the regression tests from the same page."
         )
 
@@ -157,6 +158,6 @@ def _against_labels(view: View) -> Iterator[str]:
     if sure > corrected:
         yield (
             f"Check the labels of the {sure:,} wrong predictions given with more than "
-            f"{CONFIDENT:.0%} confidence: where the model is this sure, the label is often what is "
-            "wrong."
+            f"{CONFIDENT:.0%} confidence: where the model is this sure, it is often the label "
+            "that is wrong."
         )

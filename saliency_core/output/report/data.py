@@ -29,19 +29,19 @@ def data_section(view: View) -> Section | None:
     if rows:
         blocks.append(Table(["Severity*", "Finding~"], rows))
     if passed:
-        blocks.append(Paragraph(f"Checked without a finding: {' '.join(passed)}"))
+        blocks.append(Paragraph(f"Checked, nothing found: {' '.join(passed)}"))
     labels = found.facts["label_issues"]
     if labels and labels["trained_on"]:
         blocks.append(Paragraph(labels["trained_on"]))
     if labels and labels["estimated"]:
         blocks += [
             Paragraph(
-                "The least plausible labels; a mistake that the model makes with confidence stands "
-                "here too, so each one is to be looked at."
+                "The least plausible labels. Mistakes that the model makes with confidence are "
+                "listed too, so each label needs a look."
             ),
             _issues(view),
         ]
-    return Section("Quality of the data", blocks)
+    return Section("Data quality", blocks)
 
 
 def _issues(view: View) -> Table:
@@ -50,7 +50,7 @@ def _issues(view: View) -> Table:
         [row["id"], row["gold"], row["likely"], f"{row['quality']:.1%}", _shortened(row["text"])]
         for row in frame.to_dict("records")
     ]
-    return Table(["Example*", "Label", "Likely label", "Plausible#", "Text~"], rows)
+    return Table(["Example*", "Label", "Likely label", "Plausibility#", "Text~"], rows)
 
 
 def _shortened(text: str) -> str:

@@ -64,8 +64,8 @@ def suspects_section(view: View) -> Section | None:
     rest = []
     if unmeasured.any():
         rest.append(
-            f"{unmeasured.sum():,} more take much of the saliency, but nobody measured what their "
-            "removal changes."
+            f"{unmeasured.sum():,} more take much of the saliency, but the effect of removing "
+            "them was not measured."
         )
     rest.append(sanity_check(kept[1])[0])
     return Section("Possible shortcuts", [*blocks, Paragraph(" ".join(rest))])
@@ -115,13 +115,15 @@ def discovered_section(view: View) -> Section | None:
     ]
     said = (
         "Slices of the whole audit in which more predictions are wrong than in the rest; the one "
-        "that explains most errors comes first. Corrected for the number of slices tried."
+        "that explains the most errors comes first. Corrected for the number of slices tried."
         if rows
-        else "Slices were looked for; none errs more than the rest beyond chance."
+        else "Slices were looked for; none is wrong more often than the rest beyond chance."
     )
     columns = ["Examples where*", "Examples#", "Wrong#", "Error rate#", "95% interval#"]
     table = Table([*columns, "Error rate elsewhere#"], rows)
-    return Section("Where it errs most", [Paragraph(said), *([table] if rows else [])])
+    return Section(
+        "Where the model is wrong most often", [Paragraph(said), *([table] if rows else [])]
+    )
 
 
 def saved_section(view: View) -> Section | None:
@@ -171,7 +173,7 @@ def examples_section(view: View, limit: int) -> Section | None:
         pieces = pieces_of_example(row, found, scale_of([word["score"] for word in found]))
         texts = [folded(one, SHOWN_CHARACTERS) for one in pieces]
         painted.append(PaintedExample(heading, details, texts))
-    lead = f"{len(painted)} of {part.count():,}, painted by layer {view.layer}."
+    lead = f"{len(painted)} of {part.count():,}, painted at layer {view.layer}."
     if view.wrong:
         lead += " Where the model is this confident, the label itself may be wrong."
     return Section(title, [Paragraph(lead), Examples(painted)])
@@ -221,6 +223,6 @@ def reviewers_section(view: View) -> Section | None:
     if rows:
         blocks += [
             Paragraph("Corrected labels and notes on examples:"),
-            Table(["Id*", "Label", "Answer", "Corrected label", "Note~"], rows),
+            Table(["Id*", "Label", "Prediction", "Corrected label", "Note~"], rows),
         ]
     return Section("What reviewers decided", blocks) if blocks else None

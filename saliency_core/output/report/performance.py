@@ -67,7 +67,7 @@ def classes_section(view: View) -> Section | None:
             Paragraph(f"The {TABLED_CLASSES} of {len(metrics)} classes with the most errors:")
         )
         metrics = metrics.nlargest(TABLED_CLASSES, "wrong")
-    columns = "Class* Labelled# Answered# Wrong# Precision# Recall# F1#".split()
+    columns = "Class* Labelled# Predicted# Wrong# Precision# Recall# F1#".split()
     rows = [
         [
             str(row["class"]),
@@ -108,8 +108,8 @@ def layers_section(view: View) -> Section:
         Paragraph(
             "A classifier of this kind works in layers; 0 is its input. Two tests choose the layer "
             "to read. Comprehensiveness: does the prediction change when the words the layer "
-            "points at are masked? Mosaics: of two texts joined, do they lie in the one that is "
-            "predicted? The choice score is the mean of both, each relative to its best layer."
+            "points at are masked? Mosaics: of two texts joined, do the words lie in the one that "
+            "is predicted? The choice score is the mean of both, each relative to its best layer."
         )
     ]
     if recommended is not None:
@@ -144,9 +144,10 @@ def layer_table_section(view: View) -> Section:
     ]
     chosen = ["Choice score#", "95% interval#"] if layers["choice"].notna().any() else []
     lead = (
-        "The layer read here has an asterisk. Higher is better, but for sufficiency (is the "
+        "The layer read here has an asterisk. Higher is better, except for sufficiency (is the "
         "prediction kept where only the layer's words are?). Coherence: does the layer point at "
-        "words of like meaning when the prediction is the same? Decodability: do its states still "
+        "words of similar meaning when the prediction is the same? Decodability: do its states "
+        "still "
         "name their own word?"
     )
     columns = ["Layer*", *chosen, *(f"{name.capitalize()}#" for name in measured)]
@@ -175,8 +176,8 @@ def words_section(view: View) -> Section | None:
 
     by_class = _words_by_class(view)
     if not by_class:
-        said = "No word stands in five examples or more, so no mean is shown."
-        return Section("Words it relies on", [Paragraph(said)])
+        said = "No word occurs in five or more examples, so no mean is shown."
+        return Section("Words the model relies on", [Paragraph(said)])
     if len(by_class) > CHARTED_CLASSES:
         return None
     charts = []
@@ -187,7 +188,7 @@ def words_section(view: View) -> Section | None:
         heading = _plain_title(f"Predicted {name}" if name is not None else "All examples")
         drawn = draw(bars.properties(title=heading), 240)
         charts.append(Chart(drawn, f"{heading}: words by mean share, with its 95% interval."))
-    return Section("Words it relies on", [Paragraph(_share_meaning(view)), Charts(charts)])
+    return Section("Words the model relies on", [Paragraph(_share_meaning(view)), Charts(charts)])
 
 
 def word_table_section(view: View) -> Section | None:
@@ -206,8 +207,8 @@ def word_table_section(view: View) -> Section | None:
 
 def _share_meaning(view: View) -> str:
     return (
-        f"Words of at least five examples, at layer {view.layer}, by their mean share: the part of "
-        "all that speaks for the prediction in a text which falls to this word."
+        f"Words in at least five examples, at layer {view.layer}, by mean share: a word's part of "
+        "everything in a text that speaks for the prediction."
     )
 
 

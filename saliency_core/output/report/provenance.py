@@ -38,7 +38,7 @@ def audited_section(view: View) -> Section:
     ]
     blocks: list[Any] = [Table(["*", ""], [row for row in rows if row[1]])]
     if run.warnings:
-        blocks += [Paragraph("To be kept in mind:"), Bullets(_without_paths(view, run.warnings))]
+        blocks += [Paragraph("Keep in mind:"), Bullets(_without_paths(view, run.warnings))]
     if not run.is_finished:
         blocks.append(Paragraph("The audit is not finished; numbers will change."))
     return Section("What was audited", blocks)
@@ -81,19 +81,19 @@ def _how(run: Run) -> str:
     if run.settings.rule == "path":
         return (
             f"{compared}On the way from the blanked-out text to the text, in "
-            f"{run.settings.steps} steps, the model's own gradient tells how much every "
-            "position of every layer adds to the prediction; the sum is right only roughly."
+            f"{run.settings.steps} steps, the model's own gradient shows how much each position "
+            "of each layer adds to the prediction; the sum is right only approximately."
         )
     incomplete = run.incomplete
     but = (
         f" For {incomplete:,} examples that sum failed, and gradients along a path from the "
-        "blanked-out text took its place."
+        "blanked-out text were used instead."
         if incomplete
         else ""
     )
     windowed = run.windowed
     long = (
-        f" {windowed:,} long texts were read in overlapping windows, whose mean decides."
+        f" {windowed:,} long texts were read in overlapping windows; the prediction is their mean."
         if windowed
         else ""
     )
@@ -117,15 +117,15 @@ def method_section(view: View) -> Section:
             Paragraph(
                 "Scores are in logits, the model's own unit before it turns them into "
                 "probabilities. The scores of a text add up to the difference between the text and "
-                "the same text blanked out. A word's share is its part of all that speaks for the "
-                "prediction, from 0 to 1."
+                "the same text blanked out. A word's share is its part of everything in the text "
+                "that speaks for the prediction, from 0 to 1."
             ),
             Paragraph(
                 "From Hou and Castañón, Decoding Layer Saliency in Language Transformers (ICML "
                 "2023): saliency of the hidden layers, their decoding through the language-model "
                 "head, and the idea of a layer's coherence. The rule by which scores add up, the "
                 "weighting among a text's own words, the definition of coherence and the choice of "
-                "a layer by faithfulness are this tool's completion."
+                "a layer by faithfulness are this tool's own additions."
             ),
         ],
     )
@@ -143,12 +143,12 @@ def limits_section(view: View) -> Section:
         "Scores depend on the blanked-out text that each text is compared with; here its words "
         f"are replaced by {view.run.model.reference}.",
         "Labels may be wrong too, most of all among the predictions the model was surest of.",
-        "Numbers are of these examples; another dataset may behave otherwise.",
+        "Numbers are of these examples; another dataset may behave differently.",
     ]
     if view.run.model.causal:
         items.append(
-            "The language-model head of this kind of model speaks of the next word, so a layer's "
-            "decoding is a likeness, not an identity."
+            "The language-model head of this kind of model predicts the next word, so a layer's "
+            "decoding is an approximation, not an identity."
         )
     if view.run.model.lm_head_is_fallback:
         items.append(
