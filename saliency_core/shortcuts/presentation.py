@@ -184,7 +184,7 @@ def _association(row: dict[str, Any]) -> str:
     trained = shift is not None and shift == shift
     sentence = (
         f"{row['k']:,} of the {row['n']:,} labelled {'training ' * trained}texts with it are "
-        f"labelled {row['class']}: {rate:.0%} (95% interval {low:.0%} to {high:.0%}), against "
+        f"{row['class']}: {rate:.0%} (95% interval {low:.0%} to {high:.0%}), against "
         f"{row['base_rate']:.0%} of all texts."
     )
     return sentence + (f" In the audited texts it is {rate - shift:.0%}." if trained else "")
