@@ -174,7 +174,7 @@ def test_a_report_says_what_the_file_holds(store, tmp_path):
 def test_a_slice_is_set_against_the_whole(store, tmp_path):
     where = "meta.region:EU"
     text = Page(html_of(store, tmp_path, where=where, examples=3)).text
-    assert f"holds {store.run().filter(where).count()} of the 61 audited examples" in text
+    assert f"contains {store.run().filter(where).count()} of the 61 audited examples" in text
     assert text.count(", id id-") == 3
 
 
