@@ -142,7 +142,9 @@ def labels():
         on_choose=choose,
         chosen=place,
     )
-    session.download(lambda: issue_rows(part, limit=total), "label-issues", f"All {total:,} as CSV")
+    session.download(
+        lambda: issue_rows(part, limit=total), "label-issues", f"Download all {total:,} (CSV)"
+    )
     if place is None:
         st.caption("Click a row to review it.")
     else:
