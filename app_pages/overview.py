@@ -242,7 +242,7 @@ looks = st.skeleton(height=200) if run.accuracy is not None else st.empty()
 judged = numbers()
 if judged:
     session.link(
-        f"Wrong ones: {progress_sentence(run.filter('wrong'))} →",
+        f"Wrong predictions: {progress_sentence(run.filter('wrong'))} →",
         "errors",
         key="reviewed",
         where="wrong -reviewed",

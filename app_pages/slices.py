@@ -233,7 +233,7 @@ def discovered():
         "discovered",
         errors=Column("wrong"),
         rest_error_rate=Column("elsewhere", "Error rate of all other texts.", "{:.1%}"),
-        risk_ratio=Column("times", "Error rate divided by that of the rest.", "{:.1f}"),
+        risk_ratio=Column("times the rest", "Error rate divided by that of the rest.", "{:.1f}"),
         explained=Column(
             "excess errors",
             "Errors beyond those expected at the error rate of the rest.",
@@ -256,7 +256,7 @@ def spoken(where: str) -> bool:
 
 
 def compared():
-    st.header("Two side by side")
+    st.header("Compare two slices")
     columns = st.columns(2)
     wheres = [
         columns[place].text_input(

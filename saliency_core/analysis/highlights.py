@@ -58,7 +58,7 @@ def headline(run: Run) -> str:
     kind = "regression model" if run.model.task == "regression" else "classifier"
     layers = f"{run.model.layers}-layer"
     article = "An" if layers.startswith(("8", "11-", "18-")) else "A"
-    texts = f"{n:,} text{'s' if n != 1 else ''} of {run.dataset.name}"
+    texts = f"{n:,} text{'s' if n != 1 else ''} from {run.dataset.name}"
     does = "what it predicts" if run.accuracy is None else "what it gets wrong"
     return (
         f"{article} {layers} {family(run.model.architecture)} {kind} on {texts}: {does}, and "

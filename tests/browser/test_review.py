@@ -200,7 +200,7 @@ def test_many_at_once_by_ticks_or_by_filter_undone_whole(page, address, database
     lines = download.value.path().read_text("utf-8").splitlines()
     assert len(lines) == 1 + len(rows) and "correct_label" in lines[0]
     visit(page, address)
-    page.get_by_role("button", name=f"Wrong ones: {reviewed}").click()
+    page.get_by_role("button", name=f"Wrong predictions: {reviewed}").click()
     page.get_by_role("heading", name="Errors", level=1).wait_for()
     settle(page)
     assert page.get_by_label("Filter", exact=True).input_value() == "wrong -reviewed"
