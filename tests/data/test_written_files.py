@@ -291,7 +291,7 @@ def read(source):
         raise
 
 
-@fuzz(400)
+@fuzz(100)
 @given(rows=tables(), data=st.data())
 def test_what_an_ordinary_writer_wrote_is_read_as_it_was(rows, data, tmp_path):
     path, expected = write(tmp_path, rows, data.draw)
@@ -299,7 +299,8 @@ def test_what_an_ordinary_writer_wrote_is_read_as_it_was(rows, data, tmp_path):
     assert [(row.id, row.text, row.label, row.metadata) for row in examples] == expected
 
 
-@fuzz(100)
+@pytest.mark.slow
+@fuzz(500)
 @given(rows=tables(), data=st.data())
 def test_what_an_ordinary_writer_wrote_is_stored_as_it_was(rows, data, tmp_path):
     """From file to dataset to store; every example is a run of its own in one database."""
