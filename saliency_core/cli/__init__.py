@@ -52,7 +52,9 @@ def _print_version(is_asked: bool) -> None:
 def program(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Tell the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""
@@ -113,7 +115,7 @@ def _tell_usage(error: typer.TyperException) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":
         _tell(error.format_message())
         return
-    hint = f" `{context.command_path} --help` tells the options." if context is not None else ""
+    hint = f" `{context.command_path} --help` lists the options." if context is not None else ""
     message = error.format_message()
     _tell(f"Error: {message}{'' if message.endswith(('.', '?')) else '.'}{hint}", "red")
 

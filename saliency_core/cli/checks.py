@@ -1,4 +1,4 @@
-"""`checks write`, `checks run`: pairs of texts that must get one answer."""
+"""`checks write`, `checks run`: pairs of texts that must get the same prediction."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def write_checks(
     output: Annotated[Path, typer.Option("--output", "-o", help="A JSON Lines file.")],
     word: Words = None,
     where: Where = "",
-    per_word: Annotated[int, typer.Option(min=1, help="Pairs a word.")] = 50,
+    per_word: Annotated[int, typer.Option(min=1, help="Pairs per word.")] = 50,
     database: Database = None,
     number: RunOption = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write pairs of texts, with and without a spurious word, that must get one answer."""
+    """Write pairs of texts, with and without a spurious word, that must get the same prediction."""
     from saliency_core.shortcuts.invariance_checks import write_checks as write
 
     part = filtered(open_run(database, number), where)

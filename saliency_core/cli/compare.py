@@ -31,7 +31,7 @@ def compare(
     where: Where = "",
     as_json: AsJson = False,
 ) -> None:
-    """Tell which of two runs is better, by how much, and where."""
+    """Show which of two runs is better, by how much, and where."""
     from saliency_core.analysis.run_comparison import by_group, names_of, verdict
     from saliency_core.analysis.run_comparison import compare as compared
 
@@ -62,7 +62,11 @@ def compare(
         return
     print(sentence)
     columns = ["part", "name", "n", "before", "after", "difference", "low", "high", "q"]
-    show(groups[:SHOWN], columns, nothing="No class, metadata value or saved slice holds enough.")
+    show(
+        groups[:SHOWN],
+        columns,
+        nothing="No class, metadata value or saved slice has enough examples.",
+    )
 
 
 def _chosen(store: Store, numbers: list[int]) -> list[Run]:

@@ -102,11 +102,11 @@ def import_annotations(
     database: Database = None,
     run: RunOption = None,
     by_row: Annotated[
-        bool, typer.Option("--by-row", help="By row number, where the ids are others now.")
+        bool, typer.Option("--by-row", help="By row number, where the ids have changed.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add slices, decisions, notes, tags and verdicts by stable id; the newer of two holds."""
+    """Add slices, decisions, notes, tags and verdicts by stable id; the newer of two wins."""
     from saliency_core.store import import_annotations as imported
 
     report = imported(existing(database), _read(source), run, by="row" if by_row else "id")

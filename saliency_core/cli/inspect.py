@@ -1,4 +1,4 @@
-"""`runs`, `info`, `layers`, `errors`, `words`: what a file holds."""
+"""`runs`, `info`, `layers`, `errors`, `words`: what a file contains."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ ASCENDING = ("position", "label_quality")
 
 
 def runs(database: Database = None, as_json: AsJson = False) -> None:
-    """List the runs a file holds."""
+    """List the runs in a file."""
     frame = open_database(database).runs()
     if as_json:
         print_json({"runs": records(frame)})
         return
     columns = ["run", "model", "dataset", "examples", "failed", "accuracy", "status"]
-    show(records(frame), columns, nothing="The file holds no run yet.")
+    show(records(frame), columns, nothing="The file contains no run yet.")
 
 
 def info(database: Database = None, as_json: AsJson = False) -> None:
-    """Tell what a file holds: runs, models, datasets, sizes, versions."""
+    """Show what a file contains: runs, models, datasets, sizes, versions."""
     store = open_database(database)
     facts = store.info()
     if as_json:
@@ -55,7 +55,7 @@ def info(database: Database = None, as_json: AsJson = False) -> None:
     show(
         facts["runs"],
         [*columns, "seconds", "bytes"],
-        nothing="It holds no run yet.",
+        nothing="It contains no run yet.",
         formats={"seconds": duration, "bytes": megabytes},
     )
     for row in facts["runs"]:

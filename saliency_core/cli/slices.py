@@ -43,7 +43,7 @@ Name = Annotated[str, typer.Argument(help="Name of the slice.")]
 def list_slices(
     database: Database = None, number: RunOption = None, as_json: AsJson = False
 ) -> None:
-    """List the saved slices with the examples each holds in a run."""
+    """List the saved slices with the number of examples each contains in a run."""
     run = open_run(database, number)
     rows = [{**row, "examples": _count(run, row["where"])} for row in records(run.store.slices())]
     if as_json:
@@ -53,7 +53,7 @@ def list_slices(
 
 
 def _count(run: Run, where: str) -> int | None:
-    """Return how many examples a saved slice holds; None where the run lacks what it names."""
+    """Return how many examples a saved slice contains; None where the run lacks what it names."""
     try:
         return run.filter(where).count()
     except FilterError:
@@ -96,12 +96,14 @@ def delete(name: Name, database: Database = None, as_json: AsJson = False) -> No
 def discover(
     database: Database = None,
     number: RunOption = None,
-    minimum: Annotated[int, typer.Option(min=2, help="Judged examples a slice must hold.")] = 20,
+    minimum: Annotated[
+        int, typer.Option(min=2, help="Labelled examples a slice must contain.")
+    ] = 20,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Rate of false discoveries.")] = 0.05,
     limit: Annotated[int, typer.Option(min=1, help="Slices to show.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Find slices where the model errs more than elsewhere, most errors explained first."""
+    """Find slices where the model is wrong more often than elsewhere, most excess errors first."""
     from saliency_core.analysis.error_slices import discover as find
     from saliency_core.analysis.error_slices import keep_discovered
 
@@ -114,7 +116,9 @@ def discover(
         return
     columns = ["where", "examples", "errors", "error_rate", "rest_error_rate", "explained", "q"]
     show(records(table), columns)
-    say(f"{len(table):,} of {counted(tried, 'slice')} tried err more than the rest.")
+    say(
+        f"{len(table):,} of {counted(tried, 'slice')} tried have a higher error rate than the rest."
+    )
 
 
 @app.command(context_settings=NEGATED)

@@ -51,7 +51,7 @@ def what_if(
     model: ModelOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the model answers to an edited text, or to a slice with a word edited."""
+    """Show what the model predicts for an edited text, or for a slice with a word edited."""
     from saliency_core.model.audited import classifier_of, mask_of
 
     run = open_run(database, number)
@@ -121,7 +121,7 @@ def _what_if_slice(
         return
     print(
         f"{summary['flips']:,} of {summary['n']:,} predictions changed "
-        f"({summary['flip_rate']:.1%}, 95 % interval {summary['low']:.1%} to "
+        f"({summary['flip_rate']:.1%}, 95% interval {summary['low']:.1%} to "
         f"{summary['high']:.1%}); right before {summary['right_before']:,}, after "
         f"{summary['right_after']:,} of {summary['judged']:,} with a gold label."
     )

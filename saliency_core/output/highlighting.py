@@ -197,7 +197,7 @@ def painted_row(
     return {
         "id": example["id"],
         "gold": gold or "no label",
-        "predicted": predicted or "no answer",
+        "predicted": predicted or "no prediction",
         "wrong": gold is not None and predicted is not None and gold != predicted,
         "confidence": "" if confidence is None or confidence != confidence else f"{confidence:.3f}",
         "about": about,

@@ -32,8 +32,8 @@ class PaintedExample:
         row = self.example
         if row["failure"]:
             return f"{row['id']}: {row['failure']}"
-        answer = row["predicted"] if row["gold"] is None else f"{row['gold']} → {row['predicted']}"
-        return f"{row['id']}: {answer}, confidence {row['confidence']:.3f}, layer {self.layer}"
+        outcome = row["predicted"] if row["gold"] is None else f"{row['gold']} → {row['predicted']}"
+        return f"{row['id']}: {outcome}, confidence {row['confidence']:.3f}, layer {self.layer}"
 
     def frame(self) -> pd.DataFrame:
         """Return the words with their scores, in the order of the text."""
@@ -42,13 +42,13 @@ class PaintedExample:
         return pd.DataFrame(self.words, columns=["word", "start", "end", "side", "score", "share"])
 
     def __repr__(self) -> str:
-        """Return the heading and the words that speak most for the answer."""
+        """Return the heading and the words that speak most for the prediction."""
         best = sorted(self.words, key=lambda word: -word["score"])[:LEADING]
         named = ", ".join(f"{word['word']} {word['score']:+.2f}" for word in best)
         return f"<{self.heading}; {named}>" if named else f"<{self.heading}>"
 
     def _repr_html_(self) -> str:
-        """Return escaped HTML: orange words speak for the answer, blue ones against it."""
+        """Return escaped HTML: orange words speak for the prediction, blue ones against it."""
         scale = scale_of([word["score"] for word in self.words])
         texts = pieces_of_example(self.example, self.words, scale)
         return painted(texts, self.heading)

@@ -16,7 +16,7 @@ def error_rates(sides: pd.DataFrame) -> alt.LayerChart:
     points = base.mark_point(filled=True, size=110, color=ORANGE, opacity=1).encode(
         x=alt.X(
             "error_rate:Q",
-            title="Error rate with 95 % interval",
+            title="Error rate with 95% interval",
             axis=alt.Axis(format="%"),
             scale=alt.Scale(zero=True),
         ),

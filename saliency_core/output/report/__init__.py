@@ -1,6 +1,6 @@
 """An audit or a slice -> one page an analyst forwards: HTML that needs nothing else, or Markdown.
 
-It says what was audited, how right the model is, what it leans on and how far that can be
+It says what was audited, how right the model is, what it relies on and how far that can be
 trusted, in words of someone who never saw the tool.
 """
 

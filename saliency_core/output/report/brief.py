@@ -106,7 +106,7 @@ def _against_shortcuts(view: View) -> Iterator[str]:
     for word, rows in spurious.groupby("word"):
         classes = ", ".join(rows["class"])
         yield (
-            f"Retrain the model so that it ignores “{word}”: a reviewer judged it spurious for "
+            f"Retrain the model so that it ignores “{word}”: a reviewer marked it spurious for "
             f"{classes}. The Suspects page creates the cleaned training file and the regression "
             "tests for the next model."
         )
@@ -123,8 +123,7 @@ def _against_shortcuts(view: View) -> Iterator[str]:
         yield (
             f"Decide whether {name} should count as evidence for {row['class']}.{rate} If it "
             "should not, the Suspects page creates a cleaned training file: retrain the model on "
-            "it, and run "
-            "the regression tests from the same page."
+            "it, and run the regression tests from the same page."
         )
 
 

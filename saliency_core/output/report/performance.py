@@ -147,8 +147,7 @@ def layer_table_section(view: View) -> Section:
         "The layer read here has an asterisk. Higher is better, except for sufficiency (is the "
         "prediction kept where only the layer's words are?). Coherence: does the layer point at "
         "words of similar meaning when the prediction is the same? Decodability: do its states "
-        "still "
-        "name their own word?"
+        "still name their own word?"
     )
     columns = ["Layer*", *chosen, *(f"{name.capitalize()}#" for name in measured)]
     rows = [
