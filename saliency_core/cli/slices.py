@@ -107,8 +107,7 @@ def discover(
     from saliency_core.analysis.error_slices import discover as find
     from saliency_core.analysis.error_slices import keep_discovered
 
-    path = existing(database)
-    run = open_run(path, number)
+    run = open_run(database, number)
     table, tried = find(run, minimum=minimum, alpha=alpha, limit=limit)
     keep_discovered(run, table)
     if as_json:

@@ -20,7 +20,6 @@ from saliency_core.cli.terminal import (
     TrainLabelColumn,
     TrainLabelMap,
     TrainTextColumn,
-    existing,
     open_run,
     print_json,
 )
@@ -108,8 +107,7 @@ def suspects(
     from saliency_core.shortcuts.suspects import Thresholds
     from saliency_core.shortcuts.suspects import suspects as find
 
-    path = existing(database)
-    run = open_run(path, number)
+    run = open_run(database, number)
     thresholds = Thresholds(alpha, minimum, reliance_ratio, flip_excess)
     training = None
     if train is not None:

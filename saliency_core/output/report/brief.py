@@ -26,9 +26,8 @@ def in_brief_section(view: View) -> Section:
     sentences = [f"{finding.sentence}." for finding in findings(view.run)]
     if sentences and not view.where:
         blocks.append(Paragraph(f"Main weakness: {_lower_first(sentences[0])}", lead=True))
-        blocks += [Paragraph("What else stands out:"), Bullets(sentences[1:])][
-            : 2 * bool(sentences[1:])
-        ]
+        if sentences[1:]:
+            blocks += [Paragraph("What else stands out:"), Bullets(sentences[1:])]
     elif sentences:
         blocks += [Paragraph("What stands out in the whole audit:"), Bullets(sentences)]
     elif view.judged:
@@ -43,13 +42,13 @@ def _lower_first(sentence: str) -> str:
 def _tiles(view: View) -> Iterator[tuple[str, str, str]]:
     right, wrong, judged = view.right, view.wrong, view.judged
     yield "Examples", f"{view.count():,}", "in this slice" if view.where else "audited"
-    if judged and view.settled is None:
-        yield "Accuracy", percent(right, judged), f"95% interval {interval(right, judged)}"
-        yield "Wrong", f"{wrong:,}", f"of {judged:,} with a label"
-    elif judged and view.settled is not None:
+    if judged and view.settled:
         all_judged = sum(view.run.filter(term).count() for term in ("right", "wrong"))
         yield f"{view.settled.capitalize()} predictions", f"{judged:,}", "as the filter asks"
         yield "Of all labelled", percent(judged, all_judged), f"of {all_judged:,} in the audit"
+    elif judged:
+        yield "Accuracy", percent(right, judged), f"95% interval {interval(right, judged)}"
+        yield "Wrong", f"{wrong:,}", f"of {judged:,} with a label"
     for name, term, remark in (
         ("Read in part", "truncated", "texts longer than the model takes"),
         ("Failed", "failed", "empty, or no finite prediction"),

@@ -244,7 +244,7 @@ def contrast_section(view: View) -> Section | None:
     """Return the words that lead more often in wrong predictions, and in right ones."""
     from saliency_core.analysis.word_tables import contrast
 
-    if not (view.count("right") and view.count("wrong")):
+    if not (view.right and view.wrong):
         return None
     table = contrast(view.part.filter("wrong"), view.part.filter("right"), view.layer)
     table = table[table["word"].str.contains(r"\w", regex=True) & (table["z"].abs() > 1.96)]
