@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.support.command_line import ended
+from tests.support.components import go_back, unreadable_of
 from tests.support.odd_runs import ODD
 from tests.support.paths import DASHBOARD
 
@@ -117,6 +118,14 @@ PAGES = (
 )
 
 
+EVERYTHING = "failed OR -failed"
+"""The filter of all examples, those without a result too."""
+
+
+def faults_of(app):
+    return [one.stack_trace for one in app.exception] or unreadable_of(app)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_every_page_shows_an_odd_run_without_a_traceback(name, files, monkeypatch):
@@ -124,6 +133,8 @@ def test_every_page_shows_an_odd_run_without_a_traceback(name, files, monkeypatc
     app, faults = AppTest.from_file(DASHBOARD, default_timeout=60).run(), {}
     for page in PAGES:
         app.switch_page(f"app_pages/{page}.py").run()
-        if app.exception:
-            faults[page] = [one.stack_trace for one in app.exception]
+        faults[page] = faults_of(app)
+        if page in ("errors", "example"):
+            faults[page, EVERYTHING] = faults_of(go_back(app, where=EVERYTHING))
+    faults = {place: found for place, found in faults.items() if found}
     assert not faults

@@ -68,6 +68,9 @@ def test_everything_written_is_read_back(path, finish):
     assert store.run().example("id-31")["example"] == 31
     assert store.run().filter().count() == 34 and store.run().number == run
     assert store.run().filter("failed").count() == 1
+    known, failed, pair, unlabelled = store.run().examples_at([0, 30, 31, 32]).to_dict("records")
+    assert known["pair"] is failed["predicted"] is unlabelled["gold"] is pair["failure"] is None
+    assert isinstance(known["predicted"], str) and isinstance(failed["failure"], str)
 
 
 def test_contrast_is_stored_for_the_misclassified_only(path):

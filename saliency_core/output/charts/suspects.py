@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from saliency_core.output.charts.theme import GREY
+from saliency_core.output.charts.theme import GREY, top_of
 
 MAX_POINTS = 1000
 """Beyond this many suspects a scatter can't be read; the strongest are shown."""
@@ -37,7 +37,7 @@ def suspect_points(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerCh
             title="Reliance: mean share of the saliency where the class is predicted",
             axis=alt.Axis(format="%"),
             # Room for the names on the right.
-            scale=alt.Scale(domain=[0, 1.25 * float(rows["mean_share"].max() or 1)], nice=False),
+            scale=alt.Scale(domain=[0, 1.25 * top_of(rows["mean_share"])], nice=False),
         ),
         y=alt.Y("z:Q", title="Association with the class in the labels (z)"),
         size=alt.Size(
@@ -68,7 +68,7 @@ def suspect_points(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerCh
         color=alt.Color(
             "flip_rate:Q",
             title="Predictions that change",
-            scale=alt.Scale(range=RISING, domain=[0, float(rows["flip_rate"].max() or 1)]),
+            scale=alt.Scale(range=RISING, domain=[0, top_of(rows["flip_rate"])]),
             legend=alt.Legend(format="%", orient="bottom", gradientLength=80),
         )
     )

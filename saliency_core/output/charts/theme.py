@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
+import pandas as pd
 
 BLUE, ORANGE, GREY = "#2f6ea8", "#de8d33", "#8a8a8a"
 GROUP_COLOURS = "#2f6ea8 #de8d33 #4b9b7a #b04a7a #7a6fb0 #8a6d3b #5b93c4 #9a9a9a".split()
@@ -44,3 +45,9 @@ def for_dark(chart: Any) -> Any:
 def names_axis(limit: int, **options: Any) -> alt.Axis:
     """Return an axis on which every name stands in the middle of its band, `limit` pixels wide."""
     return alt.Axis(labelLimit=limit, labelOverlap=False, labelFlush=False, **options)
+
+
+def top_of(values: pd.Series) -> float:
+    """Return where a scale of shares ends: at the highest one, at 1 where none is above 0."""
+    highest = float(values.max())
+    return highest if highest > 0 else 1.0

@@ -180,7 +180,9 @@ def examples_at(run: Run, positions: Sequence[int] | np.ndarray) -> pd.DataFrame
     frame = pd.DataFrame(rows, columns=EXAMPLE_COLUMNS)
     numbers = ["confidence", "margin", "coherence"]
     texts = ["id", "text", "pair", "gold", "predicted", "failure"]
-    return frame.astype({name: float for name in numbers}).astype(dict.fromkeys(texts, object))
+    # What is missing in a column of texts is NaN to pandas, which no reader asks for.
+    known = frame[texts].astype(object).where(frame[texts].notna(), None)
+    return frame.astype({name: float for name in numbers}).assign(**known)
 
 
 @consistent
