@@ -52,7 +52,7 @@ def between(low: float, high: float) -> str:
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> pd.DataFrame:
-    """Return a row a bin of confidence: from, to, examples, mean confidence, accuracy.
+    """Return one row per bin of confidence: from, to, examples, mean confidence, accuracy.
 
     Args:
         confidence: (example,) probability of the predicted class.

@@ -141,7 +141,7 @@ def _singles(
 
 
 def _tested(tried: list[_Tried], wrong: np.ndarray, judged: int) -> pd.DataFrame:
-    """Return a row a slice, in the order given."""
+    """Return one row per slice, in the order given."""
     n = np.array([len(one.rows) for one in tried], np.int64)
     k = np.array([int(wrong[one.rows].sum()) for one in tried], np.int64)
     errors = int(wrong.sum())

@@ -259,7 +259,7 @@ def _texts(run: Run, positions: Sequence[int]) -> list[list[str]]:
 def _together(
     places: Sequence[int], words: Sequence[dict[str, Any]], matches: int
 ) -> tuple[float, float, bool]:
-    """Return score and share a match of some words, and whether one is among the top three."""
+    """Return score and share per match of some words, and whether one is among the top three."""
     score = sum(words[place]["score"] for place in places)
     share = sum(words[place]["share"] for place in places)
     highest = sorted(range(len(words)), key=lambda place: -words[place]["share"])[:3]

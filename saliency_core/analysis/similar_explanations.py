@@ -52,7 +52,9 @@ def nearest_explanations(
     own = run.example(int(position))["explanation"][layer]
     own = directions.explanations(own[None])[0]
     if not own.any():
-        raise UserError("No word speaks for the answer at this layer: there is nothing to compare.")
+        raise UserError(
+            "No word speaks for the prediction at this layer: there is nothing to compare."
+        )
     positions, tokens = explanations(part, layer, limit=sample)
     others = positions != position
     positions, tokens = positions[others], tokens[others]

@@ -30,7 +30,7 @@ class WordProfile:
     wrong_without: int
     judged_without: int
     by_class: pd.DataFrame
-    """A row a gold class: class, examples (with the word and that label), share (of the word's
+    """One row per gold class: class, examples (with the word and that label), share (of the word's
     labelled examples), base_rate (of all labelled ones) and z of Gardner et al. 2021; empty without
     labels."""
     by_layer: pd.DataFrame
@@ -41,10 +41,10 @@ def word_profile(part: Slice, word: str, *, seed: int = 0) -> WordProfile:
     """Return the profile of a lower-cased word over a slice.
 
     Shares by layer are means over a seeded sample of the examples that hold the word; they count
-    once an example, with the sum of the word's places in it.
+    once per example, with the sum of the word's places in it.
 
     Raises:
-        UserError: no example of the slice holds the word.
+        UserError: no example of the slice contains the word.
     """
     run = part.run
     word = word.strip().lower()
@@ -52,7 +52,7 @@ def word_profile(part: Slice, word: str, *, seed: int = 0) -> WordProfile:
     every, holding = part.mask(), own.mask()
     examples = own.count()
     if not examples:
-        raise UserError(f"No example of this filter holds the word {word!r}.")
+        raise UserError(f"No example of this filter contains the word {word!r}.")
     wrong = run.filter("wrong").mask()
     judged = wrong | run.filter("right").mask()
     with_it, without = holding & judged, every & ~holding & judged

@@ -41,9 +41,9 @@ def word_table(
     minimum: int = 5,
     most: int | None = None,
 ) -> pd.DataFrame:
-    """Return a row a word (and predicted class) of a slice, highest mean share first.
+    """Return one row per word (and predicted class) of a slice, highest mean share first.
 
-    An example counts once a word, with the sum of the word's places in it. `low` and `high` bound
+    An example counts once per word, with the sum of the word's places in it. `low` and `high` bound
     the mean share with 95 % confidence; `total_share` is the word's part of all positive saliency
     of its class (or slice).
 

@@ -141,7 +141,7 @@ def edits(before: str, after: str) -> list[str]:
 
 
 def aligned_words(found: dict[str, Any], layer: int) -> pd.DataFrame:
-    """Return a row a pair of aligned words of `edit_text`: how their scores differ at a layer.
+    """Return one row per pair of aligned words of `edit_text`: how their scores differ at a layer.
 
     Columns: before, after (words, None where there is no partner), score_before, score_after
     (logits), difference (a missing word counts 0).

@@ -52,7 +52,7 @@ def debias(
         raise UserError("Name the words with --word, or give words the verdict “spurious” first.")
     if way not in WAYS:
         raise UserError(
-            f"{way!r} is no way to debias training data; choose from {', '.join(WAYS)}."
+            f"{way!r} is not a way to debias training data; choose from {', '.join(WAYS)}."
         )
     if output.suffix not in ENDINGS:
         raise UserError(

@@ -95,7 +95,7 @@ def suspects(
     null_repeats: int = 0,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Return a row a (feature, class) pair with its evidence, and the shuffled control.
+    """Return one row per (feature, class) pair with its evidence, and the shuffled control.
 
     Args:
         run: a run.

@@ -56,7 +56,9 @@ def test_each_kind_is_a_filter_of_the_run_after(runs, kind, where):
 
 
 def test_a_filter_of_a_run_over_another_dataset_is_refused(runs):
-    with pytest.raises(UserError, match=r"3.* is no run over this dataset; the runs are 1 and 2"):
+    with pytest.raises(
+        UserError, match=r"3.* is not a run over this dataset; the runs are 1 and 2"
+    ):
         runs[1].filter("wrong_in:3").count()
 
 

@@ -74,7 +74,7 @@ def test_a_mistake_is_told_with_a_button_that_puts_it_right_above_the_last_good_
     app.text_input(key="where").set_value("wrng gold:postive").run()
     assert told(app) == [
         "Character 1: 'wrng' isn't a filter term, and no text contains this word. Did you mean",
-        "Character 11: 'postive' is no label; the labels are negative, positive and not sure."
+        "Character 11: 'postive' is not a label; the labels are negative, positive and not sure."
         " Did you mean",
     ]
     assert counted(app) == run.filter("right").count()

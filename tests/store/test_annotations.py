@@ -194,7 +194,7 @@ def test_a_merge_takes_edits_once(file, tmp_path):
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        (Edit("like"), "'like' is no edit"),
+        (Edit("like"), "'like' is not an edit"),
         (Edit("tag", "  "), "name of the tag"),
         (Edit("label"), "name of the label"),
     ],

@@ -597,14 +597,14 @@ def test_every_suggestion_works(store, line):
     ("line", "sentence"),
     [
         ("confidence>x", "character 12: 'x' is not a number."),
-        ("right gold:", "character 7: 'gold:' lacks a value."),
-        ("gold: OR right", "character 1: 'gold:' lacks a value."),
-        ('"?!"', "character 1: '?!' holds no word to look for."),
+        ("right gold:", "character 7: 'gold:' needs a value."),
+        ("gold: OR right", "character 1: 'gold:' needs a value."),
+        ('"?!"', "character 1: '?!' contains no word to look for."),
         ("meta.year>a", "character 11: 'a' is not a number."),
         (":positive", "character 1: ':positive' has no name before ':'."),
-        ("//", "character 1: '//' holds no pattern."),
-        ("/(/", "'(' is no regular expression of RE2 (missing ): ()."),
-        ("gold:zzz", "'zzz' is no label; the labels are negative, positive and not sure."),
+        ("//", "character 1: '//' contains no pattern."),
+        ("/(/", "'(' is not a valid RE2 regular expression (missing ): ()."),
+        ("gold:zzz", "'zzz' is not a label; the labels are negative, positive and not sure."),
         ("zebras", "'zebras' isn't a filter term, and no text contains this word."),
         ("id", "'id' needs a value, and no text contains this word."),
     ],
@@ -626,12 +626,12 @@ NOTES = [
         "year is never '1999'; its values are 2000, 2001, 2002, 2003, 2004, 2005 and 2006.",
         None,
     ),
-    ("region>3", "region holds no numbers; its values are EU, US and quo'te.", None),
+    ("region>3", "region contains no numbers; its values are EU, US and quo'te.", None),
     ("word:peopel", "No text contains the word 'peopel'. Did you mean people?", "people"),
     ("salient:peopel@1", "No text contains the word 'peopel'. Did you mean people@1?", "people@1"),
     (
         "id:id-777",
-        "No example has the id 'id-777'; ids are such as 'id-0', 'id-1' and 'id-10'.",
+        "No example has the id 'id-777'; ids look like 'id-0', 'id-1' and 'id-10'.",
         None,
     ),
 ]
@@ -662,7 +662,7 @@ def test_a_value_that_never_occurs_names_those_that_do(store, line, sentence, la
 def test_a_term_that_nothing_was_found_out_for_yet_names_the_command(tmp_path, line, command):
     with open_writer(tmp_path / "x.sqlite") as writer:
         write_all(writer, made_up_rows()[:10])
-    with pytest.raises(FilterError, match=r"character 7: .* is not known of run 1 yet") as caught:
+    with pytest.raises(FilterError, match=r"character 7: .* is not known for run 1 yet") as caught:
         open_store(tmp_path / "x.sqlite").run().filter(line).count()
     assert command in str(caught.value)
 

@@ -77,19 +77,19 @@ class Checks:
         names = self.run.label_names
         for value in term.values:
             if choice(value, names) is None:
-                yield _no_such(value, "no label", "labels", names)
+                yield _no_such(value, "not a label", "labels", names)
 
     def _runs(self, term: Term) -> Iterator[Mistake]:
         numbers = [str(number) for number in sorted([self.run.number, *self.run.comparable()])]
         for value in term.values:
             if value.text not in numbers:
-                yield _no_such(value, "no run over this dataset", "runs", numbers)
+                yield _no_such(value, "not a run over this dataset", "runs", numbers)
 
     def _tags(self, term: Term) -> Iterator[Mistake]:
         tags = sorted(self.store.annotations(self.run.number).tags)
         for value in term.values:
             if value.text not in tags:
-                yield _no_such(value, "no tag", "tags", tags)
+                yield _no_such(value, "not a tag", "tags", tags)
 
     def _slices(self, term: Term) -> Iterator[Mistake]:
         for value in dict.fromkeys(term.values):
@@ -101,7 +101,7 @@ class Checks:
         if self.run.columns.quality(name) is None:
             needed = "data-quality --train FILE" if term.field == "in_train" else "data-quality"
             number = self.run.number
-            what = f"{shown(term.field)} is not known of run {number} yet"
+            what = f"{shown(term.field)} is not known for run {number} yet"
             yield Mistake(term.start, f"{what}; `{needed} --run {number}` finds it.")
 
     def _column(self, term: Term) -> Iterator[Mistake]:
@@ -113,16 +113,16 @@ class Checks:
                 for column in near(name, columns)
             )
             there = f"they are {listed(columns)}" if columns else "this run has none"
-            yield Mistake(start, f"{shown(name)} is no metadata column; {there}.", fixes)
+            yield Mistake(start, f"{shown(name)} is not a metadata column; {there}.", fixes)
 
     def _slice(self, value: Value) -> Iterator[Mistake]:
         saved: dict[str, str] = dict(
             self.store.rows("SELECT name, condition FROM slices ORDER BY name")
         )
         if len(self.inside) >= DEEPEST:
-            yield Mistake(value.start, f"Slices stand more than {DEEPEST} deep in one another.")
+            yield Mistake(value.start, f"Saved slices are nested more than {DEEPEST} deep.")
         elif value.text not in saved:
-            yield _no_such(value, "no saved slice", "saved slices", list(saved))
+            yield _no_such(value, "not a saved slice", "saved slices", list(saved))
         elif value.text in self.inside:
             yield Mistake(value.start, f"The saved slice {shown(value.text)} refers to itself.")
         else:
@@ -169,14 +169,8 @@ class Checks:
     def _notes_of(self, term: Term) -> Iterator[Mistake]:
         if term.field in ("word", "salient") and not term.is_bare:
             for value in term.values:
-                word, layer = (
-                    salient_word(value.text)
-                    if term.field == "salient"
-                    else (
-                        value.text,
-                        None,
-                    )
-                )
+                is_salient = term.field == "salient"
+                word, layer = salient_word(value.text) if is_salient else (value.text, None)
                 if self.store.word_id(word) is None:
                     yield self._no_such_word(value, word, "" if layer is None else f"@{layer}")
         elif term.field == "id":
@@ -207,7 +201,7 @@ class Checks:
             Fix(value.start, value.end, quote(one), one) for one in near(value.text, ids, 2, 0.75)
         )
         there = listed([shown(one) for one in ids[-3:]]) if ids else "none"
-        sentence = f"No example has the id {shown(value.text)}; ids are such as {there}."
+        sentence = f"No example has the id {shown(value.text)}; ids look like {there}."
         yield Mistake(value.start, sentence, fixes)
 
     def _metadata(self, term: Term) -> Iterator[Mistake]:
@@ -216,7 +210,7 @@ class Checks:
         if term.operator != ":":
             if not any(number(Value(text)) is not None for text in texts):
                 yield Mistake(
-                    term.start, f"{column} holds no numbers; its values are {listed(texts)}."
+                    term.start, f"{column} contains no numbers; its values are {listed(texts)}."
                 )
             return
         known = set(texts)
@@ -267,5 +261,5 @@ def _pattern(term: Term) -> Iterator[Mistake]:
         reason = str(error).removeprefix("Invalid regular expression: ")
         yield Mistake(
             value.start,
-            f"{shown(value.text)} is no regular expression of RE2 ({reason}).",
+            f"{shown(value.text)} is not a valid RE2 regular expression ({reason}).",
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 MASKS = 32
-"""Answers remembered, of one byte an example each: those of the slices looked at last."""
+"""Answers remembered, of one byte per example: those of the slices looked at last."""
 
 
 class Filters:

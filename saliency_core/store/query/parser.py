@@ -210,7 +210,7 @@ def _flag_with_value(term: Term) -> Mistake:
     is_denied = term.values[0].text.lower() in ("no", "false", "0")
     text = f"-{term.field}" if is_denied else term.field
     fix = Fix(term.start, term.end, text, text)
-    return Mistake(term.start, f"{shown(term.field)} takes no value.", (fix,))
+    return Mistake(term.start, f"{shown(term.field)} does not take a value.", (fix,))
 
 
 def _numbers(term: Term) -> list[Mistake]:
@@ -265,5 +265,5 @@ def _wrong_values(term: Term) -> list[Mistake]:
             sentence = f"{shown(value.text)} is not a {what}; they are {listed(choices)}."
             found.append(Mistake(value.start, sentence, fixes))
         elif term.field == "phrase" and not any(letter.isalnum() for letter in value.text):
-            found.append(Mistake(value.start, f"{shown(value.text)} holds no word to look for."))
+            found.append(Mistake(value.start, f"{shown(value.text)} contains no word to look for."))
     return found

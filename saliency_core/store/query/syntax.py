@@ -169,7 +169,7 @@ class _Reader:
         start = self.open[-1].start
         self.at += 1
         if not self.line[start + 1 : self.at - 1].strip():
-            self._mistake(start, "the brackets hold nothing.", self._left_out(start, self.at))
+            self._mistake(start, "the brackets are empty.", self._left_out(start, self.at))
             self.open.pop()
             self._add(None, 0)
             return
@@ -179,7 +179,7 @@ class _Reader:
         tree, depth = self._finished()
         start = self.open.pop().start
         if depth > DEEPEST:
-            self._mistake(start, f"brackets stand more than {DEEPEST} deep in one another.")
+            self._mistake(start, f"brackets are nested more than {DEEPEST} deep.")
             tree = EVERYTHING
         self._add(None if tree == EVERYTHING else tree, depth)
 
@@ -209,7 +209,7 @@ class _Reader:
             self.at = len(self.line)
             text = self.line[start:]
             fix = Fix(start, len(self.line), terms.quote_phrase(text), terms.quote_phrase(text))
-            self._mistake(start, f"{shown(text)} has no '/' at its end.", fix)
+            self._mistake(start, f"{shown(text)} needs a '/' at its end.", fix)
             return None
         pattern = re.sub(r"\\(/)|(\\.)", r"\1\2", self.line[start + 1 : end], flags=re.DOTALL)
         self.at = end + 1
@@ -217,7 +217,7 @@ class _Reader:
             self.at += 1
             pattern = f"(?i){pattern}"
         if not pattern:
-            self._mistake(start, "'//' holds no pattern.", self._left_out(start, self.at))
+            self._mistake(start, "'//' contains no pattern.", self._left_out(start, self.at))
             return None
         return Term("regex", ":", (Value(pattern, start + 1, end),), start, self.at)
 
@@ -235,7 +235,7 @@ class _Reader:
             self._mistake(start, f"{shown(text)} has no name before {shown(operator[2])}.")
             return None
         if not values:
-            self._mistake(start, f"{shown(text)} lacks a value.")
+            self._mistake(start, f"{shown(text)} needs a value.")
             return None
         sign = terms.SPELLINGS.get(operator[2], operator[2])
         sign, is_unequal = (":", True) if sign == "!=" else (sign, False)
@@ -248,7 +248,7 @@ class _Reader:
         if not values:
             self.at = max(self.at, start + 1)
             text = self.line[start : self.at]
-            self._mistake(start, f"{shown(text)} says nothing.", self._left_out(start, self.at))
+            self._mistake(start, f"{shown(text)} is empty.", self._left_out(start, self.at))
             return None
         if is_phrase:
             return Term("phrase", ":", values, start, self.at)
@@ -288,7 +288,7 @@ class _Reader:
                 return tuple(values)
             if terms.KNOWN.match(self.line, after + 1):
                 fix = Fix(after, after + 1, " OR ", "OR in place of the comma")
-                self._mistake(after, "a comma stands between values of one term.", fix)
+                self._mistake(after, "a comma separates values of one term.", fix)
                 self.at = after + 1
                 return tuple(values)
             comma = after

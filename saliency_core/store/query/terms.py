@@ -62,7 +62,7 @@ TABLE = (
     ("/refund(ed)?/, /refund/i", "the text matches the regular expression (i: in any case)"),
     ("coherence<0", "at the recommended layer"),
     ("meta.region:EU, meta.year>=2024", "a metadata column; also region:EU, year>=2024"),
-    ("verdict:spurious", "contains a word judged so"),
+    ("verdict:spurious", "contains a word with this verdict"),
     ("slice:NAME", "of a saved slice"),
     ("id:17", "the example with this id"),
     ("reviewed, relabelled, note", "a decision, another label, a note was saved"),

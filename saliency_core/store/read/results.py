@@ -265,7 +265,7 @@ def _load(text: str) -> pd.DataFrame:
 
 @consistent
 def evaluations(run: Run) -> pd.DataFrame:
-    """Return a row a method and layer, in the order saved."""
+    """Return one row per method and layer, in the order saved."""
     rows = run.store.rows(
         f"SELECT {', '.join(EVALUATION_COLUMNS)}, extra FROM evaluations WHERE run = ?"
         " ORDER BY evaluation",

@@ -22,7 +22,7 @@ DENSE_ROWS = 4_000_000
 
 @dataclass(frozen=True)
 class WordSums:
-    """A row a (predicted class, word) pair that occurs in the slice; (row,) arrays."""
+    """One row per (predicted class, word) pair that occurs in the slice; (row,) arrays."""
 
     label: np.ndarray
     """int32 class, -1 where none was predicted or classes are merged."""

@@ -239,7 +239,7 @@ def _note(row: Mapping[str, Any], by: str) -> dict[str, Any]:
     label = None if row.get("proposed_label") is None else str(row["proposed_label"])
     decision = row.get("decision") or ("label" if label else None)
     if decision not in (None, *DECISIONS):
-        raise UserError(f"{decision!r} is no decision; choose from {', '.join(DECISIONS)}.")
+        raise UserError(f"{decision!r} is not a decision; choose from {', '.join(DECISIONS)}.")
     if decision == "label" and not label:
         raise UserError(f"The annotation of {row['id']!r} gives no label.")
     return {

@@ -114,7 +114,7 @@ def held_annotations(connection: sqlite3.Connection, run: int) -> Annotations:
 def _checked(edit: Edit) -> Edit:
     edit = Edit(edit.what, edit.value.strip())
     if edit.what not in EDITS:
-        raise UserError(f"{edit.what!r} is no edit; choose from {', '.join(EDITS)}.")
+        raise UserError(f"{edit.what!r} is not an edit; choose from {', '.join(EDITS)}.")
     if edit.what in ("label", "tag", "untag") and not edit.value:
         raise UserError(f"Give the name of the {'label' if edit.what == 'label' else 'tag'}.")
     return edit
