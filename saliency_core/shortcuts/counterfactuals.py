@@ -229,7 +229,7 @@ def replace_in_slice(
     word = named_word(word)
     positions = part.filter(f"word:{quote(word)} -failed").positions()
     if not len(positions):
-        raise UserError(f"No example of this slice holds the word {word!r}.")
+        raise UserError(f"No example of this slice contains the word {word!r}.")
     if limit is not None and len(positions) > limit:
         positions = np.sort(np.random.default_rng(seed).choice(positions, limit, replace=False))
     editor = Editor(run)
