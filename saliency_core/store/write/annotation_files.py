@@ -18,7 +18,7 @@ from saliency_core.records import Example
 from saliency_core.store.connection import now, writing
 from saliency_core.store.format.keys import text_digest
 from saliency_core.store.query import parser
-from saliency_core.store.query.annotations import DECISIONS, Edit, spread
+from saliency_core.store.query.annotations import DECISIONS, Edit
 from saliency_core.store.read.store import open_store
 from saliency_core.store.sqlite_files import SqlRow
 from saliency_core.store.write.annotations import add_action, held_annotations
@@ -160,13 +160,13 @@ def _add_notes(connection: sqlite3.Connection, run: int, notes: dict[int, dict[s
     held = held_annotations(connection, run)
     parts: dict[tuple[Edit, str], list[int]] = {}
     for position, note in notes.items():
-        if note["updated"] > (held.at(position)["updated"] or ""):
-            tags = {name for name, mask in held.tags.items() if spread(mask, np.array([position]))}
-            for edit in edits_of(note, tags):
+        found = held.at(position)
+        if note["updated"] > (found["updated"] or ""):
+            for edit in edits_of(note, found["tags"]):
                 parts.setdefault((edit, note["updated"]), []).append(position)
     changed = []
-    for (edit, updated), found in parts.items():
-        positions = np.array(sorted(found), np.int64)
+    for (edit, updated), members in parts.items():
+        positions = np.array(sorted(members), np.int64)
         positions = positions[~held.says(edit, positions)]
         if len(positions):
             changed.append((edit, positions, updated))
