@@ -15,6 +15,19 @@ def mean_interval(mean: Any, error: Any) -> tuple[Any, Any]:
     return mean - half, mean + half
 
 
+def auc(ranks: np.ndarray, positive: np.ndarray) -> float:
+    """Return the chance that one of the positive ones ranks above one of the rest.
+
+    Ties count half where they share their mean rank.
+
+    Args:
+        ranks: (example,) from 1, rising, as of `scipy.stats.rankdata`.
+        positive: (example,) bool; there are some of both.
+    """
+    n, m = int(positive.sum()), int((~positive).sum())
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+
+
 def association(
     n: np.ndarray, k: np.ndarray, base_rate: np.ndarray, examples: int
 ) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from saliency_core.quality.scripts import script_of
 from saliency_core.records import Example
-from saliency_core.stats import Z95, benjamini_hochberg
+from saliency_core.stats import auc, benjamini_hochberg, mean_interval
 from saliency_core.words import named_spans
 
 SAMPLED = 10_000
@@ -94,13 +94,9 @@ class Drift:
 def drift(audited: Sequence[str], train: Sequence[str], *, seed: int = 0) -> Drift:
     """Return how two samples of texts differ."""
     ours, theirs = ([words_in(text) for text in texts] for texts in (audited, train))
-    auc, low, high, telling = domain_classifier(ours, theirs, seed=seed)
     return Drift(
         differing_words(ours, theirs),
-        auc,
-        low,
-        high,
-        telling,
+        *domain_classifier(ours, theirs, seed=seed),
         {"audited": _quantiles(audited), "train": _quantiles(train)},
         _scripts(audited, train),
     )
@@ -129,14 +125,15 @@ def differing_words(ours: Sequence[set[str]], theirs: Sequence[set[str]]) -> pd.
     cells = [a + 0.5, len(ours) - a + 0.5, b + 0.5, len(theirs) - b + 0.5]
     odds = np.log(cells[0] / cells[1]) - np.log(cells[2] / cells[3])
     error = np.sqrt(sum(1 / cell for cell in cells))
+    low, high = mean_interval(odds, error)
     frame = pd.DataFrame(
         {
             "word": pd.Series(words, dtype=object),
             "audited": a / len(ours),
             "train": b / len(theirs),
             "log_odds": odds,
-            "low": odds - Z95 * error,
-            "high": odds + Z95 * error,
+            "low": low,
+            "high": high,
             "q": benjamini_hochberg(_two_sided(odds / error)),
         }
     )
@@ -160,6 +157,8 @@ def domain_classifier(
     asked about the other half, and the other way round; the AUC is the mean of both. Its interval
     is that of Hanley and McNeil 1982. None where a set has fewer than four texts.
     """
+    from scipy.stats import rankdata
+
     n, m = len(ours), len(theirs)
     if min(n, m) < 4:
         return None, None, None, []
@@ -173,15 +172,15 @@ def domain_classifier(
     for fitted in (half, ~half):
         weight, bias = _fit(matrix[fitted], is_ours[fitted])
         score = matrix[~fitted] @ weight + bias
-        aucs.append(_auc(score[is_ours[~fitted]], score[~is_ours[~fitted]]))
+        aucs.append(auc(rankdata(score), is_ours[~fitted]))
         weights += weight / 2
-    auc = float(np.mean(aucs))
-    error = _auc_error(auc, n, m)
+    mean = float(np.mean(aucs))
+    low, high = mean_interval(mean, _auc_error(mean, n, m))
     # A word of one text has a weight but tells nothing of the set: weighed by how often it is seen.
     share = np.asarray(matrix.mean(0)).ravel()
     strongest = np.argsort(-np.abs(weights) * np.sqrt(share * (1 - share)), kind="stable")[:most]
     telling = [{"word": words[at], "weight": float(weights[at])} for at in strongest]
-    return auc, max(0.0, auc - Z95 * error), min(1.0, auc + Z95 * error), telling
+    return mean, max(0.0, low), min(1.0, high), telling
 
 
 def _presence(texts: Sequence[set[str]]) -> tuple[Any, list[str]]:
@@ -218,15 +217,6 @@ def _fit(matrix: Any, positive: np.ndarray) -> tuple[np.ndarray, float]:
         loss, np.zeros(columns + 1), jac=True, method="L-BFGS-B", options={"maxiter": 100}
     )
     return found.x[:-1], float(found.x[-1])
-
-
-def _auc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Return the chance that one of the first is above one of the second; ties count half."""
-    from scipy import stats
-
-    ranks = stats.rankdata(np.r_[positive, negative])[: len(positive)]
-    n, m = len(positive), len(negative)
-    return float((ranks.sum() - n * (n + 1) / 2) / (n * m))
 
 
 def _auc_error(auc: float, n: int, m: int) -> float:

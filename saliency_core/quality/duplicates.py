@@ -181,7 +181,6 @@ class Texts:
 
     def keys(self, progress: Progress = silent) -> np.ndarray:
         """Return (example,) int64 that are equal for the same texts; -1 for empty ones."""
-        keys = np.full(len(self), -1, np.int64)
         # A text that several examples have is folded once.
         distinct, inverse = np.unique(self.text_ids, return_inverse=True)
         own = np.full(len(distinct), -1, np.int64)
@@ -192,8 +191,7 @@ class Texts:
                 text_key(folded[text]) if folded.get(text) else -1 for text in part
             ]
             progress("reading texts", min(start + BLOCK, len(distinct)), len(distinct))
-        keys[:] = own[inverse]
-        return keys
+        return own[inverse]
 
     def blocks(self, rows: np.ndarray) -> Iterator[tuple[int, list[str]]]:
         """Yield how many rows were read, and the folded texts of the next ones."""

@@ -11,6 +11,7 @@ import regex
 
 from saliency_core.progress import Progress, silent
 from saliency_core.quality.scripts import letters_by_script
+from saliency_core.stats import auc
 from saliency_core.store import Run
 from saliency_core.store.read.quality_columns import TEXT_PROBLEMS
 
@@ -184,12 +185,11 @@ def _identifier(
     best, label = 0.5, None
     for place, name in enumerate(names):
         own = gold == place
-        n, m = int(own.sum()), int((~own).sum())
-        if min(n, m) < 10:
+        if min(own.sum(), (~own).sum()) < 10:
             continue
-        auc = (ranks[own].sum() - n * (n + 1) / 2) / (n * m)
-        if max(auc, 1 - auc) > best:
-            best, label = float(max(auc, 1 - auc)), name
+        above = auc(ranks, own)
+        if max(above, 1 - above) > best:
+            best, label = max(above, 1 - above), name
     return MetadataFact(column, "identifier", label, best) if best >= SEPARATES else None
 
 
