@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,7 +28,6 @@ BLOCK = 5_000
 """Texts read, or pairs compared, at once."""
 LISTED = 100
 """Ids named of a group at most."""
-_PARAMETERS = 900
 
 
 @dataclass(frozen=True)
@@ -167,10 +166,9 @@ class Texts:
         self.run = run
         index = run.columns
         self.text_ids = np.full(len(index), -1, np.int64)
-        rows = run.store.connection.execute(
+        for block in run.store.batches(
             "SELECT position, text_id FROM examples WHERE run = ?", (run.number,)
-        )
-        for block in _fetched(rows):
+        ):
             places = index.rows_of(np.array([row[0] for row in block], np.int64))
             ids = np.array([row[1] for row in block], np.int64)
             self.text_ids[places[places >= 0]] = ids[places >= 0]
@@ -212,20 +210,12 @@ class Texts:
 
     def _read(self, ids: list[int]) -> dict[int, str]:
         """Return text id -> folded text."""
-        found = {}
-        for start in range(0, len(ids), _PARAMETERS):
-            part = ids[start : start + _PARAMETERS]
-            marks = ",".join("?" * len(part))
-            for text_id, text, pair in self.run.store.rows(
-                f"SELECT text_id, text, pair FROM texts WHERE text_id IN ({marks})", part
-            ):
-                found[text_id] = fold_sides(text, pair)
-        return found
-
-
-def _fetched(cursor: sqlite3.Cursor) -> Iterator[list[tuple[int, int]]]:
-    while block := cursor.fetchmany(50_000):
-        yield block
+        rows = self.run.store.rows(
+            "SELECT text_id, text, pair FROM texts"
+            " WHERE text_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(ids),),
+        )
+        return {text_id: fold_sides(text, pair) for text_id, text, pair in rows}
 
 
 def duplicate_groups(run: Run, *, limit: int = 50) -> pd.DataFrame:

@@ -15,8 +15,6 @@ from saliency_core.stats import auc
 from saliency_core.store import Run
 from saliency_core.store.read.quality_columns import TEXT_PROBLEMS
 
-BLOCK = 20_000
-"""Texts read at once."""
 LONG_TIMES = 10
 """A text is very long from this many times the median length on, and from `LONG_LEAST`."""
 LONG_LEAST = 2_000
@@ -117,12 +115,11 @@ def text_problems(run: Run, progress: Progress = silent) -> np.ndarray:
 def _texts(run: Run) -> Iterator[tuple[np.ndarray, list[str]]]:
     """Yield rows and texts, both sides of a pair as one."""
     index = run.columns
-    rows = run.store.connection.execute(
+    for block in run.store.batches(
         "SELECT e.position, t.text, t.pair FROM examples e JOIN texts t USING (text_id)"
         " WHERE e.run = ?",
         (run.number,),
-    )
-    while block := rows.fetchmany(BLOCK):
+    ):
         places = index.rows_of(np.array([row[0] for row in block], np.int64))
         texts = [row[1] if row[2] is None else f"{row[1]}\n{row[2]}" for row in block]
         known = places >= 0
