@@ -10,7 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from saliency_core.store.query import terms
-from saliency_core.store.query.mistakes import FilterError, Fix, Mistake, listed, near, shown
+from saliency_core.store.query.mistakes import (
+    FilterError,
+    Fix,
+    Mistake,
+    listed,
+    near,
+    same_name,
+    shown,
+)
 from saliency_core.store.query.parser import number
 from saliency_core.store.query.terms import (
     FLAGS,
@@ -31,14 +39,6 @@ DEEPEST = 20
 """Saved slices within saved slices."""
 _ALIKE = 2_000
 """Words with the same beginning among which the nearest is looked for."""
-
-
-def choice(value: Value, names: Sequence[str]) -> str | None:
-    """Return the name that a value means: the same, or the only one that differs in case."""
-    if value.text in names:
-        return value.text
-    alike = [name for name in names if name.lower() == value.text.lower()]
-    return alike[0] if len(alike) == 1 else None
 
 
 class Checks:
@@ -76,7 +76,7 @@ class Checks:
     def _labels(self, term: Term) -> Iterator[Mistake]:
         names = self.run.label_names
         for value in term.values:
-            if choice(value, names) is None:
+            if same_name(value.text, names) is None:
                 yield _no_such(value, "not a label", "labels", names)
 
     def _runs(self, term: Term) -> Iterator[Mistake]:

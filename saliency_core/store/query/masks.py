@@ -11,8 +11,8 @@ from saliency_core.store.format import codec, word_math
 from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query import parser
 from saliency_core.store.query.annotations import REVIEWED, spread
-from saliency_core.store.query.checks import Checks, choice, salient_word
-from saliency_core.store.query.mistakes import FilterError, Mistake
+from saliency_core.store.query.checks import Checks, salient_word
+from saliency_core.store.query.mistakes import FilterError, Mistake, same_name
 from saliency_core.store.query.terms import (
     IN_RUN,
     META,
@@ -158,7 +158,8 @@ class Selection:
         return mask
 
     def _label(self, term: Term, value: Value) -> np.ndarray:
-        name, names = choice(value, self.run.label_names), self.run.label_names
+        names = self.run.label_names
+        name = same_name(value.text, names)
         mask: np.ndarray = self.filters.column(term.field) == (names.index(name) if name else -2)
         return mask
 

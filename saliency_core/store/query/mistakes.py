@@ -70,6 +70,14 @@ def listed(names: Sequence[str], joined_by: str = "and") -> str:
     return f" {joined_by} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
+def same_name(text: str, names: Sequence[str]) -> str | None:
+    """Return the name that a text means: itself, or the only one that differs in case."""
+    if text in names:
+        return text
+    alike = [name for name in names if name.lower() == text.lower()]
+    return alike[0] if len(alike) == 1 else None
+
+
 def near(word: str, choices: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
     """Return the choices most like a word, whatever their case."""
     by_name: dict[str, str] = {}

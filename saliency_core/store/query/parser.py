@@ -18,6 +18,7 @@ from saliency_core.store.query.mistakes import (
     Mistake,
     listed,
     near,
+    same_name,
     shown,
 )
 from saliency_core.store.query.syntax import Reading
@@ -166,19 +167,12 @@ def _known_name(name: str, columns: Sequence[str]) -> str | None:
         return "gold"
     for prefix in (META, "metadata."):
         if lower.startswith(prefix) and len(name) > len(prefix):
-            return META + _column(name[len(prefix) :], columns)
-    column = _column(name, columns)
-    if column in columns:
+            rest = name[len(prefix) :]
+            return META + (same_name(rest, columns) or rest)
+    column = same_name(name, columns)
+    if column is not None:
         return META + column
     return terms.ALIASES.get(lower)
-
-
-def _column(name: str, columns: Sequence[str]) -> str:
-    """Return a metadata column's own spelling of its name, where only the case differs."""
-    if name in columns:
-        return name
-    alike = [column for column in columns if column.lower() == name.lower()]
-    return alike[0] if len(alike) == 1 else name
 
 
 def _unknown(term: Term, columns: Sequence[str], line: str) -> Mistake:
