@@ -141,7 +141,7 @@ def _by_embeddings(score: Callable[[_Embedded], Tensor]) -> Method:
         for rows in length_batches(encodings, classifier.default_batch_tokens):
             some = [encodings[row] for row in rows]
             batch = classifier.collate(some)
-            own = _own(classifier, some, batch["input_ids"].shape[1])
+            own = classifier.own_tokens(some, batch["input_ids"].shape[1])
             names = list(batch)
 
             def logits(embeddings: Tensor, *inputs: Tensor, names: list[str] = names) -> Tensor:
@@ -215,7 +215,7 @@ def _by_attention(flow: Callable[[tuple[Tensor, ...], Tensor], Tensor]) -> Metho
             target = torch.from_numpy(predicted[rows]).to(embeddings.device)
             flows = flow(output.attentions, output.logits.gather(1, target[:, None]).sum())
             weights = reads(batch["attention_mask"].float()).unsqueeze(-1)  # (batch, i, 1)
-            own = _own(classifier, some, flows.shape[-1])
+            own = classifier.own_tokens(some, flows.shape[-1])
             _place(found, rows, (weights * flows).sum(1), own)
         return found
 
@@ -359,16 +359,6 @@ def _by_perturbation(score: Callable[[Chance, Tensor, dict[str, int]], Tensor]) 
         return found
 
     return maps
-
-
-def _own(classifier: Classifier, encodings: Sequence[Encoding], width: int) -> np.ndarray:
-    """Return (batch, token) bool: real tokens that are not special."""
-    own = np.zeros((len(encodings), width), bool)
-    for row, encoding in enumerate(encodings):
-        length = len(encoding.special)
-        start = 0 if classifier.padding_side == "right" else width - length
-        own[row, start : start + length] = ~encoding.special
-    return own
 
 
 def _place(maps: Maps, rows: list[int], scores: Tensor, own: np.ndarray) -> None:

@@ -112,6 +112,15 @@ class Classifier:
             if name in self.inputs or name == "attention_mask"
         }
 
+    def own_tokens(self, encodings: Sequence[Encoding], width: int) -> np.ndarray:
+        """Return (batch, token) bool: the real tokens of a padded batch that are not special."""
+        own = np.zeros((len(encodings), width), bool)
+        for row, encoding in enumerate(encodings):
+            length = len(encoding.special)
+            start = 0 if self.padding_side == "right" else width - length
+            own[row, start : start + length] = ~encoding.special
+        return own
+
     @torch.no_grad()
     def reference_embedding(self, module: nn.Module) -> Tensor:
         """Return (embedding,) what an input-embedding module gives for the reference.

@@ -170,12 +170,13 @@ class Attributor:
         texts = [encodings[row] for row in order]
         rows = [*texts, *(encodings[row] for row in models)]
         batch = self.classifier.collate(rows)
-        own = self._own(rows, batch["attention_mask"])
+        ids = batch["input_ids"]
+        own = torch.from_numpy(self.classifier.own_tokens(rows, ids.shape[1])).to(ids.device)
         share = [1.0]
         with reading_references(
             self.classifier.embeddings,
             self.classifier.reference_embedding,
-            batch["input_ids"],
+            ids,
             own,
             pairing,
             share,
@@ -188,7 +189,7 @@ class Attributor:
                 share,
                 rule or self.reach.rule,
             )
-        ids, own = batch["input_ids"][: pairing.texts], own[: pairing.texts]
+        ids, own = ids[: pairing.texts], own[: pairing.texts]
         found = self._decode(maps, ids, own, batch["attention_mask"][: pairing.texts])
         return found if order == sorted(order) else _in_order(found, np.argsort(order))
 
@@ -233,16 +234,6 @@ class Attributor:
             weights=maps.weights,
             own=own,
         )
-
-    def _own(self, encodings: Sequence[Encoding], mask: Tensor) -> Tensor:
-        """Return (batch, token) bool: real tokens that are not special."""
-        own = np.zeros(mask.shape, bool)
-        side = self.classifier.padding_side
-        for row, encoding in enumerate(encodings):
-            length = len(encoding.special)
-            start = 0 if side == "right" else mask.shape[1] - length
-            own[row, start : start + length] = ~encoding.special
-        return torch.from_numpy(own).to(mask.device)
 
     def _layers(self, maps: Tensor) -> tuple[Tensor, Tensor | float]:
         """Return the maps of the layers, and what a decoder's embeddings add to every one.
