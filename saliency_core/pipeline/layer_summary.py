@@ -33,6 +33,7 @@ from saliency_core.saliency.coherence import (
     bootstrap_interval,
     explanations,
     token_directions,
+    unit,
 )
 from saliency_core.saliency.decodability import decodability
 from saliency_core.saliency.logit_lens import class_meanings
@@ -127,10 +128,8 @@ class LayerCoherence:
                 for encoding in encodings
             ]
         )
-        length = np.linalg.norm(uniform, axis=1, keepdims=True)
-        uniform = np.divide(uniform, length, out=np.zeros_like(uniform), where=length > 0)
         sums = CoherenceSums(self.classes, uniform.shape[1])
-        sums.add(uniform, predicted)
+        sums.add(unit(uniform), predicted)
         return sums.coherence()
 
 

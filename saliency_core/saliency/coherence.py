@@ -14,7 +14,7 @@ def token_directions(embeddings: np.ndarray) -> np.ndarray:
     """Return u_v: output embeddings (vocab, embedding) centred over the vocabulary, length one."""
     centred = embeddings.astype(np.float32)
     centred -= centred.mean(0)
-    return _unit(centred)
+    return unit(centred)
 
 
 def explanations(directions: np.ndarray, tokens: np.ndarray) -> np.ndarray:
@@ -25,10 +25,11 @@ def explanations(directions: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         tokens: (example, 3) vocabulary ids, -1 where an example has fewer.
     """
     present = (tokens >= 0)[..., None]
-    return _unit((directions[np.maximum(tokens, 0)] * present).sum(1))
+    return unit((directions[np.maximum(tokens, 0)] * present).sum(1))
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Return rows divided by their length; a row of zeros stays."""
     length = np.linalg.norm(rows, axis=-1, keepdims=True)
     return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
 
