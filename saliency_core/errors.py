@@ -5,6 +5,11 @@ import re
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what was raised, its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class UserError(ValueError):
     """Something the user gave cannot be used; the message is the whole sentence shown to them.
 

@@ -16,7 +16,7 @@ import transformers
 from torch import nn
 from transformers.utils import cached_file
 
-from saliency_core.errors import UserError
+from saliency_core.errors import UserError, first_line
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "tekken.json")
 """Files that hold a vocabulary, beside those that the tokenizer's own class names."""
@@ -71,8 +71,7 @@ def _reason(name: str, error: Exception) -> str:
             fault = file_fault(file) if file.is_file() else None
             if fault:
                 return f"{file.name} {fault}"
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return first_line(error)
 
 
 def file_fault(file: Path) -> str | None:

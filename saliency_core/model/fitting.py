@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from saliency_core.errors import UserError
+from saliency_core.errors import UserError, first_line
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
 from saliency_core.model.lm_head import final_norm
@@ -49,7 +49,7 @@ def _alone(classifier: Classifier, text: str) -> np.ndarray:
         logits = own_logits(classifier, text)
     except Exception as error:  # Which error depends on the architecture.
         raise UserError(
-            f"{name} can't be run on {text!r}, by transformers alone: {_first_line(error)}"
+            f"{name} can't be run on {text!r}, by transformers alone: {first_line(error)}"
         ) from error
     if logits.ndim != 1 or len(logits) != len(classifier.info.label_names):
         raise UserError(
@@ -62,10 +62,6 @@ def _alone(classifier: Classifier, text: str) -> np.ndarray:
             "try --dtype float32."
         )
     return logits
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _never_padding(classifier: Classifier) -> Classifier:
@@ -149,7 +145,7 @@ def _run(classifier: Classifier, encoding: Encoding) -> _Run:
         raise
     except Exception as error:  # Which error depends on the architecture.
         raise UserError(
-            f"{name} returns no hidden states or logits that can be explained: {_first_line(error)}"
+            f"{name} returns no hidden states or logits that can be explained: {first_line(error)}"
         ) from error
     finally:
         for hook in hooks:
@@ -172,7 +168,7 @@ def _check_shapes(classifier: Classifier, ran: _Run) -> None:
     except Exception as error:  # Which error depends on the architecture.
         raise UserError(
             f"The language-model head ({head.name}) can't decode the states of {name}: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     if features.shape[-1] != head.embeddings.shape[1]:
         raise UserError(

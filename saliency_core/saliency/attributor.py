@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saliency_core.errors import UserError
+from saliency_core.errors import UserError, first_line
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding, run_in_halves
 from saliency_core.records import AuditedExample, Example
@@ -128,7 +128,7 @@ class Attributor:
         try:
             maps = self.maps(encodings, [None] * len(encodings))
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            return Reach("path", {}, f"The secant rule fails on this model: {_first_line(error)}")
+            return Reach("path", {}, f"The secant rule fails on this model: {first_line(error)}")
         away = self._away(maps).amax((0, 2))  # (layer,)
         parts = maps.completeness[0].median(-1).values
         if away[0] > 1:
@@ -356,7 +356,7 @@ class Attributor:
                 found[row] = replace(_split(again)[0], incomplete=True)
         except (RuntimeError, ValueError, IndexError) as error:
             if len(encodings) == 1:
-                return [f"The model failed: {_first_line(error)}"]
+                return [f"The model failed: {first_line(error)}"]
             half = len(encodings) // 2
             first, second = (slice(0, half), slice(half, None))
             return [
@@ -429,7 +429,3 @@ def _split(maps: BatchMaps) -> list[ExampleMaps]:
 def _at(positions: Tensor, values: Tensor) -> Tensor:
     """Return (batch, position, ...) the values (batch, token, ...) at positions of each row."""
     return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
