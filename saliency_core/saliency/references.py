@@ -49,12 +49,16 @@ class Pairing:
         return self.texts + self.reference_of[-1] + 1
 
     @cached_property
+    def reference_rows(self) -> Tensor:
+        """Return the (text,) rows of the batch that hold each text's reference."""
+        return torch.tensor(self.reference_of) + self.texts
+
+    @cached_property
     def parts(self) -> list[Part]:
         """Return the texts in parts whose references broadcast against them."""
         references = self.rows - self.texts
         if references > LAYOUTS_APART:
-            rows = torch.tensor(self.reference_of) + self.texts
-            return [Part(slice(0, self.texts), rows)]
+            return [Part(slice(0, self.texts), self.reference_rows)]
         starts = [self.reference_of.index(number) for number in range(references)]
         ends = [*starts[1:], self.texts]
         return [
@@ -94,8 +98,7 @@ class Pairing:
         """Return (text, ...) u(reference), one for each text or one that broadcasts to all."""
         if len(self.parts) == 1:
             return values[self.parts[0].references]
-        rows = torch.tensor(self.reference_of) + self.texts
-        return values[rows]
+        return values[self.reference_rows]
 
     def means(self, values: Tensor) -> Tensor:
         """Return 1/2 (u(text) + u(reference)), shaped like `of_texts`, in float32 at least."""
