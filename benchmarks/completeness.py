@@ -71,7 +71,7 @@ def distances(model: str, data: str, dtype: str, limit: int | None) -> tuple[np.
     budget = classifier.default_batch_tokens
     for batch in layout_batches(range(len(rows)), encodings, classifier.pad_token_id, budget):
         maps = attributor.maps([encodings[row] for row in batch], [None] * len(batch))
-        failed += len(attributor._not_reached(maps))
+        failed += len(attributor.not_reached(maps))
         change = maps.change[0]  # (batch,)
         away = (maps.total[0] - change).abs() / change.abs().clamp(min=1.0)
         found.append(away.cpu().numpy())

@@ -350,7 +350,7 @@ class Attributor:
         try:
             maps = self.maps(encodings, gold, decided)
             found: list[ExampleMaps | str] = [*_split(maps)]
-            for row in self._not_reached(maps):
+            for row in self.not_reached(maps):
                 beside = None if decided is None else decided[row : row + 1]
                 again = self.maps([encodings[row]], [gold[row]], beside, rule="path")
                 found[row] = replace(_split(again)[0], incomplete=True)
@@ -368,7 +368,7 @@ class Attributor:
             ]
         return found
 
-    def _not_reached(self, maps: BatchMaps) -> list[int]:
+    def not_reached(self, maps: BatchMaps) -> list[int]:
         """Return the rows whose sums fail at a layer that carries all of the information."""
         if self.reach.rule != "secant":
             return []

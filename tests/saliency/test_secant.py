@@ -320,7 +320,7 @@ def test_an_example_that_the_secant_rule_does_not_reach_takes_the_path(tmp_path,
     by_path = Attributor(classifier, rule="path", steps=8).maps(encodings, [None] * len(TEXTS))
     examples = [Example(number, str(number), text) for number, text in enumerate(TEXTS)]
     exact = attributor.audit(examples, encodings, [None] * len(TEXTS))
-    monkeypatch.setattr(attributor, "_not_reached", lambda maps: [1])
+    monkeypatch.setattr(attributor, "not_reached", lambda maps: [1])
     audited = attributor.audit(examples, encodings, [None] * len(TEXTS))
     assert [row.incomplete for row in audited] == [False, True, False, False]
     assert not any(row.incomplete for row in exact)
@@ -343,7 +343,7 @@ def test_layers_that_information_flows_around_are_named(tmp_path):
     assert list(attributor.reach.bypassed) == [1, 2]
     maps = attributor.maps(classifier.encode(TEXTS), [None] * len(TEXTS))
     assert torch.allclose(maps.total[:, 0], maps.change, atol=1e-5)
-    assert attributor._not_reached(maps) == []
+    assert attributor.not_reached(maps) == []
 
 
 def test_a_hand_written_bert_agrees_at_every_layer(tmp_path):
