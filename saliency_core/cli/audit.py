@@ -163,7 +163,7 @@ def audit(
     ] = "auto",
     batch_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Tokens per batch, padding included.", rich_help_panel=COMPUTING),
+        typer.Option(min=1, help="Tokens a batch, padding included.", rich_help_panel=COMPUTING),
     ] = None,
     max_length: Annotated[
         int | None, typer.Option(min=3, help="Tokens a text may have.", rich_help_panel=MODEL)
@@ -213,7 +213,7 @@ def audit(
         int | None,
         typer.Option(
             min=1,
-            help="Processes of the ray engine (default: one per GPU, else per core).",
+            help="Processes of the ray engine (default: one per GPU, else one per core).",
             rich_help_panel=COMPUTING,
         ),
     ] = None,

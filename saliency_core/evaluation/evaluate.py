@@ -53,7 +53,7 @@ UNDECODED = "The undecoded map"
 """How the warning begins that decoding does not help this model."""
 
 Maps = dict[tuple[str, int | None], list[np.ndarray]]
-"""(method, layer) -> a (token,) array an example."""
+"""(method, layer) -> a (token,) array per example."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Evaluation:
 
     examples: int
     metrics: pd.DataFrame
-    """A row a method and layer, columns of `store.results.EVALUATION_COLUMNS`; forwards and
-    backwards are passes an example, seconds those of the whole sample."""
+    """One row per method and layer, columns of `store.results.EVALUATION_COLUMNS`; forwards and
+    backwards are passes per example, seconds those of the whole sample."""
     mosaics: dict[str, Any]
     """How many there were, chance, and what became of the other pairs."""
     recommended: int | None
@@ -354,7 +354,7 @@ class _Scores:
         return np.concatenate(self.values[method, layer][metric])
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield a row a method and layer for the store."""
+        """Yield one row per method and layer for the store."""
         for (method, layer), values in self.values.items():
             row: dict[str, Any] = {"method": method, "layer": layer, **self.costs[method]}
             row |= {"mosaics_made": self._mosaics_made(method, layer)}

@@ -25,7 +25,7 @@ BOOTSTRAP_REPEATS = 1000
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How far one map moves the predicted class's probability, one value an example."""
+    """How far one map moves the predicted class's probability, one value per example."""
 
     comprehensiveness: np.ndarray
     """(example,) p(text) - p(text without the top tokens), mean over `TOKEN_SHARES`."""

@@ -24,7 +24,7 @@ from saliency_core.model.encoding import Encoding, length_batches
 PATH_STEPS = 20
 """Points of integrated gradients."""
 SAMPLES = 100
-"""Perturbed texts an example for LIME and KernelSHAP."""
+"""Perturbed texts per example for LIME and KernelSHAP."""
 LIME_KERNEL_WIDTH = 25.0
 """In percent of cosine distance, as the authors of LIME have it for texts."""
 
@@ -324,7 +324,7 @@ def _by_perturbation(score: Callable[[Chance, Tensor, dict[str, int]], Tensor]) 
     """Return the method that asks for the probability of perturbed texts.
 
     Args:
-        score: (probability of perturbed ids, own ids (1, token), what Captum is told of the
+        score: (probability of perturbed ids, own ids (1, token), what Captum is given of the
             reference and of the perturbations run at once) -> (1, token).
     """
 

@@ -142,7 +142,7 @@ def refuse_missing(name: str, loading: dict[str, Any], lacks: str, fix: str) -> 
 
     Args:
         name: of the model.
-        loading: what transformers told of the loading.
+        loading: what transformers reports of the loading.
         lacks: what to say after the name of a model without some of its weights.
         fix: a sentence on what to do.
     """

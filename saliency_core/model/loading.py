@@ -276,7 +276,7 @@ def _label_names(name: str, config: Any) -> tuple[str, ...]:
             numbers = ", ".join(str(key) for key in sorted(config.id2label))
             raise UserError(
                 f"The config.json of {name} names no class {index}: its id2label names "
-                f"{numbers}. Number the classes from 0 there, a name each."
+                f"{numbers}. Number the classes from 0 there and name each one."
             )
         if label in names:
             raise UserError(

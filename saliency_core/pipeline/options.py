@@ -54,7 +54,7 @@ class AuditOptions:
     engine: str = "local"
     """`local` or `ray` (see ray/engine.py); changes no stored number."""
     workers: int | None = None
-    """Processes of the ray engine that hold a model; None: one a GPU, else one a core."""
+    """Processes of the ray engine that hold a model; None: one per GPU, else one per core."""
     threads: int | None = None
     """Threads a model computes with; None: torch's own choice, on ray 1."""
     output: str | None = None

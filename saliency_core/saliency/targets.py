@@ -36,7 +36,7 @@ class Targets:
                 )
             if self.target == "gold" and self.model.task != "single-label":
                 raise UserError(
-                    f"--target gold needs one gold class an example; {self.model.name} "
+                    f"--target gold needs one gold class per example; {self.model.name} "
                     f"is a {self.model.task} model. Choose predicted or class:NAME."
                 )
             return None

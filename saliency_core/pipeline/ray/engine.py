@@ -219,7 +219,7 @@ def start_ray(workers: int | None, threads: int) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray gives way to everything else on the machine unless told; its workers are the audit.
+    # Ray gives way to everything else on the machine by default; its workers are the audit.
     os.environ.setdefault("RAY_worker_niceness", "0")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
