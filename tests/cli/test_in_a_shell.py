@@ -95,7 +95,7 @@ def test_a_sentence_stays_in_one_piece_and_names_the_program_as_it_was_called(pr
 def test_a_wrong_option_is_one_sentence_too():
     done = shell("errors", "--limti", "3")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "--limti" in done.stderr and "errors --help` tells" in done.stderr
+    assert "--limti" in done.stderr and "errors --help` lists the options" in done.stderr
 
 
 def test_help_has_groups_and_examples_with_the_name_of_the_program():
