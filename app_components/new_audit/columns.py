@@ -155,9 +155,8 @@ def _labels(table: Any, model_labels: tuple[str, ...]) -> None:
     if set(known) == set(counts) and not asked:
         st.caption(f"The labels are the model's: {session.escape(', '.join(model_labels))}.")
         with st.expander("They mean something else"):
-            st.button(
-                "Say what each label means", on_click=_ask, args=(counts, known, model_labels)
-            )
+            same = {label: model_labels[known[label]] for label in counts}
+            st.button("Say what each label means", on_click=_ask, args=(same,))
         return
     if len(counts) > SHOWN_LABELS:
         st.error(

@@ -136,6 +136,16 @@ def test_labels_that_do_not_fit_are_a_table_with_another_column_and_a_swap(page,
     assert parse_label_map(option.partition("=")[2]) == {"bad": "negative", "good": "positive"}
 
 
+def test_labels_named_as_the_models_may_still_mean_something_else(page, tmp_path, started):
+    fill(page, reviews(tmp_path / "a.jsonl", rating=["positive", "negative"] * 15))
+    press(page, "Say what each label means")
+    meanings = [page.selectbox(key=f"audit_field_means_{number}").value for number in range(2)]
+    assert meanings == ["negative", "positive"], "at first, what they are called"
+    press(page, "Swap them")
+    press(page, "Start")
+    assert started[0].form["label_map"] == {"negative": "positive", "positive": "negative"}
+
+
 def test_another_label_column_is_used_with_one_click(page, tmp_path, started):
     source = reviews(
         tmp_path / "a.jsonl", category=["good", "bad"] * 15, rating=["positive", "negative"] * 15
