@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app_components import session
@@ -12,12 +11,6 @@ from saliency_core.store import open_store
 from tests.support.components import tables_of
 from tests.support.paths import DASHBOARD
 from tests.support.word_model import WordModel, audited_store, compared_store, examples
-
-
-@pytest.fixture(autouse=True)
-def no_cached_answers():
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """The page Data: before and after the checks, and what is decided there."""
 
-import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app_components.session import here
@@ -12,12 +10,6 @@ from saliency_core.store import open_store
 from tests.pages.test_pages import database  # noqa: F401  a small audit
 from tests.support.components import tables_of
 from tests.support.paths import DASHBOARD
-
-
-@pytest.fixture(autouse=True)
-def no_cached_answers():
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 def opened(path, monkeypatch):

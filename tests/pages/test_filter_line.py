@@ -4,7 +4,6 @@ import os
 import shutil
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from saliency_core.store import open_store, open_writer, save_slice
@@ -16,12 +15,6 @@ PAGES = [
     *["overview", "errors", "example", "layers", "words"],
     *["suspects", "slices", "data", "what_if", "compare", "new_audit"],
 ]
-
-
-@pytest.fixture(autouse=True)
-def no_cached_answers():
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 def written(path, first, last, settings=SETTINGS):

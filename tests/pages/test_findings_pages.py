@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app_components import model_gate
@@ -30,12 +29,6 @@ from tests.support.word_model import BIASED_TO, LABELS, SHORTCUT, WordModel, aud
 
 PAGES = {"suspects": "Suspects", "slices": "Slices", "what_if": "What if"}
 os.environ["STREAMLIT_CLIENT_SHOW_ERROR_DETAILS"] = "full"
-
-
-@pytest.fixture(autouse=True)
-def no_cached_answers():
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,12 @@ import os
 import shutil
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from saliency_core.store import open_store, open_writer
 from tests.support.components import address_of, go_back, tables_of
 from tests.support.paths import DASHBOARD, ROOT
 from tests.support.store_made_up import SETTINGS, example, write_all
-
-
-@pytest.fixture(autouse=True)
-def no_cached_answers():
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 def audited(path, rows, runs=1):

@@ -8,7 +8,6 @@ import sys
 from datetime import datetime
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from saliency_core.model.audited import classifier_of
@@ -22,12 +21,6 @@ from tests.support.tiny_bert import save_tiny_bert
 
 PAGES = ["overview", "errors", "example", "layers", "words", "compare"]
 os.environ["STREAMLIT_CLIENT_SHOW_ERROR_DETAILS"] = "full"
-
-
-@pytest.fixture(autouse=True)
-def no_cached_answers():
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 @pytest.fixture(scope="module")

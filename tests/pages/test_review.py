@@ -25,8 +25,6 @@ def empty(tmp_path_factory):
 @pytest.fixture
 def run(empty, tmp_path, monkeypatch):
     monkeypatch.setattr(st, "session_state", {})
-    st.cache_data.clear()
-    st.cache_resource.clear()
     return open_store(shutil.copy(empty, tmp_path / "a.sqlite")).run()
 
 
