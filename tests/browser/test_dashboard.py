@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.demo.messages import SHORTCUT
 from saliency_core.store import open_store, save_slice
-from tools.browser import CHROMIUM, chromium, new_page, open_row, served, settle, visit
+from tools.browser import CHROMIUM, open_row, served, settle, visit
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,23 +20,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def address(demo):
     with served(demo.database) as url:
         yield url
-
-
-@pytest.fixture
-def page(browser, address):
-    opened = new_page(browser, address)
-    yield opened
-    assert not opened.refused, f"the page asked for {opened.refused}"
-    opened.close()
 
 
 def query(page) -> dict[str, str]:

@@ -17,8 +17,6 @@ from saliency_core.store import delete_table, open_store
 from tools.browser import (
     CHROMIUM,
     choose_row,
-    chromium,
-    new_page,
     rows_of,
     served,
     settle,
@@ -34,12 +32,6 @@ LONG = 180_000
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def database(demo, tmp_path_factory):
     """The demonstration's audit, to write into."""
     return shutil.copy(demo.database, tmp_path_factory.mktemp("findings") / "demo.sqlite")
@@ -49,15 +41,6 @@ def database(demo, tmp_path_factory):
 def address(database):
     with served(database) as url:
         yield url
-
-
-@pytest.fixture
-def page(browser, address):
-    opened = new_page(browser, address)
-    yield opened
-    assert not opened.refused, f"the page asked for {opened.refused}"
-    assert opened.get_by_test_id("stException").count() == 0
-    opened.close()
 
 
 def query(page) -> dict[str, str]:

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from saliency_core.store import open_writer
 from tests.support.store_made_up import example, write_all
-from tools.browser import CHROMIUM, chromium, new_page, served, settle, visit
+from tools.browser import CHROMIUM, served, settle, visit
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,19 +28,6 @@ def database(tmp_path_factory):
 def address(database):
     with served(database) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser, address):
-    page = new_page(browser, address)
-    yield page
-    assert not page.refused and page.get_by_test_id("stException").count() == 0
 
 
 def test_a_link_to_a_run_that_is_not_there_says_so_and_leads_on(page, address):

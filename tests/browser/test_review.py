@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from saliency_core.store import open_store, open_writer
 from tests.support.store_made_up import LABELS, example, write_all
-from tools.browser import CHROMIUM, chromium, new_page, served, settle, visit
+from tools.browser import CHROMIUM, new_page, served, settle, visit
 
 expect.set_options(timeout=30_000)
 pytestmark = [
@@ -39,21 +39,11 @@ def address(database, empty):
         yield url
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser, address, database, empty):
+@pytest.fixture(autouse=True)
+def nothing_reviewed(address, database, empty):
     for path in (database, database.with_name(f"{database.name}-wal")):
         path.unlink(missing_ok=True)
     shutil.copy(empty, database)
-    page = new_page(browser, address)
-    yield page
-    assert not page.refused and page.get_by_test_id("stException").count() == 0
-    page.close()
 
 
 def wrong(database):
