@@ -4,6 +4,7 @@ import streamlit as st
 
 from app_components import debias_panel, model_gate, session, slice_edit
 from app_components.background_command import Background
+from app_components.chart_clicks import on_click
 from app_components.filter_line import filter_chip, readable
 from app_components.navigation import arrives, end_page, keep
 from app_components.table import Column, place_of, show_table
@@ -156,12 +157,6 @@ def row_chosen(place: int):
     choose(row["feature"], row["class"])
 
 
-def mark_chosen(key: str):
-    marks = st.session_state[key]["selection"].get("mark", [])
-    if marks:
-        choose(marks[0]["feature"], marks[0]["class"])
-
-
 asked = [st.session_state[keep(name, "")] for name in ("suspect", "of")]
 hits = table[(table["feature"] == asked[0]) & (table["class"] == asked[1])]
 current = (hits if len(hits) else rows).iloc[0].to_dict()
@@ -235,7 +230,6 @@ st.caption(
     + f" The strongest {MAX_POINTS:,} are drawn."
     * (len(rows) > MAX_POINTS)
 )
-chart_key = f"scatter-{key}"
 session.figure(
     partial(
         suspect_points,
@@ -245,8 +239,7 @@ session.figure(
     "Association against reliance of the suspects; size is support, colour the effect",
     rows,
     "suspects-scatter",
-    key=chart_key,
-    on_select=partial(mark_chosen, chart_key),
+    **on_click(f"scatter-{key}", "mark", lambda mark: choose(mark["feature"], mark["class"])),
 )
 with st.expander("All numbers of these suspects"):
     interval = "Examples and 95% interval. "
