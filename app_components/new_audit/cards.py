@@ -43,6 +43,11 @@ def folder() -> Path:
 
 def start(request: AuditRequest) -> None:
     """Start the audit that a form asks for; the page is about it from now on."""
+    _begin(request)
+    st.rerun()
+
+
+def _begin(request: AuditRequest) -> None:
     place = cache_folder()
     job = commands.start(
         folder(),
@@ -52,7 +57,6 @@ def start(request: AuditRequest) -> None:
         form=values() | request.as_dict(),
     )
     st.session_state["audit_job"] = job.name
-    st.rerun()
 
 
 def start_demonstration() -> None:
@@ -274,15 +278,7 @@ def _change_and_start(job: commands.Job, change: dict[str, Any]) -> None:
     """Start a failed audit with something changed; its card gives way to the new one."""
     fill(job.form | change)
     commands.forget(folder(), job)
-    request, place = AuditRequest.of(values()), cache_folder()
-    new = commands.start(
-        folder(),
-        request.job_name(place),
-        request.arguments(place),
-        request.database(place),
-        form=dict(values()),
-    )
-    st.session_state["audit_job"] = new.name
+    _begin(AuditRequest.of(values()))
 
 
 def _correct(job: commands.Job, offered: dict[str, Any]) -> None:

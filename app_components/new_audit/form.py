@@ -133,32 +133,35 @@ def _dataset() -> None:
 
 def _model() -> None:
     classifier, pretrained = st.columns(2)
-    recent = _recent("model")
-    first = values().get("model") or None
     with classifier:
-        chosen = st.selectbox(
+        _choose_model(
+            "model",
             "Classifier",
-            [*dict.fromkeys([*recent, *([first] if first else [])])],
-            key=key_of("model", first),
-            accept_new_options=True,
             placeholder="/models/reviews or distilbert-base-uncased-finetuned-sst-2-english",
             help="A folder on this machine, or a name on the hub. Those used before are listed.",
         )
-        values()["model"] = commands.absolute((chosen or "").strip())
         complain("model")
     with pretrained:
-        heads = _recent("lm_head")
-        first = values().get("lm_head") or None
-        head = st.selectbox(
+        _choose_model(
+            "lm_head",
             "Pretrained language model it was fine-tuned from (optional)",
-            [*dict.fromkeys([*heads, *([first] if first else [])])],
-            key=key_of("lm_head", first),
-            accept_new_options=True,
             placeholder="bert-base-uncased",
             help="Reads the layers back as words. Without it the model's own input embeddings "
             "take its place, which is rougher.",
         )
-        values()["lm_head"] = commands.absolute((head or "").strip())
+
+
+def _choose_model(field: str, label: str, **more: str) -> None:
+    """Let the user choose a model that was used before, or name another."""
+    first = values().get(field) or None
+    chosen = st.selectbox(
+        label,
+        [*dict.fromkeys([*_recent(field), *([first] if first else [])])],
+        key=key_of(field, first),
+        accept_new_options=True,
+        **more,
+    )
+    values()[field] = commands.absolute((chosen or "").strip())
 
 
 def _recent(field: str) -> list[str]:
