@@ -116,7 +116,7 @@ def labels():
             "text": rows["text"].map(_shortened),
             "for_it": [word["predicted"] for word in words],
             "for_label": [word["label"] for word in words],
-            "decided": [decision_of(position) for position in rows["example"].tolist()],
+            "decided": [*map(decided, run.annotations_at(rows["example"].tolist()))],
         }
     )
     key = f"issue-{session.here(run)}"
@@ -156,9 +156,8 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 160 else f"{text[:159]}…"
 
 
-def decision_of(position: int) -> str:
+def decided(said: dict) -> str:
     """Return what was decided on an example, in a word or two."""
-    said = run.annotation(position)
     if said["decision"] == "right":
         return "right"
     return f"now {said['label']}" if said["label"] else ""
@@ -279,7 +278,8 @@ def group(row: pd.Series):
     members = session.ask(Run.examples_at, run, positions=places)
     shown = members[["id", "text", "gold", "predicted"]].assign(
         decision=[
-            DROP if DROP in run.annotation(place)["tags"] else "" for place in members["example"]
+            DROP if DROP in said["tags"] else ""
+            for said in run.annotations_at(members["example"].tolist())
         ]
     )
     show_table(
