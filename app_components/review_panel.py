@@ -73,7 +73,7 @@ def review_panel(
         _beside(run, order, int(place[0]), shown, layer) if len(place) else (None, [shown])
     )
     for row, held in zip(rows, run.annotations_at([row["example"] for row in rows]), strict=True):
-        row |= _marks(held, row)
+        row |= _marks(held)
     _component(
         data={
             "name": name,
@@ -203,11 +203,11 @@ def row_of(example: dict[str, Any], words: Sequence[dict[str, Any]], **more: Any
     return {
         **row,
         "example": int(example["example"]),
-        "percent": f"{confidence:.1%}".replace("%", " %") if known else "",
+        "percent": f"{confidence:.1%}" if known else "",
         **more,
     }
 
 
-def _marks(held: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+def _marks(held: dict[str, Any]) -> dict[str, Any]:
     """Return what analysts said of an example, as the panel shows it."""
     return {name: held[name] for name in ("decision", "label", "note", "tags")}
