@@ -21,9 +21,8 @@ def offer(nothing: session.NothingAudited) -> None:
     else:
         st.header("No audit yet", anchor=False)
         st.markdown(
-            "Audit a text classifier on a file of your own: which examples it gets wrong, and "
-            "which "
-            "words it used. Or look at a finished audit of generated messages first."
+            "Audit a text classifier on a file of your own to see which examples it gets wrong, "
+            "and which words it relies on. Or look at a finished audit of generated messages first."
         )
     with st.container(horizontal=True):
         st.button("Audit a file", type="primary", on_click=session.go_to, args=("new_audit",))

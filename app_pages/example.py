@@ -128,7 +128,7 @@ def neighbours(position: int, layer: int, where: str):
             ]
             painted_rows(rows, f"alike-{name}-{run.number}-{position}-{layer}", on_open=go)
     kept = found.drop(columns="example").assign(id=[example["id"] for example in examples])
-    session.download(kept, "explained-alike", "Download rows (CSV)")
+    session.download(kept, "similar-explanations", "Download rows (CSV)")
 
 
 def decoded(example: dict, layer: int):

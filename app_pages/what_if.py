@@ -241,7 +241,7 @@ def a_word_in_a_slice():
     )
     new = ""
     if way == "replace":
-        new = columns[2].text_input("By", key=keep("what_new", "")).strip()
+        new = columns[2].text_input("Replace with", key=keep("what_new", "")).strip()
     limit = columns[3].number_input(
         "Maximum number of texts", 1, step=100, key=keep("what_limit", 1000)
     )
