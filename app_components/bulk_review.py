@@ -11,7 +11,7 @@ from app_components import review, session
 from app_components.example_list import BulkActions
 from saliency_core.errors import UserError
 from saliency_core.output.export import frame_as_csv, frame_as_json_lines
-from saliency_core.store import Run, Slice, redo
+from saliency_core.store import Run, Slice
 from saliency_core.store.connection import day
 from saliency_core.store.query.annotations import Edit
 
@@ -53,19 +53,16 @@ def bulk_actions(part: Slice, total: int) -> BulkActions:
 def corrections(part: Slice) -> None:
     """Let the user keep what was decided on the examples of a slice."""
     with st.container(horizontal=True):
-        for kind, write, mime in (
-            ("CSV", frame_as_csv, "text/csv"),
-            ("JSON Lines", frame_as_json_lines, "application/jsonl"),
+        for kind, ending, write, mime in (
+            ("CSV", "csv", frame_as_csv, "text/csv"),
+            ("JSON Lines", "jsonl", frame_as_json_lines, "application/jsonl"),
         ):
-            ending = "csv" if kind == "CSV" else "jsonl"
-            st.download_button(
-                f":small[:gray[Download corrections ({kind})]]",
+            session.offer(
+                f"Download corrections ({kind})",
                 lambda write=write: write(part.corrections()),
                 f"corrections.{ending}",
                 mime,
                 key=f"download-corrections-{ending}",
-                on_click="ignore",
-                type="tertiary",
             )
 
 
@@ -98,10 +95,5 @@ def _back(run: Run, number: int) -> None:
 
 
 def _again(run: Run, number: int) -> None:
-    own = review.review_of(run)
-    try:
-        redo(run.store.path, run.number, number)
-        own.said, own.failed = "Done again.", ""
-        own.actions.append((number, None))
-    except UserError as error:
-        own.failed = str(error)
+    with suppress(UserError):
+        review.do_again(run, number)

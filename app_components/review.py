@@ -11,7 +11,7 @@ import streamlit as st
 
 from app_components import session
 from saliency_core.errors import UserError
-from saliency_core.store import Run, Slice, annotate, undo
+from saliency_core.store import Run, Slice, annotate, redo, undo
 from saliency_core.store.query.annotations import Edit
 from saliency_core.store.read.annotations import in_words
 
@@ -81,6 +81,19 @@ def take_back(run: Run, number: int | None = None) -> str | None:
     of = f" for {ids[number]}" if ids.get(number) else ""
     review.said = f"Undone{of}."
     return ids.get(number)
+
+
+def do_again(run: Run, number: int) -> None:
+    """Let an action that was undone hold again.
+
+    Raises:
+        UserError: it was not undone.
+    """
+    review = review_of(run)
+    with _told(review):
+        redo(run.store.path, run.number, number)
+    review.actions.append((number, None))
+    review.said = "Done again."
 
 
 @contextmanager

@@ -314,14 +314,19 @@ def counted(part: Slice) -> int:
 
 def download(frame, name: str, label: str = "Download table (CSV)") -> None:
     """Let the user keep a table, or the one a function returns; it is made when asked for."""
-    st.download_button(
-        _small(label),
+    offer(
+        label,
         lambda: frame_as_csv(frame() if callable(frame) else frame),
         f"{name}.csv",
         "text/csv",
         key=f"download-{name}",
-        on_click="ignore",
-        type="tertiary",
+    )
+
+
+def offer(label: str, make: Callable[[], Any], file: str, mime: str, key: str) -> None:
+    """Show a button that stands back behind what it offers to keep; made when asked for."""
+    st.download_button(
+        f":small[:gray[{label}]]", make, file, mime, key=key, on_click="ignore", type="tertiary"
     )
 
 
@@ -359,21 +364,14 @@ def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> An
         # In the corner of the chart, seen as its toolbar is: style.css.
         with st.container(horizontal=True, width="content", key=f"keep-{name}"):
             download(table, name, "CSV")
-            st.download_button(
-                _small("SVG"),
+            offer(
+                "SVG",
                 lambda: _as_svg(draw()),
                 f"{name}.svg",
                 "image/svg+xml",
                 key=f"download-{name}-svg",
-                on_click="ignore",
-                type="tertiary",
             )
     return event
-
-
-def _small(label: str) -> str:
-    """Return the label of a button that stands back behind what it offers to keep."""
-    return f":small[:gray[{label}]]"
 
 
 def _as_svg(drawn: Any) -> str:
