@@ -32,7 +32,7 @@ const drawRow = (entry, row, data, open) => {
     if (data.headings.length) cell.dataset.heading = data.headings[place];
     for (const pieces of column) {
       const text = add(cell, 'p', 'painted', '');
-      text.dir = 'auto';
+      text.dir = row.direction;
       for (const [part, name, title] of pieces) add(text, 'span', name, part).title = title;
     }
   }

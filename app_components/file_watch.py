@@ -70,7 +70,7 @@ def _go_on_looking(path: str, drawn: _Seen | None) -> None:
         said = f"{name} has been replaced by another file since this page was loaded."
     with st.container(key="file-watch", horizontal=True, vertical_alignment="center"):
         st.markdown(said, width="content")
-        if st.button("Show what it contains now" if now else "Look again", key="look-again"):
+        if st.button("Show what it contains now" if now else "Check again", key="look-again"):
             st.rerun(scope="app")
 
 

@@ -370,7 +370,7 @@ class Panel {
     for (const [side, pieces] of texts.entries()) {
       if (texts.length > 1) make(this.texts, 'div', 'small', ['First text', 'Second text'][side]);
       const text = make(this.texts, 'p', 'painted', '');
-      text.dir = 'auto';
+      text.dir = row.direction;
       for (const [part, name, title] of pieces) make(text, 'span', name, part).title = title;
     }
     if (row.about) make(this.texts, 'div', 'small', row.about);

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from saliency_core.output.rendering import render
+from saliency_core.output.rendering import direction_of, render
 
 # Eleven steps of Vega's blueorange, blue against and orange for the target; the text colour of
 # each step has a contrast of at least 4.5 to 1.
@@ -24,6 +24,8 @@ ROOM = 480
 """Characters of a text that a list shows: about three lines."""
 WINDOWS = 3
 """Words around which a long text is shown."""
+EMPTY = ("(empty text)", "cut empty", "this example has no text")
+"""Stands for a text of nothing but white space."""
 GAP = 40
 """Characters between two stretches of a text that are shown rather than left out."""
 
@@ -159,7 +161,7 @@ def painted(texts: Sequence[Sequence[Piece]], heading: str = "", sides: Sequence
 def pieces_of_example(
     example: dict[str, Any], words: Sequence[dict[str, Any]], scale: float
 ) -> list[list[Piece]]:
-    """Return the text of an example, and its pair if there is one, in pieces.
+    """Return the text of an example, and its pair if there is one, in pieces; `EMPTY` for neither.
 
     Args:
         example: text, pair, chars_seen and chars_total, as `Store.examples` gives them.
@@ -174,7 +176,7 @@ def pieces_of_example(
         own = [word for word in words if word["side"] == side]
         seen = None if whole else max((word["end"] for word in own), default=0)
         found.append(pieces_of(text, own, scale, seen))
-    return found
+    return found if any(part.strip() for pieces in found for part, _, _ in pieces) else [[EMPTY]]
 
 
 def painted_row(
@@ -202,6 +204,7 @@ def painted_row(
         "confidence": "" if confidence is None or confidence != confidence else f"{confidence:.3f}",
         "about": about,
         "columns": columns,
+        "direction": direction_of(itertools.chain.from_iterable(itertools.chain(*columns))),
     }
 
 

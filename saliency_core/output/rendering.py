@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +42,9 @@ def _environment(markdown: bool) -> Environment:
         keep_trailing_newline=True,
         finalize=_markdown_value if markdown else lambda value: value,
     )
-    environment.filters.update(base64=_base64, css_text=css_text, inline=_inline)
+    environment.filters.update(
+        base64=_base64, css_text=css_text, direction=direction_of, inline=_inline
+    )
     return environment
 
 
@@ -58,6 +63,23 @@ def _markdown_value(value: Any) -> Any:
 def _inline(text: str) -> Markup:
     """Escape a stretch of a line of Markdown, keeping the spaces at its ends."""
     return Markup(MARKDOWN.sub(r"\\\1", re.sub(r"\s+", " ", text)))
+
+
+def direction_of(pieces: Iterable[tuple[str, str, str]]) -> str:
+    """Return `rtl` where most letters of a text are written from right to left, else `ltr`.
+
+    The first letter decides nothing: many an Arabic message begins with a Latin name.
+
+    Args:
+        pieces: of `highlighting.pieces_of`; a piece of class `cut` is not part of the text.
+    """
+    letters = Counter(
+        unicodedata.bidirectional(letter)
+        for part, style, _ in pieces
+        if not style.startswith("cut")
+        for letter in part
+    )
+    return "rtl" if letters["R"] + letters["AL"] > letters["L"] else "ltr"
 
 
 def _base64(text: str) -> str:

@@ -4,7 +4,14 @@ import re
 
 import pytest
 
-from saliency_core.output.highlighting import ROOM, folded, painted, pieces_of
+from saliency_core.output.highlighting import (
+    EMPTY,
+    ROOM,
+    folded,
+    painted,
+    painted_row,
+    pieces_of,
+)
 from saliency_core.store.query.wording import in_words
 
 TEXT = "filler words of no use " * 200
@@ -32,6 +39,31 @@ def test_a_short_text_stays_as_it_is():
     assert folded(pieces) == pieces
     assert "<b>" not in painted([pieces])
     assert "&lt;b&gt;" in painted([pieces])
+
+
+@pytest.mark.parametrize(
+    ("text", "direction"),
+    [
+        ("RT @user: هذا الفيلم رائع جدا", "rtl"),
+        ("שלום לכולם", "rtl"),
+        ("a film called سلام is in English", "ltr"),
+        ("12:30", "ltr"),
+    ],
+)
+def test_a_text_runs_the_way_of_most_of_its_letters(text, direction):
+    assert f'dir="{direction}"' in painted([pieces_of(text, [], 1.0)])
+    assert painted_row(example(text), [])["direction"] == direction
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_text_is_said_to_be_empty(text):
+    assert painted_row(example(text), [])["columns"] == [[[EMPTY]]]
+    assert "(empty text)" in painted([[EMPTY]])
+
+
+def example(text):
+    known = {"id": "1", "gold": "a", "predicted": "a", "confidence": 0.9, "pair": None}
+    return known | {"text": text, "chars_seen": len(text), "chars_total": len(text)}
 
 
 @pytest.mark.parametrize(
