@@ -47,9 +47,13 @@ class _Picker:
             self._confidence()
         with right:
             self._words("Contains the word", "word")
+            self._words("Does not contain the word", "word", excluded=True)
             self._words("Relies on the word", "salient", "Among the three most salient words.")
             self._phrase()
-            self._flags()
+        with left:
+            self._flags("Also")
+        with right:
+            self._flags("But not", excluded=True)
         self._metadata()
         self._any_of("In the saved slice", "slice", self._slices(), hide_empty=True)
         self._any_of("Has the tag", "tag", session.ask(_tags, self.run), hide_empty=True)
@@ -71,34 +75,48 @@ class _Picker:
         draw = self._start(flags[0], chosen, lambda line, flag: line.put_flag(flag, flags))
         st.segmented_control(label, flags, **draw)
 
-    def _flags(self) -> None:
+    def _flags(self, label: str, *, excluded: bool = False) -> None:
         some = [name for name in QUALITY_FLAGS if self.run.columns.quality(name) is not None]
         names = [*FLAGS, *some]
 
         def change(line: Line, chosen: list[str]) -> None:
             for name in names:
-                line.put_flag(name if name in chosen else None, (name,))
+                line.put_flag(name if name in chosen else None, (name,), excluded=excluded)
 
-        chosen = [name for name in names if self.line.flag([name])]
-        draw = self._start("flags", chosen, change)
-        st.multiselect("Also", names, placeholder="any", **draw)
+        chosen = [name for name in names if self.line.flag([name], excluded=excluded)]
+        draw = self._start("flags" + "-not" * excluded, chosen, change)
+        st.multiselect(label, names, placeholder="any", **draw)
 
     def _any_of(
-        self, label: str, field: str, options: Sequence[str], *, hide_empty: bool = False
+        self,
+        label: str,
+        field: str,
+        options: Sequence[str],
+        *,
+        hide_empty: bool = False,
+        excluded: bool = False,
     ) -> None:
-        """Let any number of values of a name be chosen."""
+        """Let any number of values of a name be chosen, or be left out."""
         if hide_empty and not options:
             return
-        chosen = self.line.values(field)
+
+        def change(line: Line, values: list[str]) -> None:
+            line.put(field, values, excluded=excluded)
+
+        chosen = self.line.values(field, excluded=excluded)
         shown = [*options, *(value for value in chosen if value not in options)]
-        draw = self._start(field, chosen, lambda line, values: line.put(field, values))
+        draw = self._start(field + "-not" * excluded, chosen, change)
         st.multiselect(label, shown, placeholder="any", **draw)
 
-    def _words(self, label: str, field: str, help: str | None = None) -> None:
+    def _words(
+        self, label: str, field: str, help: str | None = None, *, excluded: bool = False
+    ) -> None:
         def change(line: Line, text: str) -> None:
-            line.put(field, [word.strip().lower() for word in text.split(",") if word.strip()])
+            words = [word.strip().lower() for word in text.split(",") if word.strip()]
+            line.put(field, words, excluded=excluded)
 
-        draw = self._start(field, ", ".join(self.line.values(field)), change)
+        said = ", ".join(self.line.values(field, excluded=excluded))
+        draw = self._start(field + "-not" * excluded, said, change)
         st.text_input(label, help=help, placeholder="one, or several separated by commas", **draw)
 
     def _phrase(self) -> None:
@@ -130,14 +148,22 @@ class _Picker:
         """Let a column be chosen, then any of its values."""
         if not self.columns:
             return
-        left, right = st.columns(2)
-        said = [name for name in self.columns if self.line.values(META + name)]
+        left, middle, right = st.columns(3)
+        said = [
+            name
+            for name in self.columns
+            for excluded in (False, True)
+            if self.line.values(META + name, excluded=excluded)
+        ]
         column = left.selectbox(
             "Metadata column", self.columns, key="pick-column", **_first(said, self.columns)
         )
         values = session.ask(Run.metadata_texts, self.run, column=column)[:MOST]
-        with right:
+        with middle:
             self._any_of(f"{session.escape(column)} is", META + column, values)
+        with right:
+            name = f"{session.escape(column)} is not"
+            self._any_of(name, META + column, values, excluded=True)
 
     def _slices(self) -> list[str]:
         return list(session.ask(Store.slices, self.run.store)["name"])

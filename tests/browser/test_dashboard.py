@@ -104,6 +104,11 @@ def test_a_filter_is_typed_picked_put_right_and_taken_apart(page, address, demo)
     page.get_by_role("radio", name="right").click()
     settle(page)
     shows("right meta.channel:voicemail gold:billing,fault")
+    for words, negated in (("kindly", " -word:kindly"), ("", "")):
+        page.get_by_label("Does not contain the word").fill(words)
+        page.get_by_label("Does not contain the word").press("Enter")
+        settle(page)
+        shows("right meta.channel:voicemail gold:billing,fault" + negated)
     page.keyboard.press("Escape")
 
     page.get_by_role("button", name="meta.channel:voicemail").click()

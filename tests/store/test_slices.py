@@ -698,6 +698,14 @@ def test_a_line_is_edited_term_by_term():
         "(word:a OR word:b)",
         'right meta.channel:mail,"two words" "two words" gold:"a, b"',
     )
+    line.put("gold", ["c"], excluded=True)
+    line.put_flag("failed", ["failed"], excluded=True)
+    assert line.text() == expected + " -gold:c -failed"
+    assert line.values("gold") == ["a, b"] and line.values("gold", excluded=True) == ["c"]
+    assert line.flag(["failed"]) is None and line.flag(["failed"], excluded=True) == "failed"
+    line.put("gold", [], excluded=True)
+    line.put_flag(None, ["failed"], excluded=True)
+    assert line.text() == expected
     either = editing.Line("wrong OR right")
     either.put("gold", ["x"])
     assert either.text() == "(wrong OR right) gold:x"

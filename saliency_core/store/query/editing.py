@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from saliency_core.store.query import parser, syntax
 from saliency_core.store.query.terms import FLAGS
-from saliency_core.store.query.tree import And, Or, Term, Tree, Value, both, negated, text_of
+from saliency_core.store.query.tree import And, Not, Or, Term, Tree, Value, both, negated, text_of
 
 NOTHING = "-length>=0"
 """A filter that no example fits."""
@@ -48,6 +48,13 @@ def tree_of(line: str) -> Tree:
     return reading.tree
 
 
+def _term_of(part: Tree, excluded: bool) -> Term | None:
+    """Return the term that a part is, or, where `excluded`, the term that it negates."""
+    if excluded:
+        part = part.part if isinstance(part, Not) else parser.EVERYTHING
+    return part if isinstance(part, Term) else None
+
+
 class Line:
     """A filter whose terms can be taken out and put in one by one, such as by a form.
 
@@ -75,36 +82,50 @@ class Line:
             for place, part in enumerate(self.parts)
         ]
 
-    def values(self, field: str, operator: str = ":") -> list[str]:
-        """Return the alternatives of the first term of a name, in the order they stand."""
+    def values(self, field: str, operator: str = ":", *, excluded: bool = False) -> list[str]:
+        """Return the alternatives of the first term of a name, in the order they stand.
+
+        Args:
+            field: the name.
+            operator: between name and value.
+            excluded: of the first term that is negated, rather than of one that is not.
+        """
         for part in self.parts:
-            if isinstance(part, Term) and part.field == field and part.operator == operator:
-                return [value.text for value in part.values]
+            term = _term_of(part, excluded)
+            if term is not None and term.field == field and term.operator == operator:
+                return [value.text for value in term.values]
         return []
 
-    def flag(self, names: Iterable[str]) -> str | None:
-        """Return which of some flags it has, None for none of them."""
+    def flag(self, names: Iterable[str], *, excluded: bool = False) -> str | None:
+        """Return which of some flags it has (or excludes), None for none of them."""
         names = list(names)
+        found = (_term_of(part, excluded) for part in self.parts)
         return next(
-            (part.field for part in self.parts if isinstance(part, Term) and part.field in names),
-            None,
+            (term.field for term in found if term is not None and term.field in names), None
         )
 
-    def put(self, field: str, values: Sequence[str], operator: str = ":") -> None:
-        """Let a name have these alternatives; none takes its term out."""
+    def put(
+        self, field: str, values: Sequence[str], operator: str = ":", *, excluded: bool = False
+    ) -> None:
+        """Let a name have these alternatives, or none of them; no values take its term out."""
         new = Term(field, operator, tuple(Value(text) for text in values)) if values else None
-        self._put(new, lambda part: part.field == field and part.operator == operator)
+        self._put(new, lambda term: term.field == field and term.operator == operator, excluded)
 
-    def put_flag(self, name: str | None, of: Iterable[str] = FLAGS) -> None:
-        """Let it have one of some flags, or none of them."""
+    def put_flag(
+        self, name: str | None, of: Iterable[str] = FLAGS, *, excluded: bool = False
+    ) -> None:
+        """Let it have (or exclude) one of some flags, or none of them."""
         of = tuple(of)
-        self._put(None if name is None else Term(name), lambda part: part.field in of)
+        new = None if name is None else Term(name)
+        self._put(new, lambda term: term.field in of, excluded)
 
-    def _put(self, new: Term | None, is_old: Callable[[Term], bool]) -> None:
+    def _put(self, term: Term | None, is_old: Callable[[Term], bool], excluded: bool) -> None:
         """Replace the first old term by the new one, at its place; drop the other old ones."""
+        new: Tree | None = Not(term) if term is not None and excluded else term
         parts: list[Tree] = []
         for part in self.parts:
-            if isinstance(part, Term) and is_old(part):
+            own = _term_of(part, excluded)
+            if own is not None and is_old(own):
                 if new is not None:
                     parts.append(new)
                     new = None
