@@ -25,7 +25,8 @@ def show_all():
 where = filter_line(run, "wrong", first_page)
 entitle(where)
 total, everything = session.counted(run.filter(where)), session.counted(run.filter(""))
-left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
+with st.container(key="list-controls"):
+    left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
 left.markdown(
     f"**{total:,}** of {everything:,} examples ({total / everything:.1%})"
     f" · {progress_sentence(run.filter(where))}",
@@ -46,16 +47,19 @@ if not total:
 with right:
     layer = session.layer_slider(run, "layer")
 pages = max(1, -(-total // ROWS))
-page = st.pagination(pages, key=keep("page", 1, range(1, pages + 1)))
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.caption(
+        f"Painted at layer {layer}: orange speaks for the predicted class, blue and underlined "
+        "against it.",
+        help="Full colour is the strongest word in the row. Click a row to open it. By keyboard: "
+        "J and K go to the next and previous row, Enter opens it, X ticks it.",
+        width="stretch",
+    )
+    page = st.pagination(pages, key=keep("page", 1, range(1, pages + 1)), width=340)
 order = in_order(run.filter(where))
 places = order[(page - 1) * ROWS : page * ROWS].tolist()
 frame = session.ask(Run.examples_at, run, positions=places)
 words = session.ask(Run.top_words, run, positions=places, layer=layer)
-st.caption(
-    f"Painted at layer {layer}: orange speaks for the predicted class, blue and underlined "
-    "against it; full colour is the strongest word in the row. Click a row, or press J, K and "
-    "Enter; X ticks it."
-)
 rows = [
     painted_row(example, found, about=session.top_words(found))
     | {"marks": marks_of(held, example["gold"])}
