@@ -25,7 +25,7 @@ def show_all():
 where = filter_line(run, "wrong", first_page)
 entitle(where)
 total, everything = session.counted(run.filter(where)), session.counted(run.filter(""))
-with st.container(key="list-controls"):
+with st.container(key="beside-count"):
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
 left.markdown(
     f"**{total:,}** of {everything:,} examples ({total / everything:.1%})"

@@ -126,7 +126,8 @@ def class_picker(names: list[str], every: bool) -> str:
 
 
 def relied_on(where: str, layer: int):
-    left, right = st.columns(2)
+    with st.container(key="beside-words"):
+        left, right = st.columns(2)
     with left:
         minimum = minimum_support()
     part, choices = run.filter(where), {"layer": layer, "minimum": minimum}
@@ -391,7 +392,8 @@ total = session.counted(run.filter(where))
 if not total:
     st.info("No example matches this filter. Remove a term to see more.")
     end_page()
-left, right = st.columns([2, 1])
+with st.container(key="beside-view"):
+    left, right = st.columns([2, 1])
 view = left.segmented_control(
     "Show",
     list(VIEWS),
