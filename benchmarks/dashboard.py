@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from playwright.sync_api import Page, TimeoutError
+from playwright.sync_api import Page, TimeoutError, expect
 
 from benchmarks.store_scale import spelling
 from saliency_core.analysis.calibration import calibration
@@ -45,8 +45,8 @@ from tools.browser import (
     settle,
 )
 
-FIRST_BUDGET, NEXT_BUDGET = 3.0, 1.0
-"""Seconds of a first load and of everything after it."""
+FIRST_BUDGET, NEXT_BUDGET, BULK_BUDGET = 3.0, 1.0, 3.0
+"""Seconds of a first load, of everything after it, and of a decision on all examples at once."""
 VISITORS = 4
 VISITOR_TIMEOUT = 5_000
 """Milliseconds that a visitor looks for a control, which an earlier click may have put away."""
@@ -139,6 +139,34 @@ def row(page: Page) -> None:
     settled(page)
 
 
+def pressed(key: str) -> Callable[[Page], None]:
+    """Press a key of the review panel, out of any field; each leads to another example."""
+
+    def act(page: Page) -> None:
+        place = page.get_by_text(re.compile(r"^[0-9,]+ of [0-9,]+ in the filter"))
+        before = place.inner_text()
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press(key)
+        expect(place).not_to_have_text(before)
+        settled(page)
+
+    return act
+
+
+def tag_everything(page: Page) -> None:
+    page.get_by_role("button", name=re.compile("Choose all [0-9,]+ of the filter")).click()
+    page.get_by_label("Add tag").fill("everything")
+    page.keyboard.press("Enter")
+    page.get_by_text(re.compile("^Saved for [0-9,]+ of")).first.wait_for()
+    settled(page)
+
+
+def undo_that(page: Page) -> None:
+    page.get_by_role("button", name="Undo", exact=True).first.click()
+    page.get_by_text("Undone.").first.wait_for()
+    settled(page)
+
+
 Action = tuple[str, Callable[[Page], None]]
 ACTIONS: dict[str, list[Action]] = {
     "errors": [
@@ -161,14 +189,24 @@ ACTIONS: dict[str, list[Action]] = {
     "words": [
         ("another layer", moved()),
         ("filter: wrong", filtered("wrong")),
-        ("wrong against right", shown("wrong against right")),
-        ("what classes mean", shown("means")),
-        ("one word", typed("Word", WORD)),
-        ("one rare word", typed("Word", RARE)),
+        ("wrong vs right", shown("Wrong vs right")),
+        ("vocabulary of classes", shown("Class vocabulary")),
+        ("one word", typed("One word", WORD)),
+        ("one rare word", typed("One word", RARE)),
     ],
     "overview": [("confusion cell to its examples", cell)],
     "suspects": [("to Overview", visited("Overview")), ("and Words", visited("Words"))],
 }
+DECISIONS: dict[str, list[Action]] = {
+    "errors": [
+        ("back to everything", lambda page: (visited("Errors")(page), filtered("")(page))),
+        ("tag all of the filter", tag_everything),
+        ("undo that", undo_that),
+    ],
+    "example": [("label by a key", pressed("1")), ("undo by a key", pressed("u"))],
+}
+"""Measured after the actions; random visitors leave them alone."""
+BULK = ("tag all of the filter", "undo that")
 
 
 NOTE_CHANGES = """
@@ -212,8 +250,8 @@ def measure(path: Path, repeats: int) -> list[tuple[str, str, float, float]]:
 
                 key = (name, "first load", FIRST_BUDGET)
                 times.setdefault(key, []).append(timed(page, load))
-                for what, act in ACTIONS.get(name, []):
-                    key = (name, what, NEXT_BUDGET)
+                for what, act in (*ACTIONS.get(name, []), *DECISIONS.get(name, [])):
+                    key = (name, what, BULK_BUDGET if what in BULK else NEXT_BUDGET)
                     times.setdefault(key, []).append(timed(page, act))
                 assert page.get_by_test_id("stException").count() == 0, name
                 page.close()
