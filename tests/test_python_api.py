@@ -41,6 +41,7 @@ def test_importing_the_package_loads_neither_torch_nor_transformers():
     assert in_a_process_of_its_own(f"import saliency_core, sys; print({loaded})") == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["", "import saliency_core.pipeline.run_audit", "import saliency_core.cli"]
 )

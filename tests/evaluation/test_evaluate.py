@@ -329,6 +329,7 @@ def test_mosaics_are_scored_for_every_method_and_choose_with_masks(
     assert deleted["metrics"][0]["mosaic"] is None
 
 
+@pytest.mark.slow
 def test_the_layers_page_offers_layers_for_all_pages_and_costs(
     tmp_path, fair_models, texts, any_text_is_sure, monkeypatch
 ):

@@ -64,6 +64,7 @@ def test_a_yardstick_on_which_no_layer_is_any_good_gives_nothing():
     )
 
 
+@pytest.mark.slow
 @given(VALUES, VALUES, st.floats(0.1, 10), st.floats(0.1, 10), st.permutations(range(4)))
 def test_scale_and_order_of_layers_change_nothing(one, other, first, second, order):
     plain_scores = choice_scores(constant(*one), constant(*other))

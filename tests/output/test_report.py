@@ -315,6 +315,7 @@ def test_the_page_forbids_what_it_does_not_need(store, tmp_path):
     assert "script-src" not in policy
 
 
+@pytest.mark.slow
 def test_in_chromium_nothing_runs_and_nothing_is_fetched(hostile, tmp_path):
     chromium = shutil.which("chromium")
     if chromium is None:

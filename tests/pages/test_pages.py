@@ -76,6 +76,7 @@ def test_what_is_loaded_ahead_is_there():
     assert all(importlib.util.find_spec(f"saliency_core.{name}") for name in names)
 
 
+@pytest.mark.slow
 def test_the_dashboard_loads_neither_torch_nor_transformers(database):
     code = (
         "import sys; from streamlit.testing.v1 import AppTest;"

@@ -80,6 +80,7 @@ runpy.run_module("saliency_core", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_ends_the_same(model, tmp_path):
     path = write_csv(tmp_path / "reviews.csv", rows=400)
 
@@ -127,6 +128,7 @@ def test_empty_texts_fail_alone(model, tmp_path):
     assert open_store(tmp_path / "a.sqlite").run().filter("failed").count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -154,6 +156,7 @@ def test_what_a_user_gets_wrong_is_one_sentence(model, tmp_path, arguments, sent
     assert not (tmp_path / "a.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_reading_commands_print_the_documented_json(model, tmp_path):
     database = tmp_path / "a.sqlite"
     path = write_csv(tmp_path / "reviews.csv")

@@ -241,6 +241,7 @@ def real(shared, path, folder, limit=50, **options):
     return result, open_store(folder / "real.sqlite")
 
 
+@pytest.mark.slow
 def test_long_reviews_truncated_and_windowed(shared, tmp_path):
     path = "movie_rationales_docs/val.jsonl"
     result, store = real(shared, path, tmp_path, limit=3, max_length=128)
@@ -253,6 +254,7 @@ def test_long_reviews_truncated_and_windowed(shared, tmp_path):
     assert store.info()["runs"][-1]["windowed"] == 3
 
 
+@pytest.mark.slow
 def test_multilingual_and_right_to_left_texts(shared, tmp_path):
     result, _store = real(
         shared, "umsab_multilingual/val.jsonl", tmp_path, label_column="none", max_length=64

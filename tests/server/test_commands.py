@@ -67,6 +67,7 @@ def test_two_uploads_of_one_name_are_two_files(tmp_path):
     assert (one.read_bytes(), other.read_bytes()) == (b"1", b"2")
 
 
+@pytest.mark.slow
 def test_a_job_that_failed_is_called_so_and_says_why_and_with_what(tmp_path):
     arguments = commands.audit_arguments(
         "model", str(tmp_path / "no.csv"), tmp_path / "a.sqlite", {}
@@ -81,6 +82,7 @@ def test_a_job_that_failed_is_called_so_and_says_why_and_with_what(tmp_path):
     assert commands.jobs(tmp_path / "jobs") == []
 
 
+@pytest.mark.slow
 def test_a_running_job_is_stopped(tmp_path, monkeypatch):
     sleeper = [sys.executable, "-c", "import time; 'saliency_core'; time.sleep(60)"]
     monkeypatch.setattr(commands, "_command", lambda *_: sleeper)

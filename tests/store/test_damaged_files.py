@@ -79,6 +79,7 @@ for line in sys.stdin.read().splitlines():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.getuid() != 0 or shutil.which("setpriv") is None,
     reason="takes the right to become another user",

@@ -175,6 +175,7 @@ def test_a_note_stays_at_its_id_or_text_or_is_an_orphan(first, second, ids, note
         assert is_sound(path)
 
 
+@pytest.mark.slow
 @given(files, files, st.integers(1, 15), st.integers(1, 15))
 @LAW
 def test_a_limit_takes_rows_of_the_file_as_it_is(first, second, some, more):
@@ -256,6 +257,7 @@ for number in range({kills}):
 """
 
 
+@pytest.mark.slow
 def test_an_audit_of_a_changed_file_killed_anywhere_ends_the_same(tmp_path):
     audited = tmp_path / "a.sqlite"
     conduct(audited, A)
