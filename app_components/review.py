@@ -66,21 +66,31 @@ def take_back(run: Run, number: int | None = None) -> str | None:
     """Undo an action, the last one of this session by default; return the id of its example.
 
     Raises:
-        UserError: it is undone already.
+        UserError: it could not be undone; `failed` says so too.
     """
     review = review_of(run)
     if number is None and not review.actions:
-        review.said = "Nothing to undo. The history on Errors lists what was done before."
+        nothing_to_take_back(run)
         return None
     if number is None:
         number = review.actions[-1][0]
     ids = dict(review.actions)
-    with _told(review):
-        undo(run.store.path, run.number, number)
-    review.actions = [action for action in review.actions if action[0] != number]
     of = f" for {ids[number]}" if ids.get(number) else ""
-    review.said = f"Undone{of}."
+    with _told(review):
+        if run.is_undone(number):
+            review.said = f"Undone before{of}, in another tab or from the history."
+        else:
+            undo(run.store.path, run.number, number)
+            review.said = f"Undone{of}."
+    review.actions = [action for action in review.actions if action[0] != number]
     return ids.get(number)
+
+
+def nothing_to_take_back(run: Run) -> None:
+    """Say that nothing is left to undo."""
+    review = review_of(run)
+    review.failed = ""
+    review.said = "Nothing to undo. The history on Errors lists what was done before."
 
 
 def do_again(run: Run, number: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,9 @@ class Panel:
     """Moves of the browser that the page has followed."""
     stored: dict[str, int | None] = field(default_factory=dict)
     """Edit -> the action that it made; None where it changed nothing."""
+    storing: Lock = field(default_factory=Lock)
+    """Held while edits are stored: a rerun begins before the one it replaces has ended, and what
+    the browser had no answer to comes with both."""
 
 
 def _panels() -> dict[str, Panel]:
@@ -133,15 +137,16 @@ def _receive(state: Panel, sent: dict[str, Any] | None) -> None:
 def _store_all(state: Panel, edits: list[dict[str, Any]]) -> str | None:
     """Store edits in order and each once; return the id of the example that an undo leads to."""
     back = None
-    try:
-        for edit in edits:
-            if edit["uid"] not in state.stored:
-                back = _store(state.run, state.stored, edit)
-    except UserError:
-        # Said by the panel; the browser sends again what was not acknowledged.
-        pass
-    for oldest in list(state.stored)[:-ACKNOWLEDGED]:
-        del state.stored[oldest]
+    with state.storing:
+        try:
+            for edit in edits:
+                if edit["uid"] not in state.stored:
+                    back = _store(state.run, state.stored, edit)
+        except UserError:
+            # Said by the panel; the browser sends again what was not acknowledged.
+            pass
+        for oldest in list(state.stored)[:-ACKNOWLEDGED]:
+            del state.stored[oldest]
     return back
 
 
@@ -160,7 +165,9 @@ def _store(run: Run, stored: dict[str, int | None], sent: dict[str, Any]) -> str
         # A session that began anew, as after a lost connection, does not know the edit.
         known = sent["undo"] in stored
         number = stored[sent["undo"]] if known else run.last_action_on(sent["id"])
-        if number is not None:
+        if number is None:
+            review.nothing_to_take_back(run)
+        else:
             review.take_back(run, number)
         stored[uid] = None
     return back

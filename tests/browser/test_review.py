@@ -2,11 +2,14 @@
 
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import expect
 
 from saliency_core.store import open_store, open_writer
+from saliency_core.store.schema import FORMAT
 from tests.support.store_made_up import LABELS, example, write_all
 from tools.browser import CHROMIUM, new_page, served, settle, visit
 
@@ -120,6 +123,22 @@ def test_every_note_is_the_one_that_was_typed_in_one_tab_and_in_two(
     settle(other)
     assert run.note(id)["note"] == other.get_by_label("Your note").input_value() == "3"
     other.close()
+
+
+def test_what_could_not_be_stored_is_sent_again_by_itself(page, address, database):
+    rows = wrong(database)
+
+    def write_format(value):
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (value,))
+
+    visit(page, f"{address}/example?id={rows['id'].iloc[0]}")
+    write_format(FORMAT + 1)
+    page.keyboard.press("0")
+    expect(page.locator(".said")).to_have_text(re.compile("^Not saved: .*newer version"))
+    write_format(FORMAT)
+    stored(page)
+    assert open_store(database).run().filter("reviewed").count() == 1
 
 
 def test_leaving_loses_neither_a_note_nor_a_decision(page, address, database):

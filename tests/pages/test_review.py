@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import pytest
 import streamlit as st
@@ -9,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from app_components import review, review_panel
 from saliency_core.errors import UserError
-from saliency_core.store import open_store, open_writer, set_note
+from saliency_core.store import open_store, open_writer, set_note, undo
 from tests.support.paths import DASHBOARD
 from tests.support.store_made_up import example, write_all
 
@@ -72,6 +73,47 @@ def test_a_session_that_began_anew_undoes_the_last_action_on_the_example(run, se
     lost = {"uid": "c", "undo": "a", "id": "id-1"}
     review_panel._receive(fresh, {"turn": 1, "at": "id-1", "edits": [lost]})
     assert run.note("id-1") is None and run.filter("reviewed").count() == 1
+
+
+def test_a_rerun_that_overtakes_the_one_before_undoes_nothing_twice(run, send, monkeypatch):
+    decisions = [edit("a", "id-1", ("right", "")), edit("b", "id-2", ("right", ""))]
+    state = send(*decisions)
+    undos = [
+        {"uid": f"undo {uid}", "undo": uid, "id": id} for uid, id in (("b", "id-2"), ("a", "id-1"))
+    ]
+    is_begun, may_end = threading.Event(), threading.Event()
+
+    def slowly(*arguments):
+        is_begun.set()
+        assert may_end.wait(30)
+        return undo(*arguments)
+
+    def receive(*edits):
+        review_panel._receive(state, {"turn": 2, "at": "id-1", "edits": list(edits)})
+
+    monkeypatch.setattr(review, "undo", slowly)
+    first = threading.Thread(target=receive, args=undos[:1])
+    second = threading.Thread(target=receive, args=undos)
+    first.start()
+    assert is_begun.wait(30)
+    second.start()
+    second.join(0.2)
+    may_end.set()
+    first.join(30)
+    second.join(30)
+    assert not review.review_of(run).failed
+    assert run.actions()["undone"].notna().all() and run.filter("reviewed").count() == 0
+    assert {"undo a", "undo b"} <= set(state.stored)
+
+
+def test_what_was_undone_in_another_tab_is_said_and_holds_nothing_up(run, send):
+    state = send(edit("a", "id-1", ("right", "")), edit("b", "id-2", ("right", "")))
+    undo(run.store.path, run.number, state.stored["a"])
+    send({"uid": "c", "undo": "a", "id": "id-1"}, turn=2)
+    said = "Undone before for id-1, in another tab or from the history."
+    assert review.review_of(run).said == said and "c" in state.stored
+    send(edit("d", "id-3", ("right", "")), turn=3)
+    assert run.filter("reviewed").count() == 2 and not review.review_of(run).failed
 
 
 def test_a_note_says_what_it_replaced_that_was_written_elsewhere(run, send):

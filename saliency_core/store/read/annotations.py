@@ -127,6 +127,16 @@ def last_action_on(run: Run, id: str) -> int | None:
     )[0][0]
 
 
+def is_undone(run: Run, action: int) -> bool:
+    """Return whether an action was taken back; False for one that does not exist."""
+    return bool(
+        run.store.rows(
+            "SELECT 1 FROM edits WHERE run = ? AND action = ? AND undone IS NOT NULL LIMIT 1",
+            (run.number, action),
+        )
+    )
+
+
 def in_words(edits: Sequence[Sequence[str]]) -> str:
     """Return what edits did, e.g. `label billing, tag doubtful`."""
     said = dict.fromkeys(

@@ -222,6 +222,7 @@ class Run:
     annotations_at = _annotations.annotations_at
     actions = _annotations.actions
     last_action_on = _annotations.last_action_on
+    is_undone = _annotations.is_undone
     note = _annotations.note
     notes = _annotations.notes
     orphaned_notes = _annotations.orphaned_notes
