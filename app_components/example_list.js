@@ -62,7 +62,7 @@ class Bulk {
   button(text, onClick) {
     const made = add(this.bar, 'button', '', text);
     made.type = 'button';
-    made.onclick = onClick;
+    made.onclick = (event) => { if (event.detail < 2) onClick(); };
     return made;
   }
   draw() {
@@ -80,15 +80,20 @@ class Bulk {
       this.isAll = false;
       this.draw();
     };
-    label.append(every, chosen ? ` ${count(chosen)} chosen` : ' Choose all of this page');
-    if (!this.isAll && data.total > boxes.size) {
-      this.button(`Choose all ${count(data.total)} of the filter`, () => {
+    label.append(every, ' Choose all of this page');
+    /* It stays where it is, so that a second click meets it again and no decision. */
+    if (data.total > boxes.size) {
+      const whole = this.button(`Choose all ${count(data.total)} of the filter`, () => {
         for (const box of boxes.values()) box.checked = true;
         this.isAll = true;
         this.draw();
       });
+      whole.setAttribute('aria-pressed', this.isAll);
     }
-    if (chosen) this.drawActions();
+    if (chosen) {
+      add(this.bar, 'b', '', `${count(chosen)} chosen`);
+      this.drawActions();
+    }
     const said = add(this.bar, 'span', 'said', chosen ? '' : data.failed || data.said);
     said.setAttribute('role', 'status');
     if (!chosen && data.canUndo) this.button('Undo', () => this.act({ undo: true }));
@@ -109,9 +114,8 @@ class Bulk {
     for (const [what, name] of [['tag', 'Add tag'], ['untag', 'Remove tag']]) {
       if (what === 'untag' && !data.tags.length) continue;
       const tag = add(this.bar, 'input', '', '');
-      tag.placeholder = name;
+      tag.placeholder = `${name}, then Enter`;
       tag.setAttribute('aria-label', name);
-      tag.title = 'Press Enter';
       tag.onkeydown = (event) => {
         if (event.key === 'Enter' && tag.value.trim()) this.send(what, tag.value.trim());
       };

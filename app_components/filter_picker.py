@@ -51,9 +51,9 @@ class _Picker:
             self._words("Relies on the word", "salient", "Among the three most salient words.")
             self._phrase()
         with left:
-            self._flags("Also")
+            self._flags("And is")
         with right:
-            self._flags("But not", excluded=True)
+            self._flags("And is not", excluded=True)
         self._metadata()
         self._any_of("In the saved slice", "slice", self._slices(), hide_empty=True)
         self._any_of("Has the tag", "tag", session.ask(_tags, self.run), hide_empty=True)
@@ -85,7 +85,7 @@ class _Picker:
 
         chosen = [name for name in names if self.line.flag([name], excluded=excluded)]
         draw = self._start("flags" + "-not" * excluded, chosen, change)
-        st.multiselect(label, names, placeholder="any", **draw)
+        st.multiselect(label, names, placeholder="none" if excluded else "any", **draw)
 
     def _any_of(
         self,
@@ -106,7 +106,7 @@ class _Picker:
         chosen = self.line.values(field, excluded=excluded)
         shown = [*options, *(value for value in chosen if value not in options)]
         draw = self._start(field + "-not" * excluded, chosen, change)
-        st.multiselect(label, shown, placeholder="any", **draw)
+        st.multiselect(label, shown, placeholder="none" if excluded else "any", **draw)
 
     def _words(
         self, label: str, field: str, help: str | None = None, *, excluded: bool = False

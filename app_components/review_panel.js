@@ -18,7 +18,7 @@ const button = (parent, name, text, key, onClick) => {
   return made;
 };
 const KEYS = [
-  ['1 – 9', 'the correct label is this one'],
+  ['1 – 9', 'the correct label is the one with this number'],
   ['L', 'type the correct label'],
   ['0', 'the label is right'],
   ['S', 'skip'],

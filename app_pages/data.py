@@ -71,7 +71,7 @@ def findings():
         if where:
             session.go_to("errors", where=where)
 
-    st.caption("Worst first. Click a row with a filter to open its examples.")
+    st.caption("Worst first. Click a row that names a filter to open its examples.")
     show_table(
         rows,
         f"data-findings-{session.here(run)}",

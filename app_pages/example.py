@@ -210,7 +210,7 @@ by_target = word_scores_by_target(example)
 targets = sorted(by_target, key=lambda name: [*TARGETS, name].index(name))
 controls = st.columns([1, 1])
 target = controls[0].segmented_control(
-    "What the words speak for",
+    "Explained class",
     targets,
     key=keep("target", targets[0], targets),
     required=True,
@@ -225,7 +225,7 @@ scale = highlighting.scale_of(scores.ravel())
 words = words_of_layer(example, scores[layer])
 show(painted(example, words, scale), layer)
 sentence = (
-    "Orange speaks for it, blue and underlined against it; full colour is "
+    "Orange speaks for this class, blue and underlined against it; full colour means "
     f"{scale:.2f} logits, at any layer."
 )
 if example["incomplete"] or run.settings.rule == "path":

@@ -206,15 +206,15 @@ def delete(name: str) -> str:
 def discovered():
     st.header("Discovered")
     st.caption(
-        "Words, metadata values, lengths, labels and their pairs in which the model is wrong more "
-        "often than elsewhere. Those that explain the most errors come first.",
+        "Groups (by word, metadata value, length or label, or two of these) in which the model is "
+        "wrong more often than elsewhere. Those that explain the most errors come first.",
         help="Fisher's exact test, corrected for all slices tried (Benjamini-Hochberg). p and q "
         "are in the CSV.",
     )
     state = background.follow("Looking for slices")
     found = session.ask(kept_discovered, run)
     if state != "running" and st.button(
-        "Look for slices" if found is None else "Look again", key="discover"
+        "Look for slices" if found is None else "Search again", key="discover"
     ):
         background.start()
     if found is None:

@@ -42,7 +42,7 @@ HELP = {
 
 run = session.opened()
 filter_chip(run)
-st.caption(f"Words and other features that may give a class away without meaning it. {HONEST}")
+st.caption(f"Words and other features that may give a class away without being about it. {HONEST}")
 if run.model.task != "single-label":
     st.info(
         "Suspects need a classifier with one label per example; this model gives several labels, "
@@ -90,7 +90,7 @@ st.caption(said, help=f"{shuffled} Saliency of layer {control['layer']}.")
 number = counts(table)
 st.markdown(" · ".join(f"**{count:,}** {name}" for name, count in number.items() if count))
 if state != "running":
-    with st.expander("Look again, with training data or other words"):
+    with st.expander("Search again, with training data or other words"):
         look(first=False)
 
 # Filters
@@ -195,7 +195,7 @@ with list_side:
     )
     st.caption(
         f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Choose a row for its "
-        "evidence. ↳ occurs or errs only with the one above it."
+        "evidence. ↳ occurs, or goes wrong, only with the one above it."
     )
     session.download(rows, "suspects", "Download suspects (CSV)")
 

@@ -43,8 +43,8 @@ VIEWS = {
     "texts contain them.",
 }
 SHARE = (
-    "A word's share is its part of everything in a text that speaks for the prediction, averaged "
-    "over the texts with the word."
+    "A word's share is the part of a text's support for the prediction that the word gives, "
+    "averaged over the texts with the word."
 )
 COLUMNS = {
     "class": Column("predicted"),
@@ -305,11 +305,14 @@ def numbers_of(profile):
             border=True,
             help="Texts of the filter that contain the word.",
         )
+        all_wrong = profile.wrong_with + profile.wrong_without
+        some_right = all_wrong < profile.judged_with + profile.judged_without
         for name, wrong, judged in (
             ("Wrong with it", profile.wrong_with, profile.judged_with),
             ("Wrong without it", profile.wrong_without, profile.judged_without),
         ):
-            if judged:
+            # In a filter of wrong predictions alone every share is 100%.
+            if judged and some_right:
                 st.metric(
                     name,
                     f"{wrong / judged:.1%}",

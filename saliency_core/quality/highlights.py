@@ -34,7 +34,7 @@ def _findings(found: DataQuality) -> Iterator[Finding]:
     if duplicates["in_conflict"]:
         yield Finding(
             f"{duplicates['in_conflict']:,} duplicates",
-            "differ in their label: the same text, or nearly, is labelled in two ways",
+            "differ in their label: identical or nearly identical texts have more than one label",
             severity=severity["duplicate_conflict"],
             page=PAGE,
             where="duplicate_conflict",

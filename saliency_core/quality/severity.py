@@ -88,7 +88,7 @@ def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[Da
         )
         most = facts["noise"][0]
         message += (
-            f" Most often {most['gold']} is likely {most['likely']} ({_times(most['examples'])})."
+            f" Most often, {most['gold']} should be {most['likely']} ({_times(most['examples'])})."
         )
     severity = grade(facts["low"] / judged if count else 0.0, 0.05, 0.01)
     if count and severity == "ok":
@@ -102,10 +102,10 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
         groups = facts["conflicts"]
         message = (
             f"{conflict:,} examples are in {groups:,} {'group' if groups == 1 else 'groups'} of "
-            "texts that are the same, or nearly, but differ in their label."
+            "identical or nearly identical texts that differ in their label."
         )
     else:
-        message = "No two texts that are the same, or nearly, differ in their label."
+        message = "No two identical or nearly identical texts differ in their label."
     share = conflict / examples
     severity = grade(share, 0.01, 1e-12)
     where = "duplicate_conflict"
@@ -116,7 +116,7 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
         said = "1 group" if groups == 1 else f"{groups:,} groups"
         message = (
             f"{facts['examples']:,} examples are in {said} "
-            f"of texts that are the same, or nearly; keeping one of each would remove {surplus:,} "
+            f"of identical or nearly identical texts; keeping one of each would remove {surplus:,} "
             f"({share:.1%})."
         )
         if facts["accuracy"] is not None and facts["accuracy_once"] is not None:

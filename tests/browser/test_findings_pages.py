@@ -146,7 +146,7 @@ def test_slices_are_discovered_compared_and_opened(page, address, database):
     delete_table(database, 1, DISCOVERED)
     visit(page, f"{address}/slices")
     page.get_by_role("button", name="Look for slices").click()
-    page.get_by_role("button", name="Look again").wait_for(timeout=LONG)
+    page.get_by_role("button", name="Search again").wait_for(timeout=LONG)
     settle(page)
     choose_row(page, "Slices that are discovered", 0)
     page.get_by_role("button", name="Compare with the rest").click()

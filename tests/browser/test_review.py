@@ -176,6 +176,11 @@ def settled(page, said):
     settle(page)
 
 
+def centre_right(button):
+    box = button.bounding_box()
+    return box["x"] + box["width"] - 5, box["y"] + box["height"] / 2
+
+
 def test_many_at_once_by_ticks_or_by_filter_undone_whole(page, address, database):
     rows = wrong(database)
     run = open_store(database).run()
@@ -187,7 +192,10 @@ def test_many_at_once_by_ticks_or_by_filter_undone_whole(page, address, database
     held = run.annotations_at(rows["example"].tolist()[:3])
     assert [one["label"] for one in held] == [LABELS[1], None, LABELS[1]]
     page.get_by_label(f"Choose {rows['id'].iloc[1]}", exact=True).check()
-    page.get_by_role("button", name=f"Choose all {len(rows)} of the filter").click()
+    whole = page.get_by_role("button", name=f"Choose all {len(rows)} of the filter")
+    whole.dblclick()
+    page.mouse.click(*centre_right(whole))
+    expect(page.get_by_text(f"{len(rows)} chosen")).to_be_visible()
     page.get_by_label("Add tag").fill("look again")
     page.keyboard.press("Enter")
     settled(page, f"Saved for {len(rows)} of {len(rows)} examples: tag look again.")

@@ -23,7 +23,7 @@ from saliency_core.store import (
 from saliency_core.store.query import editing, parser
 from saliency_core.store.query.mistakes import FilterError
 from saliency_core.store.query.terms import ORDER, SPELLINGS, metadata_term
-from saliency_core.store.query.tree import Term, Value
+from saliency_core.store.query.tree import And, Term, Value
 from tests.support.small_audit import options, write_csv
 from tests.support.store_made_up import (
     LABELS,
@@ -381,11 +381,17 @@ def test_any_tree_is_read_back_from_its_text(tree):
     assert parser.parse(parser.text_of(tree)) == tree
 
 
+def parts_of(tree):
+    return tree.parts if isinstance(tree, And) else (tree,)
+
+
 @given(TREES, TREES)
 @settings(max_examples=100, deadline=None)
 def test_filters_join_and_turn_round_without_losing_brackets(one, other):
     a, b = parser.text_of(one), parser.text_of(other)
-    assert parser.parse(editing.joined(a, b)) == parser.both([one, other])
+    asked = parts_of(one)
+    new = [part for part in parts_of(other) if part not in asked]
+    assert parser.parse(editing.joined(a, b)) == parser.both([*asked, *new])
     assert parser.parse(editing.either_of(a, b)) == parser.either([one, other])
     assert parser.parse(editing.rest_of(a)) == parser.negated(one)
 
@@ -710,6 +716,22 @@ def test_a_line_is_edited_term_by_term():
     either.put("gold", ["x"])
     assert either.text() == "(wrong OR right) gold:x"
     assert editing.Line("").text() == ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "filter"),
+    [
+        (("wrong", "word:a", "wrong predicted:b"), "wrong word:a predicted:b"),
+        (("wrong", "wrong"), "wrong"),
+        (
+            ("wrong OR right", "word:a OR word:b", "wrong OR right"),
+            "(wrong OR right) (word:a OR word:b)",
+        ),
+        (("not wrong", " people  nice "), "not wrong people  nice"),
+    ],
+)
+def test_what_is_asked_already_is_not_asked_again(lines, filter):
+    assert editing.joined(*lines) == filter
 
 
 def test_a_slice_is_saved_in_its_canonical_form(store, tmp_path):

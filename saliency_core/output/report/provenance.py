@@ -117,8 +117,8 @@ def method_section(view: View) -> Section:
             Paragraph(
                 "Scores are in logits, the model's own unit before it turns them into "
                 "probabilities. The scores of a text add up to the difference between the text and "
-                "the same text blanked out. A word's share is its part of everything in the text "
-                "that speaks for the prediction, from 0 to 1."
+                "the same text blanked out. A word's share is the part of the text's support "
+                "for the prediction that the word gives, from 0 to 1."
             ),
             Paragraph(
                 "From Hou and Castañón, Decoding Layer Saliency in Language Transformers (ICML "

@@ -16,13 +16,24 @@ NOTHING = "-length>=0"
 
 
 def joined(*lines: str) -> str:
-    """Return the filter of the examples that fit all of some filters, each as it was typed."""
+    """Return the filter of the examples that fit all of some filters, each as it was typed.
+
+    What an earlier one asks already is not asked again.
+    """
     lines = tuple(line.strip() for line in lines if line.strip())
     if len(lines) == 1:
         return lines[0]
-    return " ".join(
-        f"({line})" if isinstance(syntax.read(line).tree, Or) else line for line in lines
-    )
+    texts: list[str] = []
+    asked: list[Tree] = []
+    for line in lines:
+        tree = syntax.read(line).tree
+        parts = tree.parts if isinstance(tree, And) else (tree,)
+        new = [part for part in parts if part not in asked]
+        if len(new) < len(parts):
+            line = text_of(both(new))
+        texts.append(f"({line})" if new and isinstance(both(new), Or) else line)
+        asked += new
+    return " ".join(filter(None, texts))
 
 
 def rest_of(line: str) -> str:

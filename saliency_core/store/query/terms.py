@@ -50,7 +50,7 @@ ORDER = (">", "<", ">=", "<=")
 
 TABLE = (
     ("wrong, right", "the prediction is not, or is, the gold label"),
-    ("wrong_in:1, right_in:1", "the same of run 1, over the same dataset"),
+    ("wrong_in:1, right_in:1", "the same, for run 1 over the same dataset"),
     ("gold:LABEL", "the label in the data; also label:LABEL"),
     ("predicted:A,B", "the predicted class is one of these"),
     ("confidence>0.9, margin<0.1", "probability of the predicted class; its lead over the next"),
@@ -65,12 +65,15 @@ TABLE = (
     ("verdict:spurious", "contains a word with this verdict"),
     ("slice:NAME", "of a saved slice"),
     ("id:17", "the example with this id"),
-    ("reviewed, relabelled, note", "a decision, another label, a note was saved"),
+    ("reviewed, relabelled, note", "has a decision, a new label, a note"),
     ("tag:NAME", "has this tag"),
     ("label_issue, label_quality<0.2", "the label is likely wrong; how plausible it is"),
     ("duplicate, duplicate_conflict", "like another text; one with another label"),
     ("in_train", "the training data have it"),
-    ("problem:html", "of its text: empty, one_word, very_long, mojibake, escapes, and more"),
+    (
+        "problem:html",
+        "has this problem: empty, one_word, very_long, mojibake, escapes or another",
+    ),
 )
 """Every term, and what it says of an example."""
 JOINS = (
@@ -79,7 +82,7 @@ JOINS = (
     ("(A OR B) C", "brackets group"),
     ("-A, not A, !A", "A does not hold; also gold!=LABEL"),
     ("gold:A,B", "commas are alternatives"),
-    ('"two words"', 'quotes keep blanks, commas and brackets: meta.city:"New York"'),
+    ('"two words"', 'quotes keep spaces, commas and brackets: meta.city:"New York"'),
 )
 """How terms are joined."""
 
