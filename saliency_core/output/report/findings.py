@@ -21,8 +21,8 @@ SUSPECTS = (
     "word takes more of the saliency than frequency-matched words do, and predictions change "
     "without it. Harmful: the class is also predicted wrongly more often where it occurs. A word "
     "that carries the meaning of a class is relied on too, so whether it is spurious is for a "
-    "person to say. The control is a frequency-matched word in the same texts; “wrong with it” counts "
-    "predictions of the class."
+    "person to say. The control is a frequency-matched word in the same texts; “wrong with it” "
+    "counts predictions of the class."
 )
 SUSPECT_COLUMNS = (
     "Feature*",
