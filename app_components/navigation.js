@@ -32,7 +32,12 @@ const start = () => {
     addEventListener(move, () => { held = null; }, { capture: true, passive: true });
   }
   addEventListener('scroll', (event) => {
-    if (held === null && event.target === main()) places.set(history.state?.entry, main().scrollTop);
+    const page = main(), entry = history.state?.entry;
+    if (held !== null || event.target !== page) return;
+    // Upwards and at the end: the page grew shorter, as when it is being left; nobody moved it.
+    const isAtEnd = page.scrollTop >= page.scrollHeight - page.clientHeight - 1;
+    if (isAtEnd && page.scrollTop < (places.get(entry) ?? 0)) return;
+    places.set(entry, page.scrollTop);
   }, { capture: true, passive: true });
   addEventListener('popstate', () => holdAt(places.get(history.state?.entry) ?? 0));
 

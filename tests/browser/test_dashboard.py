@@ -317,6 +317,9 @@ def test_back_and_forward_bring_back_what_was_there_one_entry_a_change(page, add
     # Next follows the order of the list.
     expect(page.get_by_label("Id", exact=True)).to_have_value(rows.iloc[13])
     settle(page)
+    scroll_down(page, 400)
+    half_read = place(page)
+    assert half_read[2] > 200
     to_page(page, "Words")
     assert view(page)[0] == "right"
     page.get_by_text("Wrong vs right", exact=True).click()
@@ -336,6 +339,8 @@ def test_back_and_forward_bring_back_what_was_there_one_entry_a_change(page, add
     for id in (rows.iloc[13], rows.iloc[12]):
         gone(page.go_back, "/example", id=id, **listing)
         assert shown_id(page) == id
+        if id == rows.iloc[13]:
+            assert place(page) == half_read
     gone(page.go_back, "/errors", page="2", **listing)
     assert place(page) == listed, "also the place on the page"
     gone(page.go_forward, "/example", id=rows.iloc[12], **listing)
