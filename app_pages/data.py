@@ -36,7 +36,7 @@ def start():
     with st.expander("Check again") if again else st.container():
         if not again:
             st.info(
-                "This dataset has not been checked yet for labels that are likely wrong, "
+                "This dataset has not been checked yet for labels that may be wrong, "
                 "duplicates, damaged texts and columns that give the label away. The checks do "
                 "not run the model."
             )
@@ -86,7 +86,7 @@ def findings():
 
 def labels():
     facts = found.facts["label_issues"]
-    st.header("Labels that are likely wrong")
+    st.header("Labels that may be wrong")
     if facts is None:
         st.caption("Label issues need one gold label per example.")
         return
@@ -128,7 +128,7 @@ def labels():
     show_table(
         shown,
         f"issues-{session.here(run)}-{page}-{run.store.version()}",
-        "Examples whose label is likely wrong",
+        "Examples whose label may be wrong",
         columns={
             "plausible": Column(
                 help="Probability that the model gives to the label.", format="{:.1%}"
@@ -164,7 +164,7 @@ def decided(said: dict) -> str:
 
 
 def issue(row: pd.Series, words: dict[str, str]):
-    """Show everything of one likely wrong label, and let the user decide."""
+    """Show everything of one label that may be wrong, and let the user decide."""
     with st.container(border=True):
         st.text(row["text"] if row["pair"] is None else f"{row['text']}\n{row['pair']}")
         gold, likely = row["gold"], row["likely"]

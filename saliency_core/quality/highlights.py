@@ -25,8 +25,7 @@ def _findings(found: DataQuality) -> Iterator[Finding]:
         count = labels["estimated"]
         yield Finding(
             "1 label" if count == 1 else f"{count:,} labels",
-            f"{'is' if count == 1 else 'are'} likely wrong ({count / labels['judged']:.1%} of "
-            f"{labels['judged']:,})",
+            f"may be wrong ({count / labels['judged']:.1%} of {labels['judged']:,})",
             severity=severity["label_issue"],
             page=PAGE,
             where="label_issue",

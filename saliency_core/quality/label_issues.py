@@ -1,4 +1,4 @@
-"""Which labels are likely wrong? Confident learning on the stored probabilities.
+"""Which labels may be wrong? Confident learning on the stored probabilities.
 
 Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
 JAIR 70 (arXiv 1911.00068). With y the labels as given and p(j | x) the model's probabilities:

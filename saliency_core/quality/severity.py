@@ -83,12 +83,14 @@ def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[Da
         message = f"No label of {judged:,} looks wrong."
     else:
         message = (
-            f"{count:,} of {judged:,} labels are likely wrong ({share:.1%}; the 95% interval is "
-            f"{facts['low']:,.0f} to {facts['high']:,.0f})."
+            f"{count:,} of {judged:,} labels may be wrong ({share:.1%}; the 95% interval is "
+            f"{facts['low']:,.0f} to {facts['high']:,.0f}); mistakes that the model makes with "
+            "confidence are among them."
         )
         most = facts["noise"][0]
         message += (
-            f" Most often, {most['gold']} should be {most['likely']} ({_times(most['examples'])})."
+            f" Most often, the label is {most['gold']} where {most['likely']} is more likely "
+            f"({_times(most['examples'])})."
         )
     severity = grade(facts["low"] / judged if count else 0.0, 0.05, 0.01)
     if count and severity == "ok":

@@ -167,11 +167,11 @@ def test_wrong_labels_are_found_told_at_first_sight_and_put_right(page, address,
     assert len(found & demo.wrong_labels) >= 0.7 * len(demo.wrong_labels)
     assert len(set(issues["id"][:10]) & demo.wrong_labels) >= 5
     visit(page, address)
-    page.get_by_role("button", name="labels are likely wrong").click()
+    page.get_by_role("button", name="labels may be wrong").click()
     page.wait_for_url(re.compile("/data"))
     settle(page)
     assert page.get_by_text("high").first.is_visible()
-    choose_row(page, "Examples whose label is likely wrong", 0)
+    choose_row(page, "Examples whose label may be wrong", 0)
     page.get_by_role("button", name=f"Relabel as {issues['likely'][0]}").click()
     page.get_by_text("is now labelled").wait_for()
     assert run.filter(f"relabelled id:{issues['id'][0]}").count() == 1

@@ -32,7 +32,7 @@ def test_the_page_offers_the_checks_and_then_shows_and_keeps(database, monkeypat
     tables = tables_of(app)
     assert len(tables) >= 4
     headings = [heading.value for heading in app.header]
-    assert headings == ["Labels that are likely wrong", "Duplicates", "Training data", "Classes"]
+    assert headings == ["Labels that may be wrong", "Duplicates", "Training data", "Classes"]
     assert "in the training data" in app.warning[0].value
 
 

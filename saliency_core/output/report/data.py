@@ -9,7 +9,7 @@ from saliency_core.output.report.scope import View
 from saliency_core.quality.findings import issue_rows, kept_data_quality
 
 ISSUES = 10
-"""Labels that are likely wrong listed at most."""
+"""Labels that may be wrong listed at most."""
 CHARACTERS = 200
 """Of a text in the table."""
 

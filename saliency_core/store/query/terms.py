@@ -67,7 +67,7 @@ TABLE = (
     ("id:17", "the example with this id"),
     ("reviewed, relabelled, note", "has a decision, a new label, a note"),
     ("tag:NAME", "has this tag"),
-    ("label_issue, label_quality<0.2", "the label is likely wrong; how plausible it is"),
+    ("label_issue, label_quality<0.2", "the label may be wrong; how plausible it is"),
     ("duplicate, duplicate_conflict", "like another text; one with another label"),
     ("in_train", "the training data have it"),
     (

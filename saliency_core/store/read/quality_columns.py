@@ -24,7 +24,7 @@ __all__ = ["QUALITY_COLUMNS", "TEXT_PROBLEMS", "quality", "save_quality"]
 
 QUALITY_COLUMNS = {
     "label_quality": "float32: how plausible the label is, 0 to 1; not a number without one",
-    "label_issue": "0 or 1: the label is likely wrong",
+    "label_issue": "0 or 1: the label may be wrong",
     "likely": "index of the label that is likely right where `label_issue`; else -1",
     "duplicate": "number of the group of texts that are the same or nearly; -1 where unique",
     "duplicate_exact": "number of the group of texts that are the same; -1 where unique",
