@@ -10,7 +10,20 @@ const MOVES = ['wheel', 'touchstart', 'pointerdown', 'keydown'];
 const main = () => document.querySelector('[data-testid=stMain]');
 const subject = (url) => `${url.pathname}?${url.searchParams.get('id')}`;
 
-const start = () => {
+/* Streamlit asks a reader whose server has stopped for the internet. */
+const mendDialogs = (command) => {
+  for (const part of document.querySelectorAll('[data-testid=stDialog] *')) {
+    if (part.children.length) continue;
+    if (part.textContent === 'Connection error') part.textContent = 'The dashboard has stopped';
+    else if (part.textContent.includes('server is not responding')) {
+      part.textContent = `Start it again as before, for example with “${command}”. `
+        + 'This page then comes back by itself.';
+    }
+  }
+};
+
+const start = (command) => {
+  new MutationObserver(() => mendDialogs(command)).observe(document.body, { childList: true });
   const whole = new Set(), places = new Map();
   const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
   let entries = Date.now(), held = null, until = 0;
@@ -61,7 +74,7 @@ const mendList = () => {
 
 export default function ({ data }) {
   mendList();
-  window.readersPlace ??= start();
+  window.readersPlace ??= start(data.command);
   // What was drawn for a page that has been left says nothing of the one that is there now.
   if (location.pathname.split('/').pop() !== data.page) return;
   const asked = new URLSearchParams(location.search).toString();

@@ -17,6 +17,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 
 from app_components.markdown import escape
+from saliency_core.program import program
 
 SHARED = ("layer", "where", "sort")
 """What is about all pages once it was chosen; the rest is kept for each page."""
@@ -225,7 +226,14 @@ def run_page(page: Any, draw: Callable[[], None]) -> None:
     parts = [page.title, *place.title, *([place.dataset] if place.dataset else [])]
     st.set_page_config(page_title=f"{' · '.join(parts)} - {TITLE}")
     with st.container(key="navigation"):
-        _component(data={"page": page.url_path, "query": urlencode(place.named)}, key="address")
+        _component(
+            data={
+                "page": page.url_path,
+                "query": urlencode(place.named),
+                "command": f"{program()} dashboard",
+            },
+            key="address",
+        )
 
 
 def _as_text(value: object) -> str:

@@ -222,3 +222,14 @@ def test_many_at_once_by_ticks_or_by_filter_undone_whole(page, address, database
     settle(page)
     assert page.get_by_label("Filter", exact=True).input_value() == "wrong -reviewed"
     expect(page.get_by_text(f"{len(rows) - 2} of 120 examples")).to_be_visible()
+
+
+def test_a_server_that_stopped_says_how_to_start_it_again(browser, empty, tmp_path):
+    with served(shutil.copy(empty, tmp_path / "stopped.sqlite")) as url:
+        page = new_page(browser, url)
+        visit(page, f"{url}/errors")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("The dashboard has stopped")
+    expect(dialog).to_contain_text("python -m saliency_core dashboard")
+    expect(dialog).not_to_contain_text("internet")
+    page.close()
