@@ -1,3 +1,4 @@
+import itertools
 from functools import partial
 
 import numpy as np
@@ -21,6 +22,7 @@ from saliency_core.analysis.similar_explanations import SAMPLE, nearest_explanat
 from saliency_core.errors import UserError
 from saliency_core.output import highlighting
 from saliency_core.output.charts.words import heatmap, plain_bars
+from saliency_core.output.rendering import direction_of
 from saliency_core.store import Run
 
 TARGETS = {
@@ -67,8 +69,6 @@ def painted(example: dict, words: list[dict], scale: float) -> list[list]:
     """Return the text, and its pair, in painted pieces: folded where long, until asked for."""
     pieces = highlighting.pieces_of_example(example, words, scale)
     folded = [highlighting.folded(one, SHOWN_CHARACTERS) for one in pieces]
-    if folded == pieces:
-        return pieces
     unread = example["chars_total"] - example["chars_seen"]
     with beside:
         if unread:
@@ -76,6 +76,8 @@ def painted(example: dict, words: list[dict], scale: float) -> list[list]:
                 f"The model read {example['chars_seen']:,} of {example['chars_total']:,} "
                 "characters."
             )
+        if folded == pieces:
+            return pieces
         with st.container(horizontal=True):
             whole = st.toggle("Show everything the model read", key=keep("whole_text", False))
             rest = unread and st.toggle("Also show what was not read", key="unread_text")
@@ -189,12 +191,13 @@ beside = st.container()
 
 def show(columns: list[list], layer: int):
     """Show the text, painted, and what may be said of it."""
+    direction = direction_of(itertools.chain.from_iterable(columns))
     row = row_of(example, [], gold=gold_of(example), about=facts_of(example))
     with beside:
         review_panel(
             run.filter(where),
             order,
-            row | {"columns": [columns]},
+            row | {"columns": [columns], "direction": direction},
             layer,
             f" in the filter, {chosen_sort()} first",
         )

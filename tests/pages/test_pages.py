@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 from saliency_core.model.audited import classifier_of
 from saliency_core.pipeline.run_audit import audit
 from saliency_core.saliency.logit_lens import decoded_words
-from saliency_core.store import open_store
+from saliency_core.store import open_store, open_writer
+from tests.support import store_made_up
 from tests.support.components import tables_of
 from tests.support.paths import DASHBOARD, ROOT
 from tests.support.small_audit import options, write_csv
@@ -108,6 +109,28 @@ def test_an_example_that_is_not_there_is_said(database, monkeypatch):
     app.text_input(key="id").set_value("nowhere").run()
     assert not app.exception
     assert "nowhere" in app.warning[0].value
+
+
+@pytest.mark.parametrize("words", [400, 900])
+def test_an_example_says_that_it_was_cut_however_long_it_is(words, tmp_path, monkeypatch):
+    texts = [f"{'good ' * words}{end}" for end in range(10)]
+    (unread,) = {one.chars_total - one.chars_seen for one in map(made_up, texts)} - {0}
+    rows = [store_made_up.example(place, text) for place, text in enumerate(texts)]
+    with open_writer(tmp_path / "a.sqlite") as writer:
+        store_made_up.write_all(writer, rows)
+    app = opened("example", tmp_path / "a.sqlite", monkeypatch)
+    told = []
+    for row in rows:
+        app.text_input(key="id").set_value(row.id).run()
+        told.append([one.value for one in app.warning])
+    assert not app.exception and [] in told
+    total = len(texts[0])
+    sentence = f"The model read {total - unread:,} of {total:,} characters."
+    assert told == [[sentence] * (made_up(text).chars_seen < total) for text in texts]
+
+
+def made_up(text):
+    return store_made_up.audit(store_made_up.example(0, text))
 
 
 def test_layers_are_decoded_only_once_the_model_is_asked_for(database, monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.output.charts.theme import BLUE, GREY, ORANGE, names_axis
+from saliency_core.output.rendering import direction_of
 
 TOOLTIPS = {
     "examples": ("texts with it", ","),
@@ -35,7 +36,10 @@ def share_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
 
 
 def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:
-    """Return the layer x word heatmap of one example, (layer, word) logits."""
+    """Return the layer x word heatmap of one example, (layer, word) logits.
+
+    Its columns run as the text is read: from right to left where most letters of the words do.
+    """
     names = [f"{place:03d} {word}" for place, word in enumerate(words)]
     layers, count = scores.shape
     frame = pd.DataFrame(
@@ -47,6 +51,7 @@ def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:
         }
     )
     limit = float(max(0.1, np.abs(scores).max(initial=0)))
+    is_leftward = direction_of((word, "", "") for word in words) == "rtl"
     return (
         alt.Chart(frame)
         .mark_rect()
@@ -55,6 +60,7 @@ def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:
                 "place:O",
                 sort=None,
                 title=None,
+                scale=alt.Scale(reverse=is_leftward),
                 # Upright, so that only the words that find no room (a phone) go unnamed.
                 axis=alt.Axis(
                     labelExpr="slice(datum.label,4)",
