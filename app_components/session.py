@@ -268,8 +268,11 @@ class NothingAudited(Exception):
         self.path = path
 
 
-def opened() -> Run:
-    """Return the run that all pages are about.
+def opened(tells_all: bool = False) -> Run:
+    """Return the run that all pages are about, and tell what to keep in mind about it.
+
+    Args:
+        tells_all: whether every warning of it stands on the page.
 
     Raises:
         NothingAudited: there is none.
@@ -286,9 +289,23 @@ def opened() -> Run:
     navigation.name_dataset(run.dataset.name)
     if not run.is_finished:
         st.caption("⏳ This run has not finished: layers are summarised and compared at its end.")
-    for warning in run.warnings:
-        st.caption(f"⚠️ {escape(in_page_words(warning))}")
+    _warn(run, whole=tells_all)
     return run
+
+
+def _warn(run: Run, whole: bool) -> None:
+    """Tell the warnings of a run: what casts doubt on a page at once, the rest behind a line."""
+    notes = [text for text in run.warnings if text not in run.doubts]
+    _tell([*run.doubts, *(notes if whole else [])])
+    if notes and not whole:
+        many = "1 note" if len(notes) == 1 else f"{len(notes)} notes"
+        with st.popover(f":small[:gray[{many} on this run]]", type="tertiary", key="run-notes"):
+            _tell(notes)
+
+
+def _tell(warnings: list[str]) -> None:
+    for text in warnings:
+        st.caption(f"⚠️ {escape(in_page_words(text))}")
 
 
 def slice_input(

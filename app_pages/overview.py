@@ -29,7 +29,7 @@ FINDINGS = 6
 SOURCES = (findings, data_findings)
 """What says what to look at first: functions that return the findings of a run."""
 
-run = session.opened()
+run = session.opened(tells_all=True)
 filter_chip(run)
 
 

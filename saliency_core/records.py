@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,18 @@ METHOD_VERSION = 4
 
 MEAN_EMBEDDING = "mean embedding"
 """What stands for the reference token where no token of the vocabulary can."""
+
+
+class Doubt(StrEnum):
+    """Words of a warning after which what pages show may be wrong, so that none hides it.
+
+    Any other warning of a run says how its numbers came about.
+    """
+
+    UNKNOWN_WORDS = "the model cannot tell such words apart"
+    SWALLOWED_ROWS = "are one quoted cell; if they are rows of their own"
+    OTHER_PREDICTIONS = "So many are no rounding"
+    PARTIAL_SCORES = "their scores account for a part of the answer only"
 
 
 @dataclass(frozen=True)

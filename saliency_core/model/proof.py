@@ -16,6 +16,7 @@ from torch import nn
 from saliency_core.errors import UserError
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
+from saliency_core.records import Doubt
 
 PROVED = 8
 """Real texts whose logits are compared with those of transformers' own forward."""
@@ -100,7 +101,7 @@ def _check_tokens_known(
     if share > UNKNOWN_REPORTED:
         return [
             f"The tokenizer of {name} does not know {share:.0%} of the tokens of the first "
-            f"{len(texts)} texts; the model cannot tell such words apart."
+            f"{len(texts)} texts; {Doubt.UNKNOWN_WORDS}."
         ]
     return []
 

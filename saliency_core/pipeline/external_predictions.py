@@ -12,7 +12,7 @@ import numpy as np
 from saliency_core.data.dataset import Dataset
 from saliency_core.data.labels.mapping import known_labels, map_labels
 from saliency_core.errors import UserError
-from saliency_core.records import Example
+from saliency_core.records import Doubt, Example
 from saliency_core.store.query.parser import quote
 from saliency_core.store.query.terms import metadata_term
 
@@ -50,7 +50,7 @@ class Comparison:
         cell, _, own, count = self.commonest
         many = ""
         if self.differ > MANY * self.compared:
-            many = " So many are no rounding: was it another model, label order or text length?"
+            many = f" {Doubt.OTHER_PREDICTIONS}: was it another model, label order or text length?"
         return (
             f"{self.beginning}differ from the model's own on {self.differ} of {self.compared} "
             f"examples ({self.differ / self.compared:.1%}), most often {cell} there and {own} here "

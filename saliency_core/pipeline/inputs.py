@@ -13,7 +13,7 @@ from saliency_core.pipeline.external_predictions import check_column
 from saliency_core.pipeline.options import CHECKING, AuditOptions
 from saliency_core.pipeline.survey import Survey, label_hint, label_index_of, survey_of
 from saliency_core.progress import Progress, silent
-from saliency_core.records import Example, RunSettings
+from saliency_core.records import Doubt, Example, RunSettings
 
 CHECKS = 4
 """Of the dataset, the model, the one on the other, and their labels."""
@@ -135,8 +135,8 @@ class AuditInputs:
         if reach.bypassed:
             parts = ", ".join(f"{layer} ({part:.0%})" for layer, part in reach.bypassed.items())
             found.append(
-                "Information flows around some layers, so their scores account for a part of the "
-                f"answer only: {parts}. They are never recommended."
+                f"Information flows around some layers, so {Doubt.PARTIAL_SCORES}: {parts}. They "
+                "are never recommended."
             )
         return [*found, *self._of_label_map(), *self.dataset.notes, *self._of_labels()]
 

@@ -20,7 +20,8 @@ ADVICE = {
     "--no-header": "If its first line holds no column names, switch that off under “Dataset”.",
     "--split": "Name the split under “Dataset”.",
     "--sheet": "Save the sheet that you mean as a file of its own.",
-    "--lm-head": "Fill in the pretrained language model for a better reading.",
+    "--lm-head": "For a better reading, name the pretrained language model it was fine-tuned from "
+    "under “New audit”.",
     "--model": "Put the model back, or audit it again.",
     "--name": "Give the data another file name.",
     "--db": "Choose another database.",

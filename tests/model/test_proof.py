@@ -277,6 +277,8 @@ def test_an_audit_warns_and_a_dry_run_refuses(bert, tmp_path):
     file.write_text(json.dumps({"text": "the film ξ ψ ω"}))
     done = audit(bert, str(file), db=tmp_path / "a.sqlite", evaluate=False)
     assert any("does not know" in warning for warning in done.warnings)
+    (doubt,) = open_store(tmp_path / "a.sqlite").run().doubts
+    assert "does not know" in doubt
 
 
 # The answer

@@ -12,8 +12,10 @@ from streamlit.testing.v1 import AppTest
 
 from saliency_core.model.audited import classifier_of
 from saliency_core.pipeline.run_audit import audit
+from saliency_core.records import Doubt
 from saliency_core.saliency.logit_lens import decoded_words
 from saliency_core.store import open_store, open_writer
+from saliency_core.store.read.results import set_warning
 from tests.support import store_made_up
 from tests.support.components import tables_of
 from tests.support.paths import DASHBOARD, ROOT
@@ -165,6 +167,28 @@ def test_the_overview_tells_the_time_as_people_write_it(database, monkeypatch):
     about = app.markdown[0].proto.help.replace("\\", "")
     assert created.strftime("%B %Y, %H:%M UTC") in about
     assert "T" + created.strftime("%H:%M") not in about
+
+
+def test_what_casts_doubt_on_a_run_stands_on_every_page_and_the_rest_behind_a_line(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "a.sqlite"
+    with open_writer(path) as writer:
+        store_made_up.write_all(writer, [store_made_up.example(0)])
+    doubt = f"Lines 3 to 90 of it {Doubt.SWALLOWED_ROWS}, close the quote."
+    set_warning(path, 1, "Lines", doubt)
+
+    def told(app):
+        """Return the warnings on the page, and those behind the line."""
+        behind = [one.value for line in app.get("popover") for one in line.caption]
+        warnings = [one.value for one in app.caption if "⚠️" in one.value]
+        behind = [one for one in behind if "⚠️" in one]
+        return [one for one in warnings if one not in behind], behind
+
+    doubt = f"⚠️ {doubt[:-1]}\\."
+    assert told(opened("overview", path, monkeypatch)) == ([doubt, "⚠️ a warning"], [])
+    for page in ("errors", "layers"):
+        assert told(opened(page, path, monkeypatch)) == ([doubt], ["⚠️ a warning"])
 
 
 def test_a_filter_without_examples_offers_all_of_them(database, monkeypatch):

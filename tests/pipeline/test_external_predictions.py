@@ -76,6 +76,7 @@ def test_a_disagreement_is_counted_told_and_kept(own, tmp_path):
     printed = CliRunner().invoke(app, ["info", "--db", database, "--json"]).stdout
     assert json.loads(printed)["runs"][0]["warnings"].count(sentence) == 1
     store = open_store(database)
+    assert store.run().doubts == [sentence]
     assert store.run().filter(f"meta.theirs:{other} predicted:{kept}").count() == 5
     again = compared(own, tmp_path, theirs)
     assert (again.computed, again.warnings.count(sentence)) == (0, 1)

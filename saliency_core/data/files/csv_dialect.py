@@ -19,6 +19,7 @@ from typing import Any
 
 from saliency_core.data.files.file_bytes import lines
 from saliency_core.errors import UserError
+from saliency_core.records import Doubt
 
 DELIMITERS = "\t,;|"
 SNIFFED_LINES = 50
@@ -155,10 +156,7 @@ def doubt_of(path: Path, kind: str | None) -> str | None:
     if lines_of_cell is None:
         return None
     first, last = lines_of_cell
-    return (
-        f"Lines {first} to {last} of {path.name} are one quoted cell; if they are rows of their "
-        "own, close the quote."
-    )
+    return f"Lines {first} to {last} of {path.name} {Doubt.SWALLOWED_ROWS}, close the quote."
 
 
 def start_of(path: Path) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
-from saliency_core.records import DatasetInfo, ModelInfo, RunSettings, record_of
+from saliency_core.records import DatasetInfo, Doubt, ModelInfo, RunSettings, record_of
 from saliency_core.store.connection import consistent
 from saliency_core.store.query.editing import either_of, joined, rest_of
 from saliency_core.store.query.masks import Selection
@@ -143,6 +143,11 @@ class Run:
     def is_finished(self) -> bool:
         """Return whether the audit has come to its end."""
         return self.status == "finished"
+
+    @property
+    def doubts(self) -> list[str]:
+        """Return the warnings after which what is shown of the run may be wrong."""
+        return [text for text in self.warnings if any(words in text for words in Doubt)]
 
     @property
     def incomplete(self) -> int:
