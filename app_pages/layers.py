@@ -10,7 +10,7 @@ from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
 from app_components.navigation import end_page, keep
 from app_components.table import Column, show_table
-from saliency_core.analysis.layers.advice import layer_advice, measured
+from saliency_core.analysis.layers.advice import layer_advice
 from saliency_core.analysis.layers.agreement import SAMPLE, layer_agreement
 from saliency_core.analysis.layers.group_coherence import (
     CLASSES,
@@ -78,7 +78,7 @@ EXAMPLES = 10
 
 run = session.opened()
 background = Background(run, "evaluate")
-layers = session.ask(measured, run)
+layers = session.ask(Run.layers, run)
 if layers.empty:
     st.info("The layers are summarised when the audit has finished. Start it again to continue.")
     end_page()

@@ -403,7 +403,10 @@ def _recommend(run: Run, scores: _Scores) -> None:
         choice.recommended,
         choice.most_readable,
         choice.tied,
-        {"mosaics": scores.mosaics.facts()},
+        {
+            "mosaics": scores.mosaics.facts(),
+            "intervals": run.extra.get("intervals", {}) | tests.intervals(seed),
+        },
     )
     local = [scores.of("local", layer, "comprehensiveness") for layer in layers]
     undecoded = max(layers, key=lambda layer: local[layer].mean())

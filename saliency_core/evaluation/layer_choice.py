@@ -76,6 +76,15 @@ class LayerTests:
         given = {name: getattr(self, name) for name in MEASURES}
         return {name: mean_known(values) for name, values in given.items() if values is not None}
 
+    def intervals(self, seed: int) -> dict[str, list[float | None]]:
+        """Return `interval_columns` of every measure; those that there are not hold None."""
+        found: dict[str, list[float | None]] = {}
+        for name in MEASURES:
+            values = getattr(self, name)
+            missing = np.empty((len(self.comprehensiveness), 0))
+            found |= interval_columns(name, missing if values is None else values, seed)
+        return found
+
 
 def choose_by_tests(
     layers: Sequence[LayerSummary],
@@ -95,6 +104,27 @@ def choose_by_tests(
         choice_high=scores.high,
     )
     return layers, choose_layer(layers, scores, bypassed)
+
+
+def interval_columns(
+    name: str, values: np.ndarray, seed: int, sizes: np.ndarray | float = 1.0
+) -> dict[str, list[float | None]]:
+    """Return the 95 % bootstrap intervals of a measure of layers, as columns beside it.
+
+    Args:
+        name: of the measure; the columns are `NAME_low` and `NAME_high`.
+        values: (layer, row), drawn by rows; NaN where a row has none.
+        seed: of the bootstrap.
+        sizes: (row,) how much each row weighs in the mean.
+    """
+    ends = np.full((2, len(values)), np.nan)
+    known = ~np.isnan(values).all(1)
+    if known.any():
+        weights = _weights(np.random.default_rng(seed), values.shape[1]) * sizes
+        ends[:, known] = np.percentile(_means(values[known], weights), [2.5, 97.5], axis=0)
+    return {
+        f"{name}_{end}": [*map(_number, of)] for end, of in zip(("low", "high"), ends, strict=True)
+    }
 
 
 def choice_scores(

@@ -18,6 +18,7 @@ from saliency_core.evaluation.layer_choice import (
     LayerTests,
     choose_by_tests,
     choose_layer,
+    interval_columns,
     with_values,
 )
 from saliency_core.evaluation.mosaics import Mosaics, make_mosaics, score_mosaics
@@ -191,6 +192,7 @@ def summarise_run(
     extra: dict[str, Any] = {
         "incomplete": writer.count_incomplete(run),
         "windowed": writer.count_longer(run, window),
+        "intervals": interval_columns("decodability", decoded.of_texts, seed, decoded.positions),
     }
     if bypassed:
         extra["bypassed"] = {str(layer): part for layer, part in bypassed.items()}
@@ -206,6 +208,7 @@ def summarise_run(
         tests = layer_tests(classifier, attributor, readable, mosaics, batch_tokens, progress)
         layers, choice = choose_by_tests(layers, tests, bypassed=bypassed, seed=seed)
         extra["mosaics"] = mosaics.facts()
+        extra["intervals"] |= tests.intervals(seed)
     writer.set_coherence(run, coherence.of_examples(writer.explanations(run)))
     tokens = np.flatnonzero(coherence.used)
     texts = [classifier.tokenizer.decode([token]).strip() for token in tokens.tolist()]

@@ -26,6 +26,10 @@ class Decodability:
     """(layer,) of the position's own token; NaN where no text holds a token."""
     following: np.ndarray | None
     """(layer,) of the next token, which the head of a causal model speaks of; else None."""
+    of_texts: np.ndarray
+    """(layer, text) of each text's own tokens."""
+    positions: np.ndarray
+    """(text,) tokens of it that were decoded."""
 
 
 @torch.no_grad()
@@ -41,7 +45,8 @@ def decodability(classifier: Classifier, encodings: Sequence[Encoding], seed: in
     layers = classifier.info.layers + 1
     if not sampled:
         nothing = np.full(layers, np.nan)
-        return Decodability(nothing, nothing if classifier.head.causal else None)
+        following = nothing if classifier.head.causal else None
+        return Decodability(nothing, following, np.empty((layers, 0)), np.empty(0, int))
     sampled.sort(key=lambda pair: len(pair[0].input_ids))
     states: list[list[Tensor]] = [[] for _ in range(layers)]
     lengths = [len(encoding.input_ids) for encoding, _ in sampled]
@@ -60,11 +65,23 @@ def decodability(classifier: Classifier, encodings: Sequence[Encoding], seed: in
         wanted.append(np.concatenate([_next_tokens(*pair) for pair in sampled]))
     chances = np.array(
         [
-            _mean_chances(classifier, torch.cat(found), np.stack(wanted), layer == layers - 1)
+            _chances(classifier, torch.cat(found), np.stack(wanted), layer == layers - 1)
             for layer, found in enumerate(states)
         ]
+    )  # (layer, own or next, position)
+    known = np.stack(wanted) >= 0
+    total = np.where(known, chances, 0).sum(-1)
+    means = np.divide(
+        total, known.sum(-1), out=np.full(total.shape, np.nan), where=known.any(-1)
     )  # (layer, own or next)
-    return Decodability(chances[:, 0], chances[:, 1] if classifier.head.causal else None)
+    positions = np.array([len(chosen) for _, chosen in sampled])
+    starts = np.cumsum(positions) - positions
+    return Decodability(
+        means[:, 0],
+        means[:, 1] if classifier.head.causal else None,
+        np.add.reduceat(chances[:, 0], starts, axis=1) / positions,
+        positions,
+    )
 
 
 def _next_tokens(encoding: Encoding, chosen: np.ndarray) -> np.ndarray:
@@ -73,15 +90,13 @@ def _next_tokens(encoding: Encoding, chosen: np.ndarray) -> np.ndarray:
     return following[chosen]
 
 
-def _mean_chances(
-    classifier: Classifier, states: Tensor, wanted: np.ndarray, last: bool
-) -> np.ndarray:
-    """Return the mean probability of each kind of wanted token, (kind,).
+def _chances(classifier: Classifier, states: Tensor, wanted: np.ndarray, last: bool) -> np.ndarray:
+    """Return the probability of each kind of wanted token, (kind, position).
 
     Args:
         classifier: holds the head.
         states: (position, hidden) of one layer.
-        wanted: (kind, position) vocabulary ids, -1 where there is none.
+        wanted: (kind, position) vocabulary ids; any number where it is -1.
         last: the states are those of the last layer.
     """
     head = classifier.head
@@ -96,6 +111,4 @@ def _mean_chances(
             logits += head.bias
         found = logits.gather(1, ids.clamp(min=0).T).T  # (kind, position)
         chances.append((found - logits.logsumexp(-1)).exp())
-    known = wanted >= 0
-    total = np.where(known, torch.cat(chances, dim=1).cpu().numpy(), 0).sum(-1)
-    return np.divide(total, known.sum(-1), out=np.full(len(wanted), np.nan), where=known.any(-1))
+    return torch.cat(chances, dim=1).cpu().numpy()

@@ -12,7 +12,6 @@ from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
 from app_components.background_command import Background
-from saliency_core.analysis.layers.advice import measured
 from saliency_core.cli import app
 from saliency_core.errors import UserError
 from saliency_core.evaluation import evaluate as evaluation
@@ -94,6 +93,9 @@ def test_it_chooses_the_layer_and_fills_the_layer_table(database):
     layers = store.run().layers()
     own = [row for row in found["metrics"] if row["method"] == "saliency"]
     assert layers["comprehensiveness"].tolist() == [row["comprehensiveness"] for row in own]
+    assert layers["comprehensiveness_low"].tolist() == pytest.approx(
+        [row["comprehensiveness_low"] for row in own]
+    )
     above = layers[layers["coherence"] > layers["uniform_baseline"].fillna(0)]
     among = layers if above.empty else above
     best = among.loc[among["choice"].idxmax(), "layer"]
@@ -350,8 +352,8 @@ def test_the_layers_page_offers_layers_for_all_pages_and_costs(
     assert any("further left is cheaper" in caption.value for caption in page.caption)
     ways = [shown for shown in page.caption if re.match("(Higher|Lower) is better: ", shown.value)]
     assert len(ways) == 6
-    layers = measured(run)
-    for name in ("comprehensiveness", "sufficiency", "mosaic"):
+    layers = run.layers()
+    for name in ("comprehensiveness", "sufficiency", "mosaic", "decodability"):
         known = layers[layers[name].notna()]
         assert len(known) and (known[f"{name}_low"] <= known[name]).all()
         assert (known[name] <= known[f"{name}_high"]).all()

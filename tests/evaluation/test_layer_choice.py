@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saliency_core.analysis.layers.advice import layer_advice
+from saliency_core.evaluation.faithfulness import mean_interval
 from saliency_core.evaluation.layer_choice import (
     Choice,
     LayerTests,
     choice_scores,
     choose_by_tests,
     choose_layer,
+    interval_columns,
     mean_known,
     summaries_of,
     with_values,
@@ -92,6 +94,29 @@ def test_equal_seeds_give_equal_intervals_around_the_score():
     assert (one.low != other.low).any()
     assert (one.low < one.score).all() and (one.score <= one.high).all()
     np.testing.assert_array_equal(one.score, other.score)
+
+
+def test_parts_of_the_score_have_the_bootstrap_interval_of_their_mean():
+    values = spread(0.5, 0.4, 0.1)
+    tests = LayerTests(comprehensiveness=values, sufficiency=-values)
+    found = tests.intervals(seed=3)
+    ends = np.array([mean_interval(of_layer, 3)[1:] for of_layer in values])
+    np.testing.assert_allclose(found["comprehensiveness_low"], ends[:, 0])
+    np.testing.assert_allclose(found["comprehensiveness_high"], ends[:, 1])
+    np.testing.assert_allclose(found["sufficiency_low"], -ends[:, 1])
+    assert found["mosaic_low"] == [None] * 3
+
+
+def test_a_row_counts_as_often_as_it_weighs():
+    values = np.array([[0.0, 1.0]])
+    ends = interval_columns("x", values, 0, np.array([3, 1]))
+    assert (ends["x_low"], ends["x_high"]) == ([0], [1])
+    same = interval_columns("x", np.array([[0.2, 0.2], [np.nan, np.nan]]), 0, np.array([3, 1]))
+    assert same == {"x_low": [pytest.approx(0.2), None], "x_high": [pytest.approx(0.2), None]}
+    # Of many rows, the heavier half draws the mean to itself.
+    draw = np.random.default_rng(0).normal([0.0, 1.0], 0.1, (50, 2)).ravel()[None]
+    ends = interval_columns("x", draw, 0, np.tile([3, 1], 50))
+    assert ends["x_low"][0] < 0.25 < ends["x_high"][0] < 0.4
 
 
 def test_more_examples_make_the_interval_narrower():

@@ -302,6 +302,8 @@ def test_decodability_is_the_mean_chance_of_the_own_and_the_next_token(tmp_path,
                 if place + 1 < len(ids) and not encoding.special[place + 1]:
                     following[layer].append(float(chances[place, ids[place + 1]]))
     layers = store.run().layers()
+    assert (layers["decodability_low"] <= layers["decodability"]).all()
+    assert (layers["decodability"] <= layers["decodability_high"]).all()
     assert np.allclose(layers["decodability"], [np.mean(found) for found in own], atol=1e-5)
     assert ("next_decodability" in layers) == classifier.info.causal
     if classifier.info.causal:

@@ -19,7 +19,10 @@ def classifier(tmp_path_factory):
 
 def test_decodability_is_the_heads_own_probability_of_each_token(classifier):
     encodings = classifier.encode(TEXTS[:1])
-    found = decodability(classifier, encodings, seed=0).own
+    found = decodability(classifier, encodings, seed=0)
+    assert found.positions.tolist() == [np.count_nonzero(~encodings[0].special)]
+    np.testing.assert_allclose(found.of_texts[:, 0], found.own, rtol=1e-6)
+    found = found.own
     states, _ = classifier.forward(classifier.collate(encodings))
     own = torch.from_numpy(np.flatnonzero(~encodings[0].special))
     ids = torch.tensor(encodings[0].input_ids)[own]
@@ -28,6 +31,16 @@ def test_decodability_is_the_heads_own_probability_of_each_token(classifier):
         logits = classifier.head.model.cls(state)[0]
         chance = torch.softmax(logits, -1)[own, ids].mean()
         assert found[number] == pytest.approx(chance.item(), abs=1e-5)
+
+
+def test_decodability_of_a_sample_is_the_mean_of_its_texts_by_their_tokens(classifier):
+    found = decodability(classifier, classifier.encode(TEXTS), seed=0)
+    assert found.of_texts.shape == (len(found.own), len(found.positions))
+    alone = decodability(classifier, classifier.encode(TEXTS[:1]), seed=0).own
+    assert np.isclose(found.of_texts, alone[:, None], atol=1e-5).all(0).any()
+    np.testing.assert_allclose(
+        np.average(found.of_texts, axis=1, weights=found.positions), found.own, rtol=1e-5
+    )
 
 
 def test_coherence_of_layers_equals_the_sum_over_all_pairs(classifier):

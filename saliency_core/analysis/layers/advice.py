@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from saliency_core.analysis.layers.method_costs import OURS
 from saliency_core.program import program
 from saliency_core.store import Run
 
@@ -50,24 +49,6 @@ def layer_advice(run: Run, layers: pd.DataFrame) -> LayerAdvice:
         readable=_readable(run, rows),
         notes=tuple(_notes(run, rows)),
     )
-
-
-def measured(run: Run) -> pd.DataFrame:
-    """Return the layers of a run, with the intervals that its latest evaluation knows.
-
-    Columns of `Run.layers`, and of `Run.evaluations` those that end in `_low` and `_high`, for the
-    measures that the evaluation gave the layer.
-    """
-    layers = run.layers()
-    found = run.evaluations()
-    own = found[found["method"] == OURS].set_index("layer")
-    for name in ("comprehensiveness", "sufficiency", "mosaic"):
-        # An interval is that of another sample where the two do not agree on the value.
-        values = layers["layer"].map(own[name])
-        agrees = (values - layers[name]).abs() < 1e-6
-        for end in ("low", "high"):
-            layers[f"{name}_{end}"] = layers["layer"].map(own[f"{name}_{end}"]).where(agrees)
-    return layers
 
 
 def named(layers: Iterable[int]) -> str:

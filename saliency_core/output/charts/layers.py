@@ -14,7 +14,7 @@ INTERVALS = {
     "coherence": ("low", "high"),
     **{
         name: (f"{name}_low", f"{name}_high")
-        for name in ("choice", "comprehensiveness", "sufficiency", "mosaic")
+        for name in ("choice", "comprehensiveness", "sufficiency", "mosaic", "decodability")
     },
 }
 """Columns of the 95 % interval of a measure, where a table has them."""
@@ -35,7 +35,7 @@ def by_layer(
     Points are selectable as `point` with layer.
 
     Args:
-        layers: as `layer_advice.measured` or `Run.layers`.
+        layers: as `Run.layers`.
         column: the measure.
         title: of the axis.
         recommended: layer in orange.

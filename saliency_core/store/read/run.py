@@ -175,13 +175,18 @@ class Run:
 
     @consistent
     def layers(self) -> pd.DataFrame:
-        """Return the layer summaries; those of a causal model have `next_decodability` too."""
+        """Return the layer summaries, and the ends of further 95 % intervals where known.
+
+        Those of a causal model have `next_decodability` too.
+        """
         columns = _results.LAYER_COLUMNS
         rows = self.store.rows(
             f"SELECT {', '.join(columns)} FROM layers WHERE run = ? ORDER BY layer",
             (self.number,),
         )
         frame = pd.DataFrame(rows, columns=columns)
+        if len(frame):
+            frame = frame.assign(**self.extra.get("intervals", {}))
         following = self.extra.get("next_decodability")
         if len(frame) and following is not None:
             frame["next_decodability"] = following
