@@ -296,14 +296,15 @@ def opened(tells_all: bool = False) -> Run:
 def _warn(run: Run, whole: bool) -> None:
     """Tell the warnings of a run: what casts doubt on a page at once, the rest behind a line."""
     notes = [text for text in run.warnings if text not in run.doubts]
-    _tell([*run.doubts, *(notes if whole else [])])
+    tell_warnings([*run.doubts, *(notes if whole else [])])
     if notes and not whole:
         many = "1 note" if len(notes) == 1 else f"{len(notes)} notes"
         with st.popover(f":small[:gray[{many} on this run]]", type="tertiary", key="run-notes"):
-            _tell(notes)
+            tell_warnings(notes)
 
 
-def _tell(warnings: list[str]) -> None:
+def tell_warnings(warnings: list[str]) -> None:
+    """Show warnings of a run, in words of the pages."""
     for text in warnings:
         st.caption(f"⚠️ {escape(in_page_words(text))}")
 

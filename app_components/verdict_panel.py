@@ -8,7 +8,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from app_components import session
-from app_components.stored_form import attempt, tell
+from app_components.click_outcome import attempt, tell
 from saliency_core.store import Run, set_verdict
 from saliency_core.store.query.parser import VERDICTS
 

@@ -3,9 +3,9 @@ import streamlit as st
 
 from app_components import session
 from app_components.background_command import Background
+from app_components.click_outcome import attempt, tell
 from app_components.filter_line import filter_chip
 from app_components.navigation import keep
-from app_components.stored_form import attempt, tell
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.errors import UserError

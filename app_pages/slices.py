@@ -5,9 +5,9 @@ import streamlit as st
 
 from app_components import session
 from app_components.background_command import Background
+from app_components.click_outcome import attempt, quoted, tell
 from app_components.filter_line import filter_chip, readable
 from app_components.navigation import keep
-from app_components.stored_form import attempt, quoted, tell
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.error_slices import kept_discovered
 from saliency_core.analysis.slice_comparison import (

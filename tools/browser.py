@@ -156,7 +156,7 @@ def choose_row(page: Page, table: str, row: int, cell: int = -1) -> None:
     settle(page)
 
 
-def open_row(page: Page, row: int, painted_list: int = 0) -> None:
+def open_row(page: Page, row: int) -> None:
     """Click a row of a list of painted examples."""
-    page.locator(".rows").nth(painted_list).locator(".row .about").nth(row).click()
+    page.locator(".rows").first.locator(".row .about").nth(row).click()
     settle(page)

@@ -161,8 +161,7 @@ def _finished(job: commands.Job) -> None:
         return
     right = "" if run.accuracy is None else f", {run.accuracy:.1%} right"
     st.success(session.escape(f"Finished: {run.filter().count():,} examples{right}."))
-    for warning in run.warnings:
-        st.caption(f"⚠️ {session.escape(in_page_words(warning))}")
+    session.tell_warnings(run.warnings)
     with st.container(horizontal=True):
         _open(job, run, "Open results")
         if session.ask(Run.comparable, run):

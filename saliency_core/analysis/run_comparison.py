@@ -23,6 +23,8 @@ MINIMUM = 5
 MAXIMUM_VALUES = 50
 """Values a metadata column may have: ids and free text are no groups."""
 ALPHA = 0.05
+WORDS = 15
+"""Words that two runs rely on differently, at most."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,6 @@ class Comparison:
     """(example,) index into `KINDS`; -1 where either run has no prediction or no label."""
     differs: np.ndarray
     """(example,) bool: the two predict different classes."""
-
-    def of_kind(self, kind: str) -> np.ndarray:
-        """Return the positions of one kind."""
-        return self.positions[self.kind == KINDS.index(kind)]
 
     @property
     def counts(self) -> pd.DataFrame:
@@ -168,32 +166,28 @@ def by_group(before: Run, after: Run, where: str = "") -> pd.DataFrame:
     )
 
 
-def words_between(
-    before: Run, after: Run, where: str = "", *, layer: int | None = None, most: int = 15
-) -> pd.DataFrame:
+def words_between(before: Run, after: Run, where: str = "") -> pd.DataFrame:
     """Return the words that one run relies on more than the other, as `word_tables.contrast`.
 
     `difference` is the mean share after minus before. Those whose interval excludes 0 come first,
-    the largest difference of each kind first.
+    the largest difference of each kind first. Each run is read at its own layer.
 
     Args:
         before: as for `compare`.
         after: as for `compare`.
         where: filter of the examples, as each run reads it.
-        layer: of both; by default the layer to read of each.
-        most: words to return.
     """
     words = contrast(
         after.filter(where),
         before.filter(where),
-        after.layer_to_read(layer),
-        layer_b=before.layer_to_read(layer),
+        after.layer_to_read(),
+        layer_b=before.layer_to_read(),
         minimum=MINIMUM,
     )
     words = words[words["low"].notna()]
     unclear = (words["low"] <= 0) & (words["high"] >= 0)
     order = np.lexsort((-words["difference"].abs(), unclear))
-    return words.iloc[order[:most]].reset_index(drop=True)
+    return words.iloc[order[:WORDS]].reset_index(drop=True)
 
 
 def _groups(run: Run, rows: np.ndarray) -> Iterator[tuple[str, str, str, np.ndarray]]:

@@ -21,7 +21,7 @@ BLOCK = 512
 
 
 def nearest_explanations(
-    part: Slice, position: int, layer: int, *, count: int = NEIGHBOURS, sample: int = SAMPLE
+    part: Slice, position: int, layer: int, *, count: int = NEIGHBOURS
 ) -> pd.DataFrame:
     """Return the examples whose explanation lies nearest, right and wrong ones apart.
 
@@ -33,7 +33,6 @@ def nearest_explanations(
         position: the example.
         layer: 0 to L.
         count: neighbours of each kind.
-        sample: examples compared at most.
 
     Returns:
         Columns example, answer (`right`, `wrong` or `unknown`), cosine (-1 to 1) and words (the
@@ -55,7 +54,7 @@ def nearest_explanations(
         raise UserError(
             "No word speaks for the prediction at this layer: there is nothing to compare."
         )
-    positions, tokens = explanations(part, layer, limit=sample)
+    positions, tokens = explanations(part, layer, limit=SAMPLE)
     others = positions != position
     positions, tokens = positions[others], tokens[others]
     blocks = np.array_split(tokens, max(1, len(tokens) // BLOCK))

@@ -37,7 +37,7 @@ class WordProfile:
     """layer, mean_share, low, high, mean_score, top3_rate, examples (those sampled)."""
 
 
-def word_profile(part: Slice, word: str, *, seed: int = 0) -> WordProfile:
+def word_profile(part: Slice, word: str) -> WordProfile:
     """Return the profile of a lower-cased word over a slice.
 
     Shares by layer are means over a seeded sample of the examples that hold the word; they count
@@ -64,7 +64,7 @@ def word_profile(part: Slice, word: str, *, seed: int = 0) -> WordProfile:
         wrong_without=int(np.count_nonzero(without & wrong)),
         judged_without=int(np.count_nonzero(without)),
         by_class=_by_class(run, every, holding),
-        by_layer=_by_layer(own, word, seed),
+        by_layer=_by_layer(own, word),
     )
 
 
@@ -91,10 +91,10 @@ def _by_class(run: Run, every: np.ndarray, holding: np.ndarray) -> pd.DataFrame:
     return frame[all_of > 0].sort_values("z", ascending=False, ignore_index=True)
 
 
-def _by_layer(part: Slice, word: str, seed: int) -> pd.DataFrame:
+def _by_layer(part: Slice, word: str) -> pd.DataFrame:
     number = part.run.store.word_id(word)
     kept: dict[str, list[np.ndarray]] = {"share": [], "score": [], "top": []}
-    for chunk in sampled(part, examples=SAMPLE, seed=seed):
+    for chunk in sampled(part, examples=SAMPLE, seed=0):
         owner = np.repeat(np.arange(len(chunk.n_words)), chunk.n_words)
         here = np.flatnonzero(chunk.word_ids == number)
         starts = np.flatnonzero(np.diff(owner[here], prepend=-1))

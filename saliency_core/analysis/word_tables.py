@@ -170,15 +170,15 @@ def contrast(
     return frame.reset_index(drop=True)
 
 
-def telling(table: pd.DataFrame, most: int = MOST_TELLING) -> pd.DataFrame:
+def telling(table: pd.DataFrame) -> pd.DataFrame:
     """Return the words of a `contrast` whose difference is hardly chance, typical of A first.
 
     Both its tests must tell: z beyond 1.96, and an interval of the difference without 0. Of each
-    side at most `most`.
+    side at most `MOST_TELLING`.
     """
     is_telling = (table["z"].abs() > Z95) & ((table["low"] > 0) | (table["high"] < 0))
     rows = table[is_telling].sort_values("z", ascending=False, ignore_index=True)
-    first, last = rows[rows["z"] > 0].head(most), rows[rows["z"] < 0].tail(most)
+    first, last = rows[rows["z"] > 0].head(MOST_TELLING), rows[rows["z"] < 0].tail(MOST_TELLING)
     return pd.concat([first, last], ignore_index=True)
 
 

@@ -311,28 +311,21 @@ def preview(
     source: Any,
     *,
     split: str | None = None,
-    config: str | None = None,
-    revision: str | None = None,
     header: bool = True,
-    sheet: str | None = None,
     model_labels: Sequence[str] = (),
 ) -> Preview:
     """Return the columns of a source, its first rows and which column seems to play which role.
 
     Args:
-        source: as for `load_examples`, as are the next five.
+        source: as for `load_examples`.
         split: split of a source that has several.
-        config: configuration of a hub dataset.
-        revision: revision of a hub dataset.
         header: whether a table starts with column names.
-        sheet: sheet of a workbook.
         model_labels: labels of the model, where they are known.
 
     Raises:
         UserError: what was wrong with the source, where, and the choices.
     """
-    opened = open_source(source, split, config, revision, header, sheet)
-    return _look(opened, None, model_labels)
+    return _look(open_source(source, split, None, None, header), None, model_labels)
 
 
 def _look(opened: Opened, limit: int | None, model_labels: Sequence[str] = ()) -> Preview:

@@ -234,9 +234,9 @@ class Message:
         }
 
 
-def training_messages(count: int, seed: int = 0) -> list[Message]:
+def training_messages(count: int) -> list[Message]:
     """Return messages in which the shortcut stands only beside its class."""
-    return _messages(count, seed, "train", training=True)
+    return _messages(count, 0, "train", training=True)
 
 
 def audited_messages(count: int, seed: int = 1) -> list[Message]:

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from saliency_core.evaluation.layer_choice import REPEATS
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
 
 TOKEN_SHARES = (0.1, 0.2, 0.3)
 """Shares of the non-special tokens that are masked or kept."""
-BOOTSTRAP_REPEATS = 1000
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,6 @@ def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, floa
     if not len(values):
         return float("nan"), float("nan"), float("nan")
     draw = np.random.default_rng(seed)
-    means = values[draw.integers(0, len(values), (BOOTSTRAP_REPEATS, len(values)))].mean(1)
+    means = values[draw.integers(0, len(values), (REPEATS, len(values)))].mean(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(values.mean()), float(low), float(high)

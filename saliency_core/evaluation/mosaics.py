@@ -95,11 +95,6 @@ class MosaicScores:
     top: np.ndarray
     """(mosaic,) 1 where the top word lies in the right part; of tied words their part."""
 
-    @property
-    def without_score(self) -> int:
-        """Mosaics left out because the map has no positive score."""
-        return int(np.isnan(self.share).sum())
-
 
 def draw_pairs(
     predicted: np.ndarray, confident: np.ndarray, count: int, seed: int

@@ -28,6 +28,8 @@ VOCABULARY = 20_000
 MINIMUM = 5
 """Texts of both samples a word must be in to be compared."""
 ALPHA = 0.05
+TELLING = 20
+"""Words that tell two sets apart, at most."""
 RIDGE = 1.0
 """Weight of the squared coefficients of the classifier, in texts."""
 
@@ -149,7 +151,7 @@ def _two_sided(z: np.ndarray) -> np.ndarray:
 
 
 def domain_classifier(
-    ours: Sequence[set[str]], theirs: Sequence[set[str]], *, seed: int = 0, most: int = 20
+    ours: Sequence[set[str]], theirs: Sequence[set[str]], *, seed: int = 0
 ) -> tuple[float | None, float | None, float | None, list[dict[str, Any]]]:
     """Return how well words tell two sets apart: AUC, its 95 % interval, the telling words.
 
@@ -178,7 +180,7 @@ def domain_classifier(
     low, high = mean_interval(mean, _auc_error(mean, n, m))
     # A word of one text has a weight but tells nothing of the set: weighed by how often it is seen.
     share = np.asarray(matrix.mean(0)).ravel()
-    strongest = np.argsort(-np.abs(weights) * np.sqrt(share * (1 - share)), kind="stable")[:most]
+    strongest = np.argsort(-np.abs(weights) * np.sqrt(share * (1 - share)), kind="stable")[:TELLING]
     telling = [{"word": words[at], "weight": float(weights[at])} for at in strongest]
     return mean, max(0.0, low), min(1.0, high), telling
 

@@ -14,9 +14,7 @@ WORDS = 3
 """Words named of each side."""
 
 
-def words_for_and_against(
-    run: Run, positions: Sequence[int], layer: int, *, most: int = WORDS
-) -> list[dict[str, str]]:
+def words_for_and_against(run: Run, positions: Sequence[int], layer: int) -> list[dict[str, str]]:
     """Return the words that speak for the predicted class and for the label, of each example.
 
     By the contrast of the two, which an audit keeps of every wrong answer; else, as when the answer
@@ -26,15 +24,14 @@ def words_for_and_against(
         run: a run.
         positions: of examples.
         layer: 0 to L.
-        most: words of each side.
 
     Returns:
         For each `predicted` and `label`: words with commas between, strongest first.
     """
-    return [_words_of(run.example(int(position)), layer, most) for position in positions]
+    return [_words_of(run.example(int(position)), layer) for position in positions]
 
 
-def _words_of(example: dict[str, Any], layer: int, most: int) -> dict[str, str]:
+def _words_of(example: dict[str, Any], layer: int) -> dict[str, str]:
     saliency = example["saliency"]
     if not saliency:
         return {"predicted": "", "label": ""}
@@ -43,6 +40,6 @@ def _words_of(example: dict[str, Any], layer: int, most: int) -> dict[str, str]:
     order = np.argsort(-by_word, kind="stable").tolist()
     words = example["words"]
     return {
-        "predicted": ", ".join(words[at] for at in order[:most] if by_word[at] > 0),
-        "label": ", ".join(words[at] for at in order[::-1][:most] if by_word[at] < 0),
+        "predicted": ", ".join(words[at] for at in order[:WORDS] if by_word[at] > 0),
+        "label": ", ".join(words[at] for at in order[::-1][:WORDS] if by_word[at] < 0),
     }

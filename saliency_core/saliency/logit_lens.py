@@ -104,9 +104,7 @@ def class_meanings(
     return pd.DataFrame(rows, columns=columns)
 
 
-def decoded_words(
-    classifier: Classifier, text: str, pair: str | None = None, count: int = WORDS
-) -> pd.DataFrame:
+def decoded_words(classifier: Classifier, text: str, pair: str | None = None) -> pd.DataFrame:
     """Return the words that each layer of one text decodes to, where the classifier reads.
 
     Returns:
@@ -121,7 +119,7 @@ def decoded_words(
         if head.bias is not None:
             logits = logits + head.bias
         chances = torch.softmax(logits.float(), -1).cpu().numpy()
-        for rank, (token, word) in enumerate(readable.best(chances, count), 1):
+        for rank, (token, word) in enumerate(readable.best(chances, WORDS), 1):
             rows.append((layer, rank, word, float(chances[token])))
     return pd.DataFrame(rows, columns=["layer", "rank", "word", "probability"])
 

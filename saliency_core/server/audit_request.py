@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -104,11 +103,11 @@ class AuditRequest:
         return f"{self.database(folder).stem}-{digest}"
 
 
-def free_name(folder: Path, wanted: str, taken: Collection[str] = ()) -> str:
+def free_name(folder: Path, wanted: str) -> str:
     """Return the name of a new database: as wanted, else with the first number that is free."""
     stem = safe_name(wanted).partition(".")[0] or "audit"
     number, name = 1, stem
-    while (folder / f"{name}.sqlite").exists() or name in taken or f"{name}.sqlite" == DEMO:
+    while (folder / f"{name}.sqlite").exists() or f"{name}.sqlite" == DEMO:
         number += 1
         name = f"{stem}-{number}"
     return name

@@ -39,6 +39,8 @@ SHELL_SIGNAL = 128
 """What a shell adds to the number of the signal that ended a command."""
 INTERRUPTED = SHELL_SIGNAL + signal.SIGINT
 """The exit status of a command that somebody stopped."""
+PATIENCE = 10.0
+"""Seconds that a job has to end by itself."""
 CLOCK = 5.0
 """Seconds by which a clock that is set may move the start of a process."""
 
@@ -223,14 +225,14 @@ def exit_status(job: Job) -> int | None:
         return None
 
 
-def stop(job: Job, patience: float = 10.0) -> None:
+def stop(job: Job) -> None:
     """Stop a job as Ctrl-C does, then by force; what it computed is kept."""
     for sign in (signal.SIGINT, signal.SIGKILL):
         if not is_running(job):
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(job.pid, sign)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + PATIENCE
         while is_running(job) and time.monotonic() < deadline:
             time.sleep(0.1)
 

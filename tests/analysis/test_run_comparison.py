@@ -6,7 +6,7 @@ import pytest
 from saliency_core.analysis.run_comparison import by_group, compare, names_of, verdict
 from saliency_core.errors import UserError
 from saliency_core.store import save_slice
-from tests.support.word_model import compared_store
+from tests.support.word_model import compared_store, of_kind
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,9 @@ def test_kinds_are_those_of_a_plain_count(runs):
     found = compare(before, after)
     right = [set(run.filter("right").positions().tolist()) for run in runs]
     wrong = [set(run.filter("wrong").positions().tolist()) for run in runs]
-    assert set(found.of_kind("fixed")) == wrong[0] & right[1]
-    assert set(found.of_kind("broken")) == right[0] & wrong[1]
-    assert len(found.of_kind("fixed")) > len(found.of_kind("broken"))
+    assert set(of_kind(found, "fixed")) == wrong[0] & right[1]
+    assert set(of_kind(found, "broken")) == right[0] & wrong[1]
+    assert len(of_kind(found, "fixed")) > len(of_kind(found, "broken"))
     test = found.difference
     assert test["before"] == pytest.approx(before.accuracy)
     assert test["after"] == pytest.approx(after.accuracy)
@@ -51,7 +51,7 @@ def test_a_filter_is_that_of_the_run_after(runs):
     ],
 )
 def test_each_kind_is_a_filter_of_the_run_after(runs, kind, where):
-    found = compare(*runs).of_kind(kind)
+    found = of_kind(compare(*runs), kind)
     assert runs[1].filter(where).positions().tolist() == found.tolist()
 
 

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from saliency_core.analysis.run_comparison import by_group, compare
 from saliency_core.store import open_store
-from tests.support.word_model import compared_store
+from tests.support.word_model import compared_store, of_kind
 from tools.browser import CHROMIUM, choose_row, chromium, new_page, served, settle, visit
 
 pytestmark = [
@@ -65,7 +65,7 @@ def test_a_comparison_is_narrowed_opened_walked_through_and_come_back_to(page, d
     choose_row(page, "Accuracy of both runs by class, metadata value and saved slice", 0)
     assert filter_of(page) == group["filter"]
     found = compare(before, after, group["filter"])
-    fixed = len(found.of_kind("fixed"))
+    fixed = len(of_kind(found, "fixed"))
     assert fixed > 1
     expect(page.get_by_text(f"Newly right ({fixed})")).to_be_visible()
     page.locator(".row .about").first.click()

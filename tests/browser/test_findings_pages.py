@@ -1,9 +1,11 @@
 """Suspects, Slices and What if in a real browser, on the demonstration and its planted flaws."""
 
+import contextlib
 import csv
 import json
 import re
 import shutil
+import sqlite3
 from urllib.parse import parse_qs, urlparse
 
 import pytest
@@ -13,7 +15,7 @@ from saliency_core.analysis.error_slices import TABLE as DISCOVERED
 from saliency_core.analysis.kept_suspects import HARMFUL, kept_suspects
 from saliency_core.demo.messages import SHORTCUT
 from saliency_core.quality.findings import issue_rows
-from saliency_core.store import delete_table, open_store
+from saliency_core.store import open_store
 from tools.browser import (
     CHROMIUM,
     choose_row,
@@ -143,7 +145,8 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
 
 
 def test_slices_are_discovered_compared_and_opened(page, address, database):
-    delete_table(database, 1, DISCOVERED)
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM kept_tables WHERE name = ?", (DISCOVERED,))
     visit(page, f"{address}/slices")
     page.get_by_role("button", name="Look for slices").click()
     page.get_by_role("button", name="Search again").wait_for(timeout=LONG)

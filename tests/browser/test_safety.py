@@ -13,7 +13,8 @@ from saliency_core.shortcuts.suspects import Thresholds, suspects
 from saliency_core.store import open_store, open_writer, save_table
 from saliency_core.store.query.parser import quote
 from saliency_core.store.read.token_directions import set_token_directions
-from saliency_core.store.write.annotations import save_slice, set_note, set_verdict
+from saliency_core.store.write.annotations import save_slice, set_verdict
+from tests.support.notes import set_note
 from tests.support.payloads import PAYLOADS
 from tests.support.store_made_up import DATASET, MODEL, example, write_all
 from tools.browser import CHROMIUM, chromium, new_page, served, settle

@@ -14,7 +14,8 @@ from saliency_core.cli import app
 from saliency_core.data.dataset import load_examples
 from saliency_core.errors import UserError
 from saliency_core.output.export import FORMATS, export, frame_as_csv, guard, records, unguard
-from saliency_core.store import open_store, open_writer, set_note, set_verdict
+from saliency_core.store import open_store, open_writer, set_verdict
+from tests.support.notes import set_note
 from tests.support.store_made_up import LABELS, LAYERS, example, write_all
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "＝1"]

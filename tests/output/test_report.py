@@ -25,10 +25,10 @@ from saliency_core.store import (
     open_store,
     open_writer,
     save_slice,
-    set_note,
     set_verdict,
 )
 from saliency_core.store.read.results import set_warning
+from tests.support.notes import set_note
 from tests.support.store_made_up import DATASET, LABELS, MODEL, SETTINGS, example, write_all
 
 EVIL = "http://evil.test/"

@@ -10,7 +10,7 @@ from saliency_core.analysis.run_comparison import by_group, compare, verdict
 from saliency_core.store import open_store
 from tests.support.components import tables_of
 from tests.support.paths import DASHBOARD
-from tests.support.word_model import WordModel, audited_store, compared_store, examples
+from tests.support.word_model import WordModel, audited_store, compared_store, examples, of_kind
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_the_older_run_is_before_and_swap_turns_them_round(database, monkeypatch
     tiles = {metric.label: metric.value for metric in app.metric}
     assert tiles["Before"] == f"{before.accuracy:.1%}"
     assert tiles["After"] == f"{after.accuracy:.1%}"
-    fixed = len(compare(before, after).of_kind("fixed"))
+    fixed = len(of_kind(compare(before, after), "fixed"))
     assert tiles["Newly right"] == str(fixed) and fixed > 0
     next(button for button in app.button if button.label == "Swap").click().run()
     assert not app.exception
@@ -66,7 +66,7 @@ def test_the_filter_narrows_all_and_groups_are_those_of_the_core(database, monke
 
 def test_an_example_shows_both_runs_where_a_comparison_led_to_it(database, monkeypatch):
     found = compare(*(open_store(database).run(number) for number in (1, 2)))
-    row = open_store(database).run(2).examples_at(found.of_kind("fixed")[:1]).iloc[0]
+    row = open_store(database).run(2).examples_at(of_kind(found, "fixed")[:1]).iloc[0]
     app = opened(database, monkeypatch, "example", id=row["id"], run="2", other="1", where="right")
     (heads,) = [heads for heads in (heads_of(part) for part in app.get("bidi_component")) if heads]
     assert heads[0].startswith("biased: positive") and heads[0].endswith("✗")

@@ -10,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from app_components import review, review_panel
 from saliency_core.errors import UserError
-from saliency_core.store import open_store, open_writer, set_note, undo
+from saliency_core.store import open_store, open_writer, undo
+from tests.support.notes import set_note
 from tests.support.paths import DASHBOARD
 from tests.support.store_made_up import example, write_all
 

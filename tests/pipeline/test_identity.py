@@ -7,7 +7,8 @@ import pytest
 
 from saliency_core.data.dataset import load_examples
 from saliency_core.pipeline.run_audit import audit
-from saliency_core.store import open_store, set_note
+from saliency_core.store import open_store
+from tests.support.notes import set_note
 from tests.support.small_audit import contents, options
 from tests.support.tiny_bert import save_tiny_bert
 

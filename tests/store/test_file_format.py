@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from saliency_core.store import open_store, open_writer, save_evaluation, set_note
+from saliency_core.store import open_store, open_writer, save_evaluation
+from tests.support.notes import set_note
 from tests.support.paths import ROOT
 from tests.support.store_made_up import LABELS, audit, example, gold_of, write_all
 

@@ -25,11 +25,11 @@ from saliency_core.store import (
     open_store,
     open_writer,
     prune,
-    set_note,
     set_verdict,
 )
 from saliency_core.store.format.block_folder import BlockFolder
 from saliency_core.store.format.wire import pack_results, unpack_results
+from tests.support.notes import set_note
 from tests.support.paths import ROOT
 from tests.support.store_made_up import DATASET, LABELS, MODEL, SETTINGS, audit, conduct, gold_of
 from tests.support.stored_content import blobs, is_sound

@@ -17,9 +17,9 @@ from saliency_core.store import (
     prune,
     save_evaluation,
     save_slice,
-    set_note,
     set_verdict,
 )
+from tests.support.notes import set_note
 from tests.support.store_made_up import DATASET, MODEL, SETTINGS, audit, example, gold_of, write_all
 from tests.support.stored_content import blobs, check_same, is_sound
 

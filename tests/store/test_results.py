@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from saliency_core.analysis.layers.advice import chosen_by, layer_advice
 from saliency_core.errors import UserError
 from saliency_core.store import (
-    delete_table,
     migrations,
     open_store,
     open_writer,
@@ -158,9 +157,6 @@ def test_tables_are_told_apart_by_name_settings_and_run(path):
     assert store.run(1).table("suspects") is None
     assert store.run(1).table("effects", asked) is None
     assert sorted(row["layer"] for row in store.run(1).tables()["settings"]) == [1, 2]
-    delete_table(path, 1, "suspects", asked)
-    assert store.run(1).table("suspects", asked) is None
-    assert len(store.run(2).table("suspects", asked)) == 1
 
 
 @pytest.mark.parametrize("change", ["more", "text", "metadata"])

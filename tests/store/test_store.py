@@ -17,10 +17,10 @@ from saliency_core.store import (
     open_store,
     open_writer,
     save_slice,
-    set_note,
     set_verdict,
 )
 from saliency_core.store.format import codec
+from tests.support.notes import set_note
 from tests.support.paths import ROOT
 from tests.support.store_made_up import (
     DATASET,

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from saliency_core.analysis.run_comparison import KINDS, Comparison
 from saliency_core.records import Example, ModelInfo, RunSettings, Saliency
 from saliency_core.store import Store, open_store, open_writer
 from saliency_core.words import word_spans
@@ -147,3 +148,8 @@ def compared_store(path: Path, count: int = 240) -> Store:
     for name, weight in (("models/biased", 4.0), ("models/control", 0.0)):
         audited_store(path, WordModel(weight), rows, replace(MODEL, name=name, model_digest=name))
     return open_store(path)
+
+
+def of_kind(found: Comparison, kind: str) -> np.ndarray:
+    """Return the positions of one kind of a comparison."""
+    return found.positions[found.kind == KINDS.index(kind)]

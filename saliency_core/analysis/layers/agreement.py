@@ -13,20 +13,15 @@ SAMPLE = 200
 MINIMUM_WORDS = 3
 
 
-def layer_agreement(part: Slice, *, sample: int = SAMPLE, seed: int = 0) -> pd.DataFrame:
-    """Return Spearman's rank correlation of word scores between layers, mean over examples.
-
-    Args:
-        part: a slice.
-        sample: examples read at most.
-        seed: of the sample.
+def layer_agreement(part: Slice) -> pd.DataFrame:
+    """Return Spearman's rank correlation of word scores between layers, mean over a sample.
 
     Returns:
         Columns layer, other, correlation (-1 to 1) and examples; empty where no example has three
         words or more.
     """
     correlations = []
-    for chunk in sampled(part, examples=sample, seed=seed):
+    for chunk in sampled(part, examples=SAMPLE, seed=0):
         for scores in np.split(chunk.scores, np.cumsum(chunk.n_words)[:-1], axis=1):
             if scores.shape[1] >= MINIMUM_WORDS:
                 correlations.append(_spearman(scores))

@@ -14,15 +14,11 @@ AT_ONCE = 12
 """Groups summed in one pass: a bit of 16 each."""
 
 
-def coherence_of_classes(part: Slice, *, classes: int = CLASSES) -> pd.DataFrame:
-    """Return the mean coherence of the examples of each predicted class, layer by layer.
+def coherence_of_classes(part: Slice) -> pd.DataFrame:
+    """Return the mean coherence of the examples of each of `CLASSES` classes, layer by layer.
 
     An example's coherence is the mean cosine of its explanation to those predicted the same
     minus that to those predicted differently (docs/method.md, “Coherence of a layer”).
-
-    Args:
-        part: a slice.
-        classes: at most, the most often predicted first.
 
     Returns:
         Columns group, layer, coherence, low, high (95 % of the mean) and examples.
@@ -32,7 +28,7 @@ def coherence_of_classes(part: Slice, *, classes: int = CLASSES) -> pd.DataFrame
     predicted = np.where(inside, run.column("predicted").astype(np.int64), -1)
     names = run.label_names
     counts = np.bincount(predicted[predicted >= 0], minlength=len(names))
-    chosen = [label for label in np.argsort(-counts, kind="stable")[:classes] if counts[label]]
+    chosen = [label for label in np.argsort(-counts, kind="stable")[:CLASSES] if counts[label]]
     return _means(run, {names[label]: predicted == label for label in chosen})
 
 

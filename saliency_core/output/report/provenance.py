@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from saliency_core.records import DatasetInfo, ModelInfo, RunSettings
     from saliency_core.store import Run
 
+NAMED = 20
+"""Classes and columns that are named of many."""
+
 
 def audited_section(view: View) -> Section:
     """Return what was audited, so that it can be repeated."""
@@ -65,10 +68,10 @@ def _target(target: str) -> str:
     }.get(target, target)
 
 
-def _some(names: Iterable[str], shown: int = 20) -> str:
+def _some(names: Iterable[str]) -> str:
     names = list(names)
-    more = f", ... ({len(names)} in all)" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+    more = f", ... ({len(names)} in all)" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _rule(settings: RunSettings) -> str:

@@ -102,12 +102,6 @@ def matrix_product(pairing: Pairing, function: Operation, a: Tensor, b: Tensor) 
     return MatrixProduct.apply(pairing, a, b) if pairing.fits(a) and pairing.fits(b) else None
 
 
-def _matrix_product_from_right(
-    pairing: Pairing, function: Operation, b: Tensor, a: Tensor
-) -> Tensor | None:
-    return matrix_product(pairing, function, a, b)
-
-
 def _sum_and_product(
     pairing: Pairing,
     function: Operation,
@@ -150,8 +144,8 @@ def _quotient_of(
     return None if inverse is None else product(pairing, function, a, inverse)
 
 
-def _divided_into(pairing: Pairing, function: Operation, b: Tensor, a: Any) -> Tensor | None:
-    return _quotient_of(pairing, function, a, b)
+def _swapped(rule: Operation) -> Operation:
+    return lambda pairing, function, b, a: rule(pairing, function, a, b)
 
 
 def _gated(pairing: Pairing, function: Operation, x: Tensor, dim: int = -1) -> Tensor | None:
@@ -164,9 +158,9 @@ def _gated(pairing: Pairing, function: Operation, x: Tensor, dim: int = -1) -> T
 RULES: dict[str, Operation] = {
     **dict.fromkeys(("mul", "multiply", "rmul", "imul"), product),
     **dict.fromkeys(("div", "divide", "true_divide", "truediv", "itruediv", "idiv"), _quotient_of),
-    **dict.fromkeys(("rdiv", "rtruediv"), _divided_into),
+    **dict.fromkeys(("rdiv", "rtruediv"), _swapped(_quotient_of)),
     **dict.fromkeys(("matmul", "bmm"), matrix_product),
-    "rmatmul": _matrix_product_from_right,
+    "rmatmul": _swapped(matrix_product),
     "baddbmm": _sum_and_product,
     "einsum": _einsum,
     "glu": _gated,

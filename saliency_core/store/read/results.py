@@ -180,17 +180,6 @@ def save_table(
         )
 
 
-def delete_table(
-    path: str | Path, run: int, name: str, settings: Mapping[str, Any] | None = None
-) -> None:
-    """Forget a kept table; does nothing where there is none."""
-    with writing(path) as connection:
-        connection.execute(
-            "DELETE FROM kept_tables WHERE run = ? AND name = ? AND settings = ?",
-            (run, name, settings_key(settings)),
-        )
-
-
 def settings_key(settings: Mapping[str, Any] | None) -> str:
     """Return settings as the text they are compared by."""
     return json.dumps(

@@ -111,23 +111,21 @@ def _read(run: Run) -> TokenDirections | None:
 
 
 def explanations(
-    part: Slice, layer: int, *, limit: int | None = None, seed: int = 0
+    part: Slice, layer: int, *, limit: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (example,) positions and (example, 3) most salient vocabulary ids, -1 where none.
 
     Args:
         part: a slice.
         layer: 0 to L.
-        limit: chunks are drawn with `seed` until they hold this many examples of the slice; None
-            reads them all.
-        seed: of the draw.
+        limit: chunks are drawn until they hold this many examples of the slice; None reads all.
     """
     with part.steady():
         run, index = part.run, part.run.columns
         wanted = index.stored_mask(part.mask())
         order = np.arange(len(index.chunks))
         if limit is not None:
-            order = np.random.default_rng(seed).permutation(order)
+            order = np.random.default_rng(0).permutation(order)
         positions, tokens, held = [], [], 0
         for at in order:
             slots = np.flatnonzero(wanted[index.first[at] : index.first[at + 1]])

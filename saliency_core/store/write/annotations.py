@@ -63,14 +63,6 @@ def delete_slice(path: str | Path, name: str) -> None:
             raise UserError(f"There is no saved slice {name!r}.")
 
 
-def set_note(
-    path: str | Path, run: int, id: str, note: str, proposed_label: str | None = None
-) -> None:
-    """Keep a note and a correct label for an example; both empty removes them."""
-    decision = Edit("open") if proposed_label is None else Edit("label", proposed_label)
-    annotate(path, run, [Edit("note", note), decision], ids=[id])
-
-
 def annotate(
     path: str | Path,
     run: int,

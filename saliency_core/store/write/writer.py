@@ -158,18 +158,16 @@ class StoreWriter:
         """Run a query with an IN list of any length."""
         return matching(self.connection, sql, values, *before)
 
-    def missing(
-        self, run: int, examples: Sequence[Example], gold: Sequence[int | None] | None = None
-    ) -> list[Example]:
+    def missing(self, run: int, examples: Sequence[Example]) -> list[Example]:
         """Return the examples still to compute, one of each content key.
 
-        Examples not yet stored are stored (with `gold`, if given). What another run with the
+        Examples not yet stored are stored, without a gold label. What another run with the
         same content key, or the same text earlier in this run, already has is copied.
         """
         if not examples:
             return []
-        if gold is not None or not self._all_known(run, examples):
-            self.add_examples(run, examples, gold or [None] * len(examples))
+        if not self._all_known(run, examples):
+            self.add_examples(run, examples, [None] * len(examples))
         self._join_closed(run)
         pending = self._pending(run, [example.position for example in examples])
         if not pending:
