@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 from pathlib import Path
 
 import streamlit as st
@@ -28,10 +30,21 @@ def offer(nothing: session.NothingAudited) -> None:
         st.button("Audit a file", type="primary", on_click=session.go_to, args=("new_audit",))
         st.button("Look at the demonstration", on_click=_look_at_demonstration)
     with st.expander("On the command line"):
+        path = Path(nothing.path)
+        if not nothing.takes_an_audit:
+            st.markdown("This file can't take an audit; another one can:")
+            path = _beside(path)
         st.code(
-            f"{program()} audit MODEL DATASET --db {nothing.path}\n{program()} demo",
+            f"{program()} audit MODEL DATASET --db {shlex.quote(str(path))}\n{program()} demo",
             language="bash",
+            wrap_lines=True,
         )
+
+
+def _beside(path: Path) -> Path:
+    """Return a database that is still to come, where the dashboard finds it."""
+    names = (path.with_name(f"{path.stem}-{number}.sqlite") for number in itertools.count(2))
+    return next(name for name in names if not name.exists())
 
 
 def _look_at_demonstration() -> None:

@@ -71,22 +71,26 @@ def history(run: Run) -> None:
     actions = session.ask(Run.actions, run, limit=SHOWN)
     if actions.empty:
         return
-    with st.expander("History"):
+    with st.popover("History"):
         for row in actions.itertuples():
-            of = "chosen rows" if row.where is None else f"filter {row.where}"
-            if row.where == "":
-                of = "all examples"
-            if row.examples == 1 and row.where is None:
-                of = "one example"
-            left, right = st.columns([6, 1], vertical_alignment="center")
-            said = f"{row.did} · {row.examples:,} · {of} · {day(row.done)}"
-            left.markdown(f"~~{session.escape(said)}~~" if row.undone else session.escape(said))
-            right.button(
-                "Redo" if row.undone else "Undo",
-                key=f"history-{row.action}",
-                on_click=_again if row.undone else _back,
-                args=(run, int(row.action)),
-            )
+            said = f"{row.did} · {_chosen(row)} · {day(row.done)}"
+            said = f"~~{session.escape(said)}~~" if row.undone else session.escape(said)
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.markdown(said, width="stretch")
+                st.button(
+                    "Redo" if row.undone else "Undo",
+                    key=f"history-{row.action}",
+                    on_click=_again if row.undone else _back,
+                    args=(run, int(row.action)),
+                )
+
+
+def _chosen(action: Any) -> str:
+    """Say which examples an action was on."""
+    if action.where is None and action.examples == 1:
+        return action.id or "one example"
+    of = "chosen rows" if action.where is None else f"filter {action.where}"
+    return f"{action.examples:,} · {'all examples' if action.where == '' else of}"
 
 
 def _back(run: Run, number: int) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 from app_components import session
 from app_components.background_command import Background
 from saliency_core.paths import default_database
+from saliency_core.program import program
 from saliency_core.records import MEAN_EMBEDDING
 from saliency_core.server import commands
 from saliency_core.shortcuts.invariance_checks import PER_WORD, write_checks
@@ -62,7 +63,10 @@ def _debias(run: Run, words: list[str]) -> None:
     with st.form("debias"):
         st.markdown("**A cleaned training file**")
         uploaded = st.file_uploader("Upload training data", type=["csv", "tsv", "jsonl", "parquet"])
-        typed = st.text_input("or a path or hub name", help="A file or folder on this machine.")
+        typed = st.text_input(
+            "or type a file, a folder or the name of a Hugging Face dataset",
+            help="A file or folder on this machine.",
+        )
         columns = st.columns(2)
         text = columns[0].text_input("Column of the text", placeholder="guessed from its name")
         label = columns[1].text_input("Column of the label", placeholder="guessed from its name")
@@ -119,7 +123,7 @@ def _checks(run: Run, words: list[str]) -> None:
             f"Up to {PER_WORD} pairs per word: a text that contains it, and the same text without "
             "it. A model that ignores the word predicts the same for both. Run them in your tests:"
         )
-        st.code("python -m saliency_core checks run MODEL checks.jsonl", "bash", wrap_lines=True)
+        st.code(f"{program()} checks run MODEL checks.jsonl", "bash", wrap_lines=True)
         st.download_button(
             "Download regression tests (JSON Lines)",
             checks,

@@ -17,6 +17,7 @@ const drawAbout = (line, row) => {
   const said = (row.wrong ? 'wrong' : '') + (row.wrong && row.confidence ? ', ' : '')
     + (row.confidence ? 'confidence ' + row.confidence : '');
   add(about, 'div', '', said);
+  if (row.isBlank) add(about, 'div', 'small', `id ${row.id}`);
   if (row.about) add(about, 'div', 'small', row.about);
   const marks = add(about, 'div', 'marks', '');
   for (const mark of row.marks ?? []) add(marks, 'span', 'mark', mark);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,20 +40,28 @@ class _Picker:
 
     def show(self) -> None:
         """Show all pickers; each choice is applied at once."""
-        left, right = st.columns(2)
-        with left:
+        labels = self.run.label_names
+        # Two a row, row after row: as Tab goes through them.
+        places = (place for _ in itertools.count() for place in st.columns(2))
+        with next(places):
             self._one_of("Prediction is", ANSWERS)
-            self._any_of("Label in the data", "gold", self.run.label_names)
-            self._any_of("Predicted", "predicted", self.run.label_names)
+        with next(places):
             self._confidence()
-        with right:
+        with next(places):
+            self._any_of("Label in the data", "gold", labels)
+        with next(places):
+            self._any_of("Predicted", "predicted", labels)
+        with next(places):
             self._words("Contains the word", "word")
+        with next(places):
             self._words("Does not contain the word", "word", excluded=True)
+        with next(places):
             self._words("Relies on the word", "salient", "Among the three most salient words.")
+        with next(places):
             self._phrase()
-        with left:
+        with next(places):
             self._flags("And is")
-        with right:
+        with next(places):
             self._flags("And is not", excluded=True)
         self._metadata()
         self._any_of("In the saved slice", "slice", self._slices(), hide_empty=True)

@@ -15,6 +15,9 @@ from saliency_core.store import Run, Slice, annotate, redo, undo
 from saliency_core.store.query.annotations import Edit
 from saliency_core.store.read.annotations import in_words
 
+OLDER = "Nothing to undo since this page was loaded. History on Errors undoes earlier work."
+"""Where all that could be undone was done in another session."""
+
 
 @dataclass
 class Review:
@@ -90,7 +93,8 @@ def nothing_to_take_back(run: Run) -> None:
     """Say that nothing is left to undo."""
     review = review_of(run)
     review.failed = ""
-    review.said = "Nothing to undo. The history on Errors lists what was done before."
+    was_any = run.actions()["undone"].isna().any()
+    review.said = OLDER if was_any else "Nothing to undo."
 
 
 def do_again(run: Run, number: int) -> None:

@@ -25,8 +25,8 @@ const KEYS = [
   ['N', 'write a note'],
   ['T', 'add a tag'],
   ['U', 'undo'],
-  ['J', 'next'],
-  ['K', 'previous'],
+  ['J or →', 'next'],
+  ['K or ←', 'previous'],
   ['Esc', 'leave a field'],
   ['?', 'these keys'],
 ];
@@ -35,6 +35,11 @@ const MATCHES = 8;
 const RETRY_MS = 5000;
 const MARKS = ['decision', 'label', 'note', 'tags'];
 const IN_FIELD = 'input, textarea, select, [contenteditable=true]';
+const ARROWS = { ArrowRight: 'j', ArrowLeft: 'k' };
+/* What arrow keys move by themselves. */
+const WITH_ARROWS = `${IN_FIELD}, table, ${['slider', 'radio', 'radiogroup', 'tab', 'tablist', 'menu',
+  'listbox', 'combobox', 'spinbutton', 'grid', 'dialog'].map((role) => `[role=${role}]`).join(', ')}`;
+const HAS_KEYS = !matchMedia('(pointer: coarse)').matches;
 
 /* What survives the page: edits on their way, and notes not yet saved. */
 const read = (key, missing) => {
@@ -227,7 +232,10 @@ class Panel {
       if (event.key === 'Escape' && path.includes(this.root)) field.blur();
       return;
     }
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const isArrow = ARROWS[event.key] && !event.shiftKey
+      && !path.some((one) => one.matches?.(WITH_ARROWS));
+    const key = isArrow ? ARROWS[event.key]
+      : event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (event.repeat && key !== 'j' && key !== 'k') return;
     if (this.press(key)) event.preventDefault();
   }
@@ -250,7 +258,7 @@ class Panel {
     this.correct = make(panel, 'div', 'correct', '');
     this.labels = make(panel, 'div', 'line', '');
     this.typed = make(panel, 'input', 'typed', '');
-    this.typed.placeholder = 'Type a label (L)';
+    this.typed.placeholder = HAS_KEYS ? 'Type a label (L)' : 'Type a label';
     this.typed.setAttribute('aria-label', 'Correct label');
     this.typed.hidden = data.labels.length <= NUMBERED;
     this.matches = make(panel, 'div', 'line', '');
@@ -269,13 +277,13 @@ class Panel {
     const note = make(panel, 'label', 'field', 'Your note');
     this.note = make(note, 'textarea', '', '');
     this.note.rows = 2;
-    this.note.placeholder = 'N';
+    this.note.placeholder = HAS_KEYS ? 'N' : '';
     this.note.oninput = () => write(this.noteKey(this.at), this.note.value);
     this.note.onblur = () => this.leaveNote();
     this.tags = make(panel, 'div', 'line', '');
     const tag = make(panel, 'label', 'field', 'Tags');
     this.tag = make(tag, 'input', '', '');
-    this.tag.placeholder = 'T, then Enter';
+    this.tag.placeholder = HAS_KEYS ? 'T, then Enter' : 'Add a tag';
     this.tag.onkeydown = (event) => {
       const value = this.tag.value.trim();
       if (event.key !== 'Enter' || !value) return;
@@ -296,6 +304,7 @@ class Panel {
     const outcome = make(panel, 'div', 'line outcome', '');
     this.status = make(outcome, 'div', 'said', '');
     this.status.setAttribute('role', 'status');
+    this.older = button(outcome, '', 'Open Errors', '', () => this.leave('older', true));
     button(outcome, '', 'Undo', 'U', () => this.undo());
     this.counts = make(panel, 'div', 'small', '');
   }
@@ -346,6 +355,7 @@ class Panel {
     this.drawPlace();
     const { progress } = data;
     this.counts.textContent = progress.text;
+    this.older.hidden = !data.hasOlder || Boolean(data.failed) || this.waiting.length > 0;
     if (data.failed) this.say(data.failed, true);
     else if (this.waiting.length) this.say('Saving …');
     else this.say(data.said);
@@ -405,7 +415,7 @@ const sendLeft = (parent, data, emit) => {
 };
 
 const panels = new WeakMap();
-export default function ({ data, parentElement, setStateValue }) {
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
   if (data.left) {
     sendLeft(parentElement, data, setStateValue);
     return undefined;
@@ -414,6 +424,7 @@ export default function ({ data, parentElement, setStateValue }) {
   let panel = panels.get(root);
   if (!panel) panels.set(root, (panel = new Panel(root, data)));
   panel.emit = setStateValue;
+  panel.leave = setTriggerValue;
   panel.update(data);
   document.addEventListener('keydown', panel.onKey);
   document.addEventListener('pointerdown', panel.onPress, true);

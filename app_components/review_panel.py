@@ -90,12 +90,14 @@ def review_panel(
             "turn": state.turn,
             "acked": list(state.stored),
             "said": own.said,
+            "hasOlder": own.said == review.OLDER,
             "failed": own.failed,
             "progress": {"text": review.progress_sentence(part)},
         },
         key=name,
         default={"sent": None},
         on_sent_change=lambda: _receive(state, st.session_state[name]["sent"]),
+        on_older_change=lambda: session.go_to("errors", where=part.where),
     )
 
 
@@ -130,8 +132,8 @@ def _receive(state: Panel, sent: dict[str, Any] | None) -> None:
     at = _store_all(state, sent["edits"]) or sent["at"]
     if sent["turn"] >= state.turn:
         state.turn = sent["turn"]
-        if st.session_state.get("id") != at:
-            st.session_state["id"] = at
+        # Also where it is the same: the field may be on its way to where the move before led.
+        st.session_state["id"] = at
 
 
 def _store_all(state: Panel, edits: list[dict[str, Any]]) -> str | None:
@@ -204,7 +206,7 @@ def _beside(
 
 def row_of(example: dict[str, Any], words: Sequence[dict[str, Any]], **more: Any) -> dict[str, Any]:
     """Return an example as the panel shows it."""
-    row = painted_row(example, list(words), about=session.top_words(list(words)))
+    row = painted_row(example, list(words), about=session.top_words_line(list(words)))
     confidence = example["confidence"]
     known = confidence is not None and confidence == confidence
     return {

@@ -15,7 +15,7 @@ import streamlit as st
 from app_components import navigation
 from app_components.markdown import escape
 from app_components.navigation import end_page, keep, name_in_address
-from saliency_core.errors import UserError
+from saliency_core.errors import NothingYetError, UserError
 from saliency_core.output.charts.theme import for_dark
 from saliency_core.output.export import frame_as_csv
 from saliency_core.paths import DEMO, default_database, demo_folder
@@ -266,6 +266,8 @@ class NothingAudited(Exception):
         """Keep where it was looked for, and what was wrong there."""
         super().__init__(str(reason))
         self.path = path
+        self.takes_an_audit = not Path(path).exists() or isinstance(reason, NothingYetError)
+        """Whether an audit can be written there: no file, or one of ours."""
 
 
 def opened(tells_all: bool = False) -> Run:
@@ -283,7 +285,7 @@ def opened(tells_all: bool = False) -> Run:
         chosen = st.session_state.get("run")
         run = store_at(path).run(int(chosen) if chosen else None)
         if not ask(Slice.count, run.filter()):
-            raise UserError(f"Run {run.number} contains no audited examples yet.")
+            raise NothingYetError(f"Run {run.number} contains no audited examples yet.")
     except UserError as error:
         raise NothingAudited(path, error) from error
     navigation.name_dataset(run.dataset.name)
@@ -403,6 +405,12 @@ def top_words(words: list[dict[str, Any]], count: int = 3) -> str:
     """Return the most salient words of an example as one line."""
     best = sorted(words, key=lambda word: -word["score"])[:count]
     return ", ".join(word["word"] for word in best if word["score"] > 0)
+
+
+def top_words_line(words: list[dict[str, Any]]) -> str:
+    """Return the most salient words of an example with what they are; nothing where none is."""
+    found = top_words(words)
+    return f"Top words: {found}" if found else ""
 
 
 def reading_layer(run: Run) -> int:

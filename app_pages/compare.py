@@ -1,3 +1,4 @@
+import shlex
 from functools import partial
 
 import numpy as np
@@ -25,6 +26,7 @@ from saliency_core.analysis.run_comparison import (
 from saliency_core.errors import UserError
 from saliency_core.output.charts.comparison import words_between as words_between_chart
 from saliency_core.output.charts.layers import groups_by_layer
+from saliency_core.program import program
 from saliency_core.store import Run, Store
 from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote
@@ -73,8 +75,8 @@ def chosen_runs() -> tuple[Run, Run]:
         second_audit(first=True)
         with st.expander("On the command line"):
             st.code(
-                f"python -m saliency_core audit OTHER_MODEL {run.dataset.source} "
-                f"--db {run.store.path}",
+                f"{program()} audit OTHER_MODEL {shlex.quote(run.dataset.source)} "
+                f"--db {shlex.quote(str(run.store.path))}",
                 language="bash",
                 wrap_lines=True,
             )

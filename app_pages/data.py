@@ -43,7 +43,7 @@ def start():
         st.text_input(
             "Training data (optional)",
             key="data_train",
-            placeholder="a file, folder or hub name",
+            placeholder="a file, a folder or a Hugging Face name",
             help="Shows which of these texts the model was trained on, and how the two sets "
             "differ.",
         )
@@ -88,7 +88,7 @@ def labels():
     facts = found.facts["label_issues"]
     st.header("Labels that may be wrong")
     if facts is None:
-        st.caption("Label issues need one gold label per example.")
+        st.caption("Label issues need one label per example.")
         return
     st.caption(
         f"Confident learning estimates that {facts['estimated']:,} of {facts['judged']:,} labels "
@@ -286,6 +286,7 @@ def group(row: pd.Series):
         shown,
         f"members-{session.here(run)}-{row['group']}-{run.store.version()}",
         "Texts of the group",
+        columns={"gold": Column("label")},
         on_choose=lambda place: session.go_to("example", id=members["id"].iloc[place]),
         ticks=False,
     )

@@ -7,6 +7,7 @@ from app_components.filter_line import filter_line
 from app_components.navigation import end_page, entitle, keep
 from app_components.review import marks_of, progress_sentence
 from app_components.sorting import ROWS, SORTS, in_order, keep_sort
+from saliency_core.analysis.slice_comparison import settled_prediction
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
 
@@ -42,7 +43,9 @@ chosen = middle.selectbox(
 )
 if not total:
     st.info("No example matches this filter. Remove a term, or look at all examples.")
-    st.button("Show all examples", on_click=show_all)
+    with st.container(horizontal=True):
+        st.button("Show all examples", on_click=show_all)
+        history(run)
     end_page()
 with right:
     layer = session.layer_slider(run, "layer")
@@ -55,14 +58,18 @@ with st.container(horizontal=True, vertical_alignment="center"):
         "J and K go to the next and previous row, Enter opens it, X ticks it.",
         width="stretch",
     )
-    page = st.pagination(pages, key=keep("page", 1, range(1, pages + 1)), width=340)
+    history(run)
+    page = st.pagination(pages, key=keep("page", 1, range(1, pages + 1)), width=318)
 order = in_order(run.filter(where))
 places = order[(page - 1) * ROWS : page * ROWS].tolist()
 frame = session.ask(Run.examples_at, run, positions=places)
 words = session.ask(Run.top_words, run, positions=places, layer=layer)
+# What the filter asks for need not stand in every row.
+is_said = session.ask(settled_prediction, run.filter(where)) == "wrong"
 rows = [
-    painted_row(example, found, about=session.top_words(found))
+    painted_row(example, found, about=session.top_words_line(found))
     | {"marks": marks_of(held, example["gold"])}
+    | ({"wrong": False} if is_said else {})
     for example, found, held in zip(
         frame.to_dict("records"), words, run.annotations_at(places), strict=True
     )
@@ -74,9 +81,8 @@ painted_rows(
     bulk=bulk_actions(run.filter(where), total),
 )
 corrections(run.filter(where))
-history(run)
 session.download(
-    frame.drop(columns="example").assign(words=[row["about"] for row in rows]),
+    frame.drop(columns="example").assign(words=list(map(session.top_words, words))),
     "examples",
     "Download rows (CSV)",
 )

@@ -27,10 +27,11 @@ from saliency_core.store import Run
 
 TARGETS = {
     "predicted": "the predicted class",
-    "gold": "the gold class",
-    "contrast": "the predicted class rather than the gold one",
+    "gold": "the class of the label",
+    "contrast": "the predicted class rather than that of the label",
 }
-
+SAID = {"gold": "label"}
+"""What a target is called on the page; the address and the file keep its name."""
 SHOWN_CHARACTERS = 3_000
 """Characters of a text that are shown before more are asked for."""
 RELIABLE = (0.7, 1.3)
@@ -217,9 +218,9 @@ target = controls[0].segmented_control(
     targets,
     key=keep("target", targets[0], targets),
     required=True,
-    format_func=session.escape,
-    help="; ".join(f"{name}: {meaning}" for name, meaning in TARGETS.items())
-    + ". A right prediction has one target only: predicted and gold are the same class.",
+    format_func=lambda name: session.escape(SAID.get(name, name)),
+    help="; ".join(f"{SAID.get(name, name)}: {meaning}" for name, meaning in TARGETS.items())
+    + ". A right prediction has one target only: predicted class and label are the same.",
 )
 with controls[1]:
     layer = session.layer_slider(run, "layer")

@@ -41,7 +41,7 @@ def what_was_audited():
         f"Model {model.name}, {model.architecture}",
         f"dataset {dataset.source}",
         f"language-model head {head}",
-        f"target {settings.target}",
+        f"target {'label' if settings.target == 'gold' else settings.target}",
         rule_of(settings),
         f"audited on {day(run.created)}",
     ]

@@ -61,6 +61,7 @@ def table(rows: pd.DataFrame, shown: pd.DataFrame, which: str, **columns) -> int
         st.session_state[f"slice-{which}"] = rows["where"].iloc[place]
 
     chosen = place_of(rows["where"] == st.session_state[keep(f"slice-{which}", "")]) or 0
+    st.caption("Choose a row to open its examples, or compare it with the rest, below the table.")
     show_table(
         shown,
         f"{which}-{run.number}-{run.store.version()}",

@@ -58,8 +58,9 @@ def look(first: bool):
         columns = st.columns(3)
         train = columns[0].text_input(
             "Training data (optional)",
-            help="A file or folder on this machine, or a hub name. The association is then "
-            "measured there, and the difference from the audited texts is shown.",
+            help="A file or folder on this machine, or the name of a Hugging Face dataset. The "
+            "association is then measured there, and the difference from the audited texts is "
+            "shown.",
         )
         words = columns[1].text_input(
             "Always test these words", help="Separated by spaces; optional."

@@ -19,3 +19,7 @@ class UserError(ValueError):
     def __init__(self, message: object) -> None:
         """Keep the sentence on one line."""
         super().__init__(_CONTROL.sub(" ", str(message)))
+
+
+class NothingYetError(UserError):
+    """A database is sound and can be audited into, but holds nothing of what was asked for."""

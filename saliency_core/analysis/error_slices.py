@@ -90,13 +90,13 @@ def discover(
         limit: slices returned.
 
     Raises:
-        UserError: the run has no gold labels.
+        UserError: the run has no labels.
     """
     gold, predicted = (run.column(name) for name in ("gold", "predicted"))
     judged = (gold >= 0) & (predicted >= 0)
     wrong = judged & (gold != predicted)
     if not judged.any():
-        raise UserError(f"Run {run.number} has no gold labels, so no example can be called wrong.")
+        raise UserError(f"Run {run.number} has no labels, so no example can be called wrong.")
     singles = _singles(run, gold, predicted, judged, minimum)
     table = _tested(singles, wrong, int(judged.sum()))
     best = table.nlargest(PAIRED, "explained")

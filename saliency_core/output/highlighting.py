@@ -204,6 +204,7 @@ def painted_row(
         "confidence": "" if confidence is None or confidence != confidence else f"{confidence:.3f}",
         "about": about,
         "columns": columns,
+        "isBlank": [[EMPTY]] in columns,
         "direction": direction_of(itertools.chain.from_iterable(itertools.chain(*columns))),
     }
 

@@ -74,7 +74,7 @@ def grade(value: float, high: float, medium: float, low: float = 0.0) -> str:
 
 def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[DataFinding]:
     if facts is None:
-        message = "Labels were not checked: that needs one gold label per example."
+        message = "Labels were not checked: that needs one label per example."
         yield DataFinding("label_issue", "ok", 0, 0.0, "", message)
         return
     count, judged = facts["estimated"], facts["judged"]

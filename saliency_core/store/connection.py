@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from saliency_core.errors import UserError
+from saliency_core.errors import NothingYetError, UserError
 from saliency_core.store import migrations
 from saliency_core.store.schema import FORMAT
 from saliency_core.store.sqlite_files import (
@@ -125,7 +125,7 @@ def readable(path: Path) -> File:
     file_at(path)
     found = check(path)
     if found == 0:
-        raise UserError(f"{path} is empty; no audit wrote it.")
+        raise NothingYetError(f"{path} is empty; no audit wrote it.")
     if found < FORMAT:
         prepare(path)
     return file_at(path)

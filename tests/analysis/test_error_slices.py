@@ -112,7 +112,7 @@ def test_options_and_missing_labels(store, folder):
     assert discover(store.run(), alpha=0)[0].empty
     rows = [replace(row, label=None) for row in examples(40, {})]
     unlabelled = audited_store(folder / "unlabelled.sqlite", WordModel(0.0), rows)
-    with pytest.raises(UserError, match="no gold labels"):
+    with pytest.raises(UserError, match="no labels"):
         discover(unlabelled.run())
 
 

@@ -295,6 +295,7 @@ def test_names_of_classes_stand_level_where_they_find_room(labels, angle):
     counts = pd.DataFrame({"gold": labels, "predicted": labels, "count": 1})
     spec = confusion_matrix(counts, labels).to_dict()
     assert spec["layer"][0]["encoding"]["x"]["axis"]["labelAngle"] == angle
+    assert spec["layer"][0]["encoding"]["tooltip"][0]["title"] == "label"
 
 
 def test_a_strong_suspect_is_a_finding(path):

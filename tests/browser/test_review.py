@@ -93,7 +93,20 @@ def test_ten_keys_a_second_and_each_decision_is_stored(page, address, database):
     expect(page.get_by_text(f"29 of {len(rows)} in the filter")).to_be_visible()
     stored(page)
     assert run.filter("reviewed").count() == 28
+    place = page.get_by_text(re.compile(r"^\d+ of \d+ in the filter"))
+    for key, number in (("ArrowRight", 30), ("ArrowRight", 31), ("ArrowLeft", 30)):
+        page.keyboard.press(key)
+        expect(place).to_have_text(re.compile(f"^{number} of"))
+    settle(page)
+    # What moves by the same keys keeps them.
+    for used in (page.get_by_role("slider").first, page.get_by_role("radio", checked=True).first):
+        used.press("ArrowRight")
+        settle(page)
+    page.get_by_label("Your note").press("ArrowLeft")
+    expect(place).to_have_text(re.compile("^30 of"))
+    page.keyboard.press("Escape")
     page.keyboard.press("?")
+    assert page.get_by_text("J or →", exact=True).is_visible()
     assert page.get_by_text("the label is right", exact=True).is_visible()
     page.keyboard.press("Escape")
     assert not page.get_by_text("the label is right", exact=True).is_visible()
@@ -123,6 +136,24 @@ def test_every_note_is_the_one_that_was_typed_in_one_tab_and_in_two(
     settle(other)
     assert run.note(id)["note"] == other.get_by_label("Your note").input_value() == "3"
     other.close()
+    page.reload()
+    page.get_by_role("group", name="Review").wait_for()
+    settle(page)
+    page.keyboard.press("u")
+    expect(page.locator(".said")).to_contain_text("Nothing to undo since this page was loaded.")
+    page.get_by_role("button", name="Open Errors").click()
+    page.get_by_role("heading", name="Errors", level=1).wait_for()
+    settle(page)
+    page.get_by_role("button", name="History").click()
+    expect(page.get_by_text(f"note “3” · {id} ·")).to_be_visible()
+    page.get_by_role("button", name="Undo", exact=True).first.click()
+    settle(page)
+    assert run.note(id)["note"] == "second, corrected"
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True).new_page()
+    visit(phone, f"{address}/example?id={id}")
+    fields = phone.get_by_role("group", name="Review").locator("input, textarea")
+    assert not {"N", "T, then Enter"} & {one.get_attribute("placeholder") for one in fields.all()}
+    phone.context.close()
 
 
 def test_what_could_not_be_stored_is_sent_again_by_itself(page, address, database):
@@ -208,7 +239,7 @@ def test_many_at_once_by_ticks_or_by_filter_undone_whole(page, address, database
     relabelled = int((rows["gold"].iloc[[0, 2]] != LABELS[1]).sum())
     reviewed = f"2 of {len(rows)} reviewed · {relabelled} relabelled"
     expect(page.get_by_text(reviewed)).to_be_visible()
-    page.get_by_text("History", exact=True).click()
+    page.get_by_role("button", name="History").click()
     page.get_by_role("button", name="Redo").click()
     settled(page, "Done again.")
     assert run.filter('tag:"look again"').count() == len(rows)

@@ -7,6 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from saliency_core.store import open_store, open_writer, save_slice
+from tests.support.components import painted_rows_of
 from tests.support.paths import DASHBOARD
 from tests.support.store_made_up import SETTINGS, example, write_all
 
@@ -53,6 +54,20 @@ def counted(app):
 def button(app, label):
     (found,) = (one for one in app.button if one.label == label)
     return found
+
+
+def test_a_row_says_what_the_filter_does_not_say_and_names_what_has_no_text(tmp_path, monkeypatch):
+    path = tmp_path / "a.sqlite"
+    with open_writer(path) as writer:
+        write_all(writer, [*map(example, range(20)), example(20, "")])
+    app = opened("errors", path, monkeypatch)
+    assert line(app) == "wrong" and not any(row["wrong"] for row in painted_rows_of(app))
+    app.text_input(key="where").set_value("").run()
+    rows = painted_rows_of(app)
+    wrong = open_store(path).run().filter("wrong").examples()["id"]
+    assert {row["id"] for row in rows if row["wrong"]} == set(wrong)
+    assert {row["about"].split(":")[0] for row in rows} <= {"Top words", ""}
+    assert [row["id"] for row in rows if row["isBlank"]] == ["id-20"]
 
 
 def told(app):

@@ -119,6 +119,15 @@ def test_a_page_never_starts_a_search_by_itself(audited, monkeypatch):
     assert arguments == (f"--db={audited}", "--run=1", "--word=kindly", "--word=dull")
 
 
+def test_commands_on_pages_begin_with_what_the_program_was_called_by(looked, monkeypatch):
+    monkeypatch.setenv("SALIENCY_PROGRAM", "saliency")
+    app = opened("suspects", looked, monkeypatch)
+    assert "saliency checks run MODEL checks.jsonl" in [one.value for one in app.code]
+    assert not any("hub name" in one.label + one.help for one in app.text_input)
+    (code,) = opened("compare", looked, monkeypatch).code
+    assert code.value.startswith("saliency audit OTHER_MODEL ")
+
+
 def test_the_strongest_suspect_stands_first_with_its_evidence(looked, monkeypatch):
     app = opened("suspects", looked, monkeypatch)
     shown = texts(app)
@@ -207,6 +216,7 @@ def test_discovered_and_saved_slices_are_shown_with_their_metrics(database, monk
     low, high = wilson(wrong, wrong + right)
     assert saved["interval"].iloc[0] == f"{low:.1%} to {high:.1%}"
     assert "%" in saved["interval"].iloc[0]
+    assert sum("Choose a row to open its examples" in one.value for one in app.caption) == 2
 
 
 def test_a_discovered_slice_is_saved_with_one_click(database, monkeypatch):

@@ -92,6 +92,11 @@ def test_a_file_that_went_or_is_none_is_said_on_an_open_page(tmp_path, monkeypat
     assert "No audit yet" in said(app.run().header) and not app.exception
     path.write_text("no database, but longer than a hundred characters" * 9)
     assert "is not an SQLite file" in said(app.run().info)[0] and not app.exception
+    # The advice is no command that would fail on it.
+    command = app.expander[0].code[0].value.splitlines()[0]
+    assert command.endswith(f"audit MODEL DATASET --db {tmp_path / 'x-2.sqlite'}")
+    path.write_bytes(b"")
+    assert app.run().expander[0].code[0].value.splitlines()[0].endswith(f"--db {path}")
     os.replace(kept, path)
     assert not app.run().info and not app.exception
     assert metric(app, "Examples") == "12"
@@ -211,3 +216,15 @@ def test_what_a_link_names_and_is_not_there_is_said(tmp_path, monkeypatch):
     app.query_params["layer"] = "99"
     app.switch_page("app_pages/errors.py").run()
     assert "layer '99'" in said(app.toast)[0]
+
+
+def test_the_page_calls_it_label_and_an_address_that_calls_it_gold_holds(tmp_path, monkeypatch):
+    path = audited(tmp_path / "x.sqlite", range(12))
+    wrong = open_store(path).run().filter("wrong").examples()["id"].iloc[0]
+    app = opened(path, monkeypatch)
+    app.query_params.update({"id": wrong, "target": "gold"})
+    app.switch_page("app_pages/example.py").run()
+    (chosen,) = (one for one in app.button_group if one.label == "Explained class")
+    assert chosen.value == "gold" == address(app, "target")
+    assert chosen.options == ["predicted", "label", "contrast"]
+    assert "gold" not in chosen.proto.help

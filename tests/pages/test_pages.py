@@ -58,7 +58,10 @@ def test_page_without_a_database_says_how_to_make_one(page, tmp_path, monkeypatc
     assert not app.exception
     assert [one.value for one in app.header] == ["No audit yet"]
     assert {"Audit a file", "Look at the demonstration"} <= {one.label for one in app.button}
-    assert "python -m saliency_core audit" in app.expander[0].code[0].value
+    (code,) = app.expander[0].code
+    path = tmp_path / "none.sqlite"
+    assert f"python -m saliency_core audit MODEL DATASET --db {path}\n" in code.value
+    assert code.proto.wrap_lines
 
 
 def test_a_filter_that_means_nothing_is_explained(database, monkeypatch):

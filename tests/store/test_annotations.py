@@ -140,6 +140,7 @@ def test_one_action_over_a_filter_is_undone_whole_and_an_earlier_one_too(file):
     assert history["did"].tolist() == ["label positive, note “look”", "reviewed, tag odd"]
     assert history["where"].tolist() == [None, "wrong"]
     assert history["examples"].tolist() == [1, wrong]
+    assert history["id"].tolist() == [id, None]
     undo(file, 1, one.number)
     assert store.run().filter("reviewed").count() == 1, "what was done since stays"
     assert store.run().note(id) == {"note": "look", "proposed_label": "positive"}

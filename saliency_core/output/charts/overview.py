@@ -32,7 +32,7 @@ def confusion_matrix(counts: pd.DataFrame, labels: list[str]) -> alt.Chart | alt
     )
     cells = base.mark_rect(cursor="pointer").encode(
         color=alt.Color("tone:Q", legend=None).scale(scheme="blueorange", domain=[-1.6, 1.6]),
-        tooltip=["gold:N", "predicted:N", "count:Q", alt.Tooltip("share:Q", format=".1%")],
+        tooltip=[*_counted(), alt.Tooltip("share:Q", format=".1%")],
     )
     numbers = base.mark_text(color="#111").encode(text="count:Q")
     return (cells.add_params(_cell()) + numbers).properties(
@@ -55,11 +55,16 @@ def _most_confused(counts: pd.DataFrame) -> alt.Chart:
                 axis=names_axis(240),
             ),
             x=alt.X("count:Q", title="Examples", axis=alt.Axis(tickMinStep=1)),
-            tooltip=["gold:N", "predicted:N", "count:Q"],
+            tooltip=_counted(),
         )
         .add_params(_cell())
         .properties(height=alt.Step(20))
     )
+
+
+def _counted() -> list[alt.Tooltip]:
+    """Return what the pointer is told of a cell."""
+    return [alt.Tooltip("gold:N", title="label"), *map(alt.Tooltip, ("predicted:N", "count:Q"))]
 
 
 def _cell() -> alt.Parameter:

@@ -49,7 +49,7 @@ SPELLINGS = {"==": "=", "≥": ">=", "≤": "<=", "≠": "!="}
 ORDER = (">", "<", ">=", "<=")
 
 TABLE = (
-    ("wrong, right", "the prediction is not, or is, the gold label"),
+    ("wrong, right", "the prediction is not, or is, the label"),
     ("wrong_in:1, right_in:1", "the same, for run 1 over the same dataset"),
     ("gold:LABEL", "the label in the data; also label:LABEL"),
     ("predicted:A,B", "the predicted class is one of these"),

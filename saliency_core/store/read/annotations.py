@@ -102,19 +102,28 @@ def progress(part: Slice) -> dict[str, int]:
 
 @consistent
 def actions(run: Run, limit: int | None = None) -> pd.DataFrame:
-    """Return what was done to examples, the last action first."""
+    """Return what was done to examples, the last action first.
+
+    `id` is that of the example where an action was on one alone, None otherwise.
+    """
     rows = run.store.rows(
-        "SELECT action, max(done), json_group_array(json_array(what, value)), max(examples),"
-        " max(condition), max(undone)"
-        " FROM (SELECT * FROM edits WHERE run = ? ORDER BY action, edit) GROUP BY action"
-        " ORDER BY action DESC LIMIT ?",
-        (run.number, -1 if limit is None else limit),
+        # Of the positions of many examples none is read.
+        "WITH mine AS (SELECT action, done, what, value, examples, condition, undone,"
+        " CASE WHEN examples = 1 THEN json_extract(positions, '$[0]') END AS place"
+        " FROM edits WHERE run = ? ORDER BY action, edit),"
+        " actions AS (SELECT action, max(done), json_group_array(json_array(what, value)),"
+        " max(examples), max(condition), max(undone),"
+        " CASE WHEN max(examples) = 1 AND min(place) = max(place) THEN max(place) END AS place"
+        " FROM mine GROUP BY action ORDER BY action DESC LIMIT ?)"
+        " SELECT a.*, e.id FROM actions a LEFT JOIN examples e ON e.run = ?"
+        " AND e.position = a.place ORDER BY a.action DESC",
+        (run.number, -1 if limit is None else limit, run.number),
     )
     found = [
-        (action, done, in_words(json.loads(edits)), examples, where, undone)
-        for action, done, edits, examples, where, undone in rows
+        (action, done, in_words(json.loads(edits)), examples, where, undone, id)
+        for action, done, edits, examples, where, undone, _, id in rows
     ]
-    names = ["action", "done", "did", "examples", "where", "undone"]
+    names = ["action", "done", "did", "examples", "where", "undone", "id"]
     return pd.DataFrame(found, columns=names, dtype=object)
 
 

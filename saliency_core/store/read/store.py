@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from saliency_core.errors import UserError
+from saliency_core.errors import NothingYetError, UserError
 from saliency_core.store import schema
 from saliency_core.store.connection import File, State, consistent, file_at, readable
 from saliency_core.store.format import chunk_io, codec
@@ -54,6 +54,7 @@ class Store:
         """Use `open_store`, which checks the file first."""
         self.path = Path(path)
         self._local = threading.local()
+        self._readable: File | None = None
         self._lock = threading.Lock()
         self._facts: dict[int, tuple[State, Facts]] = {}
         self._columns: dict[int, Filters] = {}
@@ -74,8 +75,9 @@ class Store:
             if local.connection.in_transaction or local.file == file_at(self.path):
                 return local.connection
             del local.connection
+        if self._readable != file_at(self.path):
             # Once more, and for any thread: what came may be no database, or an older one.
-            readable(self.path)
+            self._readable = readable(self.path)
         local.file = file_at(self.path)
         try:
             local.connection = read_connection(self.path)
@@ -146,7 +148,7 @@ class Store:
             if number is None:
                 number = self.rows("SELECT max(run) FROM runs")[0][0]
                 if number is None:
-                    raise UserError(f"{self.path} holds no run yet.")
+                    raise NothingYetError(f"{self.path} holds no run yet.")
             run = Run(self, int(number))
             self.facts(run.number)
         return run
