@@ -43,7 +43,10 @@ def watch() -> None:
     if before_path != path:
         before = None
     if before and seen is None:
-        st.warning(f"{name} is gone: it was moved or deleted. This page comes back when it does.")
+        st.warning(
+            f"{name} is gone: it was moved or deleted. This page returns as soon as the file is "
+            "back."
+        )
     elif before and seen and not before.is_part_of(seen):
         st.info(
             f"{name} is no longer the same file: it was replaced, or runs were deleted. This page "

@@ -57,12 +57,12 @@ def filter_line(run: Run, first: str = "", on_change: Callable[[], None] | None 
         with st.popover("Pick", on_change="rerun", key="pick") as opened:
             if opened.open:
                 picker(run, shown, put)
-        with st.popover("Terms", help="What a filter can say."):
+        with st.popover("Syntax", help="The terms that a filter can contain."):
             st.html(_help(run))
     if mistakes:
         _tell(mistakes, line, f"mistake-{KEY}", st.error, put)
         kept = session.escape(shown) or "all examples"
-        st.caption(f"Shown below: the last filter that could be read, {kept}.")
+        st.caption(f"Showing the last valid filter: {kept}.")
     else:
         chips(run, line, put)
         notes = session.ask(Slice.notes, run.filter(line))

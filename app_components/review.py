@@ -57,7 +57,7 @@ def act(
     if id is not None:
         review.said = f"Saved for {id}: {what}."
     elif done.number is None:
-        review.said = f"All {done.chosen:,} already had it: {what}."
+        review.said = f"No change: all {done.chosen:,} examples already had this ({what})."
     else:
         review.said = f"Saved for {done.examples:,} of {done.chosen:,} examples: {what}."
     if done.number is not None:
@@ -81,7 +81,7 @@ def take_back(run: Run, number: int | None = None) -> str | None:
     of = f" for {ids[number]}" if ids.get(number) else ""
     with _told(review):
         if run.is_undone(number):
-            review.said = f"Undone before{of}, in another tab or from the history."
+            review.said = f"Already undone{of}, in another tab or from the history."
         else:
             undo(run.store.path, run.number, number)
             review.said = f"Undone{of}."
@@ -107,7 +107,7 @@ def do_again(run: Run, number: int) -> None:
     with _told(review):
         redo(run.store.path, run.number, number)
     review.actions.append((number, None))
-    review.said = "Done again."
+    review.said = "Redone."
 
 
 @contextmanager

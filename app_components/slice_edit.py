@@ -74,9 +74,9 @@ def _numbers(summary: dict, whole: dict | None) -> None:
             "Average drop in probability",
             f"{100 * summary['mean_drop']:.0f} points",
             border=True,
-            help="Of the class that was predicted before; below 0 it rises.",
+            help="For the class that was predicted before; a negative value is a rise.",
         )
-        for name, found in (("of these texts", summary), ("of the whole filter", whole)):
+        for name, found in (("on these texts", summary), ("on the whole slice", whole)):
             if found and found["judged"]:
                 before = found["right_before"] / found["judged"]
                 after = found["right_after"] / found["judged"]
@@ -115,7 +115,7 @@ def _flipped(run: Run, frame, key: str) -> None:
         st.info("No prediction changes.")
         return
     st.markdown("**Texts whose prediction changes**")
-    st.caption("Shown as audited. Choose one to open it.")
+    st.caption("Shown with the original word. Click a text to open it.")
     pages = -(-len(flipped) // ROWS)
     page = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
     rows = flipped.iloc[(page - 1) * ROWS : page * ROWS]
@@ -123,7 +123,9 @@ def _flipped(run: Run, frame, key: str) -> None:
     examples = session.ask(Run.examples_at, run, positions=positions).to_dict("records")
     words = session.ask(Run.top_words, run, positions=positions, layer=session.reading_layer(run))
     painted = [
-        painted_row(example, own, about=f"then {row.after}, {100 * row.drop:.0f} points less")
+        painted_row(
+            example, own, about=f"now {row.after}; original class down {100 * row.drop:.0f} points"
+        )
         for example, own, row in zip(examples, words, rows.itertuples(), strict=True)
     ]
     painted_rows(painted, f"{key}-flipped-{page}", session.open_example(""))

@@ -40,8 +40,8 @@ def in_order(part: Slice) -> np.ndarray:
     sort, descending = SORTS[chosen_sort()]
     if sort == "label_quality" and part.run.quality(sort) is None:
         st.caption(
-            "The labels of this run have not been checked yet (page Data), so the most "
-            "confident come first."
+            "The labels of this run have not been checked yet (page Data), so the most confident "
+            "predictions come first."
         )
         sort, descending = next(iter(SORTS.values()))
     return session.order(part, sort, descending)

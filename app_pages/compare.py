@@ -58,7 +58,9 @@ def second_audit(*, first: bool):
         session.go_to("new_audit")
 
     st.button(
-        "Audit it with a second model →" if first else "Audit it with another model →",
+        "Audit this dataset with a second model →"
+        if first
+        else "Audit this dataset with another model →",
         type="tertiary",
         on_click=open_form,
     )
@@ -69,8 +71,9 @@ def chosen_runs() -> tuple[Run, Run]:
     same = sorted([run.number, *session.ask(Run.comparable, run)])
     if len(same) == 1:
         st.info(
-            f"This file contains only one run on {session.escape(run.dataset.name)}. Audit the "
-            "same dataset with a second model, into this file, to compare the two here."
+            "This file contains only one run on the dataset "
+            f"“{session.escape(run.dataset.name)}”. To compare two models here, audit the dataset "
+            "with a second model and save the results in this file."
         )
         second_audit(first=True)
         with st.expander("On the command line"):
@@ -160,7 +163,7 @@ def where_they_differ():
     shown = pd.DataFrame(
         {
             "group": table["name"],
-            "of": table["part"],
+            "kind": table["part"],
             "n": table["n"],
             "before": table["before"],
             "after": table["after"],
@@ -174,7 +177,7 @@ def where_they_differ():
         f"groups-{before.number}-{after.number}",
         "Accuracy of both runs by class, metadata value and saved slice",
         columns={
-            "n": Column("texts", "Examples with a label that both runs predict."),
+            "n": Column("texts", "Labelled examples for which both runs have a prediction."),
             "before": Column(names[0], "Accuracy of the “before” run.", "{:.1%}"),
             "after": Column(names[1], "Accuracy of the “after” run.", "{:.1%}"),
             "difference": Column(help="Percentage points, after minus before.", format="{:+.1f}"),
@@ -260,7 +263,8 @@ def words_that_differ():
     st.header(
         "Words that one run relies on more",
         help="Mean share of the saliency in the “after” run minus that in the “before” run, with "
-        "its 95% interval, each at its own layer to read. Pale: the interval contains 0, so the "
+        "its 95% interval, each run at its recommended layer. Pale: the interval contains 0, so "
+        "the "
         "difference may be chance.",
     )
     found = session.ask(words_between, before, after=after, where=where)

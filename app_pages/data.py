@@ -216,7 +216,7 @@ def decide(id: str, edit: Edit) -> str:
 def mixed_up(noise: pd.DataFrame):
     if noise.empty:
         return
-    st.caption("Which labels are mixed up; click a row to open its examples.")
+    st.caption("Labels that are often mixed up. Click a row to open its examples.")
     noise = noise.head(30)
 
     def open_pair(place: int):
@@ -243,7 +243,7 @@ def duplicates():
     st.header("Duplicates")
     groups = session.ask(duplicate_groups, run, limit=100)
     if groups.empty:
-        st.caption("No text repeats another, exactly or nearly.")
+        st.caption("No two texts are identical or nearly identical.")
         return
     st.caption(
         f"{facts['examples']:,} examples in {facts['in_groups']:,} groups; those with more than "
@@ -305,7 +305,7 @@ def group(row: pd.Series):
 def drop(kept: str, others: list[str]) -> str:
     annotate(run.store.path, run.number, [Edit("untag", DROP)], ids=[kept])
     annotate(run.store.path, run.number, [Edit("tag", DROP)], ids=others)
-    return f"{len(others)} will be dropped, {session.escape(kept)} is kept."
+    return f"Example {session.escape(kept)} is kept; the other {len(others)} are tagged “{DROP}”."
 
 
 def training():
@@ -313,15 +313,22 @@ def training():
     st.header("Training data")
     if not facts:
         st.caption(
-            "Name the training data above to see which texts are in both, and how the two "
+            "Name the training data under “Check again” to see which texts are in both, and how "
+            "the two "
             "sets differ."
         )
         return
     st.caption(session.escape(f"{facts['source']}: {facts['rows']:,} rows."))
     shown = {
-        "In both": (f"{facts['leaked']:,}", f"{facts['exact']:,} word for word, the rest nearly."),
+        "In both": (
+            f"{facts['leaked']:,}",
+            f"{facts['exact']:,} word for word, the rest nearly so.",
+        ),
         "Accuracy": (_share(facts["accuracy"]), "Of all labelled examples."),
-        "Without them": (_share(facts["accuracy_without"]), "Of those not in the training data."),
+        "Accuracy without them": (
+            _share(facts["accuracy_without"]),
+            "Of those not in the training data.",
+        ),
         "Domain AUC": (
             "–" if facts["domain_auc"] is None else f"{facts['domain_auc']:.2f}",
             "How well words tell the two sets apart; 0.5 is chance.",
@@ -334,7 +341,7 @@ def training():
     with left:
         words = pd.DataFrame(facts["words"])
         if words.empty:
-            st.caption("No word is more frequent in one of the two sets beyond chance.")
+            st.caption("No word's frequency differs between the two sets by more than chance.")
         else:
             st.caption(
                 "Words whose share of texts differs most; above 0, they are more frequent "
@@ -347,7 +354,10 @@ def training():
                 columns={
                     "audited": Column("here", "Share of texts.", "{:.1%}"),
                     "train": Column("training", "Share of texts.", "{:.1%}"),
-                    "q": Column(format="{:.1g}", help="After Benjamini-Hochberg."),
+                    "q": Column(
+                        format="{:.1g}",
+                        help="p-value corrected for many tests (Benjamini-Hochberg).",
+                    ),
                 },
                 height=300,
             )

@@ -104,10 +104,11 @@ def neighbours(position: int, layer: int, where: str):
         st.info(session.escape(error))
         return
     st.caption(
-        "The examples whose three most salient words are closest to this one's in the language "
-        f"model's own space (cosine; 1 is identical), at layer {layer}; at most {SAMPLE:,} are "
-        "compared. A wrong prediction whose explanation is like those of right ones hints at a "
-        "wrong label."
+        "The examples whose three most salient words are closest in meaning to this one's at layer "
+        f"{layer}. If a wrong prediction has explanations like those of right ones, its label may "
+        "be wrong.",
+        help="Cosine similarity in the language model's embedding space; 1 is identical. At most "
+        f"{SAMPLE:,} examples are compared.",
     )
     columns = st.columns(2)
     named = {
@@ -138,8 +139,8 @@ def decoded(example: dict, layer: int):
     """Show what every layer says in the whole vocabulary; this needs the model."""
     st.header("Vocabulary of each layer")
     st.caption(
-        "Words from the whole vocabulary that the language-model head reads off where the "
-        "classifier looks. The text need not contain them."
+        "Words from the whole vocabulary that the language-model head decodes from each layer's "
+        "states. The text need not contain them."
     )
     folder = model_gate.asked_for(run)
     if folder is None:
@@ -230,15 +231,14 @@ words = words_of_layer(example, scores[layer])
 show(painted(example, words, scale), layer)
 sentence = (
     "Orange speaks for this class, blue and underlined against it; full colour means "
-    f"{scale:.2f} logits, at any layer."
+    f"{scale:.2f} logits at every layer."
 )
 if example["incomplete"] or run.settings.rule == "path":
     completeness = float(example["completeness"][target][layer])
     if RELIABLE[0] <= completeness <= RELIABLE[1]:
         sentence += (
-            f" The words of this layer account for {completeness:.0%} of the difference from the "
-            "same text blanked out: they were computed by the path rule, which adds up only "
-            "approximately."
+            f" The scores at this layer account for {completeness:.0%} of the difference from the "
+            "same text blanked out: the path rule, which computed them, adds up only approximately."
         )
     else:
         st.warning(
@@ -263,7 +263,7 @@ with left:
         f"Score of every word at layer {layer}",
         columns={
             "score": Column(
-                "score (logits)", "What the word adds to the target.", format="{:+.2f}"
+                "score (logits)", "What the word adds to the explained class.", format="{:+.2f}"
             ),
             "share": Column(
                 "share", "Share of everything in the text that speaks for the target.", "{:.1%}"

@@ -37,30 +37,37 @@ TITLES = {
     "decodability": "Decodability",
 }
 DIRECTIONS = {
-    "choice": "Higher is better: the mean of the two tests beside it.",
-    "comprehensiveness": "Higher is better: hiding its top words changes the prediction more.",
-    "mosaic": "Higher is better: of two joined texts, its words lie in the correct one.",
-    "coherence": "Higher is better: its words are similar in meaning where the prediction is the "
-    "same.",
-    "sufficiency": "Lower is better: its top words alone keep the prediction.",
-    "decodability": "Higher is better: its states still name their own tokens.",
+    "choice": "Higher is better: the mean of the two tests to its right.",
+    "comprehensiveness": "Higher is better: hiding the layer's top words changes the prediction "
+    "more.",
+    "mosaic": "Higher is better: when two texts are joined, the layer's words lie in the right "
+    "one.",
+    "coherence": "Higher is better: the layer's words are similar in meaning where the prediction "
+    "is the same.",
+    "sufficiency": "Lower is better: the layer's top words alone keep the prediction.",
+    "decodability": "Higher is better: the layer's states can still be decoded into their own "
+    "tokens.",
 }
 """What stands under the title of each measure, and which way is good."""
 HELP = {
     "choice": "Each of the two tests is taken relative to its best layer.",
-    "comprehensiveness": "Mean fall of the predicted class's probability when the top 10, 20 and "
+    "comprehensiveness": "Mean drop in the predicted class's probability when the top 10, 20 and "
     "30% of the tokens are masked.",
     "mosaic": "Share of the positive score that lies in the text whose class was predicted. The "
     "dashed line is chance.",
     "coherence": "The dashed line is what highlighting every word would score.",
-    "sufficiency": "Mean fall of the predicted class's probability when only the top 10, 20 and "
+    "sufficiency": "Mean drop in the predicted class's probability when only the top 10, 20 and "
     "30% of the tokens are kept.",
-    "decodability": "Mean probability that the language-model head gives a token back.",
+    "decodability": "Mean probability that the language-model head recovers the token at its own "
+    "position.",
 }
 METHODS_SHOWN = {
-    "method": Column(help="How the map was made: our saliency, a variant, or another method."),
+    "method": Column(
+        help="How the scores were computed: our saliency, a variant, or another method."
+    ),
     "layer": Column(
-        help="Of the map; methods that see only the whole model have none.", format="{:.0f}"
+        help="Layer of the scores; methods that treat the model as a whole have none.",
+        format="{:.0f}",
     ),
     **{
         name: Column(TITLES[name].lower(), DIRECTIONS[name])
@@ -68,10 +75,10 @@ METHODS_SHOWN = {
     },
     "mosaic_top": Column("top word", "Mosaics: how often the top word lies in the correct text."),
     "plausibility": Column(help="How well it agrees with the words that people marked."),
-    "examples": Column(help="Examples of the sample.", format="{:,.0f}"),
+    "examples": Column(help="Examples in the sample.", format="{:,.0f}"),
     "forwards": Column("forward passes", "Forward passes that one example needs.", "{:.1f}"),
     "backwards": Column("backward passes", "Backward passes that one example needs.", "{:.1f}"),
-    "seconds": Column(help="Time of the whole sample.", format="{:.1f}"),
+    "seconds": Column(help="Seconds for the whole sample.", format="{:.1f}"),
 }
 SAMPLE_SIZES = (50, 100, 200, 500)
 EXAMPLES = 10
@@ -80,7 +87,10 @@ run = session.opened()
 background = Background(run, "evaluate")
 layers = session.ask(Run.layers, run)
 if layers.empty:
-    st.info("The layers are summarised when the audit has finished. Start it again to continue.")
+    st.info(
+        "The layers will be summarised once the audit has finished. If it was interrupted, start "
+        "it again."
+    )
     end_page()
 recommended, most_readable = run.recommended, run.most_readable
 levels = {
@@ -115,7 +125,7 @@ def advice():
                 on_click=st.session_state.update,
                 args=({"layer": layer},),
             )
-    st.caption("The layer chosen here is shown on all pages.")
+    st.caption("The layer chosen here is used on all pages.")
 
 
 def measures():
@@ -171,8 +181,8 @@ def methods():
     table = session.ask(Run.evaluations, run)
     st.subheader(
         "Other methods",
-        help="On a seeded sample, by the same tests as the layers. Passes are per example: they "
-        "are what a method costs.",
+        help="Measured on a random sample, with the same tests as for the layers. The cost of a "
+        "method is its number of passes per example.",
     )
     compared, random = methods_by_passes(table, run)
     if not compared.empty:
@@ -184,7 +194,7 @@ def methods():
         )
         st.caption(
             "Further up is more faithful, further left is cheaper. Orange is the saliency that "
-            "these pages show; the dashed line is a random map. Whiskers are 95% intervals."
+            "these pages show; the dashed line is random scores. Whiskers are 95% intervals."
         )
     state = background.follow("Comparing with other methods")
     if state != "running":
@@ -325,7 +335,7 @@ advice()
 st.header("All examples", help="What the audit measured; the filter below does not affect it.")
 measures()
 methods()
-st.header("In a filter", help="Everything below covers only the examples in this filter.")
+st.header("In a slice", help="Everything below covers only the examples that match this filter.")
 where = filter_line(run)
 total = session.counted(run.filter(where))
 if not total:

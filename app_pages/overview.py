@@ -83,7 +83,10 @@ def numbers() -> int:
             "Labelled examples whose prediction is wrong.",
         ),
         "Truncated": (f"{count['truncated']:,}", "Texts that the model read only in part."),
-        "Failed": (f"{count['failed']:,}", "Empty texts, or predictions that are not numbers."),
+        "Failed": (
+            f"{count['failed']:,}",
+            "Texts that are empty, or for which the model returned no finite numbers.",
+        ),
     }
     if judged:
         error = session.ask(calibration, run.filter())["error"]
@@ -112,7 +115,10 @@ def open_errors(row: dict):
 
 
 def confusions():
-    st.header("Confusion matrix", help="Label by predicted class; numbers are examples.")
+    st.header(
+        "Confusion matrix",
+        help="Rows are labels, columns predicted classes; each number counts examples.",
+    )
     many = len(run.label_names) > MAX_CONFUSION_CLASSES
     st.caption(
         "The most frequent confusions, label → prediction; click one to see its examples."
@@ -170,12 +176,12 @@ def which_layer():
     st.header(
         "Which layer to read",
         help="The choice score is the mean of two tests, each relative to its best layer: does "
-        "hiding the layer's top words change the prediction, and do its words lie in the correct "
-        "one of two joined texts? Whiskers are 95% intervals.",
+        "hiding the layer's top words change the prediction, and when two texts are joined, do "
+        "its words lie in the right one? Whiskers are 95% intervals.",
     )
     layers = session.ask(Run.layers, run)
     if layers.empty:
-        st.info("The layers are summarised when the audit has finished.")
+        st.info("The layers will be summarised once the audit has finished.")
         return
     shown = {"choice": "Choice score", "comprehensiveness": "Comprehensiveness"}
     shown["coherence"] = "Coherence"
@@ -259,7 +265,9 @@ if judged:
         with part:
             draw()
 else:
-    st.info("Right and wrong are unknown for this run; the other pages show all examples.")
+    st.info(
+        "This run has no labels, so right and wrong are unknown; the other pages show all examples."
+    )
     which_layer()
 with looks.container():
     if judged:

@@ -37,12 +37,14 @@ METRICS = {
     ),
     "interval": Column("95% interval", "Wilson's interval of the error rate."),
     "coherence": Column(
-        help="Mean over the texts at the layer shown: are their words similar in meaning to those "
-        "of the same prediction elsewhere?",
+        help="Mean over the texts at the layer shown: how similar in meaning are their salient "
+        "words to those of other texts with the same prediction?",
     ),
     "problem": Column("remark"),
 }
 SMALLEST_P = 0.001
+ALPHA = 0.05
+"""p-value from which two rates do not clearly differ."""
 LONGEST_NAME = 60
 """Characters of the name under which a discovered slice is saved."""
 
@@ -91,8 +93,8 @@ def actions(where: str, name: str, saved_as: str = ""):
     st.markdown(f"**{session.escape(in_words(where))}**")
     with st.container(horizontal=True):
         for label, filter_of in (
-            ("Its wrong predictions", joined("wrong", where)),
-            ("All its examples", where),
+            ("Wrong predictions", joined("wrong", where)),
+            ("All examples", where),
         ):
             session.link(f"{label} →", "errors", key=f"{name}-{label}", where=filter_of)
         st.button(
@@ -117,7 +119,7 @@ def actions(where: str, name: str, saved_as: str = ""):
             )
         else:
             st.button(
-                "Delete it",
+                "Delete slice",
                 key="delete-slice",
                 on_click=attempt,
                 args=(SAVED, partial(delete, saved_as)),
@@ -130,7 +132,7 @@ def actions(where: str, name: str, saved_as: str = ""):
 
 
 def saved():
-    st.header("Saved")
+    st.header("Saved slices")
     rows = session.ask(saved_slices, run, layer=layer)
     if rows.empty:
         st.info("No slice is saved yet. Name one below, or save one that was discovered.")
@@ -145,7 +147,9 @@ def saved():
         names = ["name", "where", "examples", "error_rate", "interval", "coherence", "note"]
         if rows["problem"].any():
             names.insert(5, "problem")
-        place = table(rows, shown[names], "saved", name=Column(help="Filter: slice:NAME."))
+        place = table(
+            rows, shown[names], "saved", name=Column(help="In a filter, write slice:NAME.")
+        )
         session.download(rows, "slices")
         actions(rows["where"].iloc[place], "saved", rows["name"].iloc[place])
     with st.form("save-slice"):
@@ -156,7 +160,8 @@ def saved():
         columns[1].text_input(
             "Filter",
             key="slice_where",
-            help="Starts as the filter you last used, without `wrong`: the error rate of a filter "
+            help="Starts with the filter you last used, without `wrong`: the error rate of a "
+            "filter "
             "that asks for wrong predictions tells you nothing.",
         )
         columns[2].text_input("Note", key="slice_note")
@@ -188,10 +193,10 @@ def save_as(name: str, where: str, note: str) -> str:
     part = run.filter(where)
     part.check()
     save_slice(run.store.path, name, where, note)
-    said = f"Saved: {session.escape(name)} is {quoted(where)}"
-    said += f", {quoted(note)}." if note else "."
+    said = f"Saved “{session.escape(name)}”: filter {quoted(where)}"
+    said += f", note {quoted(note)}." if note else "."
     if name in known.index and known[name] != where:
-        said += f" It was {quoted(known[name])} before."
+        said += f" Its filter was {quoted(known[name])} before."
     if settled := settled_prediction(part):
         said += f" Its filter asks for {settled} predictions, so it has no error rate."
     return said
@@ -201,13 +206,13 @@ def delete(name: str) -> str:
     """Delete a saved slice; return what it was."""
     where = run.store.slices().set_index("name").at[name, "where"]
     delete_slice(run.store.path, name)
-    return f"Deleted: {session.escape(name)} was {quoted(where)}."
+    return f"Deleted “{session.escape(name)}” (filter {quoted(where)})."
 
 
 def discovered():
-    st.header("Discovered")
+    st.header("Discovered slices")
     st.caption(
-        "Groups (by word, metadata value, length or label, or two of these) in which the model is "
+        "Slices (by word, metadata value, length or label, or two of these) in which the model is "
         "wrong more often than elsewhere. Those that explain the most errors come first.",
         help="Fisher's exact test, corrected for all slices tried (Benjamini-Hochberg). p and q "
         "are in the CSV.",
@@ -221,7 +226,10 @@ def discovered():
     if found is None:
         return
     if found.empty:
-        st.info("No slice is wrong more often than the rest: the errors are spread evenly.")
+        st.info(
+            "In no slice is the model wrong more often than elsewhere: the errors are spread "
+            "evenly."
+        )
         return
     shown = found.assign(
         slice=found["where"].map(in_words),
@@ -234,7 +242,9 @@ def discovered():
         "discovered",
         errors=Column("wrong"),
         rest_error_rate=Column("elsewhere", "Error rate of all other texts.", "{:.1%}"),
-        risk_ratio=Column("times the rest", "Error rate divided by that of the rest.", "{:.1f}"),
+        risk_ratio=Column(
+            "times that elsewhere", "Error rate divided by that of all other texts.", "{:.1f}"
+        ),
         explained=Column(
             "excess errors",
             "Errors beyond those expected at the error rate of the rest.",
@@ -288,10 +298,11 @@ def compared():
             rows,
             "error-rates",
         )
-        shared = f"{found['shared']:,} texts are in both, so no test is made."
+        shared = f"{found['shared']:,} texts are in both, so the two rates are not tested."
         p = found["p"] or 0.0
         chance = "p < 0.001" if p < SMALLEST_P else f"p = {p:.2g}"
-        test = f"Do the two rates differ? {chance} (Fisher's exact test)."
+        differ = "differ" if p < ALPHA else "do not clearly differ"
+        test = f"The two rates {differ} ({chance}, Fisher's exact test)."
         st.caption(shared if found["p"] is None else test)
     words = telling(found["words"])
     if words.empty:

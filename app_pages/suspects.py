@@ -34,10 +34,10 @@ HELP = {
     "Association": "Does the word go with the class in the labels? z is the distance of its rate "
     "from the class's rate in all texts, in standard errors (Gardner et al. 2021).",
     "Reliance": "How much of the saliency does the word take where the class is predicted?",
-    "Effect": "How often does the prediction change when the word is deleted? This runs the model, "
-    "so only the strongest suspects have it.",
-    "Errors": "Is the class predicted wrongly more often with the word than without it? 1 means no "
-    "more often.",
+    "Effect": "How often does the prediction change when the word is deleted? Measuring this runs "
+    "the model, so it is known only for the strongest suspects.",
+    "Errors": "Is the class predicted wrongly more often with the word than without it? 1 means "
+    "the same rate.",
 }
 
 run = session.opened()
@@ -79,7 +79,7 @@ found = session.ask(kept_suspects, run)
 if found is None:
     if state != "running":
         st.info(
-            "Nobody has looked for suspects in this run yet. The search takes a few minutes and "
+            "This run has not been searched for suspects yet. The search takes a few minutes and "
             "runs in the background; its results are saved in the file."
         )
         look(first=True)
@@ -188,7 +188,7 @@ with list_side:
                 "Share of wrong predictions among those of the class in texts with it.",
                 "{:.0%}",
             ),
-            "judgement": Column("yours", help="Your own verdict."),
+            "judgement": Column("your verdict"),
         },
         on_choose=row_chosen,
         chosen=chosen,
@@ -196,7 +196,8 @@ with list_side:
     )
     st.caption(
         f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Choose a row for its "
-        "evidence. ↳ occurs, or goes wrong, only with the one above it."
+        "evidence. ↳ marks a suspect that occurs only, or is wrong mostly, together with the one "
+        "above it."
     )
     session.download(rows, "suspects", "Download suspects (CSV)")
 
@@ -226,7 +227,8 @@ with evidence_side:
     show_evidence(current)
 st.header("Association against reliance")
 st.caption(
-    "Top right is where labels and model agree on a word. Size: examples with it. Colour: how many "
+    "At the top right are words that both the labels and the model tie to the class. Size: "
+    "examples with it. Colour: how many "
     "predictions change when it is deleted; hollow: not measured. Click a point for its evidence."
     + f" The strongest {MAX_POINTS:,} are drawn."
     * (len(rows) > MAX_POINTS)
@@ -242,7 +244,7 @@ session.figure(
     "suspects-scatter",
     **on_click(f"scatter-{key}", "mark", lambda mark: choose(mark["feature"], mark["class"])),
 )
-with st.expander("All numbers of these suspects"):
+with st.expander("All numbers for these suspects"):
     interval = "Examples and 95% interval. "
     show_table(
         numbers(page_rows),
@@ -275,7 +277,7 @@ def hide(row: dict):
         return
     columns = st.columns([3, 1], vertical_alignment="bottom")
     where = columns[0].text_input(
-        "In the texts of this filter",
+        "Only texts that match this filter",
         key=keep("hide_where", ""),
         placeholder="empty: all texts",
     )

@@ -27,8 +27,8 @@ LISTED = 8
 
 run = session.opened()
 st.caption(
-    "Edit a text, or one word in many texts, and see what the model predicts then. Nothing here "
-    "is saved in the file."
+    "Edit a text, or one word in many texts, and see how the prediction changes. Nothing on this "
+    "page is saved."
 )
 view = st.segmented_control(
     "What to edit", VIEWS, required=True, key=keep("what_view", VIEWS[0], VIEWS)
@@ -105,7 +105,7 @@ def one_text():
         more = f", and {len(changes) - LISTED} more" if len(changes) > LISTED else ""
         st.markdown(f"Changed: {session.escape(', '.join(changes[:LISTED]))}{more}.")
     else:
-        st.caption("Nothing is changed yet: edit the text above.")
+        st.caption("Nothing has been changed yet: edit the text above.")
     folder = model_gate.asked_for(run)
     if folder is None:
         return
@@ -191,7 +191,7 @@ def layer_by_layer(found: dict):
         "stand for different classes."
     )
     words = most_changed_first(aligned_words(found, layer))
-    st.header("What each word gained and lost")
+    st.header("What each word gained or lost")
     session.figure(
         partial(aligned_bars, words),
         "Difference of the scores of aligned words",

@@ -39,12 +39,12 @@ VIEWS = {
     RELIED: "The words that the model relies on, by predicted class.",
     CONTRAST: "Words whose share of the saliency differs between wrong and right predictions.",
     TWO: "The words of this filter compared with those of another.",
-    VOCABULARY: "Words that the language model's head reads off for a class, whether or not its "
-    "texts contain them.",
+    VOCABULARY: "Words that the language-model head associates with a class, whether or not the "
+    "texts of that class contain them.",
 }
 SHARE = (
-    "A word's share is the part of a text's support for the prediction that the word gives, "
-    "averaged over the texts with the word."
+    "A word's share is how much of a text's total support for the prediction comes from that "
+    "word, averaged over the texts that contain it."
 )
 COLUMNS = {
     "class": Column("predicted"),
@@ -52,7 +52,7 @@ COLUMNS = {
     "mean_share": Column("share of saliency", SHARE, "{:.1%}"),
     "interval": Column("95% interval", "Of the share, or of the difference."),
     "top3_rate": Column(
-        "in the top 3", "How often it is one of a text's three strongest.", "{:.0%}"
+        "in the top 3", "How often it is one of a text's three strongest words.", "{:.0%}"
     ),
     "mean_score": Column("mean score (logits)", "What it adds to the predicted class.", "{:+.2f}"),
     "difference": Column("difference", "Share on one side minus share on the other.", "{:+.1%}"),
@@ -112,7 +112,7 @@ def first_of(rows) -> str:
 
 def minimum_support() -> int:
     return st.number_input(
-        "In at least this many texts",
+        "Minimum number of texts",
         1,
         1000,
         key=keep("minimum", 5, range(1, 1001)),
@@ -133,7 +133,7 @@ def relied_on(where: str, layer: int):
     part, choices = run.filter(where), {"layer": layer, "minimum": minimum}
     table = session.ask(word_table, part, **choices, most=ROWS)
     if table.empty:
-        st.info(f"No word occurs in {minimum} texts of this filter. Lower the number.")
+        st.info(f"No word occurs in at least {minimum} texts of this filter. Lower the number.")
         return
     present = set(table["class"])
     names = [name for name in run.label_names if name in present]
@@ -184,8 +184,8 @@ def set_against(one: str, other: str, names: tuple[str, str], layer: int):
     rows = telling(both)
     if rows.empty:
         st.info(
-            f"No word differs beyond chance between {names[0]} and {names[1]}. Compare broader "
-            "filters, or ask for words in fewer texts."
+            f"No word's share differs by more than chance between {names[0]} and {names[1]}. "
+            "Compare broader filters, or lower the minimum number of texts."
         )
         return
     chart_tab, table_tab = st.tabs(["Chart", "Table"])
@@ -222,8 +222,8 @@ def set_against(one: str, other: str, names: tuple[str, str], layer: int):
         }
         pick(listed, f"contrast-{run.number}-{layer}-{minimum}-{one}-{other}", {**COLUMNS, **heads})
     st.caption(
-        f"Chart and table are sorted by z: words typical of {names[0]} first, those typical of "
-        f"{names[1]} last. Words whose difference may be chance are left out: their interval "
+        f"Chart and table are sorted by z: words typical of {names[0]} come first, those typical "
+        f"of {names[1]} last. Words whose difference may be chance are left out: their interval "
         "contains 0, "
         "or z is between -2 and 2."
     )
@@ -267,7 +267,8 @@ def vocabulary(layer: int):
     if strongest.get(layer, 0.0) <= FAINT * strongest.max():
         best = int(strongest.idxmax())
         st.info(
-            f"Layer {layer} has no vocabulary for this class yet; it is strongest in layer {best}."
+            f"Layer {layer} has hardly any vocabulary of its own for this class; it is strongest "
+            f"at layer {best}."
         )
         st.button(f"Show layer {best}", on_click=lambda: st.session_state.update(layer=best))
         return
@@ -291,9 +292,9 @@ def vocabulary(layer: int):
         }
         pick(rows, f"means-{run.number}-{layer}-{chosen}", heads)
     st.caption(
-        f"Means over {examples} examples predicted {session.escape(chosen)}, a seeded sample, "
-        "minus the mean over all. A word that 0% of these texts contain is known from the "
-        "language model alone."
+        f"Means over a random sample of {examples} examples predicted as "
+        f"{session.escape(chosen)}, minus the mean over all classes. A word that appears in 0% of "
+        "these texts comes from the language model alone."
     )
 
 
@@ -355,7 +356,7 @@ def one_word(where: str, layer: int) -> str | None:
     st.caption(
         f"Share of the saliency by layer: mean over {sampled:,} texts with it"
         + f", a seeded sample of {SAMPLE:,}" * (sampled == SAMPLE)
-        + ", with 95% interval."
+        + ", with 95% intervals."
     )
     if not len(profile.by_class):
         st.caption("Without labels, the word's classes are unknown.")

@@ -224,7 +224,9 @@ def _stopped(job: commands.Job) -> None:
             f" while {STAGES.get(step.stage, step.stage)}, after {step.done:,} of {step.total:,}"
         )
     killed = commands.exit_status(job) != commands.INTERRUPTED
-    reason = " It was stopped from outside, often because memory ran out." if killed else ""
+    reason = (
+        " It was stopped from outside; a common reason is running out of memory." if killed else ""
+    )
     st.warning(session.escape(f"Stopped{after}.{reason} Resume continues from there."))
     with st.container(horizontal=True):
         if st.button("Resume", key=f"resume-{job.name}", type="primary"):
@@ -249,7 +251,7 @@ def _failed(job: commands.Job) -> None:
     with st.container(horizontal=True):
         if offered and is_turned:
             st.button(
-                "Swap them" if len(offered) == 2 else "Put them in that order",
+                "Swap the labels" if len(offered) == 2 else "Reorder the labels",
                 type="primary",
                 key=f"swap-{job.name}",
                 on_click=_change_and_start,
@@ -293,7 +295,7 @@ def _forget(job: commands.Job) -> None:
         st.session_state["audit_job"] = None
 
     st.button(
-        "Forget",
+        "Remove from list",
         key=f"forget-{job.name}",
         type="tertiary",
         on_click=forget,

@@ -46,7 +46,7 @@ def columns() -> None:
     found = values()
     source = found.get("source")
     if not source:
-        st.caption("Shown once there is a dataset.")
+        st.caption("Appears once you have chosen a dataset.")
         return
     labels = model_labels()
     try:
@@ -101,7 +101,7 @@ def _choose(role: str, meaning: str, names: list[str], guess: Guess | None) -> N
     is_guess = role not in found.get("decided", ()) and found[role] not in (None, NO_COLUMN)
     if is_guess and guess is not None:
         by = "its name" if guess.by == "name" else "its values"
-        st.caption(f"**Guessed** by {by}: please check.")
+        st.caption(f"**Guessed** from {by}: please check.")
     elif found[role] is None and guess is not None and role == "text":
         st.caption("Several columns are possible.")
     elif found[role] is None and guess is not None:
@@ -175,7 +175,7 @@ def _labels(table: Any, model_labels: tuple[str, ...]) -> None:
     complain("label_map")
     means = found["label_map"]
     if len(means) == 2 and set(means.values()) <= set(model_labels):
-        st.button("Swap them", on_click=_swap, args=(list(means),))
+        st.button("Swap the labels", on_click=_swap, args=(list(means),))
 
 
 def _offer_columns(table: Any, model_labels: tuple[str, ...]) -> None:

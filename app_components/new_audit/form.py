@@ -95,7 +95,7 @@ def _dataset() -> None:
         if failed := st.session_state.pop("audit_upload_failed", ""):
             st.error(session.escape(in_page_words(failed)))
         if values().get("is_upload") and not st.session_state.get("audit_upload"):
-            st.caption(f"Uploaded before: **{session.escape(values()['called'])}**")
+            st.caption(f"Already uploaded: **{session.escape(values()['called'])}**")
     with path:
         text(
             "typed",
@@ -124,7 +124,7 @@ def _dataset() -> None:
             key=key_of("limit", None),
             placeholder="all",
             width=200,
-            help="Counted from the first; leave empty for all.",
+            help="Audits the first rows only; leave empty for all.",
         )
 
 
@@ -146,8 +146,8 @@ def _model() -> None:
             "lm_head",
             "Pretrained language model it was fine-tuned from (optional)",
             placeholder="bert-base-uncased",
-            help="Reads the layers back as words. Without it the model's own input embeddings "
-            "take its place, which is rougher.",
+            help="Decodes the layers into words. Without it, the model's own input embeddings are "
+            "used, which is less accurate.",
         )
 
 

@@ -58,11 +58,11 @@ def headline(run: Run) -> str:
     kind = "regression model" if run.model.task == "regression" else "classifier"
     layers = f"{run.model.layers}-layer"
     article = "An" if layers.startswith(("8", "11-", "18-")) else "A"
-    texts = f"{n:,} text{'s' if n != 1 else ''} from {run.dataset.name}"
+    texts = f"{n:,} text{'s' if n != 1 else ''} from the dataset “{run.dataset.name}”"
     does = "what it predicts" if run.accuracy is None else "what it gets wrong"
     return (
-        f"{article} {layers} {family(run.model.architecture)} {kind} on {texts}: {does}, and "
-        "which words it used."
+        f"{article} {layers} {family(run.model.architecture)} {kind} on {texts}: {does} and which "
+        "words it relies on."
     )
 
 
@@ -98,8 +98,8 @@ def _worst_group(run: Run, error_rate: float) -> Finding | None:
     column, value, wrong_there, there = worst
     return Finding(
         f"{wrong_there / there:.0%} wrong",
-        f"where {{}} is {{}}: {wrong_there:,} of {there:,} predictions, "
-        f"against {error_rate:.0%} overall",
+        f"where {{}} is {{}} ({wrong_there:,} of {there:,} predictions, against {error_rate:.0%} "
+        "overall)",
         (column, value),
         severity="high",
         where=f"wrong {metadata_term(column, value)}",
@@ -113,7 +113,7 @@ def _strongest_suspect(run: Run) -> Finding | None:
     if table is None or table.empty:
         return None
     row = table.iloc[0]
-    feature = "“{}”" if row["kind"] == WORD else "a text that matches “{}”"
+    feature = "“{}”" if row["kind"] == WORD else "the feature {}"
     message = f"{feature} makes the model predict {{}}"
     if row["errors_k"]:
         wrong, n = int(row["errors_k"]), int(row["errors_n"])
@@ -167,8 +167,8 @@ def _confident_errors(run: Run, wrong: int) -> Finding | None:
         return None
     return Finding(
         f"{count:,} of {wrong:,}",
-        f"wrong predictions are made with more than {CONFIDENT:.0%} confidence: check their labels "
-        "first",
+        f"wrong predictions were made with more than {CONFIDENT:.0%} confidence: check the labels "
+        "of these examples first",
         where=where,
     )
 

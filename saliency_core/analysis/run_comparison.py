@@ -119,7 +119,7 @@ def verdict(found: Comparison, before: str, after: str) -> str:
         )
     differ = int(test["fixed"] + test["broken"])
     both = f"{before} {test['before']:.1%}, {after} {test['after']:.1%}"
-    where = f"they differ on {differ:,} of {n:,}"
+    where = f"exactly one of them is right on {differ:,} of {n:,} texts"
     if not differ:
         return f"{both}: they are right on the same {int(test['both_right']):,} of {n:,} texts."
     if test["p"] > ALPHA:

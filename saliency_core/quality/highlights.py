@@ -33,18 +33,19 @@ def _findings(found: DataQuality) -> Iterator[Finding]:
     if duplicates["in_conflict"]:
         yield Finding(
             f"{duplicates['in_conflict']:,} duplicates",
-            "differ in their label: identical or nearly identical texts have more than one label",
+            "have conflicting labels: identical or nearly identical texts are labelled differently",
             severity=severity["duplicate_conflict"],
             page=PAGE,
             where="duplicate_conflict",
         )
     if train and train["leaked"]:
         without = train["accuracy_without"]
-        said = "" if without is None else f"; without them accuracy is {without:.1%}"
+        said = "" if without is None else f"; without them, accuracy is {without:.1%}"
         yield Finding(
             "1 text" if train["leaked"] == 1 else f"{train['leaked']:,} texts",
-            f"({train['leaked'] / examples:.1%}) {'is' if train['leaked'] == 1 else 'are'} in the "
-            f"training data too, exactly or nearly{said}",
+            f"({train['leaked'] / examples:.1%}) also "
+            f"{'occurs' if train['leaked'] == 1 else 'occur'} in the training data, word for word "
+            f"or nearly so{said}",
             severity=severity["in_train"],
             page=PAGE,
             where="in_train",

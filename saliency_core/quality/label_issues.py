@@ -157,21 +157,21 @@ def trained_on(run: Run) -> str | None:
     known = run.quality("in_train")
     if known is not None and (known > 0).any():
         return (
-            f"{np.mean(known > 0):.0%} of these texts are in the training data; a model often "
-            "memorises their wrong labels, so fewer are found than there are."
+            f"{np.mean(known > 0):.0%} of these texts are in the training data; models often "
+            "memorise wrong training labels, so some will go undetected."
         )
     if known is not None:
         return None
     if "train" in f"{run.dataset.name} {run.dataset.split or ''}".lower():
         return (
-            "By its name, this is training data; a model often memorises the wrong labels that it "
-            "was trained on, so fewer are found than there are."
+            "Judging by its name, this is training data; models often memorise wrong training "
+            "labels, so some will go undetected."
         )
     accuracy = run.accuracy
     if accuracy is not None and accuracy >= TRAINED_ACCURACY:
         return (
-            f"{accuracy:.1%} of the predictions are right, as on rows that a model was trained "
-            "on; if it was trained on these, fewer wrong labels are found than there are."
+            f"{accuracy:.1%} of the predictions are right, which is typical of rows that a model "
+            "was trained on; if so, some wrong labels go undetected."
         )
     return None
 

@@ -10,12 +10,12 @@ from saliency_core.records import SEVERITIES
 
 TEXTS = {
     "empty": ("is empty", "are empty", 0.01),
-    "one_word": ("is one word", "are one word", 0.1),
+    "one_word": ("consists of a single word", "consist of a single word", 0.1),
     "very_long": ("is very long", "are very long", 0.1),
     "replacement": ("has a lost character (U+FFFD)", "have a lost character (U+FFFD)", 0.01),
     "mojibake": (
-        "has letters of a wrong encoding (“Ã©” for “é”)",
-        "have letters of a wrong encoding (“Ã©” for “é”)",
+        "has wrongly decoded characters (“Ã©” for “é”)",
+        "have wrongly decoded characters (“Ã©” for “é”)",
         0.01,
     ),
     "html": ("contains leftover HTML", "contain leftover HTML", 0.1),
@@ -74,13 +74,13 @@ def grade(value: float, high: float, medium: float, low: float = 0.0) -> str:
 
 def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[DataFinding]:
     if facts is None:
-        message = "Labels were not checked: that needs one label per example."
+        message = "Labels were not checked: this check needs exactly one label per example."
         yield DataFinding("label_issue", "ok", 0, 0.0, "", message)
         return
     count, judged = facts["estimated"], facts["judged"]
     share = count / judged
     if not count:
-        message = f"No label of {judged:,} looks wrong."
+        message = f"None of the {judged:,} labels looks wrong."
     else:
         message = (
             f"{count:,} of {judged:,} labels may be wrong ({share:.1%}; the 95% interval is "
@@ -104,7 +104,7 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
         groups = facts["conflicts"]
         message = (
             f"{conflict:,} examples are in {groups:,} {'group' if groups == 1 else 'groups'} of "
-            "identical or nearly identical texts that differ in their label."
+            "identical or nearly identical texts with different labels."
         )
     else:
         message = "No two identical or nearly identical texts differ in their label."
@@ -123,11 +123,11 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
         )
         if facts["accuracy"] is not None and facts["accuracy_once"] is not None:
             message += (
-                f" Accuracy is {facts['accuracy']:.1%}; counting each text once it is "
+                f" Accuracy is {facts['accuracy']:.1%}; counting each text once, it is "
                 f"{facts['accuracy_once']:.1%}."
             )
     else:
-        message = "No text repeats another."
+        message = "No two texts are identical or nearly identical."
     severity, count = grade(share, 0.2, 0.05), facts["examples"]
     yield DataFinding("duplicate", severity, count, count / examples, "duplicate", message)
 
@@ -154,7 +154,7 @@ def _train(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
 def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
     if facts["domain_auc"] is not None:
         message = (
-            f"A classifier on words tells audited texts from training texts with an AUC of "
+            "A classifier on words separates audited from training texts with an AUC of "
             f"{facts['domain_auc']:.2f} (0.5 is chance)."
         )
         words = [row["word"] for row in facts["words"][:5]]
@@ -166,8 +166,9 @@ def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
         moved = sum(abs(row["audited"] - row["train"]) for row in facts["labels"]) / 2
         most = max(facts["labels"], key=lambda row: abs(row["audited"] - row["train"]))
         message = (
-            f"The shares of labels differ by {moved:.1%} from the training data; most of all "
-            f"{most['label']}: {most['audited']:.1%} here, {most['train']:.1%} there."
+            f"Label shares differ from the training data by {100 * moved:.1f} percentage points in "
+            f"total; {most['label']} differs most ({most['audited']:.1%} here, "
+            f"{most['train']:.1%} there)."
         )
         severity = grade(moved, 0.5, 0.2, 0.05)
         yield DataFinding("label_shift", severity, round(moved * examples), moved, "", message)
@@ -184,7 +185,7 @@ def _classes(classes: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Da
         f"The most frequent label, {most['label']}, has {most['examples']:,} examples; the "
         f"rarest, {least['label']}, has {least['examples']:,}"
     )
-    message += f" ({times:.1f} times fewer)." if times >= 1.05 else "."
+    message += f" (a ratio of {times:.1f} to 1)." if times >= 1.05 else "."
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         message += f" No example is labelled {shown}."
@@ -207,7 +208,7 @@ def _metadata(facts: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Dat
             severity = "medium"
         else:
             message = (
-                f"The column {fact['column']} gives the label away: knowing it saves "
+                f"The column {fact['column']} gives the label away: knowing it avoids "
                 f"{strength:.0%} of wrong guesses."
             )
             severity = grade(strength, 0.8, 0.2)

@@ -69,9 +69,9 @@ class AuditRequest:
         if not self.model:
             found["model"] = "Name the classifier."
         if self.source and self.text is None:
-            found["text"] = "Choose the column that holds the text."
+            found["text"] = "Choose the column that contains the text."
         if self.source and self.label is None:
-            found["label"] = "Choose the column of the label, or “none” where there is none."
+            found["label"] = "Choose the label column, or “none” if there is none."
         if open_labels := [label for label, means in self.label_map.items() if means is None]:
             found["label_map"] = f"Say what these labels mean: {', '.join(open_labels)}."
         if self.place == EXISTING and not self.into:

@@ -286,8 +286,8 @@ def failure(job: Job) -> str | None:
         return None
     if status is None or status == SHELL_SIGNAL + signal.SIGKILL:
         return (
-            f"{' '.join(job.command)} was killed before it finished, often because memory ran out. "
-            "What it computed is kept; start it again."
+            f"{' '.join(job.command)} was killed before it finished; a common reason is running "
+            "out of memory. What it computed is kept; start it again."
         )
     return last_words(job) or f"{' '.join(job.command)} ended with exit status {status}."
 

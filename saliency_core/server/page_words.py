@@ -17,12 +17,12 @@ ADVICE = {
     "--id-column": "Choose another column for the id, or none: rows are then numbered.",
     "--label-map": "Say under “Columns and labels” what the labels mean.",
     "--trust-labels": "Say under “Columns and labels” what the labels mean.",
-    "--no-header": "If its first line holds no column names, switch that off under “Dataset”.",
+    "--no-header": "If its first line contains no column names, switch that off under “Dataset”.",
     "--split": "Name the split under “Dataset”.",
-    "--sheet": "Save the sheet that you mean as a file of its own.",
-    "--lm-head": "For a better reading, name the pretrained language model it was fine-tuned from "
-    "under “New audit”.",
-    "--model": "Put the model back, or audit it again.",
+    "--sheet": "Save the sheet you want as a separate file.",
+    "--lm-head": "For a more accurate decoding, name the pretrained language model it was "
+    "fine-tuned from under “New audit”.",
+    "--model": "Move the model back to its folder, or audit it again.",
     "--name": "Give the data another file name.",
     "--db": "Choose another database.",
 }
@@ -46,7 +46,9 @@ def in_page_words(sentence: str) -> str:
             kept.append(f"{before}.")
         advice += [ADVICE[option] for option in options if option in ADVICE]
     text = " ".join([*kept, *dict.fromkeys(advice)])
-    text = re.sub(r";(?= [A-Z]|$)", ".", text) or "The audit could not be started as it was asked."
+    text = (
+        re.sub(r";(?= [A-Z]|$)", ".", text) or "The audit could not be started with these settings."
+    )
     return text[0].upper() + text[1:] if CLAUSE.split(sentence)[0] not in kept else text
 
 

@@ -16,7 +16,8 @@ from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote
 from saliency_core.store.query.wording import in_words
 
-HONEST = "A word that carries the class's meaning is also relied on: the judgement is yours."
+HONEST = "The model also relies on words that carry the class's meaning; whether a suspect is "
+"spurious is for you to judge."
 SORTS = ("suspicion", "association", "reliance", "effect", "errors", "examples")
 _VALUE = {
     "association": "z",
@@ -183,16 +184,16 @@ def _association(row: dict[str, Any]) -> str:
     shift = row.get("shift")
     trained = shift is not None and shift == shift
     sentence = (
-        f"{row['k']:,} of the {row['n']:,} labelled {'training ' * trained}texts with it are "
-        f"{row['class']}: {rate:.0%} (95% interval {low:.0%} to {high:.0%}), against "
+        f"{row['k']:,} of the {row['n']:,} labelled {'training ' * trained}texts with it have the "
+        f"label {row['class']}: {rate:.0%} (95% interval {low:.0%} to {high:.0%}), against "
         f"{row['base_rate']:.0%} of all texts."
     )
-    return sentence + (f" In the audited texts it is {rate - shift:.0%}." if trained else "")
+    return sentence + (f" In the audited texts, the rate is {rate - shift:.0%}." if trained else "")
 
 
 def _reliance(row: dict[str, Any]) -> str:
     if row["mean_share"] != row["mean_share"]:
-        return "No single word carries it, so it takes no saliency."
+        return "This feature is not a single word, so it has no share of the saliency."
     interval = ""
     if row["share_low"] == row["share_low"]:
         interval = f" (95% interval {row['share_low']:.0%} to {row['share_high']:.0%})"
@@ -206,15 +207,22 @@ def _reliance(row: dict[str, Any]) -> str:
 
 def _effect(row: dict[str, Any]) -> str:
     if row["effect_n"] != row["effect_n"]:
-        return "Not measured: only the strongest suspects, and words you name, are deleted."
+        return (
+            "Not measured: only the strongest suspects, and words you name, are tested by deletion."
+        )
     if not row["effect_n"]:
         return "Not measured: deleting it changes no text."
     return (
         f"When it is deleted from {row['effect_n']:,.0f} texts, {row['flip_rate']:.0%} of the "
         f"predictions change (95% interval {row['flip_low']:.0%} to {row['flip_high']:.0%}), "
         f"against {row['control_flip_rate']:.0%} for a frequency-matched control word. The "
-        f"probability of {row['class']} falls by {100 * row['mean_drop']:.0f} points on average."
+        f"probability of {row['class']} {_moved(row['mean_drop'])} on average."
     )
+
+
+def _moved(drop: float) -> str:
+    points = f"{100 * abs(drop):.0f} percentage points"
+    return f"rises by {points}" if drop < 0 else f"falls by {points}"
 
 
 def _errors(row: dict[str, Any]) -> str:

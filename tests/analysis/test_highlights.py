@@ -161,8 +161,8 @@ def test_a_model_is_called_what_people_call_it(architecture, name):
 
 def test_the_headline_says_what_was_audited(store):
     assert headline(store.run(1)) == (
-        "A 3-layer BERT classifier on 60 texts from made up: what it gets wrong, and which words "
-        "it used."
+        "A 3-layer BERT classifier on 60 texts from the dataset “made up”: what it gets wrong and "
+        "which words it relies on."
     )
 
 

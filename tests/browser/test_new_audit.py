@@ -117,7 +117,7 @@ def first_audit(page, source, model):
     # No column is the text without being surely it; the wrong guess is marked as a guess.
     assert page.get_by_role("combobox", name="Text", exact=True).input_value() == ""
     assert page.get_by_role("combobox", name="Label", exact=True).input_value() == "label"
-    expect(page.get_by_text("Guessed by its name: please check.").first).to_be_visible()
+    expect(page.get_by_text("Guessed from its name: please check.").first).to_be_visible()
     choose(page, "Text", "comment")
     expect(page.get_by_text("What the labels of the dataset mean to the model")).to_be_visible()
     choose(page, "Label", "rating")
@@ -127,7 +127,7 @@ def first_audit(page, source, model):
     expect(page.get_by_text("Failed.")).to_be_visible()
     expect(page.get_by_text("in another order than the model's")).to_be_visible()
     reads_without_options(page)
-    press(page, "Swap them")
+    press(page, "Swap the labels")
     expect(page.get_by_text("Finished:")).to_be_visible()
     reads_without_options(page)
     with page.expect_download() as report:

@@ -241,7 +241,7 @@ def test_many_at_once_by_ticks_or_by_filter_undone_whole(page, address, database
     expect(page.get_by_text(reviewed)).to_be_visible()
     page.get_by_role("button", name="History").click()
     page.get_by_role("button", name="Redo").click()
-    settled(page, "Done again.")
+    settled(page, "Redone.")
     assert run.filter('tag:"look again"').count() == len(rows)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download corrections (CSV)").click()

@@ -132,7 +132,7 @@ def test_words_that_carry_the_meaning_are_relied_on_and_left_to_the_analyst(demo
         check=True,
         cwd=ROOT,
     )
-    assert "the judgement is yours" in printed.stderr
+    assert "is for you to judge" in printed.stderr
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def test_a_mistake_is_told_with_a_button_that_puts_it_right_above_the_last_good_
         " Did you mean",
     ]
     assert counted(app) == run.filter("right").count()
-    assert any("last filter that could be read, right" in one.value for one in app.caption)
+    assert any("last valid filter: right" in one.value for one in app.caption)
     button(app, "wrong").click().run()
     assert line(app) == "wrong gold:postive"
     button(app, "positive").click().run()
@@ -119,7 +119,7 @@ def test_a_value_that_never_occurs_names_those_that_do(database, monkeypatch):
 def test_every_page_with_a_filter_goes_on_below_a_mistake(page, database, monkeypatch):
     app = opened(page, database, monkeypatch, "wrng")
     assert len(told(app)) == 1
-    assert any("last filter that could be read" in one.value for one in app.caption)
+    assert any("last valid filter" in one.value for one in app.caption)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -110,7 +110,7 @@ def test_a_page_never_starts_a_search_by_itself(audited, monkeypatch):
     started = []
     monkeypatch.setattr(commands, "start", lambda *given, **more: started.append((given, more)))
     app = opened("suspects", audited, monkeypatch)
-    assert "Nobody has looked for suspects" in app.info[0].value
+    assert "has not been searched for suspects" in app.info[0].value
     assert not started
     app.text_input[1].set_value("kindly dull")
     button(app, "Find shortcuts").click().run()
@@ -135,7 +135,9 @@ def test_the_strongest_suspect_stands_first_with_its_evidence(looked, monkeypatc
     row = kept_suspects(open_store(looked).run())[0].iloc[0]
     assert (row["feature"], row["class"]) == (SHORTCUT, BIASED_TO)
     assert f"“{SHORTCUT}” → {BIASED_TO}: {row['assessment']}" in shown
-    assert f"{row['k']} of the {row['n']} labelled texts with it are {BIASED_TO}" in shown
+    assert (
+        f"{row['k']} of the {row['n']} labelled texts with it have the label {BIASED_TO}" in shown
+    )
     assert f"deleted from {row['effect_n']:.0f} texts, {row['flip_rate']:.0%} of the" in shown
     store = open_store(looked)
     wrong = store.run().filter(f"wrong predicted:{BIASED_TO} word:{SHORTCUT}").count()
@@ -194,10 +196,10 @@ def test_a_word_is_hidden_only_by_clicks_and_accuracy_is_that_of_the_edited_text
     numbers = {metric.label: metric.value for metric in app.metric}
     assert numbers["Texts edited"] == f"{len(holding)}"
     assert numbers["Predictions that change"].startswith(f"{flips} (")
-    assert numbers["Accuracy of these texts"] == f"{right / len(holding):.1%}"
+    assert numbers["Accuracy on these texts"] == f"{right / len(holding):.1%}"
     others = store.run().filter(f"right -word:{SHORTCUT}").count()
     assert (
-        numbers["Accuracy of the whole filter"]
+        numbers["Accuracy on the whole slice"]
         == f"{(right + others) / store.run().filter().count():.1%}"
     )
 
@@ -258,7 +260,7 @@ def test_a_slice_is_saved_refused_and_deleted(database, monkeypatch):
     app.run()
     saved = tables_of(app)[1]
     assert saved["name"].iloc[saved.attrs["chosen"]] == "odd"
-    button(app, "Delete it").click().run()
+    button(app, "Delete slice").click().run()
     assert set(open_store(database).slices()["name"]) == {"by phone"}
 
 
@@ -273,9 +275,9 @@ def test_two_slices_side_by_side(looked, monkeypatch):
             store.run().filter(f"right {where}").count(),
         )
         assert rate == f"{wrong / (wrong + right):.1%}"
-    assert "Do the two rates differ? p " in texts(app)
+    assert "The two rates differ (p " in texts(app)
     app = opened("slices", looked, monkeypatch, compare_a=both[0])
-    assert f"{store.run().filter(both[0]).count()} texts are in both, so no test is made" in texts(
+    assert f"{store.run().filter(both[0]).count()} texts are in both, so the two rates" in texts(
         app
     )
     app = opened("slices", looked, monkeypatch, compare_a="meta.no:1")

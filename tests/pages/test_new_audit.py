@@ -93,9 +93,9 @@ def test_columns_are_guessed_by_values_and_marked_as_guesses(page, tmp_path):
     )
     fill(page, source)
     assert (chosen(page, "text"), chosen(page, "label")) == ("comment", "rating")
-    assert sum("Guessed** by its values" in one.value for one in page.caption) == 2
+    assert sum("Guessed** from its values" in one.value for one in page.caption) == 2
     page.selectbox(key="audit_field_text").set_value("description").run()
-    assert sum("Guessed** by its values" in one.value for one in page.caption) == 1
+    assert sum("Guessed** from its values" in one.value for one in page.caption) == 1
 
 
 def test_without_anything_all_of_it_is_asked_for(empty):
@@ -108,7 +108,7 @@ def test_start_is_always_there_and_says_what_is_missing(page, tmp_path, started)
     press(page, "Start")
     assert "Upload a file" in page.warning[0].value
     fill(page, reviews(tmp_path / "a.jsonl", note=[f"another text {n}" for n in range(30)]))
-    assert "column that holds the text" in page.warning[0].value and not started
+    assert "column that contains the text" in page.warning[0].value and not started
     page.selectbox(key="audit_field_text").set_value("comment").run()
     assert not page.warning and not started, "it starts when it is asked to, not before"
     press(page, "Start")
@@ -130,7 +130,7 @@ def test_labels_that_do_not_fit_are_a_table_with_another_column_and_a_swap(page,
     assert "mean\\: bad, good" in page.warning[0].value and not started
     for number, meaning in enumerate(("positive", "negative")):
         page.selectbox(key=f"audit_field_means_{number}").set_value(meaning).run()
-    press(page, "Swap them")
+    press(page, "Swap the labels")
     press(page, "Start")
     option = next(one for one in started[0].arguments if one.startswith("--label-map="))
     assert parse_label_map(option.partition("=")[2]) == {"bad": "negative", "good": "positive"}
@@ -141,7 +141,7 @@ def test_labels_named_as_the_models_may_still_mean_something_else(page, tmp_path
     press(page, "Say what each label means")
     meanings = [page.selectbox(key=f"audit_field_means_{number}").value for number in range(2)]
     assert meanings == ["negative", "positive"], "at first, what they are called"
-    press(page, "Swap them")
+    press(page, "Swap the labels")
     press(page, "Start")
     assert started[0].form["label_map"] == {"negative": "positive", "positive": "negative"}
 
@@ -232,7 +232,7 @@ def test_swapped_labels_are_swapped_with_one_click(page, tmp_path, started):
     ended(tmp_path, "a", 2, said, FORM)
     page.run()
     assert "--" not in page.error[0].value
-    press(page, "Swap them")
+    press(page, "Swap the labels")
     assert AuditRequest.of(started[0].form).label_map == {
         "negative": "positive",
         "positive": "negative",

@@ -180,7 +180,7 @@ def test_a_slice_saved_twice_is_what_was_typed_last(tmp_path, monkeypatch):
         button(app, "Save").click().run()
         kept = open_store(path).slices()
         assert kept[["name", "where", "note"]].values.tolist() == [["mine", where, note]]
-        assert f'Saved: mine is "{where}", "{note}".' in said(app.success)[0]
+        assert f'Saved “mine”: filter "{where}", note "{note}".' in said(app.success)[0]
 
 
 # What the address keeps

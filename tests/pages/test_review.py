@@ -111,7 +111,7 @@ def test_what_was_undone_in_another_tab_is_said_and_holds_nothing_up(run, send):
     state = send(edit("a", "id-1", ("right", "")), edit("b", "id-2", ("right", "")))
     undo(run.store.path, run.number, state.stored["a"])
     send({"uid": "c", "undo": "a", "id": "id-1"}, turn=2)
-    said = "Undone before for id-1, in another tab or from the history."
+    said = "Already undone for id-1, in another tab or from the history."
     assert review.review_of(run).said == said and "c" in state.stored
     send(edit("d", "id-3", ("right", "")), turn=3)
     assert run.filter("reviewed").count() == 2 and not review.review_of(run).failed

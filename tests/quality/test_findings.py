@@ -72,7 +72,7 @@ def test_the_overview_says_the_same(run, tmp_path):
     said = {finding.where: finding.sentence for finding in data_findings(run)}
     assert f"{facts['label_issues']['estimated']:,} labels may be wrong" in said["label_issue"]
     assert f"{facts['duplicates']['in_conflict']} duplicates" in said["duplicate_conflict"]
-    assert "2 texts (3.3%) are in the training data too" in said["in_train"]
+    assert "2 texts (3.3%) also occur in the training data" in said["in_train"]
 
 
 def test_issue_rows_are_the_least_plausible_first(run):

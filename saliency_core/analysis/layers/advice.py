@@ -70,11 +70,13 @@ def chosen_by(layers: pd.DataFrame) -> str:
 def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
     how = chosen_by(rows)
     mosaics = run.extra.get("mosaics") or {}
-    hiding = f"hiding its top words changes the prediction (by {own['comprehensiveness']:.2f})"
+    hiding = "hiding its top words lowers the predicted class's probability by "
+    f"{own['comprehensiveness']:.2f}"
     if how == "two tests":
         return (
-            f"Best on two tests together: {hiding}, and its words lie in the correct one of two "
-            f"joined texts ({own['mosaic']:.2f}; chance is {mosaics['chance']:.2f})."
+            f"Best on two tests together: {hiding}, and when two texts are joined, "
+            f"{own['mosaic']:.2f} of its positive score lies in the text whose class was "
+            f"predicted (chance is {mosaics['chance']:.2f})."
         )
     if how == "one test":
         missing = mosaics.get("missing")
@@ -91,7 +93,8 @@ def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
             f"run `{program()} evaluate`."
         )
     return (
-        f"Its words agree best where the prediction agrees (coherence {own['coherence']:.2f}). "
+        "Its words are the most similar in meaning among texts with the same prediction "
+        f"(coherence {own['coherence']:.2f}). "
         f"Nothing else was measured: to test the layers, run `{program()} evaluate`."
     )
 
@@ -102,9 +105,10 @@ def _readable(run: Run, rows: pd.DataFrame) -> str:
         return ""
     coherence = rows.loc[layer, "coherence"]
     if layer == run.recommended:
-        return f"It is also the most readable one (coherence {coherence:.2f})."
+        return f"Layer {layer} is also the most readable (coherence {coherence:.2f})."
     sentence = (
-        f"Layer {layer} is the most readable: its words agree best where the prediction agrees "
+        f"Layer {layer} is the most readable: its words are the most similar in meaning among "
+        "texts with the same prediction "
         f"(coherence {coherence:.2f})"
     )
     best = rows["choice"].max()
@@ -124,8 +128,8 @@ def _notes(run: Run, rows: pd.DataFrame) -> Iterable[str]:
     above = rows["coherence"] > rows["uniform_baseline"].fillna(0)
     if not above.any() and rows["coherence"].notna().any():
         yield (
-            "No layer is more coherent than all words of a text together, so coherence rules none "
-            "out."
+            "No layer's words are more coherent than the whole text, so coherence rules out no "
+            "layer."
         )
         return
     better = rows.index[rows["choice"] > rows.loc[run.recommended, "choice"]]
@@ -134,5 +138,5 @@ def _notes(run: Run, rows: pd.DataFrame) -> Iterable[str]:
         verb, their = ("scores", "its") if len(ruled_out) == 1 else ("score", "their")
         yield (
             f"{named(ruled_out)} {verb} higher in the tests, but {their} words are no more "
-            "coherent than all words of a text together."
+            "coherent than the whole text."
         )

@@ -8,6 +8,8 @@ from typing import Any
 from saliency_core.analysis.highlights import CONFIDENT, findings
 from saliency_core.output.report.blocks import Bullets, Facts, Paragraph, Section
 from saliency_core.output.report.scope import View, interval, percent
+from saliency_core.quality.findings import kept_data_quality
+from saliency_core.quality.highlights import data_findings
 from saliency_core.store.query.wording import in_words
 
 
@@ -23,13 +25,14 @@ def in_brief_section(view: View) -> Section:
         )
     if view.where:
         blocks.append(Paragraph(_against_all(view), lead=True))
-    sentences = [f"{finding.sentence}." for finding in findings(view.run)]
-    if sentences and not view.where:
-        blocks.append(Paragraph(f"Main weakness: {_lower_first(sentences[0])}", lead=True))
-        if sentences[1:]:
-            blocks += [Paragraph("What else stands out:"), Bullets(sentences[1:])]
-    elif sentences:
-        blocks += [Paragraph("What stands out in the whole audit:"), Bullets(sentences)]
+    model = [f"{finding.sentence}." for finding in findings(view.run)]
+    data = [f"{finding.sentence}." for finding in data_findings(view.run)]
+    if model and not view.where:
+        blocks.append(Paragraph(f"Main weakness: {_lower_first(model[0])}", lead=True))
+        if others := [*model[1:], *data]:
+            blocks += [Paragraph("What else stands out:"), Bullets(others)]
+    elif model or data:
+        blocks += [Paragraph("What stands out in the whole audit:"), Bullets([*model, *data])]
     elif view.judged:
         blocks.append(Paragraph("No group, word or confusion of classes stands out."))
     return Section("In brief", blocks)
@@ -50,7 +53,7 @@ def _tiles(view: View) -> Iterator[tuple[str, str, str]]:
         yield "Accuracy", percent(right, judged), f"95% interval {interval(right, judged)}"
         yield "Wrong", f"{wrong:,}", f"of {judged:,} with a label"
     for name, term, remark in (
-        ("Read in part", "truncated", "texts longer than the model takes"),
+        ("Read in part", "truncated", "texts longer than the model accepts"),
         ("Failed", "failed", "empty, or no finite prediction"),
     ):
         if count := view.count(term):
@@ -69,7 +72,8 @@ def _against_all(view: View) -> str:
             else f"These are the {view.judged:,} predictions where {in_words(view.where)}"
         )
         return (
-            f"{which}. The filter itself asks for {view.settled} ones, so it has no accuracy. In "
+            f"{which}. The filter selects only {view.settled} predictions, so accuracy does not "
+            "apply. In "
             f"the whole audit, {of_all:,} of {judged:,} predictions are {view.settled} "
             f"({percent(of_all, judged)})."
         )
@@ -87,7 +91,12 @@ def _against_all(view: View) -> str:
 
 def next_steps_section(view: View) -> Section | None:
     """Return what the findings ask somebody to do."""
-    steps = [*_against_slices(view), *_against_shortcuts(view), *_against_labels(view)]
+    steps = [
+        *_against_slices(view),
+        *_against_shortcuts(view),
+        *_against_labels(view),
+        *_against_data(view),
+    ]
     if view.run.table("suspects") is None and view.run.model.task == "single-label":
         steps.append(
             "Look for shortcuts, which nobody has done in this audit yet: open the Suspects page, "
@@ -114,8 +123,8 @@ def _against_shortcuts(view: View) -> Iterator[str]:
             continue
         name = name_of(row["feature"], row["kind"])
         rate = (
-            f" {row['errors_k']:,} of the {row['errors_n']:,} texts with it that are predicted "
-            f"{row['class']} are wrong."
+            f" Of the {row['errors_n']:,} {row['class']} predictions for texts with it, "
+            f"{row['errors_k']:,} are wrong."
             if row["errors_k"]
             else ""
         )
@@ -135,7 +144,7 @@ def _against_slices(view: View) -> Iterator[str]:
     rows = [] if found is None else found[~found["where"].isin(words)].to_dict("records")
     for row in rows[:2]:
         yield (
-            f"Improve the model where {in_words(row['where'])}: {row['errors']:,} of "
+            f"Improve the model for texts where {in_words(row['where'])}: {row['errors']:,} of "
             f"{row['examples']:,} predictions are wrong ({row['error_rate']:.0%}, against "
             f"{row['rest_error_rate']:.0%} elsewhere). Add training texts of this kind, and until "
             "then have a person check these predictions."
@@ -155,7 +164,25 @@ def _against_labels(view: View) -> Iterator[str]:
     sure = view.run.filter(f"wrong confidence>{CONFIDENT:g}").count()
     if sure > corrected:
         yield (
-            f"Check the labels of the {sure:,} wrong predictions given with more than "
-            f"{CONFIDENT:.0%} confidence: where the model is this sure, it is often the label "
-            "that is wrong."
+            f"Check the labels of the {sure:,} wrong predictions made with more than "
+            f"{CONFIDENT:.0%} confidence: where the model is this confident, the label may be what "
+            "is wrong."
+        )
+
+
+def _against_data(view: View) -> Iterator[str]:
+    """Say what to do about what the checks of the dataset found."""
+    found = kept_data_quality(view.run)
+    if found is None:
+        return
+    if conflict := found.facts["duplicates"]["in_conflict"]:
+        yield (
+            f"Decide which label is right for the {conflict:,} examples whose identical or nearly "
+            "identical texts are labelled differently; the Data page lists the groups."
+        )
+    train = found.facts["train"]
+    if train and train["leaked"]:
+        yield (
+            f"Leave out the {train['leaked']:,} texts that the model was trained on when you state "
+            "its accuracy; the filter in_train names them."
         )

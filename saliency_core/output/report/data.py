@@ -29,7 +29,7 @@ def data_section(view: View) -> Section | None:
     if rows:
         blocks.append(Table(["Severity*", "Finding~"], rows))
     if passed:
-        blocks.append(Paragraph(f"Checked, nothing found: {' '.join(passed)}"))
+        blocks.append(Paragraph(f"Checks passed: {' '.join(passed)}"))
     labels = found.facts["label_issues"]
     if labels and labels["trained_on"]:
         blocks.append(Paragraph(labels["trained_on"]))

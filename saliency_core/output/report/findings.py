@@ -51,7 +51,9 @@ def suspects_section(view: View) -> Section | None:
     table = with_judgements(kept[0], view.run.verdicts())
     shown = table[table["assessment"].isin([HARMFUL, RELIED]) | (table["judgement"] != "")]
     unmeasured = (table["assessment"] == UNTESTED) & (table["judgement"] == "")
-    blocks: list[Any] = [Paragraph(SUSPECTS + " All are of the whole audit." * bool(view.where))]
+    blocks: list[Any] = [
+        Paragraph(SUSPECTS + " The table covers the whole audit." * bool(view.where))
+    ]
     if shown.empty:
         said = (
             f"None of the {len(table):,} pairs of a feature and a class is known to be relied on."
@@ -114,10 +116,12 @@ def discovered_section(view: View) -> Section | None:
         for row in found.head(SLICES).to_dict("records")
     ]
     said = (
-        "Slices of the whole audit in which more predictions are wrong than in the rest; the one "
-        "that explains the most errors comes first. Corrected for the number of slices tried."
+        "Slices of the whole audit in which a larger share of predictions is wrong than "
+        "elsewhere; the one that explains the most errors comes first. Corrected for the number "
+        "of slices tried."
         if rows
-        else "Slices were looked for; none is wrong more often than the rest beyond chance."
+        else "A search found no slice in which the model is wrong more often than chance would "
+        "explain."
     )
     columns = ["Examples where*", "Examples#", "Wrong#", "Error rate#", "95% interval#"]
     table = Table([*columns, "Error rate elsewhere#"], rows)
@@ -160,9 +164,9 @@ def examples_section(view: View, limit: int) -> Section | None:
     if limit < 1:
         return None
     if view.wrong:
-        part, title = view.part.filter("wrong"), "Wrong predictions the model was most confident of"
+        part, title = view.part.filter("wrong"), "The most confident wrong predictions"
     else:
-        part, title = view.part.filter("-failed"), "Predictions the model was least confident of"
+        part, title = view.part.filter("-failed"), "The least confident predictions"
     frame = part.examples(sort="confidence", descending=bool(view.wrong), limit=limit)
     if frame.empty:
         return None
@@ -173,7 +177,7 @@ def examples_section(view: View, limit: int) -> Section | None:
         pieces = pieces_of_example(row, found, scale_of([word["score"] for word in found]))
         texts = [folded(one, SHOWN_CHARACTERS) for one in pieces]
         painted.append(PaintedExample(heading, details, texts))
-    lead = f"{len(painted)} of {part.count():,}, painted at layer {view.layer}."
+    lead = f"{len(painted)} of {part.count():,}, highlighted at layer {view.layer}."
     if view.wrong:
         lead += " Where the model is this confident, the label itself may be wrong."
     return Section(title, [Paragraph(lead), Examples(painted)])

@@ -34,8 +34,8 @@ def accuracy_section(view: View) -> Section | None:
     charts = [
         Chart(
             confusion,
-            "The label in the data (rows) against the model's prediction (columns); the diagonal "
-            "is right."
+            "The label in the data (rows) against the model's prediction (columns); right "
+            "predictions are on the diagonal."
             if len(view.labels) <= MAX_CONFUSION_CLASSES
             else "The most frequent confusions: label in the data → the model's prediction.",
         )
@@ -47,7 +47,7 @@ def accuracy_section(view: View) -> Section | None:
     if view.settled:
         return Section("Which classes they are", [Charts(charts)])
     said = Paragraph(
-        f"Calibration: expected error {found['error']:.3f}, the mean gap between the model's "
+        f"Expected calibration error: {found['error']:.3f}, the mean gap between the model's "
         "confidence and how often it is right; 0 is best."
     )
     return Section("Accuracy and confidence", [Charts(charts), said])
@@ -108,8 +108,9 @@ def layers_section(view: View) -> Section:
         Paragraph(
             "A classifier of this kind works in layers; 0 is its input. Two tests choose the layer "
             "to read. Comprehensiveness: does the prediction change when the words the layer "
-            "points at are masked? Mosaics: of two texts joined, do the words lie in the one that "
-            "is predicted? The choice score is the mean of both, each relative to its best layer."
+            "points at are masked? Mosaics: when two texts are joined, do the words lie in the "
+            "one whose class is predicted? The choice score is the mean of both, each relative to "
+            "its best layer."
         )
     ]
     if recommended is not None:
@@ -145,9 +146,9 @@ def layer_table_section(view: View) -> Section:
     chosen = ["Choice score#", "95% interval#"] if layers["choice"].notna().any() else []
     lead = (
         "The layer read here has an asterisk. Higher is better, except for sufficiency (is the "
-        "prediction kept where only the layer's words are?). Coherence: does the layer point at "
-        "words of similar meaning when the prediction is the same? Decodability: do its states "
-        "still name their own word?"
+        "prediction kept when only the layer's words remain?). Coherence: does the layer point at "
+        "words of similar meaning when the prediction is the same? Decodability: can its states "
+        "still be decoded into their own words?"
     )
     columns = ["Layer*", *chosen, *(f"{name.capitalize()}#" for name in measured)]
     rows = [
@@ -206,8 +207,8 @@ def word_table_section(view: View) -> Section | None:
 
 def _share_meaning(view: View) -> str:
     return (
-        f"Words in at least five examples, at layer {view.layer}, by mean share: a word's part of "
-        "everything in a text that speaks for the prediction."
+        f"Words in at least five examples, at layer {view.layer}, by mean share: how much of a "
+        "text's total support for the prediction comes from the word."
     )
 
 
@@ -258,12 +259,12 @@ def contrast_section(view: View) -> Section | None:
     if not rows:
         return None
     return Section(
-        "Words of wrong and of right predictions",
+        "Words in wrong and right predictions",
         [
             Paragraph(
-                "Words that are among the three most salient of a text more often in wrong "
-                "predictions than in right ones, or less often. Log-odds with a prior that shrinks "
-                "rare words; |z| above 1.96. With many words tested, some of these are chance."
+                "Words that are more often, or less often, among a text's three most salient "
+                "words in wrong predictions than in right ones (|z| above 1.96). Log-odds are "
+                "shrunk for rare words. With many words tested, some differences are due to chance."
             ),
             Table(["Typical of", "Word*", "Log-odds#", "z#"], rows),
         ],

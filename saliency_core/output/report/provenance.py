@@ -32,7 +32,7 @@ def audited_section(view: View) -> Section:
         ["Language-model head", name_of(model.lm_head)],
         ["Scores speak for", _target(settings.target)],
         ["Rule", _rule(settings)],
-        ["Longest text", f"{settings.max_length} tokens, longer ones: {settings.long_text}"],
+        ["Maximum length", f"{settings.max_length} tokens; longer texts: {settings.long_text}"],
         ["Computed in", settings.dtype],
         ["Weights", model.model_digest],
         ["Audited on", f"{day(run.created)}"],
@@ -83,9 +83,9 @@ def _how(run: Run) -> str:
     compared = "Each text is compared with a copy of itself in which every word is blanked out. "
     if run.settings.rule == "path":
         return (
-            f"{compared}On the way from the blanked-out text to the text, in "
+            f"{compared}On the way from the blanked-out text to the original text, in "
             f"{run.settings.steps} steps, the model's own gradient shows how much each position "
-            "of each layer adds to the prediction; the sum is right only approximately."
+            "of each layer adds to the prediction; the parts add up only approximately."
         )
     incomplete = run.incomplete
     but = (
@@ -96,7 +96,8 @@ def _how(run: Run) -> str:
     )
     windowed = run.windowed
     long = (
-        f" {windowed:,} long texts were read in overlapping windows; the prediction is their mean."
+        f" {windowed:,} long texts were read in overlapping windows; the prediction is the mean "
+        "over the windows."
         if windowed
         else ""
     )
@@ -113,18 +114,20 @@ def method_section(view: View) -> Section:
         "How this was measured",
         [
             Paragraph(
-                f"{_how(view.run)} The pretrained language model that the classifier was made "
-                "from then says which of the text's own words each position stands for. So every "
+                f"{_how(view.run)} The pretrained language model that the classifier was "
+                "fine-tuned from then says which of the text's own words each position stands "
+                "for. So every "
                 "word gets a score at every layer."
             ),
             Paragraph(
                 "Scores are in logits, the model's own unit before it turns them into "
                 "probabilities. The scores of a text add up to the difference between the text and "
-                "the same text blanked out. A word's share is the part of the text's support "
-                "for the prediction that the word gives, from 0 to 1."
+                "the same text blanked out. A word's share is how much of a text's total support "
+                "for the prediction comes from that word, from 0 to 1."
             ),
             Paragraph(
-                "From Hou and Castañón, Decoding Layer Saliency in Language Transformers (ICML "
+                "Taken from Hou and Castañón, Decoding Layer Saliency in Language Transformers "
+                "(ICML "
                 "2023): saliency of the hidden layers, their decoding through the language-model "
                 "head, and the idea of a layer's coherence. The rule by which scores add up, the "
                 "weighting among a text's own words, the definition of coherence and the choice of "
@@ -137,16 +140,17 @@ def method_section(view: View) -> Section:
 def limits_section(view: View) -> Section:
     """Return what the numbers can't tell."""
     items = [
-        "This shows what the model used, not what is right to use. A word that carries the meaning "
-        "of a class is also relied on; the judgement is a person's.",
+        "This report shows what the model relies on, not what it should rely on. It also relies "
+        "on words that carry the meaning of a class; a person must judge which is which.",
         "A high share is evidence, not proof: only deleting a word and seeing the prediction "
         "change shows an effect.",
-        "Means of few examples are uncertain; read the intervals. Of many words compared, some "
-        "stand out by chance.",
+        "Means over few examples are uncertain; read the intervals. When many words are compared, "
+        "some stand out by chance.",
         "Scores depend on the blanked-out text that each text is compared with; here its words "
         f"are replaced by {view.run.model.reference}.",
-        "Labels may be wrong too, most of all among the predictions the model was surest of.",
-        "Numbers are of these examples; another dataset may behave differently.",
+        "Labels may be wrong too, most of all among the predictions the model was most confident "
+        "of.",
+        "The numbers describe these examples only; another dataset may give others.",
     ]
     if view.run.model.causal:
         items.append(
@@ -156,6 +160,6 @@ def limits_section(view: View) -> Section:
     if view.run.model.lm_head_is_fallback:
         items.append(
             "No language-model head was given: layers were decoded through the input embeddings, "
-            "which is rougher."
+            "which is less accurate."
         )
     return Section("Limits", [Bullets(items)])

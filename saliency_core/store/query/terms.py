@@ -49,27 +49,30 @@ SPELLINGS = {"==": "=", "≥": ">=", "≤": "<=", "≠": "!="}
 ORDER = (">", "<", ">=", "<=")
 
 TABLE = (
-    ("wrong, right", "the prediction is not, or is, the label"),
-    ("wrong_in:1, right_in:1", "the same, for run 1 over the same dataset"),
+    ("wrong, right", "the prediction differs from the label, or matches it"),
+    ("wrong_in:1, right_in:1", "the same, in run 1 on the same dataset"),
     ("gold:LABEL", "the label in the data; also label:LABEL"),
     ("predicted:A,B", "the predicted class is one of these"),
     ("confidence>0.9, margin<0.1", "probability of the predicted class; its lead over the next"),
-    ("length>=50", "tokens"),
+    ("length>=50", "length in tokens"),
     ("truncated, failed", "the model read the text only in part, or not at all"),
     ("kindly, word:kindly", "the text contains the word"),
-    ("salient:kindly, salient:kindly@5", "among the three most salient words (of layer 5)"),
+    ("salient:kindly, salient:kindly@5", "among the three most salient words (at layer 5)"),
     ('"not good", phrase:"not good"', "the text contains these words in a row"),
-    ("/refund(ed)?/, /refund/i", "the text matches the regular expression (i: in any case)"),
-    ("coherence<0", "at the recommended layer"),
+    ("/refund(ed)?/, /refund/i", "the text matches the regular expression (i: ignore case)"),
+    ("coherence<0", "coherence at the recommended layer"),
     ("meta.region:EU, meta.year>=2024", "a metadata column; also region:EU, year>=2024"),
     ("verdict:spurious", "contains a word with this verdict"),
-    ("slice:NAME", "of a saved slice"),
+    ("slice:NAME", "is in the saved slice of this name"),
     ("id:17", "the example with this id"),
     ("reviewed, relabelled, note", "has a decision, a new label, a note"),
     ("tag:NAME", "has this tag"),
     ("label_issue, label_quality<0.2", "the label may be wrong; how plausible it is"),
-    ("duplicate, duplicate_conflict", "like another text; one with another label"),
-    ("in_train", "the training data have it"),
+    (
+        "duplicate, duplicate_conflict",
+        "identical or nearly identical to another text; and labelled differently",
+    ),
+    ("in_train", "is in the training data"),
     (
         "problem:html",
         "has this problem: empty, one_word, very_long, mojibake, escapes or another",
@@ -77,10 +80,10 @@ TABLE = (
 )
 """Every term, and what it says of an example."""
 JOINS = (
-    ("A B, A and B", "both hold; also A & B"),
-    ("A OR B, A | B", "at least one holds; AND binds tighter"),
-    ("(A OR B) C", "brackets group"),
-    ("-A, not A, !A", "A does not hold; also gold!=LABEL"),
+    ("A B, A and B", "both are true; also A & B"),
+    ("A OR B, A | B", "at least one is true; AND takes precedence"),
+    ("(A OR B) C", "brackets group terms"),
+    ("-A, not A, !A", "A is not true; also gold!=LABEL"),
     ("gold:A,B", "commas are alternatives"),
     ('"two words"', 'quotes keep spaces, commas and brackets: meta.city:"New York"'),
 )

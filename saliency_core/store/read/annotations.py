@@ -20,10 +20,10 @@ SAID = {
     "right": "label is right",
     "reviewed": "reviewed",
     "skipped": "skipped",
-    "open": "decision taken back",
+    "open": "decision removed",
     "note": "note “{}”",
     "tag": "tag {}",
-    "untag": "tag {} taken off",
+    "untag": "tag {} removed",
 }
 """What an edit did, in words."""
 
@@ -149,7 +149,7 @@ def is_undone(run: Run, action: int) -> bool:
 def in_words(edits: Sequence[Sequence[str]]) -> str:
     """Return what edits did, e.g. `label billing, tag doubtful`."""
     said = dict.fromkeys(
-        "note taken off" if (what, value) == ("note", "") else SAID[what].format(value)
+        "note removed" if (what, value) == ("note", "") else SAID[what].format(value)
         for what, value in edits
     )
     few = list(said)[:3]
