@@ -29,7 +29,7 @@ class Doubt(StrEnum):
     UNKNOWN_WORDS = "the model cannot tell such words apart"
     SWALLOWED_ROWS = "are one quoted cell; if they are rows of their own"
     OTHER_PREDICTIONS = "So many are no rounding"
-    PARTIAL_SCORES = "their scores account for a part of the answer only"
+    PARTIAL_SCORES = "their scores account for only part of the prediction"
 
 
 @dataclass(frozen=True)
