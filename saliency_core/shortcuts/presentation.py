@@ -16,8 +16,10 @@ from saliency_core.store.query.editing import joined
 from saliency_core.store.query.parser import quote
 from saliency_core.store.query.wording import in_words
 
-HONEST = "The model also relies on words that carry the class's meaning; whether a suspect is "
-"spurious is for you to judge."
+HONEST = (
+    "The model also relies on words that carry the class's meaning; whether a suspect is "
+    "spurious is for you to judge."
+)
 SORTS = ("suspicion", "association", "reliance", "effect", "errors", "examples")
 _VALUE = {
     "association": "z",

@@ -180,7 +180,7 @@ def test_wrong_labels_are_found_told_at_first_sight_and_put_right(page, address,
     assert run.filter(f"relabelled id:{issues['id'][0]}").count() == 1
     choose_row(page, "Groups of duplicates", 0)
     page.get_by_role("button", name="Drop the other").click()
-    page.get_by_text("will be dropped").wait_for()
+    page.get_by_text("are tagged “drop”").wait_for()
     assert run.filter("tag:drop").count() == run.filter("duplicate_conflict tag:drop").count() > 0
     choose_row(page, "Findings of the dataset checks", 0)
     page.wait_for_url(re.compile("/errors\\?.*where="))
