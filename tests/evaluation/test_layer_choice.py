@@ -248,8 +248,9 @@ def test_the_advice_names_both_tests_ties_and_the_readable_layer():
     ]
     found = advice(layers, most_readable=1, tied=[1, 2], mosaics=MOSAICS)
     assert found.text() == (
-        "Use layer 0. Best on two tests together: hiding its top words changes the prediction (by "
-        "0.51), and its words lie in the correct one of two joined texts (0.87; chance is 0.53). "
+        "Use layer 0. Best on two tests together: hiding its top words lowers the predicted class's "
+        "probability by 0.51, and when two texts are joined, 0.87 of its positive score lies in the "
+        "text whose class was predicted (chance is 0.53). "
         "Layers 1 and 2 are about as good. Layer 1 is the most readable: its words are the most "
         "similar in meaning among texts with the same prediction (coherence 0.30), and its test "
         "score is 97% of the best."

@@ -70,8 +70,10 @@ def chosen_by(layers: pd.DataFrame) -> str:
 def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
     how = chosen_by(rows)
     mosaics = run.extra.get("mosaics") or {}
-    hiding = "hiding its top words lowers the predicted class's probability by "
-    f"{own['comprehensiveness']:.2f}"
+    hiding = (
+        "hiding its top words lowers the predicted class's probability by "
+        f"{own['comprehensiveness']:.2f}"
+    )
     if how == "two tests":
         return (
             f"Best on two tests together: {hiding}, and when two texts are joined, "
