@@ -248,9 +248,9 @@ def test_the_advice_names_both_tests_ties_and_the_readable_layer():
     ]
     found = advice(layers, most_readable=1, tied=[1, 2], mosaics=MOSAICS)
     assert found.text() == (
-        "Use layer 0. Best on two tests together: hiding its top words lowers the predicted class's "
-        "probability by 0.51, and when two texts are joined, 0.87 of its positive score lies in the "
-        "text whose class was predicted (chance is 0.53). "
+        "Use layer 0. Best on two tests together: hiding its top words lowers the predicted "
+        "class's probability by 0.51, and when two texts are joined, 0.87 of its positive score "
+        "lies in the text whose class was predicted (chance is 0.53). "
         "Layers 1 and 2 are about as good. Layer 1 is the most readable: its words are the most "
         "similar in meaning among texts with the same prediction (coherence 0.30), and its test "
         "score is 97% of the best."
@@ -266,7 +266,7 @@ def test_the_advice_says_what_narrowed_the_choice():
     ]
     assert "Layer 0 scores higher" in advice(layers, 1, mosaics=MOSAICS).text()
     below = [layer(n, 0.05, comprehensiveness=0.5, mosaic=0.9, choice=1.0) for n in range(2)]
-    assert "rules none out" in advice(below, 0, mosaics=MOSAICS).text()
+    assert "rules out no layer" in advice(below, 0, mosaics=MOSAICS).text()
     around = advice(layers, 1, mosaics=MOSAICS, bypassed={"0": 0.4}).text()
     assert "Layer 0 is left out: information flows around it." in around
     assert "scores higher" not in around
