@@ -17,8 +17,8 @@ from saliency_core.shortcuts.invariance_checks import PER_WORD, write_checks
 from saliency_core.store import Run
 
 WAYS = {
-    "mask": "The mask token takes the place of the words.",
-    "drop": "Texts that contain one of the words are left out.",
+    "mask": "mask: the mask token takes the place of the words.",
+    "drop": "drop: texts that contain one of the words are left out.",
 }
 
 
@@ -68,8 +68,8 @@ def _debias(run: Run, words: list[str]) -> None:
             help="A file or folder on this machine.",
         )
         columns = st.columns(2)
-        text = columns[0].text_input("Column of the text", placeholder="guessed from its name")
-        label = columns[1].text_input("Column of the label", placeholder="guessed from its name")
+        text = columns[0].text_input("Text column", placeholder="guessed from its name")
+        label = columns[1].text_input("Label column", placeholder="guessed from its name")
         way = st.segmented_control("How", list(WAYS), default="mask", help=" ".join(WAYS.values()))
         if st.form_submit_button("Create cleaned file", disabled=not words):
             source = typed.strip()
@@ -121,7 +121,8 @@ def _checks(run: Run, words: list[str]) -> None:
         st.markdown("**Regression tests for the next model**")
         st.markdown(
             f"Up to {PER_WORD} pairs per word: a text that contains it, and the same text without "
-            "it. A model that ignores the word predicts the same for both. Run them in your tests:"
+            "it. A model that ignores the word predicts the same class for both. Run the pairs as "
+            "part of your tests:"
         )
         st.code(f"{program()} checks run MODEL checks.jsonl", "bash", wrap_lines=True)
         st.download_button(

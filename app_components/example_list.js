@@ -81,10 +81,10 @@ class Bulk {
       this.isAll = false;
       this.draw();
     };
-    label.append(every, ' Choose all of this page');
+    label.append(every, ' Select all on this page');
     /* It stays where it is, so that a second click meets it again and no decision. */
     if (data.total > boxes.size) {
-      const whole = this.button(`Choose all ${count(data.total)} of the filter`, () => {
+      const whole = this.button(`Select all ${count(data.total)} that match the filter`, () => {
         for (const box of boxes.values()) box.checked = true;
         this.isAll = true;
         this.draw();
@@ -92,7 +92,7 @@ class Bulk {
       whole.setAttribute('aria-pressed', this.isAll);
     }
     if (chosen) {
-      add(this.bar, 'b', '', `${count(chosen)} chosen`);
+      add(this.bar, 'b', '', `${count(chosen)} selected`);
       this.drawActions();
     }
     const said = add(this.bar, 'span', 'said', chosen ? '' : data.failed || data.said);

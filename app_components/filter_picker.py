@@ -60,9 +60,9 @@ class _Picker:
         with next(places):
             self._phrase()
         with next(places):
-            self._flags("And is")
+            self._flags("With the flag")
         with next(places):
-            self._flags("And is not", excluded=True)
+            self._flags("Without the flag", excluded=True)
         self._metadata()
         self._any_of("In the saved slice", "slice", self._slices(), hide_empty=True)
         self._any_of("Has the tag", "tag", session.ask(_tags, self.run), hide_empty=True)

@@ -28,7 +28,7 @@ const KEYS = [
   ['J or →', 'next'],
   ['K or ←', 'previous'],
   ['Esc', 'leave a field'],
-  ['?', 'these keys'],
+  ['?', 'show or hide this list'],
 ];
 const NUMBERED = 9;
 const MATCHES = 8;
@@ -180,7 +180,7 @@ class Panel {
       this.isHeld = true;
       this.held.push(by > 0 ? 'j' : 'k');
     } else {
-      if (!isQuiet) this.say(by > 0 ? 'This is the last one.' : 'This is the first one.');
+      if (!isQuiet) this.say(by > 0 ? 'This is the last example.' : 'This is the first example.');
       return false;
     }
     this.turn += 1;
@@ -277,13 +277,13 @@ class Panel {
     const note = make(panel, 'label', 'field', 'Your note');
     this.note = make(note, 'textarea', '', '');
     this.note.rows = 2;
-    this.note.placeholder = HAS_KEYS ? 'N' : '';
+    this.note.placeholder = HAS_KEYS ? 'Press N to write' : '';
     this.note.oninput = () => write(this.noteKey(this.at), this.note.value);
     this.note.onblur = () => this.leaveNote();
     this.tags = make(panel, 'div', 'line', '');
     const tag = make(panel, 'label', 'field', 'Tags');
     this.tag = make(tag, 'input', '', '');
-    this.tag.placeholder = HAS_KEYS ? 'T, then Enter' : 'Add a tag';
+    this.tag.placeholder = HAS_KEYS ? 'Press T, type a tag, then Enter' : 'Add a tag';
     this.tag.onkeydown = (event) => {
       const value = this.tag.value.trim();
       if (event.key !== 'Enter' || !value) return;
@@ -294,7 +294,7 @@ class Panel {
     };
     const end = make(panel, 'div', 'line', '');
     button(end, '', 'Save note', '', () => { this.saveNote(); this.draw(); });
-    button(end, 'quiet', 'Keys', '?', () => this.keys.toggleAttribute('hidden'));
+    button(end, 'quiet', 'Shortcuts', '?', () => this.keys.toggleAttribute('hidden'));
     this.keys = make(panel, 'dl', 'keys', '');
     this.keys.hidden = true;
     for (const [key, does] of KEYS) {
@@ -363,7 +363,7 @@ class Panel {
   drawText(row) {
     if (!row) {
       this.drawn = null;
-      this.head.textContent = 'Loading the next ones …';
+      this.head.textContent = 'Loading more examples …';
       this.texts.replaceChildren();
       return;
     }

@@ -130,8 +130,11 @@ def labels():
         f"issues-{session.here(run)}-{page}-{run.store.version()}",
         "Examples whose label may be wrong",
         columns={
+            "likely": Column("likely label"),
             "plausible": Column(
-                help="Probability that the model gives to the label.", format="{:.1%}"
+                "plausibility",
+                help="Probability that the model gives to the label.",
+                format="{:.1%}",
             ),
             "for_it": Column("words for the prediction", f"At layer {layer}, against the label."),
             "for_label": Column(

@@ -154,7 +154,7 @@ def pressed(key: str) -> Callable[[Page], None]:
 
 
 def tag_everything(page: Page) -> None:
-    page.get_by_role("button", name=re.compile("Choose all [0-9,]+ of the filter")).click()
+    page.get_by_role("button", name=re.compile("Select all [0-9,]+ that match the filter")).click()
     page.get_by_label("Add tag").fill("everything")
     page.keyboard.press("Enter")
     page.get_by_text(re.compile("^Saved for [0-9,]+ of")).first.wait_for()

@@ -223,10 +223,10 @@ def test_many_at_once_by_ticks_or_by_filter_undone_whole(page, address, database
     held = run.annotations_at(rows["example"].tolist()[:3])
     assert [one["label"] for one in held] == [LABELS[1], None, LABELS[1]]
     page.get_by_label(f"Choose {rows['id'].iloc[1]}", exact=True).check()
-    whole = page.get_by_role("button", name=f"Choose all {len(rows)} of the filter")
+    whole = page.get_by_role("button", name=f"Select all {len(rows)} that match the filter")
     whole.dblclick()
     page.mouse.click(*centre_right(whole))
-    expect(page.get_by_text(f"{len(rows)} chosen")).to_be_visible()
+    expect(page.get_by_text(f"{len(rows)} selected")).to_be_visible()
     page.get_by_label("Add tag").fill("look again")
     page.keyboard.press("Enter")
     settled(page, f"Saved for {len(rows)} of {len(rows)} examples: tag look again.")
