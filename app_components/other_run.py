@@ -16,9 +16,8 @@ from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
 
 SPEAK = (
-    "Both sides are painted for one class, the label: orange speaks for it, blue and underlined "
-    "against it. "
-    "Full colour is the strongest word of the text."
+    "Both sides are highlighted for one class, the label: orange speaks for it, blue and "
+    "underlined against it. Full colour is the strongest word of the text."
 )
 
 
@@ -69,7 +68,7 @@ def rows_of_both(before: Run, after: Run, positions: list[int]) -> list[dict[str
         columns = [row["columns"][0] for row in said]
         for name, row, column, (_, speaks) in zip(names, said, columns, found, strict=True):
             mark = "" if sides[0]["gold"] is None else " ✗" if row["wrong"] else " ✓"
-            own = "" if speaks else " (painted for this prediction)"
+            own = "" if speaks else " (highlighted for this prediction)"
             head = f"{name}: {row['predicted']} {row['confidence']}{mark}{own}"
             column.insert(0, [(head, "head", "")])
         rows.append(

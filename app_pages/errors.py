@@ -52,7 +52,7 @@ with right:
 pages = max(1, -(-total // ROWS))
 with st.container(horizontal=True, vertical_alignment="center"):
     st.caption(
-        f"Painted at layer {layer}: orange speaks for the predicted class, blue and underlined "
+        f"Highlighted at layer {layer}: orange speaks for the predicted class, blue and underlined "
         "against it.",
         help="Full colour is the strongest word in the row. Click a row to open it. By keyboard: "
         "J and K go to the next and previous row, Enter opens it, X ticks it.",

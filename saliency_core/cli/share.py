@@ -155,7 +155,7 @@ def report(
     format: Annotated[
         ReportFormat | None, typer.Option(help="Default: by the ending of the file.")
     ] = None,
-    examples: Annotated[int, typer.Option(min=0, help="Examples shown painted.")] = 20,
+    examples: Annotated[int, typer.Option(min=0, help="Examples shown highlighted.")] = 20,
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
     force: Force = False,
     as_json: AsJson = False,
