@@ -90,7 +90,8 @@ def _chosen(action: Any) -> str:
     if action.where is None and action.examples == 1:
         return action.id or "one example"
     of = "chosen rows" if action.where is None else f"filter {action.where}"
-    return f"{action.examples:,} · {'all examples' if action.where == '' else of}"
+    examples = "1 example" if action.examples == 1 else f"{action.examples:,} examples"
+    return f"{examples} · {'the whole run' if action.where == '' else of}"
 
 
 def _back(run: Run, number: int) -> None:

@@ -347,8 +347,8 @@ def training():
             st.caption("No word's frequency differs between the two sets by more than chance.")
         else:
             st.caption(
-                "Words whose share of texts differs most; above 0, they are more frequent "
-                "in this dataset."
+                "Words whose share of texts differs most; where the log-odds are above 0, the "
+                "word is more frequent in this dataset."
             )
             show_table(
                 words,

@@ -38,8 +38,9 @@ chosen = middle.selectbox(
     list(SORTS),
     key=keep_sort(),
     on_change=first_page,
-    help="Margin is the lead of the predicted class over the next one; coherence is how similar "
-    "an example's salient words are to those of examples with the same prediction.",
+    help="Closest call first: the predicted class has the smallest lead over the next one. "
+    "Coherence is how similar an example's salient words are to those of examples with the same "
+    "prediction.",
 )
 if not total:
     st.info("No example matches this filter. Remove a term, or look at all examples.")

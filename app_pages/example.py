@@ -221,7 +221,7 @@ target = controls[0].segmented_control(
     required=True,
     format_func=lambda name: session.escape(SAID.get(name, name)),
     help="; ".join(f"{SAID.get(name, name)}: {meaning}" for name, meaning in TARGETS.items())
-    + ". A right prediction has one target only: predicted class and label are the same.",
+    + ". A right prediction has only one class to explain: predicted class and label are the same.",
 )
 with controls[1]:
     layer = session.layer_slider(run, "layer")
@@ -266,7 +266,9 @@ with left:
                 "score (logits)", "What the word adds to the explained class.", format="{:+.2f}"
             ),
             "share": Column(
-                "share", "Share of everything in the text that speaks for the target.", "{:.1%}"
+                "share",
+                "Share of everything in the text that speaks for the explained class.",
+                "{:.1%}",
             ),
             "side": Column("text", "0: the first text; 1: the second."),
         },

@@ -40,8 +40,8 @@ DIRECTIONS = {
     "choice": "Higher is better: the mean of the two tests to its right.",
     "comprehensiveness": "Higher is better: hiding the layer's top words changes the prediction "
     "more.",
-    "mosaic": "Higher is better: when two texts are joined, the layer's words lie in the right "
-    "one.",
+    "mosaic": "Higher is better: when two texts are joined, the layer's words lie in the one whose "
+    "class was predicted.",
     "coherence": "Higher is better: the layer's words are similar in meaning where the prediction "
     "is the same.",
     "sufficiency": "Lower is better: the layer's top words alone keep the prediction.",

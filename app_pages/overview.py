@@ -41,7 +41,7 @@ def what_was_audited():
         f"Model {model.name}, {model.architecture}",
         f"dataset {dataset.source}",
         f"language-model head {head}",
-        f"target {'label' if settings.target == 'gold' else settings.target}",
+        f"explained class: {'label' if settings.target == 'gold' else settings.target}",
         rule_of(settings),
         f"audited on {day(run.created)}",
     ]
@@ -62,8 +62,8 @@ def scores_by_path():
     incomplete = run.incomplete
     if incomplete:
         st.caption(
-            f"The scores of {incomplete:,} examples do not add up under the secant rule, so the "
-            "path rule was used for them instead."
+            f"The secant rule's scores do not add up for {incomplete:,} of the examples, so the "
+            "path rule was used there instead."
         )
 
 
@@ -177,7 +177,7 @@ def which_layer():
         "Which layer to read",
         help="The choice score is the mean of two tests, each relative to its best layer: does "
         "hiding the layer's top words change the prediction, and when two texts are joined, do "
-        "its words lie in the right one? Whiskers are 95% intervals.",
+        "its words lie in the one whose class was predicted? Whiskers are 95% intervals.",
     )
     layers = session.ask(Run.layers, run)
     if layers.empty:

@@ -243,7 +243,7 @@ def discovered():
         errors=Column("wrong"),
         rest_error_rate=Column("elsewhere", "Error rate of all other texts.", "{:.1%}"),
         risk_ratio=Column(
-            "times that elsewhere", "Error rate divided by that of all other texts.", "{:.1f}"
+            "ratio to elsewhere", "Error rate divided by that of all other texts.", "{:.1f}"
         ),
         explained=Column(
             "excess errors",
@@ -254,7 +254,7 @@ def discovered():
     session.download(found, "discovered-slices")
     also = "; ".join(map(in_words, filter(spoken, found["also"].iloc[place])))
     if also:
-        st.caption(f"Nearly the same errors occur where {session.escape(also)}.")
+        st.caption(f"Slices with nearly the same errors: {session.escape(also)}.")
     actions(found["where"].iloc[place], "discovered")
 
 

@@ -9,7 +9,7 @@ from app_components.filter_line import filter_chip, readable
 from app_components.navigation import arrives, end_page, keep
 from app_components.table import Column, place_of, show_table
 from app_components.verdict_panel import VerdictPanel
-from saliency_core.analysis.kept_suspects import ASSESSMENTS, kept_suspects
+from saliency_core.analysis.kept_suspects import ASSESSMENTS, NONE, kept_suspects
 from saliency_core.output.charts.suspects import MAX_POINTS, SUSPECT_FACTS, suspect_points
 from saliency_core.shortcuts.presentation import (
     HONEST,
@@ -89,7 +89,13 @@ said, shuffled = sanity_check(control)
 st.caption(said, help=f"{shuffled} Saliency of layer {control['layer']}.")
 
 number = counts(table)
-st.markdown(" · ".join(f"**{count:,}** {name}" for name, count in number.items() if count))
+st.markdown(
+    " · ".join(
+        f"**{count:,}** {'with no evidence' if name == NONE else name}"
+        for name, count in number.items()
+        if count
+    )
+)
 if state != "running":
     with st.expander("Search again, with training data or other words"):
         look(first=False)

@@ -99,7 +99,7 @@ def _dataset() -> None:
     with path:
         text(
             "typed",
-            "or name a file, a folder or a hub dataset",
+            "or name a file, a folder or a Hugging Face dataset",
             on_change=_typed_source,
             placeholder="/data/reviews.csv or imdb",
         )
@@ -138,7 +138,8 @@ def _model() -> None:
             "model",
             "Classifier",
             placeholder="/models/reviews or distilbert-base-uncased-finetuned-sst-2-english",
-            help="A folder on this machine, or a name on the hub. Those used before are listed.",
+            help="A folder on this machine, or a name on the Hugging Face Hub. Those used before "
+            "are listed.",
         )
         complain("model")
     with pretrained:

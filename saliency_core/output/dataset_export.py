@@ -199,8 +199,8 @@ def _dropped(
     if group is None or exact is None:
         if not marked:
             raise UserError(
-                f"Nobody looked for duplicates of run {run.number} yet; "
-                f"`data-quality --run {run.number}` does."
+                f"Nobody has looked for duplicates in run {run.number} yet; run "
+                f"`data-quality --run {run.number}` to do so."
             )
         return gone, set()
     positions = run.column("position")

@@ -191,7 +191,9 @@ def _check_place(output: Path, format: str, database: Path) -> None:
         if format != "datasets":
             raise UserError(f"{output} is a folder; {format} needs the name of a file.")
         if any(output.iterdir()) and not (output / "dataset_info.json").exists():
-            raise UserError(f"The folder {output} holds something else; choose another --output.")
+            raise UserError(
+                f"The folder {output} contains something else; choose another --output."
+            )
 
 
 def parse_layers(text: str | None, top: int) -> list[int] | None:

@@ -137,8 +137,8 @@ def _train(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
     share = leaked / examples
     if leaked:
         message = (
-            f"{leaked:,} texts ({share:.1%}) are in the training data too, {facts['exact']:,} of "
-            "them word for word."
+            f"{leaked:,} of {examples:,} texts ({share:.1%}) also occur in the training data, "
+            f"{facts['exact']:,} of them word for word."
         )
         if facts["accuracy_without"] is not None:
             message += (

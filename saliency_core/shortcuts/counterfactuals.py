@@ -225,7 +225,9 @@ def replace_in_slice(
     run = part.run
     names = run.label_names
     if run.model.task != "single-label":
-        raise UserError("Replacing a word in a slice needs a classifier with one label an example.")
+        raise UserError(
+            "Replacing a word in a slice needs a classifier with one label per example."
+        )
     word = named_word(word)
     positions = part.filter(f"word:{quote(word)} -failed").positions()
     if not len(positions):

@@ -63,7 +63,7 @@ def write_checks(
                 | pair
             )
     if not rows:
-        raise UserError("No example of this slice holds any of the words.")
+        raise UserError("No example of this slice contains any of the words.")
     output.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -111,7 +111,7 @@ def run_checks(classifier: Classifier, path: Path) -> list[Checked]:
         raise UserError(f"There is no file {path}.")
     rows = [row for row in rows_of(path) if row.get("check") == KIND]
     if not rows:
-        raise UserError(f'{path} holds no line with "check": "{KIND}".')
+        raise UserError(f'{path} contains no line with "check": "{KIND}".')
     missing = next((row for row in rows if not {"text", "edited", "word"} <= row.keys()), None)
     if missing is not None:
         raise UserError(f"{path}: a check needs text, edited and word, but one has {missing}.")
@@ -140,14 +140,14 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON Lines file.
 
     Raises:
-        UserError: a line is no JSON object.
+        UserError: a line is not a JSON object.
     """
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number} is no JSON: {error.msg}.") from None
+                raise UserError(f"{path}, line {number} is not JSON: {error.msg}.") from None
             if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number} is no JSON object.")
+                raise UserError(f"{path}, line {number} is not a JSON object.")
             yield row

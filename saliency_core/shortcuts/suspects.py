@@ -120,7 +120,7 @@ def suspects(
     thresholds = thresholds or Thresholds()
     classes = len(run.label_names)
     if run.model.task != "single-label" or classes < 2:
-        raise UserError("Suspects need a classifier with one label an example.")
+        raise UserError("Suspects need a classifier with one label per example.")
     layer = run.layer_to_read(layer)
     gold = run.column("gold").astype(np.int64)
     predicted = run.column("predicted").astype(np.int64)

@@ -84,7 +84,7 @@ def test_corrections_are_in_the_dataset_s_own_words_and_logged(path, tmp_path):
 
 def test_one_of_each_group_stays_unless_labels_differ(path, tmp_path):
     run = open_store(path).run()
-    with pytest.raises(UserError, match="`data-quality --run 1` does"):
+    with pytest.raises(UserError, match="run `data-quality --run 1` to do so"):
         export_dataset(run.filter(), tmp_path / "new.csv", drop_duplicates=True)
     check_data(run)
     done = export_dataset(run.filter(), tmp_path / "new.csv", drop_duplicates=True)

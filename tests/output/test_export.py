@@ -162,7 +162,7 @@ def test_a_folder_is_replaced_only_where_it_is_an_export(store, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.doc").write_text("dear")
-    assert refused(store, other) == f"The folder {other} holds something else; choose another " + (
+    assert refused(store, other) == f"The folder {other} contains something else; choose another " + (
         "--output."
     )
 

@@ -75,6 +75,8 @@ def example(text):
         ("gold:a,b length>=10", "the label is a or b and length is at least 10 tokens"),
         ("salient:thing@5", "“thing” is among the three strongest words"),
         ("no filter <", "no filter <"),
+        ("label_issue -duplicate", "the label may be wrong and the text is no duplicate"),
+        ("-tag:odd", "the example does not have the tag “odd”"),
     ],
 )
 def test_a_filter_is_said_in_words(where, words):

@@ -192,7 +192,7 @@ def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
     assert f"peoplenegative{UNTESTED}spurious{judged['examples'].item()}".replace(" ", "") in (
         text.replace(" ", "")
     )
-    assert f"{len(table) - 2:,} more take much of the saliency" in text
+    assert f"the effect of removing {len(table) - 2:,} more that take much of the saliency" in text
     assert "Sanity check" in text
     keep_suspects(store.run(), table.assign(assessment=NONE), {**control, "repeats": 0})
     text = Page(html_of(open_store(store.path), tmp_path)).text

@@ -67,8 +67,8 @@ SENTENCES = {
         "Choose another column for the text. Choose another column for the label."
     ),
     "Features are decoded through the embeddings. Give the pretrained model with --lm-head.": (
-        "Features are decoded through the embeddings. For a more accurate decoding, name the pretrained "
-        "language model it was fine-tuned from under “New audit”."
+        "Features are decoded through the embeddings. For a more accurate decoding, name the "
+        "pretrained language model it was fine-tuned from under “New audit”."
     ),
     "The well-read text -- a dash -- stays.": "The well-read text -- a dash -- stays.",
 }

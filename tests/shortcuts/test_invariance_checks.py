@@ -75,11 +75,11 @@ def test_words_judged_spurious_are_the_default(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "holds no line"),
-        ('{"check": "other"}\n', "holds no line"),
+        ("", "contains no line"),
+        ('{"check": "other"}\n', "contains no line"),
         ('{"check": "invariance", "word": "a", "text": "a b"}\n', "needs text, edited and word"),
-        ("[1]\n", "line 1 is no JSON object"),
-        ('{"check":\n', "line 1 is no JSON"),
+        ("[1]\n", "line 1 is not a JSON object"),
+        ('{"check":\n', "line 1 is not JSON"),
     ],
 )
 def test_a_file_that_holds_no_checks_is_named(tmp_path, content, message):

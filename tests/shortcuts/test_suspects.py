@@ -251,7 +251,7 @@ def test_a_run_that_is_no_classifier_is_refused(folder):
 
     with open_writer(folder / "regression.sqlite") as writer:
         writer.begin_run(DATASET, replace(MODEL, task="regression"), SETTINGS)
-    with pytest.raises(UserError, match="one label an example"):
+    with pytest.raises(UserError, match="one label per example"):
         suspects(open_store(folder / "regression.sqlite").run())
 
 

@@ -107,10 +107,13 @@ def _readable(run: Run, rows: pd.DataFrame) -> str:
         return ""
     coherence = rows.loc[layer, "coherence"]
     if layer == run.recommended:
-        return f"Layer {layer} is also the most readable (coherence {coherence:.2f})."
+        return (
+            f"Of the layers that do well in the tests, layer {layer} is also the most readable "
+            f"(coherence {coherence:.2f})."
+        )
     sentence = (
-        f"Layer {layer} is the most readable: its words are the most similar in meaning among "
-        "texts with the same prediction "
+        f"Of the layers that do well in the tests, layer {layer} is the most readable: its words "
+        "are the most similar in meaning among texts with the same prediction "
         f"(coherence {coherence:.2f})"
     )
     best = rows["choice"].max()

@@ -76,7 +76,8 @@ def build_report(part: Slice, *, examples: int = 20, title: str | None = None) -
     if not total:
         said = f"The slice {view.where!r}" if view.where else f"Run {run.number}"
         raise UserError(f"{said} contains no audited examples; there is nothing to report.")
-    scope = f"Only the examples of the filter {view.where}. " if view.where else ""
+    scope = f"Only the examples that match the filter “{view.where}”. " if view.where else ""
+    examples_of = f"{total:,} example{'s' * (total != 1)}"
     sections = [
         brief.in_brief_section(view),
         brief.next_steps_section(view),
@@ -101,7 +102,7 @@ def build_report(part: Slice, *, examples: int = 20, title: str | None = None) -
     ]
     return Document(
         title=title or f"Audit of {view.model_name} on {name_of(run.dataset.name)}",
-        subtitle=f"{scope}{total:,} examples, audited on {day(run.created)}.",
+        subtitle=f"{scope}{examples_of}, audited on {day(run.created)}.",
         sections=_present(sections),
         appendix=_present(appendix),
     )

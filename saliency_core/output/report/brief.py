@@ -103,7 +103,8 @@ def next_steps_section(view: View) -> Section | None:
             "or run the suspects command."
         )
     steps = steps or ["Nothing urgent: none of the checks that were run found a flaw."]
-    return Section("What to do next", [Bullets(steps, numbered=True)])
+    title = "What to do next" + " (for the whole audit)" * bool(view.where)
+    return Section(title, [Bullets(steps, numbered=True)])
 
 
 def _against_shortcuts(view: View) -> Iterator[str]:
@@ -164,7 +165,7 @@ def _against_labels(view: View) -> Iterator[str]:
     sure = view.run.filter(f"wrong confidence>{CONFIDENT:g}").count()
     if sure > corrected:
         yield (
-            f"Check the labels of the {sure:,} wrong predictions made with more than "
+            f"Check the labels of the wrong predictions ({sure:,}) made with more than "
             f"{CONFIDENT:.0%} confidence: where the model is this confident, the label may be what "
             "is wrong."
         )

@@ -66,8 +66,8 @@ def suspects_section(view: View) -> Section | None:
     rest = []
     if unmeasured.any():
         rest.append(
-            f"{unmeasured.sum():,} more take much of the saliency, but the effect of removing "
-            "them was not measured."
+            f"Not measured: the effect of removing {unmeasured.sum():,} more that take much of the "
+            "saliency."
         )
     rest.append(sanity_check(kept[1])[0])
     return Section("Possible shortcuts", [*blocks, Paragraph(" ".join(rest))])

@@ -124,10 +124,12 @@ def layers_section(view: View) -> Section:
         ("mosaic", "Mosaics"),
         ("coherence", "Coherence"),
     ]
+    differs = most_readable not in (None, recommended)
+    readable = ", green the most readable one" if differs else ""
     charts = [
         Chart(
             draw(by_layer(layers, column, name, recommended, most_readable), 330),
-            f"{name} by layer; higher is better, orange is the layer read here.",
+            f"{name} by layer; higher is better; orange is the layer read here{readable}.",
         )
         for column, name in shown
         if layers[column].notna().any()

@@ -32,9 +32,9 @@ def audited_section(view: View) -> Section:
         ["Language-model head", name_of(model.lm_head)],
         ["Scores speak for", _target(settings.target)],
         ["Rule", _rule(settings)],
-        ["Maximum length", f"{settings.max_length} tokens; longer texts: {settings.long_text}"],
+        ["Maximum length", f"{settings.max_length} tokens; {_long(settings)}"],
         ["Computed in", settings.dtype],
-        ["Weights", model.model_digest],
+        ["Checksum of the weights", model.model_digest],
         ["Audited on", f"{day(run.created)}"],
         ["Database", f"{run.store.path.name}, run {run.number}"],
         ["Versions", ", ".join(f"{name} {v}" for name, v in run.versions.items())],
@@ -74,6 +74,11 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
+def _long(settings: RunSettings) -> str:
+    windowed = settings.long_text == "window"
+    return f"longer texts are {'read in windows' if windowed else 'truncated'}"
+
+
 def _rule(settings: RunSettings) -> str:
     return "secant" if settings.rule == "secant" else f"path, {settings.steps} steps"
 
@@ -89,14 +94,14 @@ def _how(run: Run) -> str:
         )
     incomplete = run.incomplete
     but = (
-        f" For {incomplete:,} examples that sum failed, and gradients along a path from the "
+        f" For {incomplete:,} of the examples that sum failed, and gradients along a path from the "
         "blanked-out text were used instead."
         if incomplete
         else ""
     )
     windowed = run.windowed
     long = (
-        f" {windowed:,} long texts were read in overlapping windows; the prediction is the mean "
+        f" Long texts ({windowed:,}) were read in overlapping windows; the prediction is the mean "
         "over the windows."
         if windowed
         else ""
