@@ -162,9 +162,8 @@ def test_a_folder_is_replaced_only_where_it_is_an_export(store, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.doc").write_text("dear")
-    assert refused(store, other) == f"The folder {other} contains something else; choose another " + (
-        "--output."
-    )
+    said = f"The folder {other} contains something else; choose another --output."
+    assert refused(store, other) == said
 
 
 def refused(store, output, where="", **choices):
