@@ -23,13 +23,14 @@ MEAN_EMBEDDING = "mean embedding"
 class Doubt(StrEnum):
     """Words of a warning after which what pages show may be wrong, so that none hides it.
 
-    Any other warning of a run says how its numbers came about.
+    Any other warning of a run says how its numbers came about. Files keep their warnings as they
+    were written, so these words stay as they are.
     """
 
     UNKNOWN_WORDS = "the model cannot tell such words apart"
     SWALLOWED_ROWS = "are one quoted cell; if they are rows of their own"
     OTHER_PREDICTIONS = "So many are no rounding"
-    PARTIAL_SCORES = "their scores account for only part of the prediction"
+    BYPASSED_LAYERS = "Information flows around some layers"
 
 
 @dataclass(frozen=True)

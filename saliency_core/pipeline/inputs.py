@@ -135,8 +135,8 @@ class AuditInputs:
         if reach.bypassed:
             parts = ", ".join(f"{layer} ({part:.0%})" for layer, part in reach.bypassed.items())
             found.append(
-                f"Information flows around some layers, so {Doubt.PARTIAL_SCORES}: {parts}. They "
-                "are never recommended."
+                f"{Doubt.BYPASSED_LAYERS}, so their scores account for only part of the "
+                f"prediction: {parts}. They are never recommended."
             )
         return [*found, *self._of_label_map(), *self.dataset.notes, *self._of_labels()]
 

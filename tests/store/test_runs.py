@@ -8,6 +8,7 @@ import pytest
 from app_components import session
 from saliency_core.errors import UserError
 from saliency_core.store import Run, Slice, open_store, open_writer, prune, set_layer_choice
+from saliency_core.store.read.results import set_warning
 from tests.support.store_made_up import (
     DATASET,
     LABELS,
@@ -95,3 +96,24 @@ def test_what_pages_remember_is_kept_by_run_and_filter(path):
     assert session.ask(Slice.count, first.filter("wrong")) == wrong != len(ROWS)
     assert session.ask(Run.metadata_columns, first) == first.metadata_columns()
     assert {id(session.ask(Slice.count, first.filter("wrong"))) for _ in range(2)} == {id(wrong)}
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The tokenizer of m does not know 30% of the tokens of the first 100 texts; the model "
+        "cannot tell such words apart.",
+        "Lines 3 to 90 of a.csv are one quoted cell; if they are rows of their own, close the "
+        "quote.",
+        "The predictions in column 'p' differ. So many are no rounding: was it another model, "
+        "label order or text length?",
+        "Information flows around some layers, so their scores account for a part of the answer "
+        "only: 2 (40%). They are never recommended.",
+    ],
+)
+def test_what_casts_doubt_does_so_in_a_file_of_an_earlier_version(tmp_path, sentence):
+    path = tmp_path / "a.sqlite"
+    with open_writer(path) as writer:
+        write_all(writer, [example(0)])
+    set_warning(path, 1, sentence, sentence)
+    assert open_store(path).run().doubts == [sentence]
