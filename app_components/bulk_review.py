@@ -89,7 +89,7 @@ def _chosen(action: Any) -> str:
     """Say which examples an action was on."""
     if action.where is None and action.examples == 1:
         return action.id or "one example"
-    of = "chosen rows" if action.where is None else f"filter {action.where}"
+    of = "selected rows" if action.where is None else f"filter {action.where}"
     examples = "1 example" if action.examples == 1 else f"{action.examples:,} examples"
     return f"{examples} · {'the whole run' if action.where == '' else of}"
 

@@ -1,4 +1,4 @@
-"""What came of a click: done in its callback, told once where the page says so."""
+"""What came of a click: done in its callback, reported once where the page asks for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def attempt(slot: str, action: Callable[[], str]) -> None:
     """Do what a click asks for, in its callback; keep for `tell` what came of it.
 
     Args:
-        slot: names the place of the page where it is told.
+        slot: names where on the page the outcome is reported.
         action: returns what came of it, as Markdown; raises UserError where it can't be done.
     """
     try:

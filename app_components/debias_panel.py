@@ -17,8 +17,8 @@ from saliency_core.shortcuts.invariance_checks import PER_WORD, write_checks
 from saliency_core.store import Run
 
 WAYS = {
-    "mask": "mask: the mask token takes the place of the words.",
-    "drop": "drop: texts that contain one of the words are left out.",
+    "mask": "the mask token takes the place of the words",
+    "drop": "texts that contain one of the words are left out",
 }
 
 
@@ -70,7 +70,8 @@ def _debias(run: Run, words: list[str]) -> None:
         columns = st.columns(2)
         text = columns[0].text_input("Text column", placeholder="guessed from its name")
         label = columns[1].text_input("Label column", placeholder="guessed from its name")
-        way = st.segmented_control("How", list(WAYS), default="mask", help=" ".join(WAYS.values()))
+        meanings = "; ".join(f"{name}: {meaning}" for name, meaning in WAYS.items())
+        way = st.segmented_control("How", list(WAYS), default="mask", help=f"{meanings}.")
         if st.form_submit_button("Create cleaned file", disabled=not words):
             source = typed.strip()
             if uploaded is not None:

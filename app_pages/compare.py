@@ -264,8 +264,7 @@ def words_that_differ():
         "Words that one run relies on more",
         help="Mean share of the saliency in the “after” run minus that in the “before” run, with "
         "its 95% interval, each run at its recommended layer. Pale: the interval contains 0, so "
-        "the "
-        "difference may be chance.",
+        "the difference may be chance.",
     )
     found = session.ask(words_between, before, after=after, where=where)
     if found.empty:

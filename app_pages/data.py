@@ -88,7 +88,7 @@ def labels():
     facts = found.facts["label_issues"]
     st.header("Labels that may be wrong")
     if facts is None:
-        st.caption("Label issues need one label per example.")
+        st.caption("Labels were not checked: this check needs exactly one label per example.")
         return
     st.caption(
         f"Confident learning estimates that {facts['estimated']:,} of {facts['judged']:,} labels "
@@ -317,8 +317,7 @@ def training():
     if not facts:
         st.caption(
             "Name the training data under “Check again” to see which texts are in both, and how "
-            "the two "
-            "sets differ."
+            "the two sets differ."
         )
         return
     st.caption(session.escape(f"{facts['source']}: {facts['rows']:,} rows."))

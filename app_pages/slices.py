@@ -10,6 +10,7 @@ from app_components.filter_line import filter_chip, readable
 from app_components.navigation import keep
 from app_components.table import Column, place_of, show_table
 from saliency_core.analysis.error_slices import kept_discovered
+from saliency_core.analysis.run_comparison import ALPHA
 from saliency_core.analysis.slice_comparison import (
     compare_slices,
     saved_slices,
@@ -43,8 +44,6 @@ METRICS = {
     "problem": Column("remark"),
 }
 SMALLEST_P = 0.001
-ALPHA = 0.05
-"""p-value from which two rates do not clearly differ."""
 LONGEST_NAME = 60
 """Characters of the name under which a discovered slice is saved."""
 
@@ -161,8 +160,7 @@ def saved():
             "Filter",
             key="slice_where",
             help="Starts with the filter you last used, without `wrong`: the error rate of a "
-            "filter "
-            "that asks for wrong predictions tells you nothing.",
+            "filter that asks for wrong predictions tells you nothing.",
         )
         columns[2].text_input("Note", key="slice_note")
         columns[3].form_submit_button("Save", on_click=attempt, args=(SAVED, save))

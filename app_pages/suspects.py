@@ -234,8 +234,8 @@ with evidence_side:
 st.header("Association against reliance")
 st.caption(
     "At the top right are words that both the labels and the model tie to the class. Size: "
-    "examples with it. Colour: how many "
-    "predictions change when it is deleted; hollow: not measured. Click a point for its evidence."
+    "examples with it. Colour: how many predictions change when it is deleted; hollow: not "
+    "measured. Click a point for its evidence."
     + f" The strongest {MAX_POINTS:,} are drawn."
     * (len(rows) > MAX_POINTS)
 )

@@ -260,7 +260,8 @@ def a_word_in_a_slice():
     if folder is None:
         return
     edit = {"word": word, "way": way, "new": new, "where": where, "limit": int(limit)}
-    texts = f"{min(holding, int(limit)):,} text{'s' * (min(holding, int(limit)) > 1)}"
+    count = min(holding, int(limit))
+    texts = f"{count:,} text{'s' * (count > 1)}"
     if st.button(f"Run the model on {texts}", type="primary"):
         st.session_state["what_ran"] = (run, edit)
     if st.session_state.get("what_ran") == (run, edit):

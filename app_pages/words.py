@@ -224,8 +224,7 @@ def set_against(one: str, other: str, names: tuple[str, str], layer: int):
     st.caption(
         f"Chart and table are sorted by z: words typical of {names[0]} come first, those typical "
         f"of {names[1]} last. Words whose difference may be chance are left out: their interval "
-        "contains 0, "
-        "or z is between -2 and 2."
+        "contains 0, or z is between -2 and 2."
     )
 
 

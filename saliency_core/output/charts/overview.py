@@ -63,7 +63,7 @@ def _most_confused(counts: pd.DataFrame) -> alt.Chart:
 
 
 def _counted() -> list[alt.Tooltip]:
-    """Return what the pointer is told of a cell."""
+    """Return the tooltip of a cell."""
     return [alt.Tooltip("gold:N", title="label"), *map(alt.Tooltip, ("predicted:N", "count:Q"))]
 
 

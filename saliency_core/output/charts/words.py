@@ -18,7 +18,7 @@ TOOLTIPS = {
     "top3_rate": ("in the top three", ".0%"),
     "z": ("z", "+.1f"),
 }
-"""Column -> what the pointer is told of it, and how it is written."""
+"""Column -> its name in a tooltip, and the format of its numbers."""
 
 
 def share_by_layer(rows: pd.DataFrame) -> alt.LayerChart:

@@ -73,8 +73,8 @@ def _against_all(view: View) -> str:
         )
         return (
             f"{which}. The filter selects only {view.settled} predictions, so accuracy does not "
-            "apply. In "
-            f"the whole audit, {of_all:,} of {judged:,} predictions are {view.settled} "
+            "apply. "
+            f"In the whole audit, {of_all:,} of {judged:,} predictions are {view.settled} "
             f"({percent(of_all, judged)})."
         )
     said = (
@@ -165,8 +165,8 @@ def _against_labels(view: View) -> Iterator[str]:
     sure = view.run.filter(f"wrong confidence>{CONFIDENT:g}").count()
     if sure > corrected:
         yield (
-            f"Check the labels of the wrong predictions ({sure:,}) made with more than "
-            f"{CONFIDENT:.0%} confidence: where the model is this confident, the label may be what "
+            f"Check the labels of wrong predictions made with more than {CONFIDENT:.0%} confidence "
+            f"({sure:,} here): where the model is this confident, the label may be what "
             "is wrong."
         )
 

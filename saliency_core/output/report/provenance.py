@@ -94,8 +94,8 @@ def _how(run: Run) -> str:
         )
     incomplete = run.incomplete
     but = (
-        f" For {incomplete:,} of the examples that sum failed, and gradients along a path from the "
-        "blanked-out text were used instead."
+        f" For {incomplete:,} of the examples, this sum failed, and gradients along a path from "
+        "the blanked-out text were used instead."
         if incomplete
         else ""
     )
@@ -121,8 +121,7 @@ def method_section(view: View) -> Section:
             Paragraph(
                 f"{_how(view.run)} The pretrained language model that the classifier was "
                 "fine-tuned from then says which of the text's own words each position stands "
-                "for. So every "
-                "word gets a score at every layer."
+                "for. So every word gets a score at every layer."
             ),
             Paragraph(
                 "Scores are in logits, the model's own unit before it turns them into "
@@ -132,11 +131,11 @@ def method_section(view: View) -> Section:
             ),
             Paragraph(
                 "Taken from Hou and Castañón, Decoding Layer Saliency in Language Transformers "
-                "(ICML "
-                "2023): saliency of the hidden layers, their decoding through the language-model "
-                "head, and the idea of a layer's coherence. The rule by which scores add up, the "
-                "weighting among a text's own words, the definition of coherence and the choice of "
-                "a layer by faithfulness are this tool's own additions."
+                "(ICML 2023): saliency of the hidden layers, their decoding through the "
+                "language-model head, and the idea of a layer's coherence. The rule by which "
+                "scores add up, the weighting among a text's own words, the definition of "
+                "coherence and the choice of a layer by faithfulness are this tool's own "
+                "additions."
             ),
         ],
     )
