@@ -233,6 +233,7 @@ def mixed_up(noise: pd.DataFrame):
         "Pairs of labels that are mixed up",
         columns={
             "gold": Column("label"),
+            "likely": Column("likely label"),
             "rate": Column(help="Share of the label's examples.", format="{:.1%}"),
         },
         on_choose=open_pair,
@@ -327,9 +328,9 @@ def training():
             f"{facts['exact']:,} word for word, the rest nearly so.",
         ),
         "Accuracy": (_share(facts["accuracy"]), "Of all labelled examples."),
-        "Accuracy without them": (
+        "Unseen accuracy": (
             _share(facts["accuracy_without"]),
-            "Of those not in the training data.",
+            "Of labelled examples that are not in the training data.",
         ),
         "Domain AUC": (
             "–" if facts["domain_auc"] is None else f"{facts['domain_auc']:.2f}",

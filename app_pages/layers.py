@@ -37,7 +37,7 @@ TITLES = {
     "decodability": "Decodability",
 }
 DIRECTIONS = {
-    "choice": "Higher is better: the mean of the two tests to its right.",
+    "choice": "Higher is better: the mean of the two tests that follow.",
     "comprehensiveness": "Higher is better: hiding the layer's top words changes the prediction "
     "more.",
     "mosaic": "Higher is better: when two texts are joined, the layer's words lie in the one whose "
