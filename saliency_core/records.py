@@ -29,6 +29,7 @@ class Doubt(StrEnum):
 
     UNKNOWN_WORDS = "the model cannot tell such words apart"
     SWALLOWED_ROWS = "are one quoted cell; if they are rows of their own"
+    UNESCAPED_CELLS = "has other cells if a backslash escapes what stands behind it"
     OTHER_PREDICTIONS = "So many are no rounding"
     BYPASSED_LAYERS = "Information flows around some layers"
 

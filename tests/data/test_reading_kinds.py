@@ -1,6 +1,7 @@
 """Is this really the file? What can be read in two ways, and what isn't what its name says."""
 
 import bz2
+import csv
 import datetime
 import gzip
 import io
@@ -15,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import xlsxwriter
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from saliency_core.data.columns import guess_columns
@@ -144,6 +145,50 @@ def test_an_unclosed_quote_between_tabs_is_a_character(tmp_path):
 )
 def test_separator_and_escapes_are_found(content, rows, tmp_path):
     assert rows_of(put(tmp_path, "a.csv", content)) == rows
+
+
+DIALECTS = {
+    "doubled": {},
+    "escaped": {"doublequote": False, "escapechar": "\\"},
+}
+CELL = st.lists(st.sampled_from(['"', "\\", ",", "\n", "a", " b", "0.0"]), max_size=4).map("".join)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+@settings(deadline=None, max_examples=100)
+@given(
+    cells=st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=3),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+)
+@example(cells=[('",', "0.0", ',"')], quoting=csv.QUOTE_MINIMAL)
+@example(cells=[("a\\", "0.0", "a")], quoting=csv.QUOTE_MINIMAL)
+def test_a_table_is_read_as_written_or_a_doubt_is_told(
+    delimiter, dialect, cells, quoting, tmp_path_factory
+):
+    path = tmp_path_factory.mktemp("table") / f"a.{'csv' if delimiter == ',' else 'tsv'}"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter, quoting=quoting, **DIALECTS[dialect])
+        writer.writerow(["text", "label", "note"])
+        writer.writerows(cells)
+    try:
+        opened = load_examples(path)
+        read = [(e.text, e.label or "", e.metadata["note"]) for e in opened]
+    except UserError:
+        return
+    if not opened.notes:
+        assert read == [(text, label.strip(), note) for text, label, note in cells]
+
+
+def test_an_escape_that_cannot_be_told_from_a_backslash_is_named_with_its_line(tmp_path):
+    doubtful = put(tmp_path, "a.csv", 'text,score,note\nok,1,x\n"\\",",0.0,",\\""\n')
+    assert load_examples(doubtful).notes == (
+        "Line 3 of a.csv has other cells if a backslash escapes what stands behind it; backslashes "
+        "were read as characters of the text. If they do escape, write quotes twice and "
+        "backslashes once.",
+    )
+    for content in ("C:\\new,1", '"5"" \\"" pipe",1', "a\\\\b \\d,1"):
+        assert not load_examples(put(tmp_path, "b.csv", f"text,label\n{content}\n")).notes
 
 
 @pytest.mark.parametrize(

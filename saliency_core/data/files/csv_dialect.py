@@ -48,6 +48,8 @@ class Dialect:
     """First and last line of a cell that is rows by themselves; the file can't be read."""
     doubtful: tuple[int, int] | None = None
     """First and last line of a cell that may be rows, where no column tells."""
+    unescaped: int | None = None
+    """Line of the first row that has other cells if its backslashes escape, as they may."""
 
     def options(self) -> dict[str, Any]:
         """Return what the csv module calls it."""
@@ -127,11 +129,6 @@ def _bare_returns(line: str) -> str:
     return line[: len(line) - len(end)].replace(RETURN, STAND_IN) + end
 
 
-@functools.lru_cache(64)
-def _proved(path: Path, kind: str | None, version: tuple[Any, ...]) -> Dialect:
-    return _prove(path, kind)
-
-
 def dialect_of(path: Path, kind: str | None) -> Dialect:
     """Return the dialect of a file; it is settled once for a file that stays as it is.
 
@@ -139,7 +136,7 @@ def dialect_of(path: Path, kind: str | None) -> Dialect:
         UserError: the file isn't UTF-8, or one of its cells is rows that a quote swallowed.
     """
     state = path.stat()
-    found = _proved(path, kind, (state.st_ino, state.st_size, state.st_mtime_ns))
+    found = _prove(path, kind, (state.st_ino, state.st_size, state.st_mtime_ns))
     if found.swallowed is not None:
         first, last = found.swallowed
         raise UserError(
@@ -151,12 +148,18 @@ def dialect_of(path: Path, kind: str | None) -> Dialect:
 
 
 def doubt_of(path: Path, kind: str | None) -> str | None:
-    """Return the sentence for a file whose quotes may have swallowed rows; None where none did."""
-    lines_of_cell = dialect_of(path, kind).doubtful
-    if lines_of_cell is None:
-        return None
-    first, last = lines_of_cell
-    return f"Lines {first} to {last} of {path.name} {Doubt.SWALLOWED_ROWS}, close the quote."
+    """Return the sentence for a file that may have been read wrongly; None where it was not."""
+    dialect = dialect_of(path, kind)
+    if dialect.doubtful is not None:
+        first, last = dialect.doubtful
+        return f"Lines {first} to {last} of {path.name} {Doubt.SWALLOWED_ROWS}, close the quote."
+    if dialect.unescaped is not None:
+        return (
+            f"Line {dialect.unescaped} of {path.name} {Doubt.UNESCAPED_CELLS}; backslashes were "
+            "read as characters of the text. If they do escape, write quotes twice and "
+            "backslashes once."
+        )
+    return None
 
 
 def start_of(path: Path) -> str:
@@ -164,13 +167,14 @@ def start_of(path: Path) -> str:
     return "".join(itertools.islice(lines(path), SNIFFED_LINES))[:SNIFFED_CHARACTERS]
 
 
-def _prove(path: Path, kind: str | None) -> Dialect:
-    """Return the first dialect that holds for the whole file, else the likeliest."""
+@functools.lru_cache(64)
+def _prove(path: Path, kind: str | None, version: tuple[Any, ...]) -> Dialect:
+    """Return the first dialect that holds for a version of a whole file, else the likeliest."""
     candidates = _candidates(start_of(path), kind)
     for dialect in candidates:
         found = _settled(path, dialect)
         if found is not None:
-            return found
+            return replace(found, unescaped=_other_if_escaped(path, found))
     first = candidates[0]
     if first.delimiter == "\t" and not _read(path, first).needed:
         return replace(first, quoting="none")
@@ -218,6 +222,28 @@ def _settled_tabs(path: Path, doubled: _Reading) -> Dialect:
         return checked
     bare = replace(doubled.dialect, quoting="none")
     return checked if quoting or not _read(path, bare).holds else bare
+
+
+def _other_if_escaped(path: Path, dialect: Dialect) -> int | None:
+    """Return the line of the first row that has other cells if backslashes escape, as they may.
+
+    They may where every row can be read so, and either some quote would be escaped or nothing but
+    what writers escape; a backslash before a letter alone is one of the text.
+    """
+    escaped = replace(dialect, quoting="escaped")
+    if dialect == escaped or not any("\\" in line for line in lines(path)):
+        return None
+    if not _read(path, escaped).holds:
+        return None
+    differing, behind = [], set()
+    both = (records(lines(path), reading) for reading in (dialect, escaped))
+    for (began, _, cells), (_, taken, others) in zip(*both, strict=False):
+        found = re.findall(r"\\(.)", "".join(taken), re.DOTALL)
+        behind.update(found)
+        if found and cells != others:
+            differing.append(began)
+    may_escape = '"' in behind or behind <= {"\\", "\r", "\n", dialect.delimiter}
+    return differing[0] if differing and may_escape else None
 
 
 def _candidates(start: str, kind: str | None) -> list[Dialect]:
