@@ -31,7 +31,7 @@ from saliency_core.cli import (
 )
 from saliency_core.cli.help import Program
 from saliency_core.cli.progress_bar import GOES_ON, Stopped
-from saliency_core.cli.terminal import errors_to
+from saliency_core.cli.terminal import tell
 from saliency_core.errors import UserError
 
 INTERRUPTED = 130
@@ -104,20 +104,15 @@ for panel, commands in COMMANDS.items():
 app.command("tokens", hidden=True)(inspect.words)
 
 
-def _tell(sentence: str, style: str = "") -> None:
-    """Print a sentence on standard error, unbroken: a command in it must survive being copied."""
-    errors_to.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
 def _tell_usage(error: typer.TyperException) -> None:
     """Say what is wrong with the way a command was called, and how to learn the right one."""
-    context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
-        _tell(error.format_message())
-        return
-    hint = f" `{context.command_path} --help` lists the options." if context is not None else ""
     message = error.format_message()
-    _tell(f"Error: {message}{'' if message.endswith(('.', '?')) else '.'}{hint}", "red")
+    if type(error).__name__ == "NoArgsIsHelpError":
+        tell(message)
+        return
+    context = getattr(error, "ctx", None)
+    hint = f" `{context.command_path} --help` lists the options." if context is not None else ""
+    tell(f"Error: {message}{'' if message.endswith(('.', '?')) else '.'}{hint}", "red")
 
 
 def main() -> None:
@@ -125,17 +120,17 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
         if status == INTERRUPTED:
-            _tell(f"Stopped. {GOES_ON}")
+            tell(f"Stopped. {GOES_ON}")
         sys.exit(status)
     except Stopped as stop:
-        _tell(str(stop))
+        tell(str(stop))
         sys.exit(INTERRUPTED)
     except UserError as error:
-        _tell(f"Error: {error}", "red")
+        tell(f"Error: {error}", "red")
     except typer.TyperException as error:
         _tell_usage(error)
     except typer.Abort:
-        _tell("Nothing was done.")
+        tell("Nothing was done.")
         sys.exit(1)
     except BrokenPipeError:
         # Who read the output has seen enough, as `head` has.
@@ -144,5 +139,5 @@ def main() -> None:
     except OSError as error:
         # A folder that can't be written, a disk that is full, a file that went meanwhile.
         place = f"{error.filename}: " if error.filename else ""
-        _tell(f"Error: {place}{error.strerror or type(error).__name__}.", "red")
+        tell(f"Error: {place}{error.strerror or type(error).__name__}.", "red")
     sys.exit(2)

@@ -52,10 +52,16 @@ def annotate(
     as_json: AsJson = False,
 ) -> None:
     """Label, tag, note or mark as reviewed all examples of a filter, as one action to undo."""
+    from saliency_core.store import Edit
+
     run = open_run(database, number)
     asked = {"right": right, "reviewed": reviewed, "open": clear}
-    edits = _edits(run, label, [what for what, is_asked in asked.items() if is_asked])
-    edits += _more(note, tag or [], untag or [])
+    edits = _decision(run, label, [what for what, is_asked in asked.items() if is_asked])
+    edits += [Edit("note", note)] if note is not None else []
+    edits += [
+        *(Edit("tag", name) for name in tag or []),
+        *(Edit("untag", name) for name in untag or []),
+    ]
     modes = [bool(edits) or where is not None, undo, history]
     if sum(modes) != 1:
         raise UserError("Give a filter and what to do with it, or --undo, or --history.")
@@ -67,7 +73,7 @@ def annotate(
         _annotate(run, where, edits, as_json)
 
 
-def _edits(run: Run, label: str | None, decided: list[str]) -> list[Edit]:
+def _decision(run: Run, label: str | None, decided: list[str]) -> list[Edit]:
     """Return the decision that the options ask for.
 
     Raises:
@@ -82,17 +88,6 @@ def _edits(run: Run, label: str | None, decided: list[str]) -> list[Edit]:
     if label is not None and label not in run.label_names:
         raise UserError(f"{label!r} names no label; choose from {', '.join(run.label_names)}.")
     return edits
-
-
-def _more(note: str | None, tags: list[str], untags: list[str]) -> list[Edit]:
-    from saliency_core.store import Edit
-
-    edits = [Edit("note", note)] if note is not None else []
-    return [
-        *edits,
-        *(Edit("tag", name) for name in tags),
-        *(Edit("untag", name) for name in untags),
-    ]
 
 
 def _annotate(run: Run, where: str | None, edits: list[Edit], as_json: bool) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,8 +17,12 @@ from saliency_core.paths import default_database
 from saliency_core.pipeline.options import STAGES
 from saliency_core.program import program
 
-COLUMNS, DATA, LABELS = "Columns", "Dataset", "Labels"
-MODEL, COMPUTING, OUTPUT = "Model", "Computing", "Output"
+columns = partial(typer.Option, rich_help_panel="Columns", metavar="NAME")
+data = partial(typer.Option, rich_help_panel="Dataset", metavar="NAME")
+labels = partial(typer.Option, rich_help_panel="Labels")
+models = partial(typer.Option, rich_help_panel="Model")
+computing = partial(typer.Option, rich_help_panel="Computing")
+writing = partial(typer.Option, rich_help_panel="Output")
 EXAMPLES = (
     "saliency audit distilbert-base-uncased-finetuned-sst-2-english reviews.csv",
     "saliency audit models/reviews reviews.csv --lm-head bert-base-uncased --db reviews.sqlite",
@@ -26,206 +30,92 @@ EXAMPLES = (
 )
 
 
-class LongText(StrEnum):
-    """What happens to a text longer than the model takes."""
-
-    truncate = "truncate"
-    window = "window"
-
-
-class Rule(StrEnum):
-    """What turns gradients into scores."""
-
-    secant = "secant"
-    path = "path"
-
-
-class Engine(StrEnum):
-    """What computes."""
-
-    local = "local"
-    ray = "ray"
-
-
-class Dtype(StrEnum):
-    """Number format the model computes in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    auto = "auto"
-
-
 def audit(
     model: Annotated[str, typer.Argument(help="Folder or hub name of a sequence classifier.")],
     dataset: Annotated[str, typer.Argument(help="File, folder or hub name of a dataset.")],
     database: Database = None,
-    text_column: Annotated[
-        str | None,
-        typer.Option(help="Column of the text.", rich_help_panel=COLUMNS, metavar="NAME"),
-    ] = None,
-    pair_column: Annotated[
-        str | None,
-        typer.Option(help="Column of the second text.", rich_help_panel=COLUMNS, metavar="NAME"),
-    ] = None,
-    label_column: Annotated[
-        str | None,
-        typer.Option(help="Column of the gold label.", rich_help_panel=COLUMNS, metavar="NAME"),
-    ] = None,
-    id_column: Annotated[
-        str | None,
-        typer.Option(help="Column of a stable id.", rich_help_panel=COLUMNS, metavar="NAME"),
-    ] = None,
+    text_column: Annotated[str | None, columns(help="Column of the text.")] = None,
+    pair_column: Annotated[str | None, columns(help="Column of the second text.")] = None,
+    label_column: Annotated[str | None, columns(help="Column of the gold label.")] = None,
+    id_column: Annotated[str | None, columns(help="Column of a stable id.")] = None,
     metadata_columns: Annotated[
         str | None,
-        typer.Option(
-            help="Columns kept beside, comma-separated (default: the rest).",
-            rich_help_panel=COLUMNS,
-            metavar="A,B",
-        ),
+        columns(help="Columns kept beside, comma-separated (default: the rest).", metavar="A,B"),
     ] = None,
     predictions_from: Annotated[
         str | None,
-        typer.Option(
-            help="Column of predictions made elsewhere, compared with the model's own.",
-            rich_help_panel=COLUMNS,
-            metavar="NAME",
-        ),
+        columns(help="Column of predictions made elsewhere, compared with the model's own."),
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Split of the dataset.", rich_help_panel=DATA, metavar="NAME")
-    ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(help="Configuration of a hub dataset.", rich_help_panel=DATA, metavar="NAME"),
-    ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(help="Revision of a hub dataset.", rich_help_panel=DATA, metavar="NAME"),
-    ] = None,
-    no_header: Annotated[
-        bool, typer.Option("--no-header", help="Table without header.", rich_help_panel=DATA)
-    ] = False,
+    split: Annotated[str | None, data(help="Split of the dataset.")] = None,
+    config: Annotated[str | None, data(help="Configuration of a hub dataset.")] = None,
+    revision: Annotated[str | None, data(help="Revision of a hub dataset.")] = None,
+    no_header: Annotated[bool, data("--no-header", help="Table without header.")] = False,
     sheet: Annotated[
-        str | None,
-        typer.Option(
-            help="Sheet of a workbook (default: the first filled one).",
-            rich_help_panel=DATA,
-            metavar="NAME",
-        ),
+        str | None, data(help="Sheet of a workbook (default: the first filled one).")
     ] = None,
     label_map: Annotated[
         str | None,
-        typer.Option(
+        labels(
             help='Dataset label to model label, or to nothing: "0=negative,1=positive,n/a=".',
-            rich_help_panel=LABELS,
             metavar="MAP",
         ),
     ] = None,
     trust_labels: Annotated[
-        bool,
-        typer.Option("--trust-labels", help="Skip the label-order guard.", rich_help_panel=LABELS),
+        bool, labels("--trust-labels", help="Skip the label-order guard.")
     ] = False,
     lm_head: Annotated[
         str | None,
-        typer.Option(
-            help="Folder or hub name of the pretrained language model.",
-            rich_help_panel=MODEL,
-            metavar="MODEL",
-        ),
+        models(help="Folder or hub name of the pretrained language model.", metavar="MODEL"),
     ] = None,
     model_revision: Annotated[
-        str | None,
-        typer.Option(
-            help="Revision of the model on the hub.", rich_help_panel=MODEL, metavar="NAME"
-        ),
+        str | None, models(help="Revision of the model on the hub.", metavar="NAME")
     ] = None,
     target: Annotated[
-        str,
-        typer.Option(
-            help="predicted, gold or class:NAME.", rich_help_panel=COMPUTING, metavar="NAME"
-        ),
+        str, computing(help="predicted, gold or class:NAME.", metavar="NAME")
     ] = "predicted",
     rule: Annotated[
-        Rule,
-        typer.Option(
-            help="Exact at every layer in one pass, or gradients along a path.",
-            rich_help_panel=COMPUTING,
-        ),
-    ] = Rule.secant,
-    steps: Annotated[
-        int, typer.Option(min=1, help="Steps of the path rule.", rich_help_panel=COMPUTING)
-    ] = 4,
+        Literal["secant", "path"],
+        computing(help="Exact at every layer in one pass, or gradients along a path."),
+    ] = "secant",
+    steps: Annotated[int, computing(min=1, help="Steps of the path rule.")] = 4,
     dtype: Annotated[
-        Dtype, typer.Option(help="Number format of the model.", rich_help_panel=MODEL)
-    ] = Dtype.float32,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda ...", rich_help_panel=COMPUTING, metavar="NAME")
-    ] = "auto",
+        Literal["float32", "bfloat16", "auto"], models(help="Number format of the model.")
+    ] = "float32",
+    device: Annotated[str, computing(help="auto, cpu, cuda ...", metavar="NAME")] = "auto",
     batch_tokens: Annotated[
-        int | None,
-        typer.Option(min=1, help="Tokens a batch, padding included.", rich_help_panel=COMPUTING),
+        int | None, computing(min=1, help="Tokens a batch, padding included.")
     ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=3, help="Tokens a text may have.", rich_help_panel=MODEL)
-    ] = None,
-    long_text: Annotated[
-        LongText, typer.Option(help="Longer texts.", rich_help_panel=MODEL)
-    ] = LongText.truncate,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first N rows.", rich_help_panel=DATA)
-    ] = None,
+    max_length: Annotated[int | None, models(min=3, help="Tokens a text may have.")] = None,
+    long_text: Annotated[Literal["truncate", "window"], models(help="Longer texts.")] = "truncate",
+    limit: Annotated[int | None, data(min=1, help="Only the first N rows.", metavar="N")] = None,
     name: Annotated[
         str | None,
-        typer.Option(
-            help="What the dataset is called; its run is known by that, not by its path.",
-            rich_help_panel=DATA,
-            metavar="NAME",
-        ),
+        data(help="What the dataset is called; its run is known by that, not by its path."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every sample.", rich_help_panel=COMPUTING)] = 0,
+    seed: Annotated[int, computing(help="Seed of every sample.")] = 0,
     no_evaluate: Annotated[
-        bool,
-        typer.Option(
-            "--no-evaluate", help="Skip the faithfulness sample.", rich_help_panel=COMPUTING
-        ),
+        bool, computing("--no-evaluate", help="Skip the faithfulness sample.")
     ] = False,
     trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code", help="Run code shipped with the model.", rich_help_panel=MODEL
-        ),
+        bool, models("--trust-remote-code", help="Run code shipped with the model.")
     ] = False,
     dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Check everything, estimate time and size, stop.",
-            rich_help_panel=OUTPUT,
-        ),
+        bool, writing("--dry-run", help="Check everything, estimate time and size, stop.")
     ] = False,
     engine: Annotated[
-        Engine,
-        typer.Option(
-            help="This process, or workers on Ray (docs/scale.md).", rich_help_panel=COMPUTING
-        ),
-    ] = Engine.local,
+        Literal["local", "ray"], computing(help="This process, or workers on Ray (docs/scale.md).")
+    ] = "local",
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Processes of the ray engine (default: one per GPU, else one per core).",
-            rich_help_panel=COMPUTING,
+        computing(
+            min=1, help="Processes of the ray engine (default: one per GPU, else one per core)."
         ),
     ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads a model computes with.", rich_help_panel=COMPUTING),
-    ] = None,
+    threads: Annotated[int | None, computing(min=1, help="Threads a model computes with.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
+        writing(
             help="Folder for blocks instead of --db (ray engine); `merge` reads it.",
-            rich_help_panel=OUTPUT,
             metavar="FOLDER",
         ),
     ] = None,
@@ -253,20 +143,20 @@ def audit(
         lm_head=lm_head,
         model_revision=model_revision,
         target=target,
-        rule=rule.value,
+        rule=rule,
         steps=steps,
-        dtype=dtype.value,
+        dtype=dtype,
         device=device,
         batch_tokens=batch_tokens,
         max_length=max_length,
-        long_text=long_text.value,
+        long_text=long_text,
         limit=limit,
         name=name,
         seed=seed,
         evaluate=not no_evaluate,
         trust_remote_code=trust_remote_code,
         dry_run=dry_run,
-        engine=engine.value,
+        engine=engine,
         workers=workers,
         threads=threads,
         output=str(output) if output else None,
@@ -280,11 +170,6 @@ def audit(
     elif not quiet:
         print(result.sentence())
         if result.run is not None:
-            say(_next_steps(database))
-
-
-def _next_steps(database: Path | None) -> str:
-    where = "" if database is None else f" --db {shlex.quote(str(database))}"
-    return (
-        f"Look at it: {program()} dashboard{where}\nOne page to forward: {program()} report{where}"
-    )
+            where = "" if database is None else f" --db {shlex.quote(str(database))}"
+            say(f"Look at it: {program()} dashboard{where}")
+            say(f"One page to forward: {program()} report{where}")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from saliency_core.cli.progress_bar import progress_bar
 from saliency_core.cli.tables import say, show
 from saliency_core.cli.terminal import (
-    TRAINING,
     AsJson,
     Database,
     Quiet,
@@ -19,6 +17,7 @@ from saliency_core.cli.terminal import (
     TrainLabelColumn,
     TrainLabelMap,
     TrainTextColumn,
+    of_training,
     open_run,
     print_json,
 )
@@ -30,24 +29,12 @@ EXAMPLES = (
 )
 
 
-class FailOn(StrEnum):
-    """From which severity on the exit status is 1."""
-
-    high = "high"
-    medium = "medium"
-    low = "low"
-
-
 def data_quality(
     database: Database = None,
     number: RunOption = None,
     train: Annotated[
         str | None,
-        typer.Option(
-            help="Training data: what is in both, and how they differ.",
-            rich_help_panel=TRAINING,
-            metavar="DATASET",
-        ),
+        of_training(help="Training data: what is in both, and how they differ.", metavar="DATASET"),
     ] = None,
     train_text_column: TrainTextColumn = None,
     train_label_column: TrainLabelColumn = None,
@@ -56,7 +43,8 @@ def data_quality(
         float, typer.Option(help="Similarity from which two texts are nearly the same, 0.3 to 1.")
     ] = 0.6,
     fail_on: Annotated[
-        FailOn | None, typer.Option(help="Exit with 1 where a finding is as severe as this.")
+        Literal["high", "medium", "low"] | None,
+        typer.Option(help="Exit with 1 where a finding is as severe as this."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Label issues and groups in the JSON.")] = 50,
     seed: Seed = 0,
@@ -71,12 +59,11 @@ def data_quality(
     from saliency_core.quality.findings import check_data
     from saliency_core.quality.severity import worst
     from saliency_core.records import SEVERITIES
+    from saliency_core.shortcuts.training_counts import open_training_data
 
     run = open_run(database, number)
     training = None
     if train is not None:
-        from saliency_core.shortcuts.training_counts import open_training_data
-
         training = open_training_data(train, train_text_column, train_label_column)
     with progress_bar(quiet or as_json) as bar:
         found = check_data(
@@ -103,5 +90,5 @@ def data_quality(
         show(rows, ["severity", "check", "count", "filter", "what"])
         if (labels := found.facts["label_issues"]) and labels["trained_on"]:
             say(f"Labels: {labels['trained_on']}")
-    if fail_on and SEVERITIES.index(worst(found.findings)) <= SEVERITIES.index(fail_on.value):
+    if fail_on and SEVERITIES.index(worst(found.findings)) <= SEVERITIES.index(fail_on):
         raise typer.Exit(1)

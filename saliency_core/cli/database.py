@@ -92,8 +92,8 @@ def export_annotations(
     counts = {name: len(found[name]) for name in ("slices", "notes", "orphans", "verdicts")}
     if as_json:
         print_json({"output": str(output), **counts})
-        return
-    print(f"Wrote {_counts(counts)} to {output}.")
+    else:
+        print(f"Wrote {_counts(counts)} to {output}.")
 
 
 @annotation_app.command("import")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,17 +26,12 @@ EXAMPLES = (
 )
 
 
-class Way(StrEnum):
-    """How training data are cleaned of words."""
-
-    mask = "mask"
-    drop = "drop"
-
-
 def debias(
     train: Annotated[str, typer.Argument(help="Training data: file, folder or hub name.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A .jsonl or .csv file.")],
-    how: Annotated[Way, typer.Option(help="Mask the words, or drop their rows.")] = Way.mask,
+    how: Annotated[
+        Literal["mask", "drop"], typer.Option(help="Mask the words, or drop their rows.")
+    ] = "mask",
     word: Words = None,
     train_text_column: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
     train_label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
@@ -55,7 +49,7 @@ def debias(
     check_output(output, force, [train])
     words = word or spurious_words(open_run(database, number))
     dataset = open_training_data(train, train_text_column, train_label_column)
-    done = write(dataset, words, how.value, output, mask)
+    done = write(dataset, words, how, output, mask)
     if as_json:
         print_json({**asdict(done), "words": words})
     else:

@@ -20,20 +20,9 @@ from saliency_core.cli.terminal import (
 from saliency_core.progress import duration
 
 COLUMNS = (
-    "method",
-    "layer",
-    "comprehensiveness",
-    "comprehensiveness_low",
-    "comprehensiveness_high",
-    "sufficiency",
-    "mosaic",
-    "mosaic_auc",
-    "mosaic_top",
-    "plausibility",
-    "forwards",
-    "backwards",
-    "seconds",
-)
+    "method layer comprehensiveness comprehensiveness_low comprehensiveness_high sufficiency "
+    "mosaic mosaic_auc mosaic_top plausibility forwards backwards seconds"
+).split()
 
 
 def evaluate(
@@ -78,12 +67,12 @@ def evaluate(
                 "recommended": found.recommended,
                 "most_readable": found.most_readable,
                 "tied": found.tied,
-                "skipped": list(found.skipped),
+                "skipped": found.skipped,
             }
         )
         return
     sample = f"{counted(found.examples, 'example')}, {counted(found.mosaics['mosaics'], 'mosaic')}"
-    show(rows, list(COLUMNS), sample, formats={"seconds": duration})
+    show(rows, COLUMNS, sample, formats={"seconds": duration})
     say_which_layer(run)
     if found.skipped:
         say(f"Left out, because Captum is not installed: {', '.join(found.skipped)}.")

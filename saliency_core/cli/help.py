@@ -24,18 +24,12 @@ def option_row(option: TyperOption) -> tuple[str, str]:
     meaning = option.help or ""
     if option.is_flag:
         return names, meaning
-    choices = option.type_descriptor.choices
-    if option.metavar:
-        value = option.metavar
-    elif option.type_descriptor.is_choice and choices is not None:
-        value = "|".join(str(getattr(choice, "value", choice)) for choice in choices)
-    else:
-        value = VALUES.get(option.bare_type().lower(), "TEXT")
-    default = getattr(option.default, "value", option.default)
+    choices = "|".join(option.type_descriptor.choices or ())
+    value = option.metavar or choices or VALUES.get(option.bare_type().lower(), "TEXT")
     if option.required:
         meaning += " Required."
-    elif default not in (None, "") and "default" not in meaning:
-        meaning = f"{meaning.rstrip('.')} (default: {default})."
+    elif option.default not in (None, "") and "default" not in meaning:
+        meaning = f"{meaning.rstrip('.')} (default: {option.default})."
     return f"{names} {value}", meaning
 
 
@@ -56,16 +50,6 @@ def write_options(command: Any, context: typer.Context, formatter: Any) -> None:
             formatter.write_dl(rows, col_max=34)
 
 
-def write_examples(command: Any, formatter: Any) -> None:
-    """Write the examples of a command as they are typed, unbroken."""
-    lines = (command.epilog or "").splitlines()
-    if lines:
-        with formatter.section("Examples"):
-            for line in lines:
-                example = line.replace(EXAMPLES_OF, program(), 1)
-                formatter.write(f"{' ' * formatter.current_indent}{example}\n")
-
-
 class Command(TyperCommand):
     """A command with options in groups and examples."""
 
@@ -78,8 +62,12 @@ class Command(TyperCommand):
         write_options(self, ctx, formatter)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples."""
-        write_examples(self, formatter)
+        """Write the examples as they are typed, unbroken."""
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.splitlines():
+                    example = line.replace(EXAMPLES_OF, program(), 1)
+                    formatter.write(f"{' ' * formatter.current_indent}{example}\n")
 
 
 class Group(TyperGroup):
@@ -90,7 +78,7 @@ class Group(TyperGroup):
         groups: dict[str, list[tuple[str, str]]] = {}
         for name in self.list_commands(ctx):
             command: Any = self.get_command(ctx, name)
-            if command is not None and not command.hidden:
+            if not command.hidden:
                 panel = command.rich_help_panel
                 panel = panel if isinstance(panel, str) else "Commands"
                 groups.setdefault(panel, []).append((name, command.get_short_help_str(200)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,9 +20,6 @@ from saliency_core.cli.terminal import (
 )
 from saliency_core.errors import UserError
 from saliency_core.progress import duration
-
-if TYPE_CHECKING:
-    from saliency_core.store import Run
 
 EXAMPLES = (
     'saliency errors --where "confidence>0.9 word:people"',
@@ -103,9 +100,14 @@ def layers(database: Database = None, number: RunOption = None, as_json: AsJson 
         columns.append("next_decodability")
     show(rows, [*columns, "completeness"])
     if run.recommended is None:
-        say(f"Run {run.number} recommends no layer: {_why_none(run)}.")
-        return
-    say_which_layer(run)
+        why = (
+            "there was too little to compare the layers by"
+            if run.is_finished
+            else "it has not finished; the same audit goes on from where it stopped"
+        )
+        say(f"Run {run.number} recommends no layer: {why}.")
+    else:
+        say_which_layer(run)
 
 
 def with_choice(row: dict[str, Any]) -> dict[str, Any]:
@@ -119,13 +121,6 @@ def _interval(choice: dict[str, float | None]) -> str | None:
     if choice["score"] is None:
         return None
     return f"{choice['score']:.2f} ({choice['low']:.2f} to {choice['high']:.2f})"
-
-
-def _why_none(run: Run) -> str:
-    """Say why no layer of a run is recommended."""
-    if not run.is_finished:
-        return "it has not finished; the same audit goes on from where it stopped"
-    return "there was too little to compare the layers by"
 
 
 def errors(
@@ -160,8 +155,8 @@ def errors(
     show(rows, ["id", "gold", "predicted", "confidence", "words", "text"])
     if run.accuracy is None:
         say("No example has a label and a prediction to compare, so right and wrong are unknown.")
-        return
-    say(f"{len(rows):,} of {counted(total, 'misclassified example')}.")
+    else:
+        say(f"{len(rows):,} of {counted(total, 'misclassified example')}.")
 
 
 def words(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,7 +28,7 @@ from saliency_core.errors import UserError
 if TYPE_CHECKING:
     from saliency_core.store import Slice
 
-DATASET = "The dataset itself"
+of_dataset = partial(typer.Option, rich_help_panel="The dataset itself")
 EXAMPLES = (
     "saliency export -o wrong.csv --where wrong",
     "saliency export -o all.parquet --layers all",
@@ -36,44 +36,29 @@ EXAMPLES = (
 )
 
 
-class Format(StrEnum):
-    """What an export may be."""
-
-    jsonl = "jsonl"
-    csv = "csv"
-    parquet = "parquet"
-    datasets = "datasets"
-
-
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
     database: Database = None,
     number: RunOption = None,
     format: Annotated[
-        Format | None, typer.Option(help="Default: by the ending; no ending is datasets.")
+        Literal["jsonl", "csv", "parquet", "datasets"] | None,
+        typer.Option(help="Default: by the ending; no ending is datasets."),
     ] = None,
     where: Where = "",
     layers: Annotated[
         str | None, typer.Option(help='"all", "none" or "5,6" (default: the recommended one).')
     ] = None,
     dataset: Annotated[
-        bool,
-        typer.Option(
-            "--dataset", help="The dataset in its own columns instead.", rich_help_panel=DATASET
-        ),
+        bool, of_dataset("--dataset", help="The dataset in its own columns instead.")
     ] = False,
     corrected: Annotated[
-        bool,
-        typer.Option(
-            "--corrected", help="With the labels that were corrected.", rich_help_panel=DATASET
-        ),
+        bool, of_dataset("--corrected", help="With the labels that were corrected.")
     ] = False,
     drop_duplicates: Annotated[
         bool,
-        typer.Option(
+        of_dataset(
             "--drop-duplicates",
             help="Without what is tagged drop and all but one of each group of duplicates.",
-            rich_help_panel=DATASET,
         ),
     ] = False,
     force: Force = False,
@@ -98,7 +83,7 @@ def export(
         done = write(
             filtered(run, where),
             output,
-            format=format.value if format else None,
+            format=format,
             layers=chosen,
             progress=bar,
         )
@@ -111,12 +96,7 @@ def export(
 
 
 def _export_dataset(
-    part: Slice,
-    output: Path,
-    corrected: bool,
-    drop_duplicates: bool,
-    quiet: bool,
-    as_json: bool,
+    part: Slice, output: Path, corrected: bool, drop_duplicates: bool, quiet: bool, as_json: bool
 ) -> None:
     from saliency_core.output.dataset_export import export_dataset
 
@@ -137,13 +117,6 @@ def _export_dataset(
             )
 
 
-class ReportFormat(StrEnum):
-    """What a report may be."""
-
-    html = "html"
-    markdown = "markdown"
-
-
 def report(
     output: Annotated[
         Path | None,
@@ -153,7 +126,7 @@ def report(
     number: RunOption = None,
     where: Where = "",
     format: Annotated[
-        ReportFormat | None, typer.Option(help="Default: by the ending of the file.")
+        Literal["html", "markdown"] | None, typer.Option(help="Default: by the ending of the file.")
     ] = None,
     examples: Annotated[int, typer.Option(min=0, help="Examples shown highlighted.")] = 20,
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
@@ -164,13 +137,13 @@ def report(
     from saliency_core.output.report import write_report
 
     run = open_run(database, number)
-    ending = ".md" if format == ReportFormat.markdown else ".html"
+    ending = ".md" if format == "markdown" else ".html"
     output = output or run.store.path.with_name(f"{run.store.path.stem}-report{ending}")
     check_output(output, force, [run.store.path])
     done = write_report(
         filtered(run, where),
         output,
-        format=format.value if format else None,
+        format=format,
         examples=examples,
         title=title,
     )

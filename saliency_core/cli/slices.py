@@ -76,8 +76,8 @@ def save(
     save_slice(path, name, where, note)
     if as_json:
         print_json({"name": name.strip(), "where": where, "note": note, "examples": examples})
-        return
-    print(f"Saved {name.strip()!r}: {counted(examples, 'example')} of the newest run.")
+    else:
+        print(f"Saved {name.strip()!r}: {counted(examples, 'example')} of the newest run.")
 
 
 @app.command()
@@ -88,8 +88,8 @@ def delete(name: Name, database: Database = None, as_json: AsJson = False) -> No
     delete_slice(existing(database), name)
     if as_json:
         print_json({"deleted": name})
-        return
-    print(f"Deleted {name!r}.")
+    else:
+        print(f"Deleted {name!r}.")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,6 @@ import typer
 from saliency_core.cli.progress_bar import progress_bar
 from saliency_core.cli.tables import records, say, show
 from saliency_core.cli.terminal import (
-    TRAINING,
     AsJson,
     Database,
     LayerOption,
@@ -20,23 +20,35 @@ from saliency_core.cli.terminal import (
     TrainLabelColumn,
     TrainLabelMap,
     TrainTextColumn,
+    of_training,
     open_run,
     print_json,
 )
 from saliency_core.data.labels.label_map import parse_label_map
 
-EFFECT, THRESHOLDS = "Effect of deleting", "Thresholds"
+effect = partial(typer.Option, rich_help_panel="Effect of deleting")
+limits = partial(typer.Option, rich_help_panel="Thresholds")
 EXAMPLES = (
     "saliency suspects --train training.csv",
     "saliency suspects --effect-examples 0 --limit 10",
 )
 
+
+EVIDENCE = {
+    "association": "n k base_rate z pmi lmi p=p_association q=q_association shift",
+    "reliance": "mean_share top3_rate mean_score low=share_low high=share_high control_share "
+    "p=p_reliance q=q_reliance",
+    "effect": "n=effect_n mean_drop flips flip_rate low=flip_low high=flip_high "
+    "control_flip_rate control_mean_drop masked_flip_rate p=p_effect q=q_effect",
+    "errors": "n=errors_n k=errors_k risk_ratio low=risk_low high=risk_high p=p_errors q=q_errors",
+}
+"""Part of the evidence in JSON -> its names, each with the column it comes from where that has
+another name."""
 Features = Annotated[
     list[str] | None,
-    typer.Option(
+    effect(
         "--word",
         metavar="WORD",
-        rich_help_panel=EFFECT,
         help="A word, or another feature of texts, whose effect is measured.",
     ),
 ]
@@ -48,53 +60,27 @@ def suspects(
     layer: LayerOption = None,
     train: Annotated[
         str | None,
-        typer.Option(
-            help="Training data: association is taken there.",
-            rich_help_panel=TRAINING,
-            metavar="DATASET",
-        ),
+        of_training(help="Training data: association is taken there.", metavar="DATASET"),
     ] = None,
     train_text_column: TrainTextColumn = None,
     train_label_column: TrainLabelColumn = None,
     label_map: TrainLabelMap = None,
     word: Features = None,
     effect_examples: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Examples a feature is deleted from; 0: only effects kept.",
-            rich_help_panel=EFFECT,
-        ),
+        int, effect(min=0, help="Examples a feature is deleted from; 0: only effects kept.")
     ] = 200,
     effect_candidates: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Features whose effect is measured, about.", rich_help_panel=EFFECT
-        ),
+        int, effect(min=1, help="Features whose effect is measured, about.")
     ] = 30,
-    null: Annotated[
-        int, typer.Option(min=0, help="Shufflings of the control.", rich_help_panel=THRESHOLDS)
-    ] = 20,
-    alpha: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Rate of false discoveries.", rich_help_panel=THRESHOLDS),
-    ] = 0.05,
-    minimum: Annotated[
-        int, typer.Option(min=1, help="Examples a feature must be in.", rich_help_panel=THRESHOLDS)
-    ] = 5,
+    null: Annotated[int, limits(min=0, help="Shufflings of the control.")] = 20,
+    alpha: Annotated[float, limits(min=0, max=1, help="Rate of false discoveries.")] = 0.05,
+    minimum: Annotated[int, limits(min=1, help="Examples a feature must be in.")] = 5,
     reliance_ratio: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Share over that of frequency-matched words.", rich_help_panel=THRESHOLDS
-        ),
+        float, limits(min=0, help="Share over that of frequency-matched words.")
     ] = 1.5,
     flip_excess: Annotated[
         float,
-        typer.Option(
-            min=0,
-            help="Flip rate, or fall of p(class), over the control word's.",
-            rich_help_panel=THRESHOLDS,
-        ),
+        limits(min=0, help="Flip rate, or fall of p(class), over the control word's."),
     ] = 0.05,
     seed: Seed = 0,
     model: ModelOption = None,
@@ -106,14 +92,14 @@ def suspects(
     from saliency_core.analysis.kept_suspects import keep_suspects
     from saliency_core.shortcuts.suspects import Thresholds
     from saliency_core.shortcuts.suspects import suspects as find
+    from saliency_core.shortcuts.training_counts import count_features, open_training_data
 
     run = open_run(database, number)
     thresholds = Thresholds(alpha, minimum, reliance_ratio, flip_excess)
     training = None
     if train is not None:
-        training = _training(
-            train, train_text_column, train_label_column, label_map, run.label_names
-        )
+        rows = open_training_data(train, train_text_column, train_label_column)
+        training = count_features(rows, run.label_names, parse_label_map(label_map))
     with progress_bar(quiet or as_json) as bar:
         table, control = find(
             run, layer=layer, thresholds=thresholds, training=training, null_repeats=null, seed=seed
@@ -140,8 +126,7 @@ def suspects(
             )
             keep_effects(run, table, effect_examples, seed)
     layer = run.layer_to_read(layer)
-    facts: dict[str, Any] = {**control}
-    facts |= {"layer": layer, "effect_examples": effect_examples, "train": train}
+    facts = control | {"layer": layer, "effect_examples": effect_examples, "train": train}
     keep_suspects(run, table, facts)
     _print_suspects(table, facts, word or [], limit, quiet, as_json)
 
@@ -197,11 +182,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
         return f"{row[value]:{form}}" + ("" if other is None else f" ({other:{form}})")
 
     return {
-        "feature": row["feature"],
-        "class": row["class"],
-        "assessment": row["assessment"],
-        "examples": row["examples"],
-        "z": row["z"],
+        **{name: row[name] for name in ("feature", "class", "assessment", "examples", "z")},
         "shift": row.get("shift"),
         "share": beside("mean_share", "control_share", ".1%"),
         "fall of p": row.get("mean_drop"),
@@ -212,51 +193,18 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
 
 def _nested(row: dict[str, Any]) -> dict[str, Any]:
     """Return one suspect as the JSON contract has it."""
-    effect = {name: row.get(name) for name in ("mean_drop", "flips", "flip_rate")}
-    effect |= {"low": row.get("flip_low"), "high": row.get("flip_high")}
-    effect |= {
-        name: row.get(name)
-        for name in ("control_flip_rate", "control_mean_drop", "masked_flip_rate")
-    }
     return {
         "word": row["feature"],
-        "kind": row["kind"],
-        "class": row["class"],
-        "assessment": row["assessment"],
-        "examples": row["examples"],
-        "where": row["where"],
-        "association": {
-            **{name: row[name] for name in ("n", "k", "base_rate", "z", "pmi", "lmi")},
-            "p": row["p_association"],
-            "q": row["q_association"],
-            "shift": row.get("shift"),
-        },
-        "reliance": {
-            **{name: row[name] for name in ("mean_share", "top3_rate", "mean_score")},
-            "low": row["share_low"],
-            "high": row["share_high"],
-            "control_share": row["control_share"],
-            "p": row["p_reliance"],
-            "q": row["q_reliance"],
-        },
-        "effect": {
-            "n": row.get("effect_n"),
-            **effect,
-            "p": row.get("p_effect"),
-            "q": row.get("q_effect"),
-        },
-        "errors": {
-            "n": row["errors_n"],
-            "k": row["errors_k"],
-            "risk_ratio": row["risk_ratio"],
-            "low": row["risk_low"],
-            "high": row["risk_high"],
-            "p": row["p_errors"],
-            "q": row["q_errors"],
-        },
+        **{name: row[name] for name in ("kind", "class", "assessment", "examples", "where")},
+        **{part: _evidence(row, names) for part, names in EVIDENCE.items()},
         "companion": _companion(row),
         "share_by_layer": row["share_by_layer"],
     }
+
+
+def _evidence(row: dict[str, Any], names: str) -> dict[str, Any]:
+    pairs = (name.partition("=") for name in names.split())
+    return {name: row.get(column or name) for name, _, column in pairs}
 
 
 def _companion(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -265,16 +213,3 @@ def _companion(row: dict[str, Any]) -> dict[str, Any] | None:
         return None
     named = {"feature": row["leader"], "kind": row["leader_kind"], "in": row["leader_of"]}
     return {**named, "n": row["leader_n"], "of": row["leader_k"]}
-
-
-def _training(
-    source: str,
-    text_column: str | None,
-    label_column: str | None,
-    label_map: str | None,
-    label_names: list[str],
-) -> Any:
-    from saliency_core.shortcuts.training_counts import count_features, open_training_data
-
-    dataset = open_training_data(source, text_column, label_column)
-    return count_features(dataset, label_names, parse_label_map(label_map))

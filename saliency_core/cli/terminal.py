@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,22 +42,12 @@ ModelOption = Annotated[
 ]
 LayerOption = Annotated[int | None, typer.Option(help="Layer (default: recommended).")]
 Seed = Annotated[int, typer.Option(help="Seed of every sample.")]
-TRAINING = "Training data"
-TrainTextColumn = Annotated[
-    str | None,
-    typer.Option(help="Its column of the text.", rich_help_panel=TRAINING, metavar="NAME"),
-]
-TrainLabelColumn = Annotated[
-    str | None,
-    typer.Option(help="Its column of labels.", rich_help_panel=TRAINING, metavar="NAME"),
-]
+of_training = partial(typer.Option, rich_help_panel="Training data", metavar="NAME")
+TrainTextColumn = Annotated[str | None, of_training(help="Its column of the text.")]
+TrainLabelColumn = Annotated[str | None, of_training(help="Its column of labels.")]
 TrainLabelMap = Annotated[
     str | None,
-    typer.Option(
-        help='Its label to model label: "0=negative,1=positive".',
-        rich_help_panel=TRAINING,
-        metavar="MAP",
-    ),
+    of_training(help='Its label to model label: "0=negative,1=positive".', metavar="MAP"),
 ]
 Words = Annotated[
     list[str] | None, typer.Option("--word", metavar="WORD", help="A word; may be repeated.")
@@ -91,8 +82,13 @@ def filtered(run: Run, where: str) -> Slice:
     part = run.filter(where)
     part.check()
     for note in part.notes():
-        errors_to.print(f"Note: {note.told()}", markup=False, highlight=False, soft_wrap=True)
+        tell(f"Note: {note.told()}")
     return part
+
+
+def tell(sentence: str, style: str = "") -> None:
+    """Print a sentence on standard error, unbroken: a command in it must survive being copied."""
+    errors_to.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
