@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from saliency_core.data.columns import Guess, guess_columns, is_missing, may_be_data
+from saliency_core.data.files.arrow_rows import by_name
 from saliency_core.data.files.csv_rows import check_names
 from saliency_core.data.files.json_rows import listed
 from saliency_core.data.formats import Row
@@ -134,21 +135,12 @@ class Dataset:
                 f"{position + 1}, not a label; choose another with --label-column."
             )
         if names is not None:
-            value = _by_name(value, names)
+            value = by_name(value, names)
         if is_missing(value):
             return None
         value = _plain(value)
         text = str(value).lower() if isinstance(value, bool) else str(value).strip()
         return text or None
-
-
-def _by_name(value: Any, names: tuple[str, ...]) -> Any:
-    """Return the name of an id, or the names of several; None for an id that has none."""
-    if isinstance(value, list):
-        return [_by_name(item, names) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return names[value] if 0 <= value < len(names) else None
-    return value
 
 
 class _Seen:

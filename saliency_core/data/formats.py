@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from saliency_core.data.files.arrow_rows import declared_names, read_arrow, read_parquet
+from saliency_core.data.files.arrow_rows import declared_names, read_arrow
 from saliency_core.data.files.csv_rows import read_csv, read_txt
 from saliency_core.data.files.excel import read_excel
 from saliency_core.data.files.file_bytes import PACKED, Row, check_content, member
@@ -90,10 +90,8 @@ def check_file(path: Path, reading: Reading) -> None:
 def read_rows(path: Path, reading: Reading) -> Iterator[Row]:
     """Stream the rows of one file."""
     kind = kind_of(path)
-    if kind == "parquet":
-        return read_parquet(path)
-    if kind == "arrow":
-        return read_arrow(path)
+    if kind in ("parquet", "arrow"):
+        return read_arrow(path, kind)
     if kind == "jsonl":
         return read_jsonl(path)
     if kind == "json":

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from saliency_core.data.files.arrow_rows import first_line, names_of
+from saliency_core.data.files.arrow_rows import by_name, first_line, names_of
 from saliency_core.data.files.csv_dialect import doubt_of
 from saliency_core.data.files.csv_rows import check_names
 from saliency_core.data.files.excel import sheets_of
@@ -188,7 +188,7 @@ def _open_folder(path: Path, reading: Reading) -> Opened:
     def rows() -> Iterator[Row]:
         columns: set[str] | None = None
         for shard in shards:
-            own = {column: names for column, names in declared[shard].items()}
+            own = declared[shard]
             renamed = {column: own[column] for column in own if own[column] != shared[column]}
             for number, row in enumerate(read_rows(shard, reading)):
                 if number == 0 and not varying:
@@ -198,7 +198,10 @@ def _open_folder(path: Path, reading: Reading) -> Opened:
                             f"{shard} has the columns {listed(list(row))}, but {shards[0].name} "
                             "has others; the files of a folder must agree."
                         )
-                yield _with_names(row, renamed) if renamed else row
+                yield {
+                    column: by_name(value, renamed[column]) if column in renamed else value
+                    for column, value in row.items()
+                }
 
     return Opened(
         name=path.name,
@@ -231,22 +234,6 @@ def _shared_names(declared: dict[Path, dict[str, tuple[str, ...]]]) -> dict[str,
                 "files of a folder must agree."
             )
     return shared
-
-
-def _with_names(row: Row, names: dict[str, tuple[str, ...]]) -> Row:
-    """Return a row with the names of its labels instead of their ids."""
-
-    def named(value: Any, known: tuple[str, ...]) -> Any:
-        if isinstance(value, list):
-            return [named(item, known) for item in value]
-        if isinstance(value, int):
-            return known[value] if 0 <= value < len(known) else None
-        return value
-
-    return {
-        column: named(value, names[column]) if column in names else value
-        for column, value in row.items()
-    }
 
 
 def _open_saved(path: Path, split: str | None) -> Opened:

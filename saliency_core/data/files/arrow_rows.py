@@ -4,39 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from saliency_core.data.files.csv_rows import check_names
-from saliency_core.data.files.file_bytes import Row, seekable
+from saliency_core.data.files.file_bytes import BINARY, Row, seekable
 from saliency_core.errors import UserError
 
 BATCH = 1024
 """Rows held at once."""
 
 
-def read_parquet(path: Path) -> Iterator[Row]:
-    """Stream a Parquet file."""
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[tuple[Any, Iterable[Any]]]:
+    """Give schema and batches of a Parquet file or of either Arrow format."""
     import pyarrow
     import pyarrow.parquet
 
-    try:
-        with seekable(path) as source, pyarrow.parquet.ParquetFile(source) as file:
-            yield from _rows(file.iter_batches(BATCH), file.schema_arrow.names, path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path} is not a Parquet file: {first_line(error)}.") from error
+    with seekable(path) as source:
+        if kind == "parquet":
+            parquet = pyarrow.parquet.ParquetFile(source)
+            yield parquet.schema_arrow, parquet.iter_batches(BATCH)
+            return
+        try:
+            stream = pyarrow.ipc.open_stream(source)
+        except pyarrow.ArrowInvalid:
+            source.seek(0)
+            file = pyarrow.ipc.open_file(source)
+            yield file.schema, map(file.get_batch, range(file.num_record_batches))
+        else:
+            yield stream.schema, stream
 
 
-def read_arrow(path: Path) -> Iterator[Row]:
-    """Stream an Arrow file, in the stream or the file format."""
+def read_arrow(path: Path, kind: str) -> Iterator[Row]:
+    """Stream a Parquet or an Arrow file; the latter in the stream or the file format."""
     import pyarrow
 
     try:
-        with seekable(path) as source:
-            schema, batches = _arrow_batches(source)
+        with _opened(path, kind) as (schema, batches):
             yield from _rows(batches, schema.names, path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path} is not an Arrow file: {first_line(error)}.") from error
+        raise UserError(f"{path} is not {BINARY[kind]}: {first_line(error)}.") from error
 
 
 def _rows(batches: Iterable[Any], names: list[str], path: Path) -> Iterator[Row]:
@@ -70,38 +79,13 @@ def _bad_cell(part: Any, done: int, path: Path) -> str:
     return f"{path}: the rows from {done + 1} on can't be read."
 
 
-def _parquet_schema(path: Path) -> Any:
-    import pyarrow.parquet
-
-    with seekable(path) as source:
-        return pyarrow.parquet.read_schema(source)
-
-
-def _arrow_batches(source: IO[bytes]) -> tuple[Any, Iterable[Any]]:
-    """Return schema and batches of either Arrow format."""
-    import pyarrow
-
-    try:
-        stream = pyarrow.ipc.open_stream(source)
-        return stream.schema, stream
-    except pyarrow.ArrowInvalid:
-        source.seek(0)
-        file = pyarrow.ipc.open_file(source)
-        return file.schema, (file.get_batch(n) for n in range(file.num_record_batches))
-
-
-def _arrow_schema(path: Path) -> Any:
-    with seekable(path) as source:
-        return _arrow_batches(source)[0]
-
-
 def declared_names(path: Path, kind: str) -> dict[str, tuple[str, ...]]:
     """Return column -> the label names that `datasets` wrote into a Parquet or Arrow file."""
     import pyarrow
 
-    read = _parquet_schema if kind == "parquet" else _arrow_schema
     try:
-        written = json.loads((read(path).metadata or {}).get(b"huggingface", b"{}"))
+        with _opened(path, kind) as (schema, _):
+            written = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = written["info"]["features"]
         found = {column: names_of(feature) for column, feature in features.items()}
     except (KeyError, TypeError, ValueError, AttributeError, OSError, pyarrow.ArrowException):
@@ -119,6 +103,15 @@ def names_of(feature: Any) -> tuple[str, ...] | None:
             return tuple(map(str, names))
         feature = get("feature")
     return None
+
+
+def by_name(value: Any, names: tuple[str, ...]) -> Any:
+    """Return the name of an id, or the names of several; None for an id that has none."""
+    if isinstance(value, list):
+        return [by_name(item, names) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return names[value] if 0 <= value < len(names) else None
+    return value
 
 
 def first_line(error: Exception) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from xml.etree import ElementTree
 
 from saliency_core.data.files.csv_rows import column_names
@@ -17,7 +18,6 @@ ERROR_CELL = re.compile(rb'<c\b(?=[^>]*\bt="e")[^>]*\br="([A-Z]+\d+)"[^>]*>(?:(?
 """A cell whose value is an error such as #N/A."""
 ERROR_VALUE = re.compile(rb"<v>([^<]*)</v>")
 CHUNK = 1 << 20
-DAMAGED = (*UNREADABLE, ElementTree.ParseError)
 
 
 def read_excel(path: Path, sheet: str | None, header: bool) -> Iterator[Row]:
@@ -26,28 +26,28 @@ def read_excel(path: Path, sheet: str | None, header: bool) -> Iterator[Row]:
     Raises:
         UserError: the workbook or sheet can't be read, or a cell is an error.
     """
-    import python_calamine
-
-    try:
-        with seekable(path) as file:
-            workbook = python_calamine.CalamineWorkbook.from_filelike(file)
-            name = _chosen(path, workbook, sheet)
-            _check_errors(path, file, name)
-            cells = workbook.get_sheet_by_name(name).to_python()
-    except (python_calamine.CalamineError, *DAMAGED) as error:
-        raise UserError(f"{path} is no workbook that can be read: {error}.") from error
+    with _opened(path) as (file, workbook):
+        name = _chosen(path, workbook, sheet)
+        _check_errors(path, file, name)
+        cells = workbook.get_sheet_by_name(name).to_python()
     yield from _rows(path, cells, header)
 
 
 def sheets_of(path: Path) -> list[str]:
     """Return the names of the sheets that hold something, in their order."""
+    with _opened(path) as (_, workbook):
+        return list(_filled(workbook))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], Any]]:
+    """Open a workbook, and the file it is in."""
     import python_calamine
 
     try:
         with seekable(path) as file:
-            workbook = python_calamine.CalamineWorkbook.from_filelike(file)
-            return [name for name in _visible(workbook) if _is_filled(workbook, name)]
-    except (python_calamine.CalamineError, *DAMAGED) as error:
+            yield file, python_calamine.CalamineWorkbook.from_filelike(file)
+    except (python_calamine.CalamineError, *UNREADABLE, ElementTree.ParseError) as error:
         raise UserError(f"{path} is no workbook that can be read: {error}.") from error
 
 
@@ -61,20 +61,19 @@ def _visible(workbook: Any) -> list[str]:
     ]
 
 
-def _is_filled(workbook: Any, name: str) -> bool:
-    return workbook.get_sheet_by_name(name).start is not None
+def _filled(workbook: Any) -> Iterator[str]:
+    sheets = map(workbook.get_sheet_by_name, _visible(workbook))
+    return (sheet.name for sheet in sheets if sheet.start is not None)
 
 
 def _chosen(path: Path, workbook: Any, sheet: str | None) -> str:
     """Return the name of the sheet to read: the one asked for, else the first that is filled."""
     if sheet is not None and sheet in workbook.sheet_names:
         return sheet
-    visible = _visible(workbook)
     if sheet is not None:
-        raise UserError(
-            f"{path} has no sheet {sheet!r}; choose one of {', '.join(visible)} with --sheet."
-        )
-    filled = next((name for name in visible if _is_filled(workbook, name)), None)
+        choices = ", ".join(_visible(workbook))
+        raise UserError(f"{path} has no sheet {sheet!r}; choose one of {choices} with --sheet.")
+    filled = next(_filled(workbook), None)
     if filled is None:
         raise UserError(f"{path} holds no rows: its sheets are empty.")
     return filled

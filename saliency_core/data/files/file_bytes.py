@@ -51,11 +51,7 @@ MAGIC = {
     b"\xff\xd8\xff": "a picture",
 }
 """First bytes -> what such a file is."""
-BINARY = {
-    "parquet": ("a Parquet file",),
-    "arrow": ("an Arrow file",),
-    "excel": ("an Excel file",),
-}
+BINARY = {"parquet": "a Parquet file", "arrow": "an Arrow file", "excel": "an Excel file"}
 """Kind -> what its first bytes must say; every other kind is text."""
 RENAME = {
     "an SQLite database": "export its table as CSV",
@@ -162,14 +158,11 @@ def check_content(path: Path, kind: str) -> None:
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     found = _content_of(path, head)
-    if kind in BINARY:
-        wrong = found is not None and found not in BINARY[kind]
-    else:
+    if kind not in BINARY:
         found = found or _text_of(head, kind, is_one_line)
-        wrong = found is not None
-    if wrong:
+    if found is not None and found != BINARY.get(kind):
         named = "".join(path.suffixes[-2:] if path.suffix.lower() in PACKED else path.suffixes[-1:])
-        what = RENAME.get(found or "", "save it as CSV, JSON Lines or Parquet")
+        what = RENAME.get(found, "save it as CSV, JSON Lines or Parquet")
         raise UserError(f"{path} is {found} named {named}; {what}.")
 
 
@@ -209,19 +202,16 @@ def _text_of(head: bytes, kind: str, whole: bool) -> str | None:
     line = text.split(b"\n", 1)
     if len(line) == 1 and not whole:
         return None
-    if _is_json(line[0], dict):
+    value = _json_of(line[0])
+    if isinstance(value, dict) and value:
         return "JSON Lines"
-    if line[0].strip() in (b"[", b"{") or _is_json(line[0], list):
-        return "a JSON document" if text[:1] in b"[{" else None
-    return None
+    is_list = isinstance(value, list) and value and isinstance(value[0], dict)
+    return "a JSON document" if is_list or line[0].strip() in (b"[", b"{") else None
 
 
-def _is_json(line: bytes, kind: type) -> bool:
-    """Return whether a line is a JSON object with keys, or a list of such objects."""
+def _json_of(line: bytes) -> Any:
+    """Return what a line holds as JSON; None where it is none."""
     try:
-        value = json.loads(line)
+        return json.loads(line)
     except (ValueError, RecursionError):
-        return False
-    if kind is list:
-        return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-    return isinstance(value, dict) and bool(value)
+        return None

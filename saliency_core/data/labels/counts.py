@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 
 from saliency_core.data.dataset import load_examples
@@ -37,5 +36,4 @@ def count_labels(
         header=header,
         limit=LOOKED_AT,
     )
-    found = (example.label for example in itertools.islice(examples, LOOKED_AT))
-    return Counter(one for one in found if one is not None)
+    return Counter(example.label for example in examples if example.label is not None)
