@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,10 @@ import numpy as np
 from saliency_core.data.dataset import Dataset
 from saliency_core.data.labels.mapping import map_labels
 from saliency_core.progress import Progress, silent
-from saliency_core.quality.drift import SAMPLED, TrainFacts, drift, whole
+from saliency_core.quality.drift import SAMPLED, Sample, drift, whole
 from saliency_core.quality.duplicates import THRESHOLD, accuracy_of
 from saliency_core.quality.text_sets import fold_sides
 from saliency_core.quality.train_overlap import EXACT, NEAR, TrainOverlap
-from saliency_core.records import Example
 from saliency_core.store import Run
 
 BLOCK = 5_000
@@ -40,22 +40,23 @@ def compare_with_training(
         UserError: the training data can't be read, or have labels the model does not know.
     """
     overlap = TrainOverlap(run, threshold=threshold, progress=progress)
-    facts, read = TrainFacts(), 0
-    for block in _blocks(train):
+    labels, sample, read, rows = Counter[str](), Sample(), 0, iter(train)
+    while block := list(itertools.islice(rows, BLOCK)):
         overlap.add([fold_sides(row.text, row.pair) for row in block])
-        facts.add(block)
+        labels.update(row.label for row in block if row.label is not None)
+        for row in block:
+            sample.add(whole(row.text, row.pair))
         read += len(block)
         progress("reading training data", read, None)
     in_train = overlap.in_train()
-    found = drift(_audited_sample(run, seed), facts.sample.texts, seed=seed)
-    everything = np.ones(len(in_train), bool)
+    found = drift(_audited_sample(run, seed), sample.texts, seed=seed)
     return in_train, {
         "source": train.info.source,
         "rows": read,
         "leaked": int(np.count_nonzero(in_train)),
         "exact": int(np.count_nonzero(in_train == EXACT)),
         "near": int(np.count_nonzero(in_train == NEAR)),
-        "accuracy": accuracy_of(run, everything),
+        "accuracy": accuracy_of(run, True),
         "accuracy_without": accuracy_of(run, in_train == 0),
         "accuracy_leaked": accuracy_of(run, in_train > 0),
         "domain_auc": found.auc,
@@ -64,21 +65,10 @@ def compare_with_training(
         "telling": found.telling,
         "words": found.words.head(WORDS).to_dict("records"),
         "differing_words": len(found.words),
-        "labels": _labels(run, train, facts, label_map),
+        "labels": _labels(run, train, labels, label_map),
         "lengths": found.lengths,
         "scripts": found.scripts.to_dict("records"),
     }
-
-
-def _blocks(rows: Iterable[Example]) -> Iterator[list[Example]]:
-    block: list[Example] = []
-    for row in rows:
-        block.append(row)
-        if len(block) == BLOCK:
-            yield block
-            block = []
-    if block:
-        yield block
 
 
 def _audited_sample(run: Run, seed: int) -> list[str]:
@@ -94,18 +84,18 @@ def _audited_sample(run: Run, seed: int) -> list[str]:
 
 
 def _labels(
-    run: Run, train: Dataset, facts: TrainFacts, label_map: dict[str, str] | None
+    run: Run, train: Dataset, labels: Counter[str], label_map: dict[str, str] | None
 ) -> list[dict[str, Any]]:
     """Return label and its share in both sets; nothing where either has no labels."""
     gold = run.column("gold").astype(np.int64)
-    if not facts.labels or not (gold >= 0).any():
+    if not labels or not (gold >= 0).any():
         return []
     names = run.label_names
     index = map_labels(
-        list(facts.labels), names, label_map, train.info.label_names, what="training labels"
+        list(labels), names, label_map, train.info.label_names, what="training labels"
     )
     theirs = np.zeros(len(names))
-    for label, count in facts.labels.items():
+    for label, count in labels.items():
         if label in index:
             theirs[index[label]] += count
     ours = np.bincount(gold[gold >= 0], minlength=len(names))

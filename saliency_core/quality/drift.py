@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.quality.scripts import script_of
-from saliency_core.records import Example
 from saliency_core.stats import auc, benjamini_hochberg, mean_interval
 from saliency_core.words import named_spans
 
@@ -51,22 +50,6 @@ class Sample:
         place = int(self.draw.integers(self.seen))
         if place < self.size:
             self.texts[place] = text
-
-
-class TrainFacts:
-    """What is counted of training rows as they come."""
-
-    def __init__(self) -> None:
-        """Begin with none."""
-        self.labels: Counter[str] = Counter()
-        self.sample = Sample()
-
-    def add(self, rows: Sequence[Example]) -> None:
-        """Take in the next rows."""
-        for row in rows:
-            if row.label is not None:
-                self.labels[row.label] += 1
-            self.sample.add(whole(row.text, row.pair))
 
 
 def whole(text: str, pair: str | None) -> str:
@@ -116,6 +99,8 @@ def differing_words(ours: Sequence[set[str]], theirs: Sequence[set[str]]) -> pd.
     Haldane-Anscombe), a of A texts of one set and b of B of the other having the word; q by
     Benjamini and Hochberg over all words in `MINIMUM` texts or more. Strongest evidence first.
     """
+    from scipy import special
+
     columns = ["word", "audited", "train", "log_odds", "low", "high", "q"]
     counts = [Counter(word for words in texts for word in words) for texts in (ours, theirs)]
     words = sorted(
@@ -136,18 +121,12 @@ def differing_words(ours: Sequence[set[str]], theirs: Sequence[set[str]]) -> pd.
             "log_odds": odds,
             "low": low,
             "high": high,
-            "q": benjamini_hochberg(_two_sided(odds / error)),
+            "q": benjamini_hochberg(special.erfc(np.abs(odds / error) / np.sqrt(2))),
         }
     )
     order = np.argsort(-np.abs(odds / error), kind="stable")
     frame = frame.iloc[order]
     return frame[frame["q"] < ALPHA].reset_index(drop=True)
-
-
-def _two_sided(z: np.ndarray) -> np.ndarray:
-    from scipy import special
-
-    return special.erfc(np.abs(z) / np.sqrt(2))
 
 
 def domain_classifier(

@@ -264,8 +264,8 @@ def duplicate_groups(run: Run, *, limit: int = 50) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def accuracy_of(run: Run, rows: np.ndarray) -> float | None:
-    """Return the accuracy of some examples, (example,) bool; None without labels among them."""
+def accuracy_of(run: Run, rows: np.ndarray | bool) -> float | None:
+    """Return the accuracy of some examples, (example,) bool or True; None without labels there."""
     gold, predicted = run.column("gold"), run.column("predicted")
     judged = rows & (gold >= 0) & (predicted >= 0)
     return float(np.mean(gold[judged] == predicted[judged])) if judged.any() else None

@@ -174,7 +174,6 @@ def _duplicates(
     found = find_duplicates(run, threshold=threshold, progress=progress)
     columns["duplicate"], columns["duplicate_exact"] = found.group, found.exact
     columns["duplicate_conflict"] = found.conflict
-    everything = np.ones(len(found.group), bool)
     in_conflict = np.unique(found.group[found.conflict])
     return {
         "threshold": threshold,
@@ -184,6 +183,6 @@ def _duplicates(
         "in_groups": found.groups,
         "conflicts": len(in_conflict),
         "in_conflict": int(np.count_nonzero(found.conflict)),
-        "accuracy": accuracy_of(run, everything),
+        "accuracy": accuracy_of(run, True),
         "accuracy_once": accuracy_of(run, kept_once(found.group)),
     }
