@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +11,14 @@ import pandas as pd
 from saliency_core.errors import UserError
 from saliency_core.progress import Progress, silent
 from saliency_core.quality.text_sets import (
+    SLOTS,
     Bands,
     Groups,
-    SignatureTable,
+    Signatures,
     fold_sides,
     jaccard,
     pairs_of_band,
+    signatures,
     text_key,
 )
 from saliency_core.store import Run
@@ -57,18 +58,13 @@ class Duplicates:
         return self.examples - self.groups
 
 
-def check_threshold(threshold: float) -> float:
-    """Return a threshold that can be used.
-
-    Raises:
-        UserError: it is not between 0.3 and 1.
-    """
+def check_threshold(threshold: float) -> None:
+    """Raise a UserError for a threshold that is not between 0.3 and 1."""
     if not 0.3 <= threshold <= 1:
         raise UserError(
             f"--threshold {threshold:g} must be between 0.3 and 1, the similarity from which two "
             "texts are nearly the same."
         )
-    return threshold
 
 
 def find_duplicates(
@@ -107,12 +103,9 @@ def find_duplicates(
 def _near(texts: Texts, rows: np.ndarray, threshold: float, progress: Progress) -> np.ndarray:
     """Return (example,) the first example of the near group, for the distinct texts' rows."""
     bands = Bands(threshold)
-    table = SignatureTable(len(rows), bands)
-    for done, block in texts.blocks(rows):
-        table.add(block)
-        progress("comparing texts", done, len(rows))
+    known = texts.signatures(rows, bands, "comparing texts", progress)
     groups, unlike = Groups(len(rows)), np.zeros(0, np.int64)
-    for number, band in enumerate(table.all.bands):
+    for number, band in enumerate(known.bands):
         pairs = np.stack(pairs_of_band(band))
         root = groups.roots()
         pairs = pairs[:, root[pairs[0]] != root[pairs[1]]]
@@ -120,7 +113,7 @@ def _near(texts: Texts, rows: np.ndarray, threshold: float, progress: Progress) 
         codes = np.unique(pairs[0] * len(rows) + pairs[1])
         codes = np.setdiff1d(codes, unlike, assume_unique=True)
         first, second = np.divmod(codes, max(len(rows), 1))
-        likely = table.all.estimates(first, table.all, second) >= bands.least
+        likely = known.estimates(first, known, second) >= bands.least
         first, second, codes = first[likely], second[likely], codes[likely]
         rejected = []
         for start in range(0, len(codes), BLOCK):
@@ -191,11 +184,19 @@ class Texts:
             progress("reading texts", min(start + BLOCK, len(distinct)), len(distinct))
         return own[inverse]
 
-    def blocks(self, rows: np.ndarray) -> Iterator[tuple[int, list[str]]]:
-        """Yield how many rows were read, and the folded texts of the next ones."""
+    def signatures(
+        self, rows: np.ndarray, bands: Bands, stage: str, progress: Progress
+    ) -> Signatures:
+        """Return the signatures of the texts of rows, in arrays made once."""
+        found = Signatures(
+            np.zeros((bands.count, len(rows)), np.uint32), np.zeros((len(rows), SLOTS), np.uint8)
+        )
         for start in range(0, len(rows), BLOCK):
-            part = rows[start : start + BLOCK]
-            yield start + len(part), self.of(part)
+            part = slice(start, min(start + BLOCK, len(rows)))
+            block = signatures(self.of(rows[part]), bands)
+            found.bands[:, part], found.bytes[part] = block.bands, block.bytes
+            progress(stage, part.stop, len(rows))
+        return found
 
     def of(self, rows: np.ndarray) -> list[str]:
         """Return the folded texts of rows."""

@@ -155,26 +155,6 @@ def signatures(folded: Sequence[str], bands: Bands) -> Signatures:
     return Signatures((mixed >> np.uint64(32)).astype(np.uint32).T.copy(), matrix.astype(np.uint8))
 
 
-class SignatureTable:
-    """Signatures of texts that come in blocks, in arrays made once."""
-
-    def __init__(self, texts: int, bands: Bands) -> None:
-        """Make room for so many texts."""
-        self.cut = bands
-        self.all = Signatures(
-            np.zeros((bands.count, texts), np.uint32), np.zeros((texts, SLOTS), np.uint8)
-        )
-        self.held = 0
-
-    def add(self, folded: Sequence[str]) -> None:
-        """Take in the next texts."""
-        found = signatures(folded, self.cut)
-        end = self.held + len(found)
-        self.all.bands[:, self.held : end] = found.bands
-        self.all.bytes[self.held : end] = found.bytes
-        self.held = end
-
-
 def pairs_of_band(band: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs of texts that share a band's hash: each with the one before and the first."""
     order = np.argsort(band, kind="stable")

@@ -10,7 +10,6 @@ from saliency_core.progress import Progress, silent
 from saliency_core.quality.duplicates import THRESHOLD, Texts, check_threshold
 from saliency_core.quality.text_sets import (
     Bands,
-    SignatureTable,
     jaccard,
     signatures,
     text_key,
@@ -39,7 +38,8 @@ class TrainOverlap:
         Raises:
             UserError: the threshold can't be used.
         """
-        self.threshold = check_threshold(threshold)
+        check_threshold(threshold)
+        self.threshold = threshold
         self.texts = Texts(run)
         keys = self.texts.keys(progress)
         kept = np.flatnonzero(keys >= 0)
@@ -50,11 +50,9 @@ class TrainOverlap:
         self.text_of[kept] = inverse
         self.found = np.zeros(len(self.keys), np.int8)
         self.bands = Bands(self.threshold)
-        table = SignatureTable(len(self.rows), self.bands)
-        for done, block in self.texts.blocks(self.rows):
-            table.add(block)
-            progress("reading audited texts", done, len(self.rows))
-        self.audited = table.all
+        self.audited = self.texts.signatures(
+            self.rows, self.bands, "reading audited texts", progress
+        )
         self.order = np.empty(self.audited.bands.shape, np.int32)
         for number, band in enumerate(self.audited.bands):
             self.order[number] = np.argsort(band, kind="stable")
