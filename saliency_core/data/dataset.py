@@ -120,20 +120,20 @@ class Dataset:
         """Return a cell as text; a missing one is empty."""
         value = _python(row.get(column))
         if isinstance(value, (*NESTED, bytes)):
-            raise UserError(
-                f"{self.info.source}: column {column!r} holds a {type(value).__name__} in row "
-                f"{position + 1}, not a text; choose another with --text-column."
-            )
+            raise self._refusal(column, value, position, "text")
         return "" if is_missing(value) else _clean(str(value))
+
+    def _refusal(self, column: str, value: Any, position: int, role: str) -> UserError:
+        return UserError(
+            f"{self.info.source}: column {column!r} holds a {type(value).__name__} in row "
+            f"{position + 1}, not a {role}; choose another with --{role}-column."
+        )
 
     def _label(self, position: int, row: Row) -> str | None:
         column, names = self.info.columns["label"], self.info.label_names
         value = _python(row.get(column))
         if isinstance(value, (dict, bytes)):
-            raise UserError(
-                f"{self.info.source}: column {column!r} holds a {type(value).__name__} in row "
-                f"{position + 1}, not a label; choose another with --label-column."
-            )
+            raise self._refusal(column, value, position, "label")
         if names is not None:
             value = by_name(value, names)
         if is_missing(value):

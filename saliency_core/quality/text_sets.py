@@ -14,7 +14,8 @@ import hashlib
 import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import regex
@@ -92,16 +93,12 @@ class Bands:
     """How signatures are cut into bands, so that texts at the threshold share one."""
 
     threshold: float
-    rows: int = field(init=False)
-    """Hashes of a band: as many as the chance allows."""
 
-    def __post_init__(self) -> None:
-        """Choose the rows."""
-        for rows in range(SLOTS, 0, -1):
-            missed = (1 - self.threshold**rows) ** (SLOTS // rows)
-            if missed <= 1 - FOUND:
-                break
-        object.__setattr__(self, "rows", rows)
+    @cached_property
+    def rows(self) -> int:
+        """Return the hashes of a band: as many as the chance allows."""
+        chances = ((n, (1 - self.threshold**n) ** (SLOTS // n)) for n in range(SLOTS, 0, -1))
+        return next((rows for rows, missed in chances if missed <= 1 - FOUND), 1)
 
     @property
     def count(self) -> int:
