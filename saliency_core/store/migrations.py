@@ -6,6 +6,7 @@ import json
 import os.path
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from saliency_core.store.format.keys import key_of_run
@@ -39,13 +40,19 @@ def migrate(path: Path) -> None:
 
 
 def _apply(connection: sqlite3.Connection, found: int) -> None:
-    """Apply the steps behind a format; sqlite-utils keeps in the file which were, and when."""
+    """Apply the steps behind a format; sqlite-utils keeps in the file which were, and when.
+
+    Views hold nothing: they go first, so that what they name can be renamed.
+    """
+    for view in ("misclassified", "token_summary", "layer_summary"):
+        connection.execute(f"DROP VIEW IF EXISTS {view}")
     # Half a second to import, and a current file needs none of it.
     from sqlite_utils import Database, Migrations
 
     pending = Migrations("saliency_core")
     for number in range(found + 1, FORMAT + 1):
-        pending(name=f"format_{number}")(lambda db, step=_STEPS[number]: step(db.conn))
+        step = _STEPS.get(number, lambda connection: None)
+        pending(name=f"format_{number}")(lambda db, step=step: step(db.conn))
     pending.apply(Database(connection))
 
 
@@ -59,82 +66,33 @@ def _execute(connection: sqlite3.Connection, script: str) -> None:
             statement = ""
 
 
-_RESULTS = """
-DROP TABLE evaluations;
+def _add_missing(connection: sqlite3.Connection) -> None:
+    """Add the tables, columns, indexes and views of today's format that the file lacks."""
+    with closing(sqlite3.connect(":memory:")) as today:
+        today.executescript(TABLES)
+        there = tables_in(connection)
+        for kind, name, sql in today.execute(
+            "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+        ).fetchall():
+            if name not in there:
+                connection.execute(sql)
+            elif kind == "table":
+                _add_columns(connection, name, today)
 
-CREATE TABLE evaluations (
-    evaluation INTEGER PRIMARY KEY,
-    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    method TEXT NOT NULL,
-    layer INTEGER,
-    comprehensiveness REAL,
-    comprehensiveness_low REAL,
-    comprehensiveness_high REAL,
-    sufficiency REAL,
-    sufficiency_low REAL,
-    sufficiency_high REAL,
-    plausibility REAL,
-    plausibility_low REAL,
-    plausibility_high REAL,
-    examples INTEGER,
-    seed INTEGER,
-    forwards REAL,
-    backwards REAL,
-    seconds REAL,
-    extra TEXT NOT NULL DEFAULT '{}'
-) STRICT;
-CREATE UNIQUE INDEX evaluations_key ON evaluations (run, method, coalesce(layer, -1));
 
-CREATE TABLE kept_tables (
-    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    name TEXT NOT NULL,
-    settings TEXT NOT NULL,
-    created TEXT NOT NULL,
-    data TEXT NOT NULL,
-    PRIMARY KEY (run, name, settings)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE tokens (
-    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    layer INTEGER NOT NULL,
-    label INTEGER NOT NULL,
-    word_id INTEGER NOT NULL REFERENCES vocabulary,
-    examples INTEGER NOT NULL,
-    mean_share REAL NOT NULL,
-    total_share REAL NOT NULL,
-    top3_rate REAL NOT NULL,
-    mean_score REAL NOT NULL,
-    PRIMARY KEY (run, layer, label, word_id)
-) STRICT, WITHOUT ROWID;
-
-CREATE VIEW token_summary AS
-SELECT r.run, r.model, r.dataset, s.layer, n.name AS class, v.word, s.examples, s.mean_share,
-    s.total_share, s.top3_rate, s.mean_score
-FROM tokens s
-JOIN runs r USING (run)
-JOIN vocabulary v USING (word_id)
-LEFT JOIN labels n ON n.run = s.run AND n.label = s.label;
-"""
+def _add_columns(connection: sqlite3.Connection, table: str, today: sqlite3.Connection) -> None:
+    """Add the columns that a table of the file lacks."""
+    info = 'SELECT name, type, "notnull", dflt_value FROM pragma_table_info(?)'
+    known = {row[0] for row in connection.execute(info, (table,))}
+    for name, kind, is_required, default in today.execute(info, (table,)):
+        if name not in known:
+            rule = f" NOT NULL DEFAULT {default}" if is_required else ""
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}{rule}")
 
 
 def _results(connection: sqlite3.Connection) -> None:
-    """Add results kept with a run; `evaluations` of format 1 was never written to."""
-    _execute(connection, _RESULTS)
-
-
-_DIRECTIONS = """
-CREATE TABLE token_directions (
-    run INTEGER PRIMARY KEY REFERENCES runs ON DELETE CASCADE,
-    tokens BLOB NOT NULL,
-    texts TEXT NOT NULL,
-    vectors BLOB NOT NULL
-) STRICT;
-"""
-
-
-def _directions(connection: sqlite3.Connection) -> None:
-    """Add the directions of tokens in the language model's space."""
-    _execute(connection, _DIRECTIONS)
+    """Drop the `evaluations` of format 1, which were never written to; today's are others."""
+    connection.execute("DROP TABLE evaluations")
 
 
 _BLOB_TABLES = ("chunks", "columns", "postings", "scores", "extra_targets")
@@ -159,98 +117,17 @@ def _row_ids(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP TABLE old_{name}")
 
 
-_SUMMARY = """
-CREATE VIEW layer_summary AS
-SELECT r.run, r.model, r.dataset, l.layer, l.coherence, l.low, l.high, l.zero_line,
-    l.decodability, l.comprehensiveness, l.sufficiency, l.completeness,
-    l.layer = r.recommended AS recommended
-FROM layers l JOIN runs r USING (run);
-"""
-
-
 def _completeness(connection: sqlite3.Connection) -> None:
     """Call the part of the change that scores add up to completeness; mark what needed the path."""
-    connection.execute("DROP VIEW layer_summary")
     for table in ("chunks", "extra_targets", "layers"):
         connection.execute(f"ALTER TABLE {table} RENAME COLUMN explained TO completeness")
-    connection.execute("ALTER TABLE examples ADD COLUMN incomplete INTEGER NOT NULL DEFAULT 0")
     connection.execute("UPDATE runs SET settings = json_set(settings, '$.rule', 'path')")
-    connection.execute(_SUMMARY)
-
-
-_LAYER_CHOICE = """
-DROP VIEW layer_summary;
-ALTER TABLE runs RENAME COLUMN equals TO tied;
-ALTER TABLE runs ADD COLUMN most_readable INTEGER;
-ALTER TABLE layers RENAME COLUMN zero_line TO uniform_baseline;
-ALTER TABLE layers ADD COLUMN mosaic REAL;
-ALTER TABLE layers ADD COLUMN mosaic_auc REAL;
-ALTER TABLE layers ADD COLUMN mosaic_top REAL;
-ALTER TABLE layers ADD COLUMN choice REAL;
-ALTER TABLE layers ADD COLUMN choice_low REAL;
-ALTER TABLE layers ADD COLUMN choice_high REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_low REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_high REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_auc REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_auc_low REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_auc_high REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_top REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_top_low REAL;
-ALTER TABLE evaluations ADD COLUMN mosaic_top_high REAL;
-
-CREATE VIEW layer_summary AS
-SELECT r.run, r.model, r.dataset, l.layer, l.choice, l.choice_low, l.choice_high,
-    l.comprehensiveness, l.sufficiency, l.mosaic, l.mosaic_auc, l.mosaic_top,
-    l.coherence, l.low, l.high, l.uniform_baseline, l.decodability, l.completeness,
-    l.layer = r.recommended AS recommended, l.layer IS r.most_readable AS most_readable
-FROM layers l JOIN runs r USING (run);
-"""
 
 
 def _layer_choice(connection: sqlite3.Connection) -> None:
-    """Add the second yardstick of a layer, the mosaics, and what the two choose together."""
-    _execute(connection, _LAYER_CHOICE)
-
-
-_FORMER = """
-CREATE TABLE former_examples (
-    former INTEGER PRIMARY KEY,
-    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    text_id INTEGER NOT NULL REFERENCES texts,
-    gold INTEGER,
-    predicted INTEGER,
-    confidence REAL,
-    margin REAL,
-    length INTEGER,
-    chars_seen INTEGER,
-    chars_total INTEGER,
-    failure TEXT,
-    incomplete INTEGER NOT NULL DEFAULT 0,
-    chunk INTEGER NOT NULL,
-    slot INTEGER NOT NULL,
-    logits BLOB
-) STRICT;
-
-CREATE INDEX former_examples_text ON former_examples (text_id, run);
-
-CREATE TABLE orphaned_notes (
-    orphan INTEGER PRIMARY KEY,
-    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    id TEXT NOT NULL,
-    id_column TEXT,
-    text_id INTEGER REFERENCES texts,
-    occurrence INTEGER NOT NULL,
-    note TEXT NOT NULL,
-    proposed_label TEXT,
-    updated TEXT NOT NULL
-) STRICT;
-
-CREATE INDEX orphaned_notes_run ON orphaned_notes (run);
-
-CREATE INDEX orphaned_notes_text ON orphaned_notes (text_id);
-"""
+    """Call ties and the baseline of coherence what they are."""
+    connection.execute("ALTER TABLE runs RENAME COLUMN equals TO tied")
+    connection.execute("ALTER TABLE layers RENAME COLUMN zero_line TO uniform_baseline")
 
 
 _HUB_NAME = re.compile(r"[\w-]+(/[\w.-]+)?")
@@ -262,7 +139,6 @@ def _identity(connection: sqlite3.Connection) -> None:
     Where an old file names a path without its folder, nobody can say which file it was: an audit
     of such a file begins another run, which takes over the results.
     """
-    _execute(connection, _FORMER)
     runs = connection.execute(
         "SELECT run, content, dataset_info, label_names, settings FROM runs ORDER BY run DESC"
     ).fetchall()
@@ -285,90 +161,39 @@ def _identity(connection: sqlite3.Connection) -> None:
             )
 
 
-_QUALITY = """
-CREATE TABLE quality (
-    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    name TEXT NOT NULL,
-    data BLOB NOT NULL,
-    PRIMARY KEY (run, name)
-) STRICT;
-"""
-
-
-def _quality(connection: sqlite3.Connection) -> None:
-    """Add what the checks of a dataset say of each example."""
-    _execute(connection, _QUALITY)
-
-
 _EDITS = """
-CREATE TABLE edits (
-    edit INTEGER PRIMARY KEY,
-    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    action INTEGER NOT NULL,
-    done TEXT NOT NULL,
-    what TEXT NOT NULL CHECK (what IN
-        ('label', 'right', 'reviewed', 'skipped', 'open', 'note', 'tag', 'untag')),
-    value TEXT NOT NULL DEFAULT '',
-    positions TEXT NOT NULL,
-    examples INTEGER NOT NULL,
-    condition TEXT,
-    undone TEXT
-) STRICT;
-CREATE INDEX edits_run ON edits (run, action);
-
-ALTER TABLE orphaned_notes ADD COLUMN decision TEXT;
-ALTER TABLE orphaned_notes ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
-
 INSERT INTO orphaned_notes
     (run, id, id_column, text_id, occurrence, note, proposed_label, updated, decision)
 SELECT n.run, n.id, json_extract(r.dataset_info, '$.columns.id'), NULL, 0, n.note,
     n.proposed_label, n.updated, iif(n.proposed_label IS NULL, NULL, 'label')
-FROM notes n JOIN runs r USING (run)
+FROM earlier_notes n JOIN runs r USING (run)
 WHERE NOT EXISTS (SELECT 1 FROM examples e WHERE e.run = n.run AND e.id = n.id);
 UPDATE orphaned_notes SET decision = 'label' WHERE proposed_label IS NOT NULL;
 
-CREATE TEMP TABLE earlier_notes AS
+CREATE TEMP TABLE placed_notes AS
 SELECT row_number() OVER (ORDER BY n.run, n.updated, n.id) AS action, n.*,
     (SELECT min(position) FROM examples e WHERE e.run = n.run AND e.id = n.id) AS position
-FROM notes n;
+FROM earlier_notes n;
 INSERT INTO edits (run, action, done, what, value, positions, examples)
 SELECT run, action, updated, 'note', note, json_array(position), 1
-FROM earlier_notes WHERE position IS NOT NULL AND note <> '' ORDER BY action;
+FROM placed_notes WHERE position IS NOT NULL AND note <> '' ORDER BY action;
 INSERT INTO edits (run, action, done, what, value, positions, examples)
 SELECT run, action, updated, 'label', proposed_label, json_array(position), 1
-FROM earlier_notes WHERE position IS NOT NULL AND proposed_label IS NOT NULL ORDER BY action;
+FROM placed_notes WHERE position IS NOT NULL AND proposed_label IS NOT NULL ORDER BY action;
+DROP TABLE placed_notes;
 DROP TABLE earlier_notes;
-DROP TABLE notes;
-
-CREATE VIEW notes AS
-WITH newest AS (
-    SELECT e.run, j.value AS position, e.what, e.value, e.done, row_number() OVER (
-        PARTITION BY e.run, j.value, e.what = 'note' ORDER BY e.done DESC, e.edit DESC) AS age
-    FROM edits e, json_each(e.positions) j
-    WHERE e.undone IS NULL AND e.what NOT IN ('tag', 'untag')
-)
-SELECT x.run, x.position, x.id, max(iif(n.what = 'note', n.value, '')) AS note,
-    max(iif(n.what NOT IN ('note', 'open'), n.what, NULL)) AS decision,
-    max(iif(n.what = 'label', n.value, NULL)) AS proposed_label, max(n.done) AS updated
-FROM newest n JOIN examples x ON x.run = n.run AND x.position = n.position
-WHERE n.age = 1 GROUP BY x.run, x.position
-HAVING max(n.value <> '' OR n.what NOT IN ('note', 'open'));
 """
 
 
 def _edits(connection: sqlite3.Connection) -> None:
-    """Keep what analysts decide as edits that can be undone; the notes are what they come to."""
+    """Keep what analysts decide as edits that can be undone; the notes are what they come to.
+
+    It fills what formats since 2 added, so here all of that is added.
+    """
+    connection.execute("ALTER TABLE notes RENAME TO earlier_notes")
+    _add_missing(connection)
     _execute(connection, _EDITS)
 
 
-_STEPS = {
-    2: _results,
-    3: _directions,
-    4: _row_ids,
-    5: _completeness,
-    6: _layer_choice,
-    7: _identity,
-    8: _quality,
-    9: _edits,
-}
-"""Format -> what brings a file of the one before to it."""
+_STEPS = {2: _results, 4: _row_ids, 5: _completeness, 6: _layer_choice, 7: _identity, 9: _edits}
+"""Format -> what brings a file of the one before to it, besides what is only added."""
