@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import streamlit as st
 
 from app_components import session
@@ -43,7 +46,7 @@ class Background:
         if job is None:
             return "none"
         if commands.is_running(job):
-            _watch(job, doing)
+            watch(job, partial(_progress, doing))
             return "running"
         failure = commands.failure(job)
         if failure is None:
@@ -55,15 +58,22 @@ class Background:
         return "failed"
 
 
+def _progress(doing: str, step: commands.Step | None) -> tuple[float, str]:
+    if step is None:
+        return 0.0, f"{doing} (starting)"
+    return step.part, f"{doing} ({session.escape(f'{step.stage}, {step.sentence()}')})"
+
+
 @st.fragment(run_every=SECONDS)
-def _watch(job: commands.Job, doing: str) -> None:
-    """Show how far a command is; when it has ended, draw the page anew."""
+def watch(
+    job: commands.Job,
+    progress: Callable[[commands.Step | None], tuple[float, str]],
+    help: str | None = None,
+) -> None:
+    """Show how far a command is, in part and in words; when it has ended, draw the page anew."""
     if not commands.is_running(job):
         st.rerun()
-    step = commands.step(job)
-    said = "starting" if step is None else f"{step.stage}, {step.sentence()}"
-    part = 0.0 if step is None else step.part
-    st.progress(part, f"{doing} ({session.escape(said)})")
-    if st.button("Stop", key=f"stop-{job.name}"):
+    st.progress(*progress(commands.step(job)))
+    if st.button("Stop", key=f"stop-{job.name}", help=help):
         commands.stop(job)
         st.rerun()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -32,10 +33,8 @@ def bulk_actions(part: Slice, total: int) -> BulkActions:
                 review.take_back(run)
                 return
             edits = [Edit(what, value) for what, value in sent["edits"]]
-            if "all" in sent:
-                review.act(run, edits, where=part.where)
-            else:
-                review.act(run, edits, ids=sent["ids"])
+            chosen = {"where": part.where} if "all" in sent else {"ids": sent["ids"]}
+            review.act(run, edits, **chosen)
 
     return BulkActions(
         {
@@ -80,8 +79,8 @@ def history(run: Run) -> None:
                 st.button(
                     "Redo" if row.undone else "Undo",
                     key=f"history-{row.action}",
-                    on_click=_again if row.undone else _back,
-                    args=(run, int(row.action)),
+                    on_click=_change,
+                    args=(review.do_again if row.undone else review.take_back, run, row.action),
                 )
 
 
@@ -94,11 +93,6 @@ def _chosen(action: Any) -> str:
     return f"{examples} · {'the whole run' if action.where == '' else of}"
 
 
-def _back(run: Run, number: int) -> None:
+def _change(change: Callable[[Run, int], Any], run: Run, action: int) -> None:
     with suppress(UserError):
-        review.take_back(run, number)
-
-
-def _again(run: Run, number: int) -> None:
-    with suppress(UserError):
-        review.do_again(run, number)
+        change(run, int(action))

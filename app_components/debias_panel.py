@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -111,13 +111,6 @@ def _cleaned(job: commands.Job) -> None:
 
 def _checks(run: Run, words: list[str]) -> None:
     """Offer pairs of texts, with and without the words, that must get one answer."""
-
-    def checks() -> bytes:
-        with tempfile.TemporaryDirectory() as folder:
-            output = Path(folder) / "checks.jsonl"
-            write_checks(run.filter(), output, words)
-            return output.read_bytes()
-
     with st.container(border=True):
         st.markdown("**Regression tests for the next model**")
         st.markdown(
@@ -128,7 +121,9 @@ def _checks(run: Run, words: list[str]) -> None:
         st.code(f"{program()} checks run MODEL checks.jsonl", "bash", wrap_lines=True)
         st.download_button(
             "Download regression tests (JSON Lines)",
-            checks,
+            lambda: session.written(
+                partial(write_checks, run.filter(), words=words), "checks.jsonl"
+            ),
             "checks.jsonl",
             "application/jsonl",
             on_click="ignore",

@@ -52,7 +52,11 @@ def painted_rows(
         bulk: what may be done to several rows at once; then J and K lead through the list from
             anywhere on the page.
     """
-    act = {} if bulk is None else {"on_act_change": lambda: bulk.on_act(_of(key, "act"))}
+
+    def told(name: str) -> Any:
+        return st.session_state[key][name]
+
+    act = {} if bulk is None else {"on_act_change": lambda: bulk.on_act(told("act"))}
     _component(
         data={
             "rows": rows,
@@ -61,11 +65,6 @@ def painted_rows(
             "bulk": bulk and bulk.shown,
         },
         key=key,
-        on_open_change=lambda: on_open(_of(key, "open")),
+        on_open_change=lambda: on_open(told("open")),
         **act,
     )
-
-
-def _of(key: str, name: str) -> Any:
-    """Return what the browser told last."""
-    return st.session_state[key][name]

@@ -27,10 +27,6 @@ class _Seen(NamedTuple):
     runs: frozenset[tuple[int, str, str]]
     """Number, content key and time of each run."""
 
-    def is_part_of(self, other: _Seen) -> bool:
-        """Return whether the other holds the same runs, and perhaps more."""
-        return self.runs <= other.runs
-
 
 def watch() -> None:
     """Say what happened to the file since the page was drawn last, and go on looking."""
@@ -39,20 +35,18 @@ def watch() -> None:
     path = session.database()
     name = session.escape(session.name_of(path))
     seen = _look(path)
-    before_path, before = st.session_state.get(_SEEN, (path, None))
-    if before_path != path:
-        before = None
+    before = st.session_state.get(_SEEN, {}).get(path)
     if before and seen is None:
         st.warning(
             f"{name} is gone: it was moved or deleted. This page returns as soon as the file is "
             "back."
         )
-    elif before and seen and not before.is_part_of(seen):
+    elif before and seen and not before.runs <= seen.runs:
         st.info(
             f"{name} is no longer the same file: it was replaced, or runs were deleted. This page "
             "shows what it contains now."
         )
-    st.session_state[_SEEN] = (path, seen or before)
+    st.session_state[_SEEN] = {path: seen or before}
     _go_on_looking(path, seen)
 
 
@@ -67,7 +61,7 @@ def _go_on_looking(path: str, drawn: _Seen | None) -> None:
         said = f"{name} is gone: it was moved or deleted. What you see was read before that."
     elif drawn is None:
         said = f"{name} now exists."
-    elif drawn.is_part_of(now):
+    elif drawn.runs <= now.runs:
         said = f"{name} has changed since this page was loaded."
     else:
         said = f"{name} has been replaced by another file since this page was loaded."

@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from app_components import session
-from app_components.filter_picker import picker
+from app_components.filter_picker import Picker
 from app_components.navigation import keep
 from saliency_core.store import Run, Slice
 from saliency_core.store.query.editing import Line
@@ -33,10 +33,7 @@ def filter_line(run: Run, first: str = "", on_change: Callable[[], None] | None 
 
     That is the line, or where it can't be read the last one that could.
     """
-
-    def changed() -> None:
-        if on_change:
-            on_change()
+    changed = on_change or (lambda: None)
 
     def typed() -> None:
         # A bare word becomes `word:WORD` and so on: what stands there is what is looked for.
@@ -48,7 +45,12 @@ def filter_line(run: Run, first: str = "", on_change: Callable[[], None] | None 
         changed()
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        line = session.slice_input(KEY, first, typed)
+        line = st.text_input(
+            "Filter",
+            key=keep(KEY, first),
+            on_change=typed,
+            placeholder='wrong confidence>0.9 word:people "a phrase" meta.region:EU',
+        )
         good = f"good-filter-{session.here(run)}"
         mistakes = mistakes_of(run, line)
         if not mistakes:
@@ -56,7 +58,7 @@ def filter_line(run: Run, first: str = "", on_change: Callable[[], None] | None 
         shown = st.session_state.get(good, first)
         with st.popover("Pick", on_change="rerun", key="pick") as opened:
             if opened.open:
-                picker(run, shown, put)
+                Picker(run, shown, put).show()
         with st.popover("Syntax", help="The terms that a filter can contain."):
             st.html(_help(run))
     if mistakes:
@@ -88,10 +90,8 @@ def chips(run: Run, line: str, put: Callable[[str], None], *, within: bool = Fal
         terms = [(line, "")] if terms else []
     if not terms:
         return
-    place = st.container(
-        horizontal=True, gap="xsmall", key=None if within else "filter-chips", width="content"
-    )
-    with place:
+    key = None if within else "filter-chips"
+    with st.container(horizontal=True, gap="xsmall", key=key, width="content"):
         for number, (text, rest) in enumerate(terms):
             st.button(
                 session.escape(text),
@@ -113,13 +113,7 @@ def mistakes_of(run: Run, line: str) -> tuple[Mistake, ...]:
 
 
 def readable(run: Run, line: str, key: str) -> bool:
-    """Tell what is wrong with the filter of another field, and what never occurs in it.
-
-    Args:
-        run: that it is about.
-        line: as it was typed.
-        key: of the field.
-    """
+    """Tell what is wrong with the filter that the field `key` holds, or never occurs in it."""
 
     def put(new: str) -> None:
         st.session_state[key] = new
@@ -174,12 +168,8 @@ def _help(run: Run) -> str:
     own = [("Labels of this run", ", ".join(map(quote, names[:LISTED])))] if names else []
     if columns:
         own.append(("Its metadata columns", ", ".join(map(quote_name, columns[:LISTED]))))
-    rows = [
-        f"<tr><td>{what}</td><td><code>{html.escape(listed)}</code></td></tr>"
-        for what, listed in own
-    ]
-    rows += [
-        f"<tr><td><code>{html.escape(term)}</code></td><td>{html.escape(meaning)}</td></tr>"
-        for term, meaning in (*JOINS, *TABLE)
-    ]
-    return f"<table class='filter-terms'>{''.join(rows)}</table>"
+    escape = html.escape
+    cells = [(what, f"<code>{escape(listed)}</code>") for what, listed in own]
+    cells += [(f"<code>{escape(term)}</code>", escape(said)) for term, said in (*JOINS, *TABLE)]
+    rows = "".join(f"<tr><td>{left}</td><td>{right}</td></tr>" for left, right in cells)
+    return f"<table class='filter-terms'>{rows}</table>"

@@ -21,19 +21,11 @@ MOST = 1_000
 """Values of a metadata column that can be chosen; of more, those in front."""
 
 
-def picker(run: Run, text: str, put: Callable[[str], None]) -> None:
-    """Show the pickers, at what the line says.
+class Picker:
+    """The pickers, at what a line says; `put` puts another line in its place."""
 
-    Args:
-        run: that has the values.
-        text: the line.
-        put: puts another line in its place.
-    """
-    _Picker(run, text, put).show()
-
-
-class _Picker:
     def __init__(self, run: Run, text: str, put: Callable[[str], None]) -> None:
+        """Read the line."""
         self.run, self.put = run, put
         self.text, self.columns = text, run.metadata_columns()
         self.line = Line(text, self.columns)
@@ -41,31 +33,32 @@ class _Picker:
     def show(self) -> None:
         """Show all pickers; each choice is applied at once."""
         labels = self.run.label_names
+        relies = "Among the three most salient words."
+        pickers = (
+            self._answer,
+            self._confidence,
+            lambda: self._any_of("Label in the data", "gold", labels),
+            lambda: self._any_of("Predicted", "predicted", labels),
+            lambda: self._words("Contains the word", "word"),
+            lambda: self._words("Does not contain the word", "word", excluded=True),
+            lambda: self._words("Relies on the word", "salient", relies),
+            self._phrase,
+            lambda: self._flags("With the flag"),
+            lambda: self._flags("Without the flag", excluded=True),
+        )
         # Two a row, row after row: as Tab goes through them.
         places = (place for _ in itertools.count() for place in st.columns(2))
-        with next(places):
-            self._one_of("Prediction is", ANSWERS)
-        with next(places):
-            self._confidence()
-        with next(places):
-            self._any_of("Label in the data", "gold", labels)
-        with next(places):
-            self._any_of("Predicted", "predicted", labels)
-        with next(places):
-            self._words("Contains the word", "word")
-        with next(places):
-            self._words("Does not contain the word", "word", excluded=True)
-        with next(places):
-            self._words("Relies on the word", "salient", "Among the three most salient words.")
-        with next(places):
-            self._phrase()
-        with next(places):
-            self._flags("With the flag")
-        with next(places):
-            self._flags("Without the flag", excluded=True)
+        for draw, place in zip(pickers, places, strict=False):
+            with place:
+                draw()
         self._metadata()
-        self._any_of("In the saved slice", "slice", self._slices(), hide_empty=True)
-        self._any_of("Has the tag", "tag", session.ask(_tags, self.run), hide_empty=True)
+        slices = list(session.ask(Store.slices, self.run.store)["name"])
+        for label, field, options in (
+            ("In the saved slice", "slice", slices),
+            ("Has the tag", "tag", session.ask(_tags, self.run)),
+        ):
+            if options:
+                self._any_of(label, field, options)
 
     def _edit(self, change: Callable[[Line, Any], None], key: str) -> None:
         """Change the line by what a picker says now; a callback."""
@@ -79,10 +72,10 @@ class _Picker:
         st.session_state[key] = value
         return {"key": key, "on_change": self._edit, "args": (change, key)}
 
-    def _one_of(self, label: str, flags: Sequence[str]) -> None:
-        chosen = self.line.flag(flags)
-        draw = self._start(flags[0], chosen, lambda line, flag: line.put_flag(flag, flags))
-        st.segmented_control(label, flags, **draw)
+    def _answer(self) -> None:
+        chosen = self.line.flag(ANSWERS)
+        draw = self._start(ANSWERS[0], chosen, lambda line, flag: line.put_flag(flag, ANSWERS))
+        st.segmented_control("Prediction is", ANSWERS, **draw)
 
     def _flags(self, label: str, *, excluded: bool = False) -> None:
         some = [name for name in QUALITY_FLAGS if self.run.columns.quality(name) is not None]
@@ -97,17 +90,9 @@ class _Picker:
         st.multiselect(label, names, placeholder="none" if excluded else "any", **draw)
 
     def _any_of(
-        self,
-        label: str,
-        field: str,
-        options: Sequence[str],
-        *,
-        hide_empty: bool = False,
-        excluded: bool = False,
+        self, label: str, field: str, options: Sequence[str], *, excluded: bool = False
     ) -> None:
         """Let any number of values of a name be chosen, or be left out."""
-        if hide_empty and not options:
-            return
 
         def change(line: Line, values: list[str]) -> None:
             line.put(field, values, excluded=excluded)
@@ -161,26 +146,16 @@ class _Picker:
         said = [
             name
             for name in self.columns
-            for excluded in (False, True)
-            if self.line.values(META + name, excluded=excluded)
+            if any(self.line.values(META + name, excluded=out) for out in (False, True))
         ]
-        column = left.selectbox(
-            "Metadata column", self.columns, key="pick-column", **_first(said, self.columns)
-        )
+        first = self.columns.index(said[0]) if said else 0
+        column = left.selectbox("Metadata column", self.columns, first, key="pick-column")
         values = session.ask(Run.metadata_texts, self.run, column=column)[:MOST]
         with middle:
             self._any_of(f"{session.escape(column)} is", META + column, values)
         with right:
             name = f"{session.escape(column)} is not"
             self._any_of(name, META + column, values, excluded=True)
-
-    def _slices(self) -> list[str]:
-        return list(session.ask(Store.slices, self.run.store)["name"])
-
-
-def _first(said: Sequence[str], columns: Sequence[str]) -> dict[str, int]:
-    """Let the column that the line names be the first choice."""
-    return {"index": columns.index(said[0]) if said else 0}
 
 
 def _tags(run: Run) -> list[str]:

@@ -51,8 +51,8 @@ def act(
     """
     review = review_of(run)
     with _told(review):
-        one = None if id is None else [id]
-        done = annotate(run.store.path, run.number, edits, ids=one or ids, where=where)
+        ids = ids if id is None else [id]
+        done = annotate(run.store.path, run.number, edits, ids=ids, where=where)
     what = in_words(edits)
     if id is not None:
         review.said = f"Saved for {id}: {what}."
@@ -72,10 +72,10 @@ def take_back(run: Run, number: int | None = None) -> str | None:
         UserError: it could not be undone; `failed` says so too.
     """
     review = review_of(run)
-    if number is None and not review.actions:
-        nothing_to_take_back(run)
-        return None
     if number is None:
+        if not review.actions:
+            nothing_to_take_back(run)
+            return None
         number = review.actions[-1][0]
     ids = dict(review.actions)
     of = f" for {ids[number]}" if ids.get(number) else ""
@@ -132,8 +132,10 @@ def progress_sentence(part: Slice) -> str:
 
 def marks_of(held: dict[str, Any], gold: str | None) -> list[str]:
     """Return what was decided on an example, as short marks."""
-    decided = {"right": "label is right", "reviewed": "reviewed", "skipped": "skipped"}
     is_new = held["decision"] == "label" and held["label"] != gold
-    decided["label"] = f"correct label: {held['label']}" if is_new else "label is right"
-    marks = [decided[held["decision"]]] if held["decision"] else []
-    return [*marks, *["note"][: bool(held["note"])], *held["tags"]]
+    decided = {
+        "right": "label is right",
+        "label": f"correct label: {held['label']}" if is_new else "label is right",
+    }
+    marks = [decided.get(held["decision"], held["decision"]), "note" if held["note"] else None]
+    return [*filter(None, marks), *held["tags"]]

@@ -7,7 +7,6 @@ none is lost: what is not acknowledged here is sent again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -77,7 +76,7 @@ def review_panel(
         _beside(run, order, int(place[0]), shown, layer) if len(place) else (None, [shown])
     )
     for row, held in zip(rows, run.annotations_at([row["example"] for row in rows]), strict=True):
-        row |= _marks(held)
+        row |= {name: held[name] for name in ("decision", "label", "note", "tags")}
     _component(
         data={
             "name": name,
@@ -160,9 +159,9 @@ def _store(run: Run, stored: dict[str, int | None], sent: dict[str, Any]) -> str
         replaced = _replaced(run, sent)
         stored[uid] = review.act(run, edits, id=sent["id"])
         review.review_of(run).said += replaced
-    elif sent["undo"] is None:
+        return None
+    if sent["undo"] is None:
         back = review.take_back(run)
-        stored[uid] = None
     else:
         # A session that began anew, as after a lost connection, does not know the edit.
         known = sent["undo"] in stored
@@ -171,7 +170,7 @@ def _store(run: Run, stored: dict[str, int | None], sent: dict[str, Any]) -> str
             review.nothing_to_take_back(run)
         else:
             review.take_back(run, number)
-        stored[uid] = None
+    stored[uid] = None
     return back
 
 
@@ -204,19 +203,13 @@ def _beside(
     return first, rows
 
 
-def row_of(example: dict[str, Any], words: Sequence[dict[str, Any]], **more: Any) -> dict[str, Any]:
+def row_of(example: dict[str, Any], words: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     """Return an example as the panel shows it."""
-    row = painted_row(example, list(words), about=session.top_words_line(list(words)))
     confidence = example["confidence"]
     known = confidence is not None and confidence == confidence
     return {
-        **row,
+        **painted_row(example, words, about=session.top_words_line(words)),
         "example": int(example["example"]),
         "percent": f"{confidence:.1%}" if known else "",
         **more,
     }
-
-
-def _marks(held: dict[str, Any]) -> dict[str, Any]:
-    """Return what analysts said of an example, as the panel shows it."""
-    return {name: held[name] for name in ("decision", "label", "note", "tags")}

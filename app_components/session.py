@@ -7,6 +7,7 @@ what a page keeps is small: never a million rows.
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -116,16 +117,15 @@ SVG_WIDTH = 640
 """Pixels of a chart that is kept as SVG."""
 LISTED = 8
 """Names that a sentence lists at most."""
+SALIENT = 3
+"""Words that a line about an example names at most."""
 
 
 def go_to(page: str, /, **values: object) -> None:
     """Switch to another page with values for its fields, and to another file or run; a callback."""
-    if "db" in values:
-        # A number means another run in another file.
-        _forget_run()
-        st.session_state["db"] = name_of(str(values.pop("db")))
-    if "run" in values:
-        st.session_state["run"] = str(values.pop("run"))
+    for name in ("db", "run"):
+        if name in values:
+            _show(name, name_of(str(values.pop(name))))
     navigation.go_to(page, **values)
 
 
@@ -145,7 +145,7 @@ def masthead(title: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(title, anchor=False)
         files = [name_of(file) for file in databases()]
-        if _choose("Database", "db", files, files[0], str, 190, unsaid=files[0]):
+        if _choose("Database", "db", files, str, 190, unsaid=files[0]):
             _choose_run()
 
 
@@ -161,14 +161,13 @@ def _choose_run() -> None:
     }
     if names:
         newest = sorted(names, key=int, reverse=True)
-        _choose("Run", "run", newest, newest[0], names.__getitem__, 300)
+        _choose("Run", "run", newest, names.__getitem__, 300)
 
 
 def _choose(
     label: str,
     name: str,
     options: list[str],
-    first: str,
     shown: Callable[[str], str],
     width: int,
     unsaid: str | None = None,
@@ -177,22 +176,14 @@ def _choose(
 
     Not bound to the address by Streamlit, which would put another choice in the place of one that
     is not there, and say nothing. An address that was opened, or gone back to, holds; one that
-    names nothing keeps what was chosen.
-
-    Args:
-        label: of the widget.
-        name: in the address.
-        options: what there is, as the address names it.
-        first: chosen at first.
-        shown: returns what an option is called on the page.
-        width: pixels.
-        unsaid: the option that the address need not name.
+    names nothing keeps what was chosen. The first option holds at first; the address calls them
+    as they are, the page as `shown` says, and need not name the one that is `unsaid`.
     """
     asked = navigation.asked(name)
     if asked is not None:
         st.session_state[name] = asked
     elif navigation.holds_whole() or st.session_state.get(name) is None:
-        st.session_state[name] = first
+        st.session_state[name] = options[0]
     wanted = st.session_state[name]
     is_there = wanted in options
     st.session_state[f"{name}-missing"] = None if is_there else (wanted, options)
@@ -212,11 +203,6 @@ def _choose(
     if wanted != unsaid:
         name_in_address(name, wanted)
     return wanted if is_there else None
-
-
-def _forget_run() -> None:
-    """Let the newest run be chosen, as the one that was is of another file."""
-    st.session_state.pop("run", None)
 
 
 def database() -> str:
@@ -248,7 +234,8 @@ def _show(name: str, option: str | None) -> None:
     if option is None:
         return
     if name == "db":
-        _forget_run()
+        # A number means another run in another file.
+        st.session_state.pop("run", None)
     st.session_state[name] = option
 
 
@@ -311,18 +298,6 @@ def tell_warnings(warnings: list[str]) -> None:
         st.caption(f"⚠️ {escape(in_page_words(text))}")
 
 
-def slice_input(
-    key: str = "where", first: str = "", on_change: Callable[[], None] | None = None
-) -> str:
-    """Show the filter line, at `first` in the beginning; its text is in the URL."""
-    return st.text_input(
-        "Filter",
-        key=keep(key, first),
-        on_change=on_change,
-        placeholder='wrong confidence>0.9 word:people "a phrase" meta.region:EU',
-    )
-
-
 def counted(part: Slice) -> int:
     """Return how many examples a slice holds; explain a slice that can't be read and stop."""
     try:
@@ -341,6 +316,14 @@ def download(frame, name: str, label: str = "Download table (CSV)") -> None:
         "text/csv",
         key=f"download-{name}",
     )
+
+
+def written(write: Callable[[Path], object], name: str) -> bytes:
+    """Return what a function writes into a file of that name."""
+    with TemporaryDirectory() as folder:
+        output = Path(folder) / name
+        write(output)
+        return output.read_bytes()
 
 
 def offer(label: str, make: Callable[[], Any], file: str, mime: str, key: str) -> None:
@@ -401,9 +384,9 @@ def _as_svg(drawn: Any) -> str:
     return draw(drawn, SVG_WIDTH)
 
 
-def top_words(words: list[dict[str, Any]], count: int = 3) -> str:
+def top_words(words: list[dict[str, Any]]) -> str:
     """Return the most salient words of an example as one line."""
-    best = sorted(words, key=lambda word: -word["score"])[:count]
+    best = sorted(words, key=lambda word: -word["score"])[:SALIENT]
     return ", ".join(word["word"] for word in best if word["score"] > 0)
 
 

@@ -81,7 +81,7 @@ class VerdictPanel:
 
     def _undo(self) -> str:
         said = self._write(st.session_state[self._of("before")])
-        st.session_state.pop(self._of("before"))
+        del st.session_state[self._of("before")]
         return said
 
     def _write(self, chosen: Verdict) -> str:

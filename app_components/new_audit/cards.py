@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from app_components import session
+from app_components.background_command import watch
 from app_components.new_audit.values import cache_folder, fill, values
 from saliency_core.errors import UserError
 from saliency_core.output.report import write_report
@@ -25,15 +27,12 @@ from saliency_core.server.page_words import (
 )
 from saliency_core.store import Run
 
-SECONDS = 1.0
-"""Between two looks at a running audit."""
 STAGES = {
     "checking": "checking the file, the model and the labels",
     "auditing": "computing the saliency",
     "evaluating layers": "testing which layer to trust",
     "deleting words": "testing which words change the prediction",
 }
-DEMONSTRATION = "demonstration"
 
 
 def folder() -> Path:
@@ -49,21 +48,23 @@ def start(request: AuditRequest) -> None:
 
 def _begin(request: AuditRequest) -> None:
     place = cache_folder()
-    job = commands.start(
-        folder(),
+    _launch(
         request.job_name(place),
         request.arguments(place),
         request.database(place),
         form=values() | request.as_dict(),
     )
-    st.session_state["audit_job"] = job.name
 
 
 def start_demonstration() -> None:
     """Build the demonstration in the background."""
     place = demo_folder().absolute()
     arguments = ("--no-dashboard", f"--folder={place}")
-    job = commands.start(folder(), DEMONSTRATION, arguments, place / DEMO, command=("demo",))
+    _launch("demonstration", arguments, place / DEMO, command=("demo",))
+
+
+def _launch(name: str, arguments: tuple[str, ...], database: Path, **more: Any) -> None:
+    job = commands.start(folder(), name, arguments, database, **more)
     st.session_state["audit_job"] = job.name
 
 
@@ -111,33 +112,29 @@ def another() -> None:
     st.session_state.pop("audit_field_name", None)
 
 
+def _button(
+    job: commands.Job, label: str, does: str, on_click: Callable, *args: Any, **options: Any
+) -> None:
+    st.button(label, key=f"{does}-{job.name}", on_click=on_click, args=args, **options)
+
+
 # While it runs
 
 
-@st.fragment(run_every=SECONDS)
-def _watch(name: str) -> None:
-    job = next((one for one in commands.jobs(folder()) if one.name == name), None)
-    if job is None or not commands.is_running(job):
-        st.rerun()
-    step = commands.step(job)
+def _running(job: commands.Job) -> None:
+    watch(job, partial(_progress, job), help="What has been computed is kept.")
+    st.caption("You may leave this page or close it: the audit continues.")
+
+
+def _progress(job: commands.Job, step: commands.Step | None) -> tuple[float, str]:
     so_far = f"{duration(max(0.0, time.time() - job.started))} so far"
     if step is None:
-        st.progress(0.0, f"Starting: loading the program, {so_far}")
-    else:
-        number = f"Step {step.number} of {step.stages}: " if step.number else ""
-        stage = STAGES.get(step.stage, step.stage)
-        # What is done of the steps before counts too.
-        whole = step.part if not step.number else (step.number - 1 + step.part) / step.stages
-        text = f"{number}{stage}, {step.sentence()} · {so_far}"
-        st.progress(whole, session.escape(text[0].upper() + text[1:]))
-    if st.button("Stop", key=f"stop-{name}", help="What has been computed is kept."):
-        commands.stop(job)
-        st.rerun()
-
-
-def _running(job: commands.Job) -> None:
-    _watch(job.name)
-    st.caption("You may leave this page or close it: the audit continues.")
+        return 0.0, f"Starting: loading the program, {so_far}"
+    number = f"Step {step.number} of {step.stages}: " if step.number else ""
+    text = f"{number}{STAGES.get(step.stage, step.stage)}, {step.sentence()} · {so_far}"
+    # What is done of the steps before counts too.
+    whole = step.part if not step.number else (step.number - 1 + step.part) / step.stages
+    return whole, session.escape(text[0].upper() + text[1:])
 
 
 # When it has ended
@@ -146,8 +143,7 @@ def _running(job: commands.Job) -> None:
 def _run(job: commands.Job) -> Run | None:
     """Return the run of a job as far as it is in the file."""
     try:
-        store = session.store_at(job.database)
-        run = store.run(commands.run_number(job))
+        run = session.store_at(job.database).run(commands.run_number(job))
         return run if run.filter().count() else None
     except UserError:
         return None
@@ -165,16 +161,10 @@ def _finished(job: commands.Job) -> None:
     with st.container(horizontal=True):
         _open(job, run, "Open results")
         if session.ask(Run.comparable, run):
-            st.button(
-                "Compare",
-                key=f"compare-{job.name}",
-                on_click=session.go_to,
-                args=("compare",),
-                kwargs={"db": job.database, "run": str(run.number)},
-            )
+            _button(job, "Compare", "compare", _lead_to("compare", job, run))
         st.download_button(
             "Download report",
-            lambda: _report(run),
+            lambda: session.written(partial(write_report, run.filter()), "report.html"),
             f"{Path(job.database).stem}-report.html",
             "text/html",
             key=f"report-{job.name}",
@@ -182,38 +172,22 @@ def _finished(job: commands.Job) -> None:
             help="A single HTML page that needs no other files.",
         )
         if job.form:
-            st.button(
-                "Audit again with another model",
-                key=f"again-{job.name}",
-                on_click=_again,
-                args=(job,),
-            )
+            _button(job, "Audit again with another model", "again", _again, job)
         _forget(job)
 
 
-def _report(run: Run) -> bytes:
-    with tempfile.TemporaryDirectory() as place:
-        output = Path(place) / "report.html"
-        write_report(run.filter(), output)
-        return output.read_bytes()
+def _lead_to(page: str, job: commands.Job, run: Run) -> Callable[[], None]:
+    return partial(session.go_to, page, db=job.database, run=run.number)
 
 
 def _open(job: commands.Job, run: Run, label: str) -> None:
-    st.button(
-        label,
-        type="primary",
-        key=f"open-{job.name}",
-        on_click=session.go_to,
-        args=("overview",),
-        kwargs={"db": job.database, "run": str(run.number)},
-    )
+    _button(job, label, "open", _lead_to("overview", job, run), type="primary")
 
 
 def _again(job: commands.Job) -> None:
     """Fill the form with the same data, for another model into the same file."""
-    fill(job.form | {"model": "", "trust_labels": False})
-    values().update(place=EXISTING, into=str(Path(job.database).absolute()))
-    st.session_state["audit_job"] = None
+    into = str(Path(job.database).absolute())
+    fill(job.form | {"model": "", "trust_labels": False, "place": EXISTING, "into": into})
 
 
 def _stopped(job: commands.Job) -> None:
@@ -230,10 +204,8 @@ def _stopped(job: commands.Job) -> None:
     st.warning(session.escape(f"Stopped{after}.{reason} Resume continues from there."))
     with st.container(horizontal=True):
         if st.button("Resume", key=f"resume-{job.name}", type="primary"):
-            commands.start(
-                folder(), job.name, job.arguments, Path(job.database), job.command, job.form
-            )
-            st.session_state["audit_job"] = job.name
+            database = Path(job.database)
+            _launch(job.name, job.arguments, database, command=job.command, form=job.form)
             st.rerun()
         if run is not None:
             _open(job, run, "Open results so far")
@@ -249,44 +221,42 @@ def _failed(job: commands.Job) -> None:
     words = said.partition(" Repair it with")[0] if is_turned else in_page_words(said)
     st.error(f"**Failed.** {session.escape(words)}")
     with st.container(horizontal=True):
-        if offered and is_turned:
-            st.button(
+        if is_turned:
+            _button(
+                job,
                 "Swap the labels" if len(offered) == 2 else "Reorder the labels",
+                "swap",
+                _change_and_start,
+                job,
+                {"label_map": offered},
                 type="primary",
-                key=f"swap-{job.name}",
-                on_click=_change_and_start,
-                args=(job, {"label_map": offered}),
                 help=", ".join(f"{old} means {new}" for old, new in offered.items()),
             )
-            st.button(
-                "The labels are right",
-                key=f"trust-{job.name}",
-                on_click=_change_and_start,
-                args=(job, {"trust_labels": True}),
-            )
+            trust = {"trust_labels": True}
+            _button(job, "The labels are right", "trust", _change_and_start, job, trust)
         if job.form:
-            st.button(
+            _button(
+                job,
                 "Correct and try again",
+                "correct",
+                _correct,
+                job,
+                {} if is_turned or not offered else {"label_map": offered},
                 type="secondary" if is_turned else "primary",
-                key=f"correct-{job.name}",
-                on_click=_correct,
-                args=(job, {} if is_turned or not offered else {"label_map": offered}),
             )
         _forget(job)
 
 
 def _change_and_start(job: commands.Job, change: dict[str, Any]) -> None:
     """Start a failed audit with something changed; its card gives way to the new one."""
-    fill(job.form | change)
-    commands.forget(folder(), job)
+    _correct(job, change)
     _begin(AuditRequest.of(values()))
 
 
-def _correct(job: commands.Job, offered: dict[str, Any]) -> None:
-    """Show the form of a failed audit again, with what the failure offers filled in."""
-    fill(job.form | offered)
+def _correct(job: commands.Job, change: dict[str, Any]) -> None:
+    """Show the form of a failed audit again, with something changed."""
+    fill(job.form | change)
     commands.forget(folder(), job)
-    st.session_state["audit_job"] = None
 
 
 def _forget(job: commands.Job) -> None:
@@ -294,10 +264,11 @@ def _forget(job: commands.Job) -> None:
         commands.forget(folder(), job)
         st.session_state["audit_job"] = None
 
-    st.button(
+    _button(
+        job,
         "Remove from list",
-        key=f"forget-{job.name}",
+        "forget",
+        forget,
         type="tertiary",
-        on_click=forget,
         help="Removes this card; the database is kept.",
     )

@@ -10,10 +10,9 @@ import streamlit as st
 
 from app_components import session
 from app_components.new_audit.values import (
-    FIELD,
     MEANING,
     ROLES,
-    Values,
+    choose,
     complain,
     decide,
     forget_meanings,
@@ -50,16 +49,9 @@ def columns() -> None:
         return
     labels = model_labels()
     try:
-        table = _looked(
-            source,
-            found.get("split", ""),
-            found.get("header", True),
-            labels,
-            stamp_of(Path(source)),
-        )
+        table = _looked(source, labels=labels, **_how_read())
     except UserError as error:
-        said = in_page_words(called_by(str(error), source, found.get("called", "")))
-        st.error(session.escape(said))
+        _tell(error)
         return
     _guess(table.names, table.guesses)
     for column, (role, meaning) in zip(st.columns(4), ROLES.items(), strict=True):
@@ -69,6 +61,22 @@ def columns() -> None:
     _show_rows(table.names, table.first)
     if found.get("label") not in (None, NO_COLUMN) and found.get("text"):
         _labels(table, labels)
+
+
+def _how_read() -> dict[str, Any]:
+    """Return how the file is read, and what tells it from what stood there before."""
+    found = values()
+    return {
+        "split": found.get("split", ""),
+        "header": found.get("header", True),
+        "stamp": stamp_of(Path(found["source"])),
+    }
+
+
+def _tell(error: UserError) -> None:
+    """Say why the file can't be read, in words of the page."""
+    said = called_by(str(error), values()["source"], values().get("called", ""))
+    st.error(session.escape(in_page_words(said)))
 
 
 def _guess(names: list[str], guesses: dict[str, Guess]) -> None:
@@ -81,10 +89,7 @@ def _guess(names: list[str], guesses: dict[str, Guess]) -> None:
         nothing = None if role == "text" or (role == "label" and guess) else NO_COLUMN
         guessed = guess.column if guess is not None and guess.sure else nothing
         if guessed != found.get(role):
-            found[role] = guessed
-            if role == "label":
-                forget_meanings()
-            st.session_state.pop(f"{FIELD}{role}", None)
+            choose(role, guessed)
 
 
 def _choose(role: str, meaning: str, names: list[str], guess: Guess | None) -> None:
@@ -98,14 +103,14 @@ def _choose(role: str, meaning: str, names: list[str], guess: Guess | None) -> N
         placeholder="Choose a column",
         help=meaning,
     )
-    is_guess = role not in found.get("decided", ()) and found[role] not in (None, NO_COLUMN)
-    if is_guess and guess is not None:
+    if guess is None:
+        return
+    if found[role] is None:
+        perhaps = f"Perhaps **{session.escape(guess.column)}**?"
+        st.caption("Several columns are possible." if role == "text" else perhaps)
+    elif found[role] != NO_COLUMN and role not in found.get("decided", ()):
         by = "its name" if guess.by == "name" else "its values"
         st.caption(f"**Guessed** from {by}: please check.")
-    elif found[role] is None and guess is not None and role == "text":
-        st.caption("Several columns are possible.")
-    elif found[role] is None and guess is not None:
-        st.caption(f"Perhaps **{session.escape(guess.column)}**?")
 
 
 def _show_rows(names: list[str], rows: list[dict[str, Any]]) -> None:
@@ -138,44 +143,27 @@ def _labels(table: Any, model_labels: tuple[str, ...]) -> None:
         st.caption("The labels are compared with the model's when the audit starts.")
         return
     try:
-        counts = _counted(
-            found["source"],
-            found["text"],
-            found["label"],
-            found.get("split", ""),
-            found.get("header", True),
-            stamp_of(Path(found["source"])),
-        )
+        counts = _counted(found["source"], found["text"], found["label"], **_how_read())
     except UserError as error:
-        said = in_page_words(called_by(str(error), found["source"], found.get("called", "")))
-        st.error(session.escape(said))
+        _tell(error)
         return
     known = known_labels(list(counts), model_labels)
-    asked = found.get("label_map") or {}
-    if set(known) == set(counts) and not asked:
+    if set(known) == set(counts) and not found.get("label_map"):
         st.caption(f"The labels are the model's: {session.escape(', '.join(model_labels))}.")
         with st.expander("They mean something else"):
-            same = {label: model_labels[known[label]] for label in counts}
-            st.button("Say what each label means", on_click=_ask, args=(same,))
+            same = {"label_map": {label: model_labels[known[label]] for label in counts}}
+            st.button("Say what each label means", on_click=found.update, args=(same,))
         return
     if len(counts) > SHOWN_LABELS:
         st.error(
             f"The column {session.escape(found['label'])} contains {len(counts):,} labels, but "
             f"the model knows {len(model_labels)}. Choose another column for the label."
         )
-        _offer_columns(table, model_labels)
-        return
-    st.markdown("**What the labels of the dataset mean to the model**")
+    else:
+        st.markdown("**What the labels of the dataset mean to the model**")
     _offer_columns(table, model_labels)
-    start = {
-        label: asked.get(label, model_labels[known[label]] if label in known else None)
-        for label in sorted(counts)
-    }
-    found["label_map"] = _selects(start, counts, model_labels)
-    complain("label_map")
-    means = found["label_map"]
-    if len(means) == 2 and set(means.values()) <= set(model_labels):
-        st.button("Swap the labels", on_click=_swap, args=(list(means),))
+    if len(counts) <= SHOWN_LABELS:
+        _meanings(counts, known, model_labels)
 
 
 def _offer_columns(table: Any, model_labels: tuple[str, ...]) -> None:
@@ -195,20 +183,21 @@ def _offer_columns(table: Any, model_labels: tuple[str, ...]) -> None:
 
 def _use_column(column: str) -> None:
     decide("label")
-    values()["label"] = column
-    st.session_state.pop(f"{FIELD}label", None)
+    choose("label", column)
 
 
-def _selects(start: Values, counts: Any, model_labels: tuple[str, ...]) -> dict[str, str | None]:
-    """Show one select per label of the dataset; return what each means."""
-    means: dict[str, str | None] = {}
+def _meanings(counts: Any, known: dict[str, int], model_labels: tuple[str, ...]) -> None:
+    """Let the user say what each label of the dataset means."""
+    asked, means = values().get("label_map") or {}, {}
     options = [*model_labels, NO_LABEL]
     with st.container(border=True):
-        for number, (label, wanted) in enumerate(start.items()):
+        for number, label in enumerate(sorted(counts)):
             left, right = st.columns([1, 1], vertical_alignment="center")
             left.markdown(f"{session.escape(label)} :gray[({counts[label]:,} rows)]")
             key = f"{MEANING}{number}"
             if key not in st.session_state:
+                same = model_labels[known[label]] if label in known else None
+                wanted = asked.get(label, same)
                 st.session_state[key] = wanted if wanted in options else None
             means[label] = right.selectbox(
                 f"Meaning of {session.escape(label)}",
@@ -218,15 +207,13 @@ def _selects(start: Values, counts: Any, model_labels: tuple[str, ...]) -> dict[
                 label_visibility="collapsed",
                 placeholder="Choose the model's label",
             )
-    return means
+    values()["label_map"] = means
+    complain("label_map")
+    if len(means) == 2 and set(means.values()) <= set(model_labels):
+        swapped = dict(zip(means, reversed(means.values()), strict=True))
+        st.button("Swap the labels", on_click=_swap, args=(swapped,))
 
 
-def _ask(meant: dict[str, str]) -> None:
-    values()["label_map"] = meant
-
-
-def _swap(labels: list[str]) -> None:
-    old = values()["label_map"]
-    first, second = labels
+def _swap(swapped: dict[str, str]) -> None:
     forget_meanings()
-    values()["label_map"] = {first: old[second], second: old[first]}
+    values()["label_map"] = swapped

@@ -15,6 +15,7 @@ from app_components.new_audit.values import (
     TRIED,
     UPLOADS,
     cache_folder,
+    choose,
     complain,
     key_of,
     stamp_of,
@@ -24,12 +25,7 @@ from app_components.new_audit.values import (
 from saliency_core.errors import UserError
 from saliency_core.paths import default_database
 from saliency_core.server import commands
-from saliency_core.server.audit_request import (
-    EXISTING,
-    NEW,
-    AuditRequest,
-    free_name,
-)
+from saliency_core.server.audit_request import EXISTING, NEW, AuditRequest, free_name
 from saliency_core.server.page_words import in_page_words
 from saliency_core.store import Store
 
@@ -155,20 +151,16 @@ def _model() -> None:
 def _choose_model(field: str, label: str, **more: str) -> None:
     """Let the user choose a model that was used before, or name another."""
     first = values().get(field) or None
+    # The newest first.
+    recent = [job.form.get(field) for job in commands.jobs(cache_folder() / "jobs")]
     chosen = st.selectbox(
         label,
-        [*dict.fromkeys([*_recent(field), *([first] if first else [])])],
+        [name for name in dict.fromkeys([*recent, first]) if name],
         key=key_of(field, first),
         accept_new_options=True,
         **more,
     )
     values()[field] = commands.absolute((chosen or "").strip())
-
-
-def _recent(field: str) -> list[str]:
-    """Return what earlier audits named, the newest first."""
-    found = [job.form.get(field) for job in commands.jobs(cache_folder() / "jobs")]
-    return [name for name in dict.fromkeys(found) if name]
 
 
 # Where it goes
@@ -182,7 +174,7 @@ def _holds_runs(path: str, stamp: float) -> bool:
         return False
 
 
-def existing_databases() -> list[str]:
+def _existing_databases() -> list[str]:
     """Return the files that an audit may be added to."""
     return [
         str(Path(path).absolute())
@@ -193,7 +185,8 @@ def existing_databases() -> list[str]:
 
 def _place() -> None:
     found = values()
-    there = existing_databases()
+    there = _existing_databases()
+    found["place"] = NEW
     if there:
         found["place"] = st.radio(
             "Save the results in",
@@ -202,8 +195,6 @@ def _place() -> None:
             horizontal=True,
             help="Runs on the same dataset in one database can be compared on the Compare page.",
         )
-    else:
-        found["place"] = NEW
     if found["place"] == EXISTING:
         found["into"] = st.selectbox(
             "Database",
@@ -215,8 +206,7 @@ def _place() -> None:
         complain("into")
         return
     if not found.get("name"):
-        found["name"] = _proposed_name(found.get("called", ""))
-        st.session_state.pop(f"{FIELD}name", None)
+        choose("name", _proposed_name(found.get("called", "")))
     text("name", "Name of the new database", width=400)
     complain("name")
 
@@ -231,11 +221,7 @@ def _proposed_name(called: str) -> str:
 
 def start_button(start: Callable[[AuditRequest], None]) -> None:
     """Show the button that starts the audit, whatever is still missing, and say what is."""
-
-    def tried() -> None:
-        st.session_state[TRIED] = True
-
-    is_asked = st.button("Start", type="primary", on_click=tried)
+    is_asked = st.button("Start", type="primary", on_click=_try)
     request = AuditRequest.of(values())
     missing = request.missing(cache_folder())
     if is_asked and not missing:
@@ -243,3 +229,7 @@ def start_button(start: Callable[[AuditRequest], None]) -> None:
         start(request)
     if missing and st.session_state.get(TRIED):
         st.warning(f"Before the audit can start: {session.escape(' '.join(missing.values()))}")
+
+
+def _try() -> None:
+    st.session_state[TRIED] = True

@@ -43,10 +43,10 @@ def values() -> Values:
 
 
 def fill(found: Values) -> None:
-    """Fill the form anew; from a callback."""
-    for key in [key for key in st.session_state if str(key).startswith(FIELD)]:
-        del st.session_state[key]
+    """Fill the form anew and show it; from a callback."""
+    _drop(FIELD)
     st.session_state["audit_values"] = {**found, "decided": sorted(ROLES)}
+    st.session_state["audit_job"] = None
     st.session_state.pop(TRIED, None)
 
 
@@ -56,21 +56,20 @@ def fill_from(run: Run) -> None:
     From a callback, before New audit is opened.
     """
     dataset = run.dataset
-    columns = {role: dataset.columns.get(role) for role in ROLES}
+    is_upload = UPLOADS in Path(dataset.source).parts
     fill(
         {
             "source": dataset.source,
             "called": Path(dataset.source).name or dataset.name,
-            "is_upload": UPLOADS in Path(dataset.source).parts,
-            "typed": "" if UPLOADS in Path(dataset.source).parts else dataset.source,
+            "is_upload": is_upload,
+            "typed": "" if is_upload else dataset.source,
             "split": dataset.split or "",
-            **{role: column or NO_COLUMN for role, column in columns.items()},
+            **{role: dataset.columns.get(role) or NO_COLUMN for role in ROLES},
             "label_map": dict(run.settings.label_map),
             "place": EXISTING,
             "into": str(run.store.path.absolute()),
         }
     )
-    st.session_state["audit_job"] = None
 
 
 def key_of(field: str, first: Any) -> str:
@@ -97,8 +96,21 @@ def decide(role: str) -> None:
 def forget_meanings() -> None:
     """Forget what the labels of another column meant."""
     values().update(label_map={}, trust_labels=False)
-    for key in [key for key in st.session_state if str(key).startswith(MEANING)]:
+    _drop(MEANING)
+
+
+def _drop(beginning: str) -> None:
+    """Let the widgets whose keys begin so start anew."""
+    for key in [key for key in st.session_state if str(key).startswith(beginning)]:
         del st.session_state[key]
+
+
+def choose(field: str, value: Any) -> None:
+    """Fill in a field in the place of what its widget shows."""
+    values()[field] = value
+    st.session_state.pop(f"{FIELD}{field}", None)
+    if field == "label":
+        forget_meanings()
 
 
 def complain(field: str) -> None:
