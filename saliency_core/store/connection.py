@@ -6,7 +6,7 @@ import functools
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -94,16 +94,13 @@ def check(path: Path) -> int:
     if not path.exists() or path.stat().st_size == 0:
         return 0
     try:
-        connection = sqlite3.connect(read_only(path), uri=True, timeout=30)
-        try:
+        with closing(sqlite3.connect(read_only(path), uri=True, timeout=30)) as connection:
             names = tables_in(connection)
             if not names:
                 return 0
             if "meta" not in names or "runs" not in names:
                 raise UserError(f"{path} is an SQLite file, but no audit wrote it.")
             found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
-        finally:
-            connection.close()
     except READING as error:
         raise UserError(describe(path, error)) from error
     if found is None:
@@ -137,30 +134,25 @@ def prepare(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if check(path) < FORMAT:
             migrations.migrate(path)
-    except (sqlite3.Error, OSError) as error:
-        if isinstance(error, sqlite3.Error):
-            raise UserError(describe(path, error)) from error
+    except sqlite3.Error as error:
+        raise UserError(describe(path, error)) from error
+    except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def write_connection(path: Path) -> sqlite3.Connection:
-    """Open a migrated file for writing; transactions are taken explicitly."""
-    connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA foreign_keys = 1")
-    use_wal(connection)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
-
-
 def connect(path: Path) -> sqlite3.Connection:
-    """Create or migrate a file and open it for writing."""
+    """Create or migrate a file and open it for writing; transactions are taken explicitly."""
     prepare(path)
     try:
-        return write_connection(path)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA foreign_keys = 1")
+        use_wal(connection)
+        connection.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.Error as error:
         raise UserError(describe(path, error)) from error
+    return connection
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +146,18 @@ def matching(
         part = values[start : start + _PARAMETERS]
         rows += connection.execute(sql.format(",".join("?" * len(part))), (*before, *part))
     return rows
+
+
+def first_value(connection: sqlite3.Connection, sql: str, *values: Any) -> Any:
+    """Return the first value of the first row of a query."""
+    return connection.execute(sql, values).fetchone()[0]
+
+
+def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> int:
+    """Insert a row by the names of its columns; return its row id."""
+    number = connection.execute(
+        f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+        tuple(row.values()),
+    ).lastrowid
+    assert number is not None
+    return number

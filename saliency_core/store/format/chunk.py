@@ -96,6 +96,7 @@ def from_audited(
         name: np.concatenate([part[name] for part in parts]) for name in (*_BY_TOKEN, *_BY_WORD)
     }
     own = [audited.saliency[0] if audited.saliency else None for audited in batch]
+    no_number = np.full(layers, np.nan)
     return Chunk(
         positions=np.array([audited.example.position for audited in batch], np.int64),
         predicted=np.array(
@@ -105,26 +106,21 @@ def from_audited(
         n_words=np.array([len(part["pieces"]) for part in parts], np.int32),
         target=np.array([target_id[first.target] if first else 0 for first in own], np.int32),
         scores=np.concatenate([part["scores"] for part in parts], axis=1),
-        completeness=np.stack(
-            [first.completeness if first else np.full(layers, np.nan) for first in own], axis=1
-        ).astype(np.float32),
-        decodability=np.stack(
-            [
-                np.full(layers, np.nan) if audited.decodability is None else audited.decodability
-                for audited in batch
-            ],
-            axis=1,
-        ).astype(np.float32),
-        explanation=np.stack(
-            [
-                np.full((layers, 3), -1) if audited.explanation is None else audited.explanation
-                for audited in batch
-            ],
-            axis=1,
-        ).astype(np.int32),
+        completeness=_by_layer(
+            [first.completeness if first else None for first in own], no_number, np.float32
+        ),
+        decodability=_by_layer([audited.decodability for audited in batch], no_number, np.float32),
+        explanation=_by_layer(
+            [audited.explanation for audited in batch], np.full((layers, 3), -1), np.int32
+        ),
         extra=_extras(batch, target_id),
         **joined,
     )
+
+
+def _by_layer(values: list[np.ndarray | None], none: np.ndarray, kind: type) -> np.ndarray:
+    """Return (layer, example, …) from one array an example."""
+    return np.stack([none if value is None else value for value in values], axis=1).astype(kind)
 
 
 def _columns(
@@ -198,15 +194,17 @@ def _take_extras(chunk: Chunk, slots: np.ndarray) -> dict[int, Extra]:
         row_of[extra.members] = np.arange(len(extra.members))
         rows = row_of[slots]
         members = np.flatnonzero(rows >= 0)
-        rows = rows[members]
-        if not len(members):
-            continue
-        counts = chunk.n_tokens[extra.members]
-        tokens = ranges(starts_of(counts)[rows], counts[rows])
-        taken[target] = Extra(
-            members.astype(np.int32), extra.scores[:, tokens], extra.completeness[:, rows]
-        )
+        if len(members):
+            found = take_members(chunk, extra, rows[members])
+            taken[target] = replace(found, members=members.astype(np.int32))
     return taken
+
+
+def take_members(chunk: Chunk, extra: Extra, rows: np.ndarray) -> Extra:
+    """Return the scores of some members of a second target."""
+    counts = chunk.n_tokens[extra.members]
+    tokens = ranges(starts_of(counts)[rows], counts[rows])
+    return Extra(extra.members[rows], extra.scores[:, tokens], extra.completeness[:, rows])
 
 
 def concat(chunks: Iterable[Chunk]) -> Chunk:
@@ -325,8 +323,6 @@ def span_columns(row: dict[str, bytes]) -> dict[str, np.ndarray]:
 def layout_columns(row: dict[str, Any], layers: int) -> dict[str, np.ndarray]:
     """Return the arrays of a `chunks` row."""
     n = row["examples"]
-    nothing = np.full((layers, n), np.nan, np.float32)
-    no_words = np.full((layers, n, 3), -1, np.int32)
     spans = span_columns(row)
     del spans["first"], spans["word_sides"]
     return {
@@ -336,10 +332,10 @@ def layout_columns(row: dict[str, Any], layers: int) -> dict[str, np.ndarray]:
         "completeness": unpack(row["completeness"]).reshape(layers, n),
         "decodability": unpack(row["decodability"]).reshape(layers, n)
         if row["decodability"]
-        else nothing,
+        else np.full((layers, n), np.nan, np.float32),
         "explanation": unpack(row["explanation"]).astype(np.int32).reshape(layers, n, 3)
         if row["explanation"]
-        else no_words,
+        else np.full((layers, n, 3), -1, np.int32),
     }
 
 

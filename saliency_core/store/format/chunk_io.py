@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,45 +12,52 @@ import numpy as np
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import codec
 from saliency_core.store.format.chunk import Chunk, Extra
+from saliency_core.store.sqlite_files import first_value
 
 
-def row_of(connection: sqlite3.Connection, table: str, run: int, chunk: int) -> dict[str, Any]:
+def run_fact(connection: sqlite3.Connection, run: int, name: str) -> Any:
+    """Return what the file keeps of a run as JSON."""
+    return json.loads(first_value(connection, f"SELECT {name} FROM runs WHERE run = ?", run))
+
+
+def chunk_numbers(connection: sqlite3.Connection, run: int) -> list[int]:
+    """Return the numbers of the chunks of a run."""
+    rows = connection.execute("SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (run,))
+    return [number for (number,) in rows.fetchall()]
+
+
+def row_of(
+    connection: sqlite3.Connection, table: str, run: int, chunk: int, names: Sequence[str] = ("*",)
+) -> dict[str, Any]:
     """Return one row of a chunk table by column name."""
-    cursor = connection.execute(f"SELECT * FROM {table} WHERE run = ? AND chunk = ?", (run, chunk))
+    cursor = connection.execute(
+        f"SELECT {', '.join(names)} FROM {table} WHERE run = ? AND chunk = ?", (run, chunk)
+    )
     row = cursor.fetchone()
     return dict(zip([column[0] for column in cursor.description], row, strict=True))
 
 
 def column(connection: sqlite3.Connection, run: int, name: str, chunk: int) -> np.ndarray:
     """Return a filter column of one chunk."""
-    data = connection.execute(
-        "SELECT data FROM columns WHERE run = ? AND name = ? AND chunk = ?", (run, name, chunk)
-    ).fetchone()[0]
-    return codec.unpack(data)
+    sql = "SELECT data FROM columns WHERE run = ? AND name = ? AND chunk = ?"
+    return codec.unpack(first_value(connection, sql, run, name, chunk))
 
 
 def is_complete(connection: sqlite3.Connection, run: int) -> bool:
     """Return whether a run is finished and none of its examples waits for a result."""
-    return bool(
-        connection.execute(
-            "SELECT status = 'finished' AND NOT EXISTS"
-            " (SELECT 1 FROM examples e WHERE e.run = r.run AND chunk IS NULL)"
-            " FROM runs r WHERE run = ?",
-            (run,),
-        ).fetchone()[0]
+    sql = (
+        "SELECT status = 'finished' AND NOT EXISTS"
+        " (SELECT 1 FROM examples e WHERE e.run = r.run AND chunk IS NULL)"
+        " FROM runs r WHERE run = ?"
     )
+    return bool(first_value(connection, sql, run))
 
 
 def load_chunk(
     connection: sqlite3.Connection, run: int, number: int, *, scores: bool = True
 ) -> Chunk:
     """Read one chunk whole; without scores where only the layout is asked for."""
-    layers = (
-        json.loads(
-            connection.execute("SELECT model_info FROM runs WHERE run = ?", (run,)).fetchone()[0]
-        )["layers"]
-        + 1
-    )
+    layers = run_fact(connection, run, "model_info")["layers"] + 1
     layout = columnar.layout_columns(row_of(connection, "chunks", run, number), layers)
     tokens, words = len(layout["token_ids"]), len(layout["pieces"])
     data = np.zeros((layers, 0), np.float16)
@@ -69,26 +77,19 @@ def load_chunk(
 
 def load_spans(connection: sqlite3.Connection, run: int, number: int) -> dict[str, np.ndarray]:
     """Read where the tokens and words of a chunk are (`chunks.span_columns`)."""
-    row = connection.execute(
-        f"SELECT {', '.join(columnar.SPAN_COLUMNS)} FROM chunks WHERE run = ? AND chunk = ?",
-        (run, number),
-    ).fetchone()
-    return columnar.span_columns(dict(zip(columnar.SPAN_COLUMNS, row, strict=True)))
+    row = row_of(connection, "chunks", run, number, columnar.SPAN_COLUMNS)
+    return columnar.span_columns(row)
 
 
 def load_words(connection: sqlite3.Connection, run: int, number: int) -> dict[str, np.ndarray]:
     """Read which words a chunk holds: n_words (example,), first (token,), word_ids (word,)."""
-    n_words, n_tokens, first, *postings = connection.execute(
-        "SELECT n_words, n_tokens, first, words, counts, occurrences"
-        " FROM chunks JOIN postings USING (run, chunk) WHERE run = ? AND chunk = ?",
-        (run, number),
-    ).fetchone()
-    n_words = codec.unpack(n_words).astype(np.int64)
-    tokens = int(codec.unpack(n_tokens).sum(dtype=np.int64))
-    row = dict(zip(("words", "counts", "occurrences"), postings, strict=True))
+    names = ("n_words", "n_tokens", "first", "words", "counts", "occurrences")
+    row = row_of(connection, "chunks JOIN postings USING (run, chunk)", run, number, names)
+    n_words = codec.unpack(row["n_words"]).astype(np.int64)
+    tokens = int(codec.unpack(row["n_tokens"]).sum(dtype=np.int64))
     return {
         "n_words": n_words,
-        "first": codec.unpack_bits(first, tokens),
+        "first": codec.unpack_bits(row["first"], tokens),
         "word_ids": columnar.posting_words(row, int(n_words.sum())),
     }
 
@@ -98,10 +99,7 @@ def score_rows(
 ) -> np.ndarray:
     """Return the (layer, token) scores of a chunk."""
     sql = "SELECT data FROM scores WHERE run = ? AND target = ? AND layer = ? AND chunk = ?"
-    blobs = [
-        connection.execute(sql, (run, target, layer, number)).fetchone()[0]
-        for layer in range(layers)
-    ]
+    blobs = [first_value(connection, sql, run, target, layer, number) for layer in range(layers)]
     return np.frombuffer(b"".join(blobs), np.float16).reshape(layers, -1)
 
 

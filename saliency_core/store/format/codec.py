@@ -8,14 +8,11 @@ import numpy as np
 
 from saliency_core.errors import UserError
 
-_CODES = {
-    code: np.dtype(name)
-    for code, name in enumerate(
-        ["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<i8", "<f2", "<f4", "<f8"]
-    )
-}
-_CODE_OF = {dtype: code for code, dtype in _CODES.items()}
-_INTEGERS = [np.dtype(name) for name in ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<i8")]
+_KINDS = [
+    np.dtype(name) for name in ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<i8", "<f2", "<f4", "<f8")
+]
+"""Of an array, by the code that its blob begins with."""
+_INTEGERS = _KINDS[:7]
 
 
 class Damaged(UserError):
@@ -41,7 +38,7 @@ def pack(array: np.ndarray, *, compress: bool = True) -> bytes:
     data = array.tobytes()
     if compress:
         data = zlib.compress(data, 6)
-    return bytes([_CODE_OF[array.dtype], compress]) + data
+    return bytes([_KINDS.index(array.dtype), compress]) + data
 
 
 def unpack(blob: bytes) -> np.ndarray:
@@ -51,7 +48,7 @@ def unpack(blob: bytes) -> np.ndarray:
         Damaged: the blob is none.
     """
     try:
-        dtype = _CODES[blob[0]]
+        dtype = _KINDS[blob[0]]
         if blob[1]:
             return np.frombuffer(zlib.decompress(memoryview(blob)[2:]), dtype)
         return np.frombuffer(blob, dtype, offset=2)

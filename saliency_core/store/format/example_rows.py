@@ -10,6 +10,11 @@ import numpy as np
 from saliency_core.jsonable import plain
 from saliency_core.records import AuditedExample, Example
 
+PREDICTION = (
+    "predicted, confidence, margin, length, chars_seen, chars_total, failure, incomplete, logits"
+)
+"""The columns of `prediction_row`."""
+
 
 def metadata_json(example: Example) -> str | None:
     """Return the metadata as JSON, None where there is none."""

@@ -10,22 +10,6 @@ import pyarrow as pa
 
 from saliency_core.records import AuditedExample, Example, Saliency
 
-WORK = pa.schema(
-    [
-        ("position", pa.list_(pa.int64())),
-        ("id", pa.list_(pa.string())),
-        ("text", pa.list_(pa.string())),
-        ("pair", pa.list_(pa.string())),
-        ("label", pa.list_(pa.string())),
-        ("metadata", pa.list_(pa.string())),
-        ("gold", pa.list_(pa.int32())),
-    ]
-)
-"""One row is one batch, the unit a worker computes however Ray groups rows."""
-
-_EXAMPLE = WORK.names[:-2]
-"""What a row tells of an example as it is; metadata are JSON."""
-
 RESULTS = pa.schema(
     [
         ("position", pa.int64()),
@@ -57,6 +41,14 @@ RESULTS = pa.schema(
 )
 """One row is one example. Arrays are flat: (target, layer, token) scores, (target, layer)
 completeness, (layer, 3) explanation, (n, 2) spans."""
+
+_EXAMPLE = ("position", "id", "text", "pair", "label")
+"""What a row tells of an example as it is; metadata are JSON."""
+
+WORK = pa.schema(
+    [(name, pa.list_(RESULTS.field(name).type)) for name in (*_EXAMPLE, "metadata", "gold")]
+)
+"""One row is one batch, the unit a worker computes however Ray groups rows."""
 
 _ARRAYS = RESULTS.names[RESULTS.names.index("logits") :]
 

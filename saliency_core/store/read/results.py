@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 LAYER_COLUMNS = [field.name for field in fields(LayerSummary)]
 """Columns of the table `layers` besides its run."""
-INSERT_LAYER = (
-    f"INSERT INTO layers (run, {', '.join(LAYER_COLUMNS)})"
-    f" VALUES ({', '.join('?' * (len(LAYER_COLUMNS) + 1))})"
-)
 
 METRICS = (
     "comprehensiveness",
@@ -121,10 +117,7 @@ def set_layer_choice(
         known = connection.execute("SELECT count(*) FROM layers WHERE run = ?", (run,)).fetchone()
         if len(layers) != known[0]:
             raise UserError(f"Run {run} has {known[0]} layers, but {len(layers)} came.")
-        connection.execute("DELETE FROM layers WHERE run = ?", (run,))
-        connection.executemany(
-            INSERT_LAYER, [(run, *(plain(value) for value in astuple(row))) for row in layers]
-        )
+        write_layers(connection, run, [plain(astuple(row)) for row in layers])
         (extra,) = connection.execute("SELECT extra FROM runs WHERE run = ?", (run,)).fetchone()
         extra = json.loads(extra) | plain(dict(facts or {}))
         connection.execute(
@@ -184,6 +177,16 @@ def settings_key(settings: Mapping[str, Any] | None) -> str:
     """Return settings as the text they are compared by."""
     return json.dumps(
         plain(dict(settings or {})), ensure_ascii=False, sort_keys=True, separators=(",", ":")
+    )
+
+
+def write_layers(connection: sqlite3.Connection, run: int, rows: Iterable[Sequence[Any]]) -> None:
+    """Replace what a run says of its layers by values of `LAYER_COLUMNS`, inside a transaction."""
+    connection.execute("DELETE FROM layers WHERE run = ?", (run,))
+    connection.executemany(
+        f"INSERT INTO layers (run, {', '.join(LAYER_COLUMNS)})"
+        f" VALUES ({', '.join('?' * (len(LAYER_COLUMNS) + 1))})",
+        [(run, *row) for row in rows],
     )
 
 

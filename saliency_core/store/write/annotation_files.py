@@ -129,10 +129,16 @@ def import_annotations(
         )
         unknown = [note["id"] for note in notes if note[by] not in homes]
         known = {homes[note[by]]: note for note in notes if note[by] in homes}
-        _add_notes(connection, run, known)
+        held = held_annotations(connection, run)
+        newer = {
+            position: note
+            for position, note in known.items()
+            if note["updated"] > (held.at(position)["updated"] or "")
+        }
+        add_notes(connection, run, newer)
         connection.executemany(
             _ADD_VERDICT,
-            [(run, v["word"], v["class"], v["verdict"], v["note"], v["updated"]) for v in verdicts],
+            [(run, *row) for row in verdicts],
         )
         kept = _add_slices(connection, saved)
         texts = {
@@ -155,30 +161,26 @@ def import_annotations(
     }
 
 
-def _add_notes(connection: sqlite3.Connection, run: int, notes: dict[int, dict[str, Any]]) -> None:
-    """Make one action of what newer annotations change."""
+def add_notes(
+    connection: sqlite3.Connection, run: int, notes: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """Make one action of what annotations, by their positions, change."""
     held = held_annotations(connection, run)
     parts: dict[tuple[Edit, str], list[int]] = {}
     for position, note in notes.items():
-        found = held.at(position)
-        if note["updated"] > (found["updated"] or ""):
-            for edit in edits_of(note, found["tags"]):
-                parts.setdefault((edit, note["updated"]), []).append(position)
-    changed = []
+        for edit in _edits_of(note, held.at(position)["tags"]):
+            parts.setdefault((edit, note["updated"]), []).append(position)
+    edits, done = [], []
     for (edit, updated), members in parts.items():
         positions = np.array(sorted(members), np.int64)
         positions = positions[~held.says(edit, positions)]
         if len(positions):
-            changed.append((edit, positions, updated))
-    add_action(
-        connection,
-        run,
-        [(edit, positions) for edit, positions, _ in changed],
-        done=[updated for _, _, updated in changed],
-    )
+            edits.append((edit, positions))
+            done.append(updated)
+    add_action(connection, run, edits, done=done)
 
 
-def edits_of(note: Mapping[str, Any], tags: Collection[str] = ()) -> list[Edit]:
+def _edits_of(note: Mapping[str, Any], tags: Collection[str]) -> list[Edit]:
     """Return the edits that make an example what an annotation says, where these tags hold."""
     decision = note["decision"] or "open"
     return [
@@ -191,7 +193,7 @@ def edits_of(note: Mapping[str, Any], tags: Collection[str] = ()) -> list[Edit]:
 
 def _checked(
     annotations: Mapping[str, Any], by: str
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[SqlRow]]:
+) -> tuple[list[dict[str, Any]], list[SqlRow], list[SqlRow]]:
     """Return notes, verdicts and slices with every field as the file needs it."""
     if not isinstance(annotations, Mapping) or annotations.get("kind") != KIND:
         raise UserError(f'This is not an export of annotations: it lacks "kind": "{KIND}".')
@@ -203,30 +205,30 @@ def _checked(
     try:
         notes = [_note(row, by) for row in annotations.get("notes", [])]
         verdicts = [
-            {
-                "word": str(row["word"]).lower(),
-                "class": str(row["class"]),
-                "verdict": str(row["verdict"]),
-                "note": str(row.get("note") or ""),
-                "updated": str(row.get("updated") or now()),
-            }
+            (
+                str(row["word"]).lower(),
+                str(row["class"]),
+                str(row["verdict"]),
+                _text(row, "note"),
+                _text(row, "updated", now()),
+            )
             for row in annotations.get("verdicts", [])
         ]
         saved = [
             (
                 str(row["name"]),
                 str(row["where"]),
-                str(row.get("note") or ""),
-                str(row.get("created") or now()),
+                _text(row, "note"),
+                _text(row, "created", now()),
             )
             for row in annotations.get("slices", [])
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"These annotations are not complete: {error} is missing.") from error
-    for row in verdicts:
-        if row["verdict"] not in parser.VERDICTS:
+    for word, _, verdict, *_ in verdicts:
+        if verdict not in parser.VERDICTS:
             raise UserError(
-                f"{row['verdict']!r} (word {row['word']!r}) is not a verdict; choose from "
+                f"{verdict!r} (word {word!r}) is not a verdict; choose from "
                 f"{', '.join(parser.VERDICTS)}."
             )
     for _, where, _, _ in saved:
@@ -246,12 +248,16 @@ def _note(row: Mapping[str, Any], by: str) -> dict[str, Any]:
         "id": str(row["id"]),
         "row": int(row["row"]) if by == "row" else None,
         "text": row.get("text"),
-        "note": str(row.get("note") or ""),
+        "note": _text(row, "note"),
         "proposed_label": label,
         "decision": decision,
         "tags": [str(name) for name in row.get("tags") or []],
-        "updated": str(row.get("updated") or now()),
+        "updated": _text(row, "updated", now()),
     }
+
+
+def _text(row: Mapping[str, Any], name: str, default: str = "") -> str:
+    return str(row.get(name) or default)
 
 
 def _add_slices(connection: sqlite3.Connection, rows: list[SqlRow]) -> list[str]:

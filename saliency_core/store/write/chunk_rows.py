@@ -1,9 +1,10 @@
-"""Rows of a chunk in the file: layout, scores and filter columns."""
+"""Rows of a chunk in the file: layout, scores, filter columns and coherence."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import codec, word_math
 from saliency_core.store.format.chunk import Chunk
 from saliency_core.store.format.filter_columns import FILTER_COLUMNS, meta_column
-from saliency_core.store.sqlite_files import SqlRow
+from saliency_core.store.sqlite_files import SqlRow, insert
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
@@ -20,38 +21,18 @@ if TYPE_CHECKING:
 
 def write_chunk(connection: sqlite3.Connection, run: int, number: int, chunk: Chunk) -> None:
     """Write everything of a chunk but its filter columns."""
-    for table, row in (
-        ("chunks", columnar.layout_row(chunk)),
-        ("postings", columnar.posting_row(chunk)),
-    ):
-        connection.execute(
-            f"INSERT INTO {table} (run, chunk, {', '.join(row)})"
-            f" VALUES (?, ?, {','.join('?' * len(row))})",
-            (run, number, *row.values()),
-        )
+    place = {"run": run, "chunk": number}
+    insert(connection, "chunks", place | columnar.layout_row(chunk))
+    insert(connection, "postings", place | columnar.posting_row(chunk))
     rows: list[SqlRow] = []
     for layer in range(chunk.layers):
         chosen = word_math.top3(chunk.word_scores(layer), chunk.n_words)
-        rows.append(
-            (
-                run,
-                0,
-                layer,
-                number,
-                np.packbits(chosen).tobytes(),
-                chunk.scores[layer].tobytes(),
-            )
-        )
+        top3 = np.packbits(chosen).tobytes()
+        rows.append((run, 0, layer, number, top3, chunk.scores[layer].tobytes()))
     for target, extra in chunk.extra.items():
         connection.execute(
             "INSERT INTO extra_targets VALUES (?, ?, ?, ?, ?)",
-            (
-                run,
-                number,
-                target,
-                codec.pack(extra.members),
-                codec.pack(extra.completeness),
-            ),
+            (run, number, target, codec.pack(extra.members), codec.pack(extra.completeness)),
         )
         rows += [
             (run, target, layer, number, None, extra.scores[layer].tobytes())
@@ -87,10 +68,10 @@ def write_columns(writer: StoreWriter, run: int, number: int, positions: np.ndar
 
 def refresh_columns(writer: StoreWriter, run: int, number: int, positions: np.ndarray) -> None:
     """Write the filter columns of a chunk anew, without metadata that its rows lost."""
-    names = writer.connection.execute("SELECT name FROM meta_columns WHERE run = ?", (run,))
-    writer.connection.executemany(
-        "DELETE FROM columns WHERE run = ? AND name = ? AND chunk = ?",
-        [(run, f"meta:{name}", number) for (name,) in names.fetchall()],
+    writer.connection.execute(
+        "DELETE FROM columns WHERE run = ?1 AND chunk = ?2"
+        " AND name IN (SELECT 'meta:' || name FROM meta_columns WHERE run = ?1)",
+        (run, number),
     )
     write_columns(writer, run, number, positions)
 
@@ -105,3 +86,63 @@ def _meta_columns(writer: StoreWriter, run: int, rows: list[str | None]) -> dict
     return {
         f"meta:{name}": meta_column([value.get(name) for value in values]) for name in sorted(names)
     }
+
+
+def write_coherence(
+    writer: StoreWriter, run: int, values: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """Store per-example coherence: pairs of positions (n,) and values (layer, n)."""
+    connection, layers = writer.connection, writer.layers(run)
+    sizes = dict(
+        connection.execute("SELECT chunk, examples FROM chunks WHERE run = ?", (run,)).fetchall()
+    )
+    connection.execute("DELETE FROM columns WHERE run = ? AND name LIKE 'coherence:%'", (run,))
+    # Only chunks begun and not complete are in memory.
+    begun: dict[int, np.ndarray] = {}
+    left = dict(sizes)
+    for positions, block in values:
+        block = np.asarray(block, np.float16)
+        for number, slots, rows in _slots(writer, run, positions):
+            if number not in begun:
+                begun[number] = np.full((layers, sizes[number]), np.nan, np.float16)
+            begun[number][:, slots] = block[:, rows]
+            left[number] -= len(rows)
+            if not left[number]:
+                del left[number]
+                _insert_coherence(connection, run, number, begun.pop(number))
+    for number in left:
+        nothing = np.full((layers, sizes[number]), np.nan, np.float16)
+        _insert_coherence(connection, run, number, begun.get(number, nothing))
+
+
+def _slots(
+    writer: StoreWriter, run: int, positions: np.ndarray
+) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Return (chunk, slots, rows of `positions`) of the examples."""
+    row_of = {int(position): row for row, position in enumerate(positions)}
+    found: dict[int, tuple[list[int], list[int]]] = {}
+    for position, chunk, slot in writer.matching(
+        "SELECT position, chunk, slot FROM examples"
+        " WHERE run = ? AND chunk IS NOT NULL AND position IN ({})",
+        list(row_of),
+        run,
+    ):
+        slots, rows = found.setdefault(chunk, ([], []))
+        slots.append(slot)
+        rows.append(row_of[position])
+    return [
+        (chunk, np.array(slots, np.int64), np.array(rows, np.int64))
+        for chunk, (slots, rows) in found.items()
+    ]
+
+
+def _insert_coherence(
+    connection: sqlite3.Connection, run: int, number: int, table: np.ndarray
+) -> None:
+    connection.executemany(
+        "INSERT INTO columns VALUES (?, ?, ?, ?)",
+        [
+            (run, f"coherence:{layer}", number, codec.pack(column, compress=False))
+            for layer, column in enumerate(table)
+        ],
+    )

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import column, load_chunk
-from saliency_core.store.format.filter_columns import COLUMN_NAMES, FORMER
-from saliency_core.store.write import chunk_rows
+from saliency_core.store.format.chunk_io import chunk_numbers, column, load_chunk
+from saliency_core.store.format.filter_columns import COLUMN_NAMES, FORMER, GIVEN_UP
+from saliency_core.store.sqlite_files import first_value
+from saliency_core.store.write import chunk_rows, former
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
@@ -32,7 +34,7 @@ CHUNK_EXAMPLES = 8_192
 OPEN_TOKENS = 4 * CHUNK_TOKENS
 """Tokens kept decoded; the batches of one block of the audit follow one another."""
 
-TABLES = ("chunks", "columns", "postings", "extra_targets")
+TABLES = ("chunks", "columns", "postings", "extra_targets", "scores")
 
 Member = tuple[int, int, int]
 """Position, chunk, slot."""
@@ -40,17 +42,18 @@ Member = tuple[int, int, int]
 
 def next_batch_number(connection: sqlite3.Connection, run: int) -> int:
     """Return the number of a new chunk of a batch."""
-    top = connection.execute("SELECT max(chunk) FROM chunks WHERE run = ?", (run,)).fetchone()[0]
-    return FIRST_BATCH if top is None else max(FIRST_BATCH, top + 1)
+    sql = "SELECT coalesce(max(chunk) + 1, 0) FROM chunks WHERE run = ?"
+    return max(FIRST_BATCH, first_value(connection, sql, run))
 
 
+@dataclass
 class Progress:
     """How far a run is joined; kept by a writer, so that each block costs its own examples."""
 
-    def __init__(self) -> None:
-        """Start at the first example."""
-        self.number = 0
-        self.last = -1
+    number: int = 0
+    """Chunks that are written."""
+    last: int = -1
+    """Position of their last example."""
 
 
 def join_closed(writer: StoreWriter, run: int, progress: Progress) -> None:
@@ -58,10 +61,12 @@ def join_closed(writer: StoreWriter, run: int, progress: Progress) -> None:
 
     Freed pages then serve the next batches, so that a file grows to little more than it ends at.
     """
-    waiting = writer.connection.execute(
+    waiting = first_value(
+        writer.connection,
         "SELECT min(position) FROM examples WHERE run = ? AND position > ? AND chunk IS NULL",
-        (run, progress.last),
-    ).fetchone()[0]
+        run,
+        progress.last,
+    )
     _join(writer, run, progress, waiting, closed=True)
 
 
@@ -69,13 +74,11 @@ def consolidate(writer: StoreWriter, run: int) -> None:
     """Bring a run's chunks into their final form; does nothing where they have it."""
     progress = Progress()
     _join(writer, run, progress, None, closed=False)
-    stray = writer.connection.execute(
-        "SELECT chunk FROM chunks WHERE run = ? AND chunk >= ?", (run, progress.number)
-    ).fetchall()
     stray = [
         chunk
-        for (chunk,) in stray
-        if not (column(writer.connection, run, "position", chunk) == FORMER).any()
+        for chunk in chunk_numbers(writer.connection, run)
+        if chunk >= progress.number
+        and not (column(writer.connection, run, "position", chunk) == FORMER).any()
     ]
     if stray:
         with writer.transaction():
@@ -141,11 +144,7 @@ def _make_room(
     if not taken:
         return members
     moved = next_batch_number(connection, run)
-    for table in (*TABLES, "scores"):
-        connection.execute(
-            f"UPDATE {table} SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
-        )
-    for table in ("examples", "former_examples"):
+    for table in (*TABLES, "examples", "former_examples"):
         connection.execute(
             f"UPDATE {table} SET chunk = ? WHERE run = ? AND chunk = ?", (moved, run, number)
         )
@@ -154,31 +153,24 @@ def _make_room(
 
 
 def _write(
-    writer: StoreWriter,
-    run: int,
-    number: int,
-    members: list[Member],
-    opened: _Opened,
+    writer: StoreWriter, run: int, number: int, members: list[Member], opened: _Opened
 ) -> None:
     """Write one final chunk and delete the chunks it leaves empty."""
-    by_chunk: dict[int, list[tuple[int, int]]] = {}
-    for position, chunk, slot in members:
-        by_chunk.setdefault(chunk, []).append((position, slot))
-    parts, positions = [], []
-    for chunk, rows in by_chunk.items():
-        parts.append(columnar.take(opened.get(chunk), [slot for _, slot in rows]))
-        positions += [position for position, _ in rows]
-    order = np.argsort(positions)
+    positions, chunks, slots = np.array(members, np.int64).T
+    places = {int(chunk): np.flatnonzero(chunks == chunk) for chunk in dict.fromkeys(chunks)}
+    parts = [columnar.take(opened.get(chunk), slots[own]) for chunk, own in places.items()]
+    order = np.argsort(np.concatenate(list(places.values())))
     joined = columnar.take(columnar.concat(parts), order)
-    joined.positions = np.array(positions, np.int64)[order]
+    joined.positions = positions
     writer.write_chunk(run, number, joined)
     writer.connection.executemany(
         "UPDATE examples SET chunk = ?, slot = ? WHERE run = ? AND position = ?",
-        [(number, slot, run, int(position)) for slot, position in enumerate(joined.positions)],
+        [(number, slot, run, int(position)) for slot, position in enumerate(positions)],
     )
     chunk_rows.write_columns(writer, run, number, joined.positions)
-    for chunk, rows in by_chunk.items():
-        if writer.forget(run, chunk, [slot for _, slot in rows]):
+    for chunk, own in places.items():
+        left = former.mark(writer.connection, run, chunk, dict.fromkeys(slots[own], GIVEN_UP))
+        if (left == GIVEN_UP).all():
             delete(writer.connection, run, chunk, writer.layers(run))
             opened.forget(chunk)
 

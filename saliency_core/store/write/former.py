@@ -10,24 +10,23 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.store.format import codec
-from saliency_core.store.format.chunk_io import column
+from saliency_core.store.format.chunk_io import column, run_fact
+from saliency_core.store.format.example_rows import PREDICTION
 from saliency_core.store.format.filter_columns import FORMER, GIVEN_UP
+from saliency_core.store.sqlite_files import first_value
 from saliency_core.store.write import chunk_rows, orphans
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
 
-RESULTS = (
-    "predicted, confidence, margin, length, chars_seen, chars_total, failure, incomplete, chunk,"
-    " slot, logits"
-)
+RESULTS = f"{PREDICTION}, chunk, slot"
 """Columns of an example that its text and gold label decide, and where its scores are."""
 
 Row = tuple[int, int, int | None, str, str | None, str | None]
@@ -48,8 +47,7 @@ class Changes:
 
 def changes(connection: sqlite3.Connection, run: int) -> Changes | None:
     """Return what a changed dataset did so far to a run that is not finished since."""
-    (extra,) = connection.execute("SELECT extra FROM runs WHERE run = ?", (run,)).fetchone()
-    kept = json.loads(extra).get("changes")
+    kept = run_fact(connection, run, "extra").get("changes")
     return None if kept is None else Changes(**(kept | {"edited": tuple(kept["edited"])}))
 
 
@@ -63,15 +61,21 @@ def reopen(connection: sqlite3.Connection, run: int) -> None:
     """Take away what was computed from all rows of a run: it is no longer finished."""
     kept = changes(connection, run) or Changes()
     dropped = connection.execute("DELETE FROM evaluations WHERE run = ?", (run,)).rowcount
-    for table in ("layers", "tokens", "token_directions", "kept_tables", "quality"):
+    forget_summaries(connection, run)
+    for table in ("kept_tables", "quality"):
+        connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+    _keep_changes(connection, run, replace(kept, evaluations=kept.evaluations + dropped))
+
+
+def forget_summaries(connection: sqlite3.Connection, run: int) -> None:
+    """Take away what is said of the layers of a run, and leave it unfinished."""
+    for table in ("layers", "tokens", "token_directions"):
         connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
     connection.execute(
         "UPDATE runs SET status = 'running', recommended = NULL, most_readable = NULL, tied = '[]',"
         " warnings = '[]' WHERE run = ?",
         (run,),
     )
-    kept = Changes(kept.gone, kept.evaluations + dropped, kept.edited)
-    _keep_changes(connection, run, kept)
 
 
 def set_aside(writer: StoreWriter, run: int, start: int = 0) -> None:
@@ -87,10 +91,7 @@ def set_aside(writer: StoreWriter, run: int, start: int = 0) -> None:
         (run, start),
     )
     connection.execute("DELETE FROM examples WHERE run = ? AND position >= ?", (run, start))
-    for number, positions in _positions(connection, run):
-        if (positions >= start).any():
-            positions[positions >= start] = FORMER
-            _write_positions(connection, run, number, positions)
+    _remark(connection, run, range(start, 1 << 62), FORMER)
     writer.forget_joined(run)
 
 
@@ -162,11 +163,17 @@ def _write_positions(
     )
 
 
-def _positions(connection: sqlite3.Connection, run: int) -> list[tuple[int, np.ndarray]]:
+def _remark(connection: sqlite3.Connection, run: int, old: range, new: int) -> None:
+    """Give slots whose positions lie in a range another one."""
     rows = connection.execute(
         "SELECT chunk, data FROM columns WHERE run = ? AND name = 'position' ORDER BY chunk", (run,)
     ).fetchall()
-    return [(number, codec.unpack(data).astype(np.int64)) for number, data in rows]
+    for number, data in rows:
+        positions = codec.unpack(data).astype(np.int64)
+        found = (positions >= old.start) & (positions < old.stop)
+        if found.any():
+            positions[found] = new
+            _write_positions(connection, run, number, positions)
 
 
 def settle(
@@ -199,29 +206,17 @@ def settle(
 
 
 def _is_settled(connection: sqlite3.Connection, run: int, examples: int, whole: bool) -> bool:
-    if changes(connection, run) is not None or _waits_beyond(connection, run, examples):
-        return False
-    (last,) = connection.execute("SELECT max(position) FROM examples WHERE run = ?", (run,))
-    former = connection.execute("SELECT 1 FROM former_examples WHERE run = ?", (run,)).fetchone()
-    return not whole or ((last[0] or 0) < examples and former is None)
-
-
-def _waits_beyond(connection: sqlite3.Connection, run: int, examples: int) -> bool:
-    """Return whether a row waits for a result that the audit has not gone through."""
-    return (
-        connection.execute(
-            "SELECT 1 FROM examples WHERE run = ? AND position >= ? AND chunk IS NULL",
-            (run, examples),
-        ).fetchone()
-        is not None
-    )
+    beyond, results = connection.execute(
+        "SELECT count(*), count(chunk) FROM examples WHERE run = ? AND position >= ?",
+        (run, examples),
+    ).fetchone()
+    sql = "SELECT EXISTS (SELECT 1 FROM former_examples WHERE run = ?)"
+    left_over = whole and (beyond or first_value(connection, sql, run))
+    return changes(connection, run) is None and beyond == results and not left_over
 
 
 def _check_digest(writer: StoreWriter, run: int, digest: str | None) -> None:
-    (info,) = writer.connection.execute(
-        "SELECT dataset_info FROM runs WHERE run = ?", (run,)
-    ).fetchone()
-    if json.loads(info).get("digest") != digest:
+    if run_fact(writer.connection, run, "dataset_info").get("digest") != digest:
         raise UserError(
             f"Another audit of run {run} in {writer.path} began meanwhile with another state of "
             "its dataset; run the same audit again."
@@ -232,10 +227,8 @@ def _settle(writer: StoreWriter, run: int, examples: int, whole: bool) -> None:
     connection = writer.connection
     gone = 0
     if whole:
-        (last,) = connection.execute(
-            "SELECT max(position) FROM examples WHERE run = ?", (run,)
-        ).fetchone()
-        if last is not None and last >= examples:
+        sql = "SELECT EXISTS (SELECT 1 FROM examples WHERE run = ? AND position >= ?)"
+        if first_value(connection, sql, run, examples):
             set_aside(writer, run, examples)
         gone = _give_up(writer, run)
     else:
@@ -247,52 +240,47 @@ def _settle(writer: StoreWriter, run: int, examples: int, whole: bool) -> None:
     edited = orphans.attach(connection, run)
     kept = changes(connection, run)
     if kept is not None:
-        all_edited = tuple(dict.fromkeys((*kept.edited, *edited)))
-        _keep_changes(connection, run, Changes(kept.gone + gone, kept.evaluations, all_edited))
+        edited = [*kept.edited, *edited]
+        kept = replace(kept, gone=kept.gone + gone, edited=tuple(dict.fromkeys(edited)))
+        _keep_changes(connection, run, kept)
 
 
 def _give_up(writer: StoreWriter, run: int) -> int:
     """Delete what no row took up, and the texts only that had; return how many texts' rows."""
     connection = writer.connection
-    gone = connection.execute(
+    gone = first_value(
+        connection,
         "SELECT count(*) FROM former_examples f WHERE run = ? AND NOT EXISTS"
         " (SELECT 1 FROM examples e WHERE e.text_id = f.text_id AND e.run = f.run)",
-        (run,),
-    ).fetchone()[0]
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS gone (text_id INTEGER PRIMARY KEY)")
-    connection.execute("DELETE FROM temp.gone")
-    connection.execute(
-        "INSERT INTO temp.gone SELECT DISTINCT text_id FROM former_examples WHERE run = ?", (run,)
+        run,
     )
-    connection.execute("DELETE FROM former_examples WHERE run = ?", (run,))
+    former = connection.execute(
+        "DELETE FROM former_examples WHERE run = ? RETURNING text_id", (run,)
+    ).fetchall()
+    unused = json.dumps(sorted({text_id for (text_id,) in former}))
     for table in ("examples", "former_examples", "orphaned_notes"):
-        connection.execute(
-            "DELETE FROM temp.gone WHERE EXISTS"
-            f" (SELECT 1 FROM {table} t WHERE t.text_id = gone.text_id)"
-        )
+        (unused,) = connection.execute(
+            "SELECT json_group_array(value) FROM json_each(?)"
+            f" WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE text_id = value)",
+            (unused,),
+        ).fetchone()
     for table in ("digests", "texts"):
-        connection.execute(f"DELETE FROM {table} WHERE text_id IN (SELECT text_id FROM temp.gone)")
-    for number, positions in _positions(connection, run):
-        if (positions == FORMER).any():
-            positions[positions == FORMER] = GIVEN_UP
-            _write_positions(connection, run, number, positions)
+        connection.execute(
+            f"DELETE FROM {table} WHERE text_id IN (SELECT value FROM json_each(?))", (unused,)
+        )
+    _remark(connection, run, range(FORMER, FORMER + 1), GIVEN_UP)
     return gone
 
 
 def _forget_meta_columns(connection: sqlite3.Connection, run: int) -> None:
     """Forget the metadata columns that no row has any more."""
-    names = {
-        name
-        for (name,) in connection.execute(
-            "SELECT DISTINCT j.key FROM examples e, json_each(e.metadata) j"
-            " WHERE e.run = ? AND e.metadata IS NOT NULL",
-            (run,),
-        )
-    }
-    known = connection.execute("SELECT name FROM meta_columns WHERE run = ?", (run,)).fetchall()
-    for (name,) in known:
-        if name not in names:
-            connection.execute("DELETE FROM meta_columns WHERE run = ? AND name = ?", (run, name))
-            connection.execute(
-                "DELETE FROM columns WHERE run = ? AND name = ?", (run, f"meta:{name}")
-            )
+    lost = connection.execute(
+        "DELETE FROM meta_columns WHERE run = ?1 AND name NOT IN"
+        " (SELECT j.key FROM examples e, json_each(e.metadata) j"
+        "  WHERE e.run = ?1 AND e.metadata IS NOT NULL) RETURNING name",
+        (run,),
+    ).fetchall()
+    connection.executemany(
+        "DELETE FROM columns WHERE run = ? AND name = ?",
+        [(run, f"meta:{name}") for (name,) in lost],
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,36 +20,31 @@ from saliency_core.records import Example
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.block_folder import BlockFolder
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import column, load_chunk
+from saliency_core.store.format.chunk_io import chunk_numbers, column, load_chunk
+from saliency_core.store.format.example_rows import PREDICTION
 from saliency_core.store.format.keys import run_key
 from saliency_core.store.format.wire import unpack_results
 from saliency_core.store.read.results import (
     INSERT_EVALUATION,
-    INSERT_LAYER,
     LAYER_COLUMNS,
     STORED_EVALUATION,
+    write_layers,
     write_tokens,
 )
 from saliency_core.store.read.store import Store, open_store
-from saliency_core.store.sqlite_files import SqlRow, describe, matching, release
+from saliency_core.store.sqlite_files import describe, first_value, matching, release
 from saliency_core.store.write.annotation_files import merge_notes, merge_slices
+from saliency_core.store.write.former import forget_summaries
 from saliency_core.store.write.reuse import rename_targets, text_ids
+from saliency_core.store.write.runs import insert_run
 from saliency_core.store.write.writer import StoreWriter, open_writer
 
 BLOCK = 2048
 """Examples of one transaction."""
 
 _RUN_COLUMNS = (
-    "key",
-    "content",
-    "model",
-    "dataset",
-    "model_info",
-    "dataset_info",
-    "settings",
-    "label_names",
-    "versions",
-    "created",
+    "key, content, model, dataset, model_info, dataset_info, settings, label_names, versions,"
+    " created"
 )
 
 
@@ -67,7 +63,11 @@ def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
         `{"database", "runs": [{"run", "examples", "added", "finished", "sources"}], "slices_kept"}`
     """
     output = Path(output)
-    opened = [_open(Path(source)) for source in sources]
+    # All are opened first, so that what cannot be read is known before anything is written.
+    opened = [
+        BlockFolder.open(place) if place.is_dir() else open_store(place)
+        for place in map(Path, sources)
+    ]
     if any(output.exists() and Path(source).samefile(output) for source in sources):
         raise UserError(f"{output} cannot be both a source and the file to merge into.")
     report: dict[int, dict[str, Any]] = {}
@@ -92,17 +92,10 @@ def merge(output: str | Path, sources: Sequence[str | Path]) -> dict[str, Any]:
     return {"database": str(output), "runs": rows, "slices_kept": sorted(set(differing))}
 
 
-def _open(source: Path) -> Store | BlockFolder:
-    """Open what is to be read, so that what cannot be is known before anything is written."""
-    if not source.is_dir():
-        return open_store(source)
-    return BlockFolder.open(source)
-
-
 def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[str]]:
     """Copy the runs of a file; return run -> results added, and the slices that differ."""
     added: dict[int, int] = {}
-    with _Snapshot(store.connection, store.path) as connection:
+    with _snapshot(store) as connection:
         for (key,) in connection.execute("SELECT key FROM runs ORDER BY run").fetchall():
             part = _Part(writer, connection, store.path, key)
             added[part.run] = part.copy()
@@ -176,46 +169,32 @@ def _add_examples(
 
 def _leave_open(writer: StoreWriter, run: int, seconds: float) -> None:
     """Take away what was summarised from a part of the examples; add up the seconds."""
+    advice = (
+        "Merged from parts: run the same audit on this file to summarise its layers; no example is "
+        "computed again."
+    )
     with writer.transaction():
-        for table in ("layers", "tokens", "token_directions"):
-            writer.connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+        forget_summaries(writer.connection, run)
         writer.connection.execute(
-            "UPDATE runs SET status = 'running', recommended = NULL, most_readable = NULL,"
-            " tied = '[]',"
-            " seconds = coalesce(seconds, 0) + ?, warnings = ? WHERE run = ?",
-            (
-                seconds,
-                json.dumps(
-                    [
-                        "Merged from parts: run the same audit on this file to "
-                        "summarise its layers; no example is computed again."
-                    ]
-                ),
-                run,
-            ),
+            "UPDATE runs SET seconds = coalesce(seconds, 0) + ?, warnings = ? WHERE run = ?",
+            (seconds, json.dumps([advice]), run),
         )
 
 
-class _Snapshot:
-    """A file as it is now, however long reading takes and whoever writes meanwhile."""
-
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self.connection, self.path = connection, path
-
-    def __enter__(self) -> sqlite3.Connection:
-        self.connection.execute("BEGIN")
-        return self.connection
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
-        self.connection.rollback()
-        if isinstance(error, sqlite3.DatabaseError):
-            raise UserError(describe(self.path, error)) from error
+@contextmanager
+def _snapshot(store: Store) -> Iterator[sqlite3.Connection]:
+    """Show a file as it is now, however long reading takes and whoever writes meanwhile."""
+    store.connection.execute("BEGIN")
+    try:
+        yield store.connection
+    except sqlite3.DatabaseError as error:
+        raise UserError(describe(store.path, error)) from error
+    finally:
+        store.connection.rollback()
 
 
 def _results(connection: sqlite3.Connection, run: int) -> int:
-    return connection.execute("SELECT count(chunk) FROM examples WHERE run = ?", (run,)).fetchone()[
-        0
-    ]
+    return first_value(connection, "SELECT count(chunk) FROM examples WHERE run = ?", run)
 
 
 class _Part:
@@ -230,37 +209,23 @@ class _Part:
         self.facts = dict(zip(names, cursor.fetchone(), strict=True))
         self.theirs = self.facts["run"]
         self.run = self._begin()
-        self.words: np.ndarray | None = None
 
     def _begin(self) -> int:
         """Return the run of the output with this key, made where it is new."""
-        target = self.writer.connection
         dataset = json.loads(self.facts["dataset_info"])
         known = _check_same_dataset(self.writer, self.facts["key"], dataset, self.path)
         if known is not None:
             return known
         with self.writer.transaction():
-            run = target.execute(
-                f"INSERT INTO runs ({', '.join(_RUN_COLUMNS)}, targets, status)"
-                f" VALUES ({', '.join('?' * len(_RUN_COLUMNS))}, '[]', 'running')",
-                [self.facts[name] for name in _RUN_COLUMNS],
-            ).lastrowid
-            assert run is not None
-            target.executemany(
-                "INSERT INTO labels VALUES (?, ?, ?)",
-                [(run, n, name) for n, name in enumerate(json.loads(self.facts["label_names"]))],
-            )
-        return run
+            row = {name: self.facts[name] for name in _RUN_COLUMNS.split(", ")}
+            return insert_run(self.writer.connection, row)
 
     def copy(self) -> int:
         """Copy examples, results and what belongs to the run; return the results added."""
-        for block in self._blocks():
-            self._copy_examples(block)
+        for examples in self._examples():
+            _add_examples(self.writer, self.run, self.path, examples)
         before = _results(self.writer.connection, self.run)
-        numbers = self.source.execute(
-            "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (self.theirs,)
-        ).fetchall()
-        for (number,) in numbers:
+        for number in chunk_numbers(self.source, self.theirs):
             self._copy_chunk(number)
         after = _results(self.writer.connection, self.run)
         if after == _results(self.source, self.theirs) and self.facts["status"] == "finished":
@@ -273,7 +238,8 @@ class _Part:
             self._copy_evaluations()
         return after - before
 
-    def _blocks(self) -> Iterator[list[SqlRow]]:
+    def _examples(self) -> Iterator[list[tuple[Example, int | None]]]:
+        """Yield examples with their gold labels, as many at once as a transaction takes."""
         last = -1
         while rows := self.source.execute(
             "SELECT e.position, e.id, t.text, t.pair, e.label, e.metadata, e.gold"
@@ -282,35 +248,30 @@ class _Part:
             (self.theirs, last, BLOCK),
         ).fetchall():
             last = rows[-1][0]
-            yield rows
-
-    def _copy_examples(self, rows: list[SqlRow]) -> None:
-        examples = [
-            (Example(position, id, text, pair, label, json.loads(metadata or "{}")), gold)
-            for position, id, text, pair, label, metadata, gold in rows
-        ]
-        _add_examples(self.writer, self.run, self.path, examples)
+            yield [
+                (Example(position, id, text, pair, label, json.loads(metadata or "{}")), gold)
+                for position, id, text, pair, label, metadata, gold in rows
+            ]
 
     def _copy_chunk(self, number: int) -> None:
         """Copy the results of a chunk that the output lacks, in one transaction."""
         positions = column(self.source, self.theirs, "position", number).astype(np.int64)
-        connection = self.writer.connection
+        span = (int(positions.min(initial=0)), int(positions.max(initial=0)))
         waiting = {
-            row[0]
-            for row in connection.execute(
+            position
+            for (position,) in self.writer.connection.execute(
                 "SELECT position FROM examples WHERE run = ? AND chunk IS NULL"
                 " AND position BETWEEN ? AND ?",
-                (self.run, int(positions.min(initial=0)), int(positions.max(initial=0))),
+                (self.run, *span),
             )
         }
         # A place given up, or copied to a later chunk, is not where its example says it is.
         rows = {
             slot: row
             for slot, *row in self.source.execute(
-                "SELECT slot, predicted, confidence, margin, length, chars_seen, chars_total,"
-                " failure, incomplete, logits FROM examples WHERE run = ? AND chunk = ?"
+                f"SELECT slot, {PREDICTION} FROM examples WHERE run = ? AND chunk = ?"
                 " AND position BETWEEN ? AND ?",
-                (self.theirs, number, int(positions.min(initial=0)), int(positions.max(initial=0))),
+                (self.theirs, number, *span),
             )
         }
         slots = [
@@ -354,11 +315,7 @@ class _Part:
         ).fetchall()
         with self.writer.transaction():
             write_tokens(target, self.run, self.facts["recommended"])
-            target.execute("DELETE FROM layers WHERE run = ?", (self.run,))
-            target.executemany(
-                INSERT_LAYER,
-                [(self.run, *row) for row in layers],
-            )
+            write_layers(target, self.run, layers)
             target.executemany(
                 "INSERT OR REPLACE INTO token_directions VALUES (?, ?, ?, ?)",
                 [
@@ -376,9 +333,7 @@ class _Part:
 
     def _coherence(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         layers = self.writer.layers(self.run)
-        for (number,) in self.source.execute(
-            "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (self.theirs,)
-        ).fetchall():
+        for number in chunk_numbers(self.source, self.theirs):
             positions = column(self.source, self.theirs, "position", number).astype(np.int64)
             table = [
                 column(self.source, self.theirs, f"coherence:{layer}", number)
@@ -395,9 +350,8 @@ class _Part:
             (self.theirs,),
         ).fetchall()
         for text, pair, *row in rows:
-            text_id = (
-                None if text is None else text_ids(self.writer, [Example(0, "", text, pair)])[0]
-            )
+            example = Example(0, "", text, pair)
+            text_id = None if text is None else text_ids(self.writer, [example])[0]
             self.writer.connection.execute(
                 f"INSERT INTO orphaned_notes (run, text_id, {columns})"
                 f" SELECT {', '.join('?' * 10)} WHERE NOT EXISTS (SELECT 1 FROM orphaned_notes"

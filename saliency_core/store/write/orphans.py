@@ -11,11 +11,9 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from saliency_core.store.query.annotations import Edit
-from saliency_core.store.write.annotation_files import edits_of
-from saliency_core.store.write.annotations import add_action, held_annotations
+from saliency_core.store.format.chunk_io import run_fact
+from saliency_core.store.write.annotation_files import add_notes
+from saliency_core.store.write.annotations import held_annotations
 
 _LOOSEN = (
     "INSERT INTO orphaned_notes (run, id, id_column, text_id, occurrence, note, proposed_label,"
@@ -43,8 +41,7 @@ def loosen(connection: sqlite3.Connection, run: int) -> None:
 
 def id_column(connection: sqlite3.Connection, run: int) -> str | None:
     """Return the column that gives the ids of a run, None where its rows are numbered."""
-    (info,) = connection.execute("SELECT dataset_info FROM runs WHERE run = ?", (run,)).fetchone()
-    return json.loads(info)["columns"].get("id")
+    return run_fact(connection, run, "dataset_info")["columns"].get("id")
 
 
 def attach(connection: sqlite3.Connection, run: int) -> list[str]:
@@ -53,26 +50,18 @@ def attach(connection: sqlite3.Connection, run: int) -> list[str]:
     Those that find none, or one that somebody annotated since, stay orphans.
     """
     edited, attached = [], set()
+    notes: dict[int, dict[str, Any]] = {}
     taken = set(held_annotations(connection, run).any().tolist())
-    parts: dict[tuple[Edit, str], list[int]] = {}
     for by in (_by_id, _by_text):
         for orphan, position, id, same_text in list(by(connection, run)):
             if position in taken or orphan in attached:
                 continue
             taken.add(position)
             attached.add(orphan)
-            note = _taken_up(connection, orphan)
-            for edit in edits_of(note):
-                if edit not in (Edit("note"), Edit("open")):
-                    parts.setdefault((edit, note["updated"]), []).append(position)
+            notes[position] = _taken_up(connection, orphan)
             if not same_text:
                 edited.append(id)
-    add_action(
-        connection,
-        run,
-        [(edit, np.array(sorted(found))) for (edit, _), found in parts.items()],
-        done=[updated for _, updated in parts],
-    )
+    add_notes(connection, run, notes)
     return edited
 
 

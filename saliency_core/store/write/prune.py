@@ -28,7 +28,7 @@ def prune(path: str | Path, runs: Sequence[int]) -> dict[str, Any]:
     Returns:
         `{"database", "runs", "bytes_before", "bytes_after"}`
     """
-    path = Path(path)
+    path, runs = Path(path), list(dict.fromkeys(runs))
     store = open_store(path)
     known = store.runs()["run"].tolist()
     for run in runs:
@@ -42,18 +42,17 @@ def prune(path: str | Path, runs: Sequence[int]) -> dict[str, Any]:
         # Cascades would look for the children of every single text; what refers to a run is known.
         connection.execute("PRAGMA foreign_keys = 0")
         with transaction(connection, path):
-            _delete(connection, list(dict.fromkeys(runs)))
+            _delete(connection, runs)
         _give_back(connection)
     except sqlite3.Error as error:
         raise UserError(describe(path, error)) from error
     finally:
         connection.close()
-    after = path.stat().st_size
     return {
         "database": str(path),
-        "runs": list(dict.fromkeys(runs)),
+        "runs": runs,
         "bytes_before": before,
-        "bytes_after": after,
+        "bytes_after": path.stat().st_size,
     }
 
 
@@ -74,13 +73,9 @@ def _delete(connection: sqlite3.Connection, runs: list[int]) -> None:
             " UNION SELECT text_id FROM former_examples"
             " UNION SELECT text_id FROM orphaned_notes WHERE text_id IS NOT NULL)"
         )
-    used = _words(connection)
-    gone = [
-        row
-        for row in connection.execute("SELECT word_id FROM vocabulary").fetchall()
-        if row[0] not in used
-    ]
-    connection.executemany("DELETE FROM vocabulary WHERE word_id = ?", gone)
+    known = {word for (word,) in connection.execute("SELECT word_id FROM vocabulary")}
+    unused = known - _words(connection)
+    connection.executemany("DELETE FROM vocabulary WHERE word_id = ?", [(word,) for word in unused])
     connection.execute(
         "INSERT INTO meta VALUES ('pruned', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
     )

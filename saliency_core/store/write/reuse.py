@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,11 +10,11 @@ import numpy as np
 
 from saliency_core.records import Example
 from saliency_core.store.format import chunk as columnar
-from saliency_core.store.format import word_math
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import load_chunk
+from saliency_core.store.format.chunk_io import load_chunk, run_fact
+from saliency_core.store.format.example_rows import PREDICTION
 from saliency_core.store.format.keys import text_digest
-from saliency_core.store.sqlite_files import SqlRow
+from saliency_core.store.sqlite_files import SqlRow, first_value
 
 if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
@@ -55,8 +54,8 @@ def text_ids(writer: StoreWriter, examples: Sequence[Example]) -> list[int]:
         if digest not in ids
     }
     if new:
-        top = writer.connection.execute("SELECT max(text_id) FROM texts").fetchone()[0] or 0
-        ids |= {digest: top + 1 + index for index, digest in enumerate(new)}
+        top = first_value(writer.connection, "SELECT coalesce(max(text_id), 0) FROM texts")
+        ids |= {digest: number for number, digest in enumerate(new, start=top + 1)}
         writer.connection.executemany(
             "INSERT INTO texts (text_id, text, pair) VALUES (?, ?, ?)",
             [(ids[digest], example.text, example.pair) for digest, example in new.items()],
@@ -74,10 +73,11 @@ def copy_known(
     donors = _donors(writer, run, {text_id for text_id, _ in pending.values()})
     if not donors:
         return set()
-    contrast_free = _gold_free(writer, run)
+    target = run_fact(writer.connection, run, "settings")["target"]
+    gold_free = target not in ("gold", "contrast")
     copies = []
     for position, (text_id, gold) in pending.items():
-        fitting = [d for d in donors.get(text_id, []) if _fits(d, gold, contrast_free)]
+        fitting = [d for d in donors.get(text_id, []) if _fits(d, gold, gold_free)]
         if fitting:
             # An equal gold label first: another one's batch may differ in the last digit.
             donor = min(fitting, key=lambda found: found.gold != gold)
@@ -88,25 +88,15 @@ def copy_known(
     return {copy.position for copy in copies}
 
 
-def _gold_free(writer: StoreWriter, run: int) -> bool:
-    """Return whether the main target of a run is the same whatever the gold label."""
-    settings = json.loads(
-        writer.connection.execute("SELECT settings FROM runs WHERE run = ?", (run,)).fetchone()[0]
-    )
-    return settings["target"] not in ("gold", "contrast")
-
-
 def _donors(writer: StoreWriter, run: int, text_ids: set[int]) -> dict[int, list[_Donor]]:
     """Return text -> results under the same content key, this run's own first."""
     found: dict[int, list[_Donor]] = {}
     for table in ("examples", "former_examples"):
         for text_id, donor_run, position, gold, chunk, slot, *prediction in writer.matching(
-            "SELECT e.text_id, e.run, e.position, e.gold, e.chunk, e.slot, e.predicted,"
-            " e.confidence, e.margin, e.length, e.chars_seen, e.chars_total, e.failure,"
-            " e.incomplete, e.logits"
+            f"SELECT text_id, e.run, position, gold, chunk, slot, {PREDICTION}"
             " FROM runs me JOIN runs r ON r.content = me.content"
             f" JOIN {table} e ON e.run = r.run"
-            " WHERE me.run = ? AND e.chunk IS NOT NULL AND e.text_id IN ({})",
+            " WHERE me.run = ? AND chunk IS NOT NULL AND text_id IN ({})",
             sorted(text_ids),
             run,
         ):
@@ -159,17 +149,13 @@ def rename_targets(chunk: Chunk, old: list[str], new: list[str]) -> tuple[Chunk,
 
 def _drop_contrast(chunk: Chunk, wanted: list[_Copy], names: list[str]) -> Chunk:
     """Remove contrasts that belong to the donor's gold label only."""
-    if "contrast" not in names or names.index("contrast") + 1 not in chunk.extra:
+    number = names.index("contrast") + 1 if "contrast" in names else None
+    if number not in chunk.extra:
         return chunk
-    number = names.index("contrast") + 1
+    extra = dict(chunk.extra)
+    old = extra.pop(number)
     keep = np.array([copy.same_gold for copy in wanted])
-    old = chunk.extra[number]
     rows = np.flatnonzero(keep[old.members])
-    counts = chunk.n_tokens[old.members]
-    tokens = word_math.ranges(word_math.starts_of(counts)[rows], counts[rows])
-    extra = {target: found for target, found in chunk.extra.items() if target != number}
     if len(rows):
-        extra[number] = columnar.Extra(
-            old.members[rows], old.scores[:, tokens], old.completeness[:, rows]
-        )
+        extra[number] = columnar.take_members(chunk, old, rows)
     return replace(chunk, extra=extra)

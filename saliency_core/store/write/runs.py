@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSettings
 from saliency_core.store.connection import now
 from saliency_core.store.format.keys import content_key, run_key
+from saliency_core.store.sqlite_files import insert
 from saliency_core.store.write import former
 
 if TYPE_CHECKING:
@@ -46,28 +48,27 @@ def may_differ(stored: dict[str, Any], dataset: DatasetInfo) -> bool:
 def _insert(
     writer: StoreWriter, key: str, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings
 ) -> int:
-    run = writer.connection.execute(
-        "INSERT INTO runs (key, content, model, dataset, model_info, dataset_info, settings,"
-        " label_names, targets, versions, created, status)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running')",
-        (
-            key,
-            content_key(model, settings),
-            model.name,
-            dataset.name,
-            json.dumps(asdict(model)),
-            json.dumps(asdict(dataset)),
-            json.dumps(asdict(settings)),
-            json.dumps(model.label_names),
-            "[]",
-            json.dumps(_versions()),
-            now(),
-        ),
-    ).lastrowid
-    assert run is not None
-    writer.connection.executemany(
+    row = {
+        "key": key,
+        "content": content_key(model, settings),
+        "model": model.name,
+        "dataset": dataset.name,
+        "model_info": json.dumps(asdict(model)),
+        "dataset_info": json.dumps(asdict(dataset)),
+        "settings": json.dumps(asdict(settings)),
+        "label_names": json.dumps(model.label_names),
+        "versions": json.dumps(_versions()),
+        "created": now(),
+    }
+    return insert_run(writer.connection, row)
+
+
+def insert_run(connection: sqlite3.Connection, row: dict[str, Any]) -> int:
+    """Insert a run without results, and its labels; return its number."""
+    run = insert(connection, "runs", row | {"targets": "[]", "status": "running"})
+    connection.executemany(
         "INSERT INTO labels VALUES (?, ?, ?)",
-        [(run, label, name) for label, name in enumerate(model.label_names)],
+        [(run, label, name) for label, name in enumerate(json.loads(row["label_names"]))],
     )
     return run
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, replace
+from contextlib import AbstractContextManager, closing
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,11 @@ from saliency_core.records import (
 from saliency_core.store.connection import connect, put_away, transaction
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import is_complete, load_chunk
-from saliency_core.store.format.example_rows import metadata_json, prediction_row
-from saliency_core.store.format.filter_columns import GIVEN_UP
-from saliency_core.store.read.results import INSERT_LAYER, write_tokens
-from saliency_core.store.sqlite_files import SqlRow, describe, matching, release
-from saliency_core.store.write import chunk_rows, coherence, compaction, former, runs
+from saliency_core.store.format.chunk_io import chunk_numbers, is_complete, load_chunk, run_fact
+from saliency_core.store.format.example_rows import PREDICTION, metadata_json, prediction_row
+from saliency_core.store.read.results import write_layers, write_tokens
+from saliency_core.store.sqlite_files import SqlRow, describe, first_value, matching, release
+from saliency_core.store.write import chunk_rows, compaction, former, runs
 from saliency_core.store.write.reuse import copy_known, text_ids
 
 VOCABULARY_CACHE = 200_000
@@ -40,14 +39,9 @@ JOIN_TOKENS = 2 * compaction.CHUNK_TOKENS
 """Tokens of new batches after which complete chunks are joined."""
 
 
-@contextmanager
-def open_writer(path: str | Path) -> Iterator[StoreWriter]:
+def open_writer(path: str | Path) -> closing[StoreWriter]:
     """Open a file for writing, creating or migrating it first."""
-    writer = StoreWriter(path)
-    try:
-        yield writer
-    finally:
-        writer.close()
+    return closing(StoreWriter(path))
 
 
 class StoreWriter:
@@ -83,10 +77,7 @@ class StoreWriter:
     def layers(self, run: int) -> int:
         """Return the number of layers of a run, the embeddings included."""
         if run not in self._layers:
-            row = self.connection.execute(
-                "SELECT model_info FROM runs WHERE run = ?", (run,)
-            ).fetchone()
-            self._layers[run] = json.loads(row[0])["layers"] + 1
+            self._layers[run] = run_fact(self.connection, run, "model_info")["layers"] + 1
         return self._layers[run]
 
     # Examples
@@ -148,12 +139,6 @@ class StoreWriter:
         for table in ("kept_tables", "quality"):
             self.connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
 
-    def forget(self, run: int, number: int, slots: list[int]) -> bool:
-        """Give up results of a chunk; return whether none is left in it."""
-        given_up = dict.fromkeys(slots, GIVEN_UP)
-        positions = former.mark(self.connection, run, number, given_up)
-        return bool((positions == GIVEN_UP).all())
-
     def matching(self, sql: str, values: Sequence[Any], *before: Any) -> list[SqlRow]:
         """Run a query with an IN list of any length."""
         return matching(self.connection, sql, values, *before)
@@ -166,7 +151,7 @@ class StoreWriter:
         """
         if not examples:
             return []
-        if not self._all_known(run, examples):
+        if not {example.position for example in examples} <= self._known(run, examples):
             self.add_examples(run, examples, [None] * len(examples))
         self._join_closed(run)
         pending = self._pending(run, [example.position for example in examples])
@@ -189,22 +174,25 @@ class StoreWriter:
             compaction.join_closed(self, run, progress)
             self._unjoined[run] = 0
 
-    def _all_known(self, run: int, examples: Sequence[Example]) -> bool:
-        known = self.matching(
+    def _known(self, run: int, examples: Sequence[Example]) -> set[int]:
+        """Return at which positions of examples something is stored."""
+        rows = self.matching(
             "SELECT position FROM examples WHERE run = ? AND position IN ({})",
             [example.position for example in examples],
             run,
         )
-        return len(known) == len({example.position for example in examples})
+        return {position for (position,) in rows}
 
-    def _pending(self, run: int, positions: Sequence[int]) -> dict[int, tuple[int, int | None]]:
+    def _pending(
+        self, run: int, values: Sequence[int], by: str = "position"
+    ) -> dict[int, tuple[int, int | None]]:
         """Return position -> (text, gold) of the examples without a result."""
         return {
             position: (text_id, gold)
             for position, text_id, gold in self.matching(
                 "SELECT position, text_id, gold FROM examples"
-                " WHERE run = ? AND chunk IS NULL AND position IN ({})",
-                positions,
+                f" WHERE run = ? AND chunk IS NULL AND {by} IN ({{}})",
+                values,
                 run,
             )
         }
@@ -216,16 +204,14 @@ class StoreWriter:
         if not batch:
             return
         with self.transaction():
-            self._add_unknown(run, batch)
+            known = self._known(run, [audited.example for audited in batch])
+            unknown = [a for a in batch if a.example.position not in known]
+            self._add(run, [a.example for a in unknown], [a.gold for a in unknown])
             batch = self._waiting(run, batch)
             if not batch:
                 return
-            names = self.targets(run)
-            names += [
-                name
-                for name in dict.fromkeys(s.target for audited in batch for s in audited.saliency)
-                if name not in names
-            ]
+            used = (found.target for audited in batch for found in audited.saliency)
+            names = list(dict.fromkeys([*self.targets(run), *used]))
             self.save_targets(run, names)
             words = self.vocabulary({word.lower() for a in batch if a.saliency for word in a.words})
             chunk = columnar.from_audited(
@@ -240,33 +226,15 @@ class StoreWriter:
             self._word_ids.clear()
         self._word_ids |= words
 
-    def _add_unknown(self, run: int, batch: Sequence[AuditedExample]) -> None:
-        known = {
-            row[0]
-            for row in self.matching(
-                "SELECT position FROM examples WHERE run = ? AND position IN ({})",
-                [audited.example.position for audited in batch],
-                run,
-            )
-        }
-        unknown = [a for a in batch if a.example.position not in known]
-        if unknown:
-            self._add(run, [a.example for a in unknown], [a.gold for a in unknown])
-
     def _waiting(self, run: int, batch: Sequence[AuditedExample]) -> list[AuditedExample]:
         """Return the batch without what is stored already, with waiting twins of its texts."""
         pending = self._pending(run, [audited.example.position for audited in batch])
         own = {a.example.position: a for a in batch if a.example.position in pending}
         by_key = {pending[position]: a for position, a in own.items()}
         result = list(own.values())
-        twins = self.matching(
-            "SELECT position, text_id, gold FROM examples"
-            " WHERE run = ? AND chunk IS NULL AND text_id IN ({})",
-            sorted({text_id for text_id, _ in by_key}),
-            run,
-        )
-        for position, text_id, gold in sorted(twins):
-            first = by_key.get((text_id, gold))
+        twins = self._pending(run, sorted({text_id for text_id, _ in by_key}), by="text_id")
+        for position, key in sorted(twins.items()):
+            first = by_key.get(key)
             if first is not None and position not in own:
                 result.append(replace(first, example=replace(first.example, position=position)))
         return result
@@ -280,8 +248,9 @@ class StoreWriter:
         )
         new = [word for word in asked if word not in known]
         if new:
-            top = self.connection.execute("SELECT max(word_id) FROM vocabulary").fetchone()[0]
-            first = 0 if top is None else top + 1
+            first = first_value(
+                self.connection, "SELECT coalesce(max(word_id), -1) + 1 FROM vocabulary"
+            )
             known |= {word: first + index for index, word in enumerate(new)}
             self.connection.executemany(
                 "INSERT INTO vocabulary VALUES (?, ?)", [(known[word], word) for word in new]
@@ -290,9 +259,7 @@ class StoreWriter:
 
     def targets(self, run: int) -> list[str]:
         """Return the names of the targets of a run; number 1 is the first."""
-        return json.loads(
-            self.connection.execute("SELECT targets FROM runs WHERE run = ?", (run,)).fetchone()[0]
-        )
+        return run_fact(self.connection, run, "targets")
 
     def save_targets(self, run: int, names: list[str]) -> None:
         """Store the names of the targets of a run."""
@@ -308,9 +275,7 @@ class StoreWriter:
         number = compaction.next_batch_number(self.connection, run)
         self.write_chunk(run, number, chunk)
         self.connection.executemany(
-            "UPDATE examples SET predicted = ?, confidence = ?, margin = ?, length = ?,"
-            " chars_seen = ?, chars_total = ?, failure = ?, incomplete = ?, logits = ?,"
-            " chunk = ?, slot = ?"
+            f"UPDATE examples SET ({PREDICTION}, chunk, slot) = ({','.join('?' * 11)})"
             " WHERE run = ? AND position = ?",
             [
                 (*row, number, slot, run, int(position))
@@ -338,15 +303,13 @@ class StoreWriter:
 
     def count_incomplete(self, run: int) -> int:
         """Return the number of examples that the secant rule did not reach."""
-        return self.connection.execute(
-            "SELECT count(*) FROM examples WHERE run = ? AND incomplete", (run,)
-        ).fetchone()[0]
+        sql = "SELECT count(*) FROM examples WHERE run = ? AND incomplete"
+        return first_value(self.connection, sql, run)
 
     def count_longer(self, run: int, tokens: int) -> int:
         """Return the number of examples of more tokens than these: those read in windows."""
-        return self.connection.execute(
-            "SELECT count(*) FROM examples WHERE run = ? AND length > ?", (run, tokens)
-        ).fetchone()[0]
+        sql = "SELECT count(*) FROM examples WHERE run = ? AND length > ?"
+        return first_value(self.connection, sql, run, tokens)
 
     def is_complete(self, run: int) -> bool:
         """Return whether a run is finished and none of its examples waits for a result."""
@@ -369,20 +332,14 @@ class StoreWriter:
         Chunks are joined first, so that sums over them come out the same after any interruption.
         """
         self.consolidate(run)
-        numbers = self.connection.execute(
-            "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (run,)
-        ).fetchall()
-        for (number,) in numbers:
+        for number in chunk_numbers(self.connection, run):
             chunk = load_chunk(self.connection, run, number, scores=False)
             yield chunk.positions, chunk.predicted, chunk.explanation
 
     def completeness(self, run: int, examples: int) -> np.ndarray:
         """Return (layer, example) completeness of the first examples, failed ones NaN."""
-        numbers = self.connection.execute(
-            "SELECT chunk FROM chunks WHERE run = ? ORDER BY chunk", (run,)
-        ).fetchall()
         found = [np.empty((self.layers(run), 0), np.float32)]
-        for (number,) in numbers:
+        for number in chunk_numbers(self.connection, run):
             found.append(load_chunk(self.connection, run, number, scores=False).completeness)
             if sum(part.shape[1] for part in found) >= examples:
                 break
@@ -392,7 +349,7 @@ class StoreWriter:
         """Store per-example coherence: pairs of positions (n,) and values (layer, n)."""
         self.consolidate(run)
         with self.transaction():
-            coherence.write(self, run, values)
+            chunk_rows.write_coherence(self, run, values)
 
     def finish_run(
         self,
@@ -409,11 +366,7 @@ class StoreWriter:
         self.consolidate(run)
         with self.transaction():
             write_tokens(self.connection, run, None if recommended is None else int(recommended))
-            self.connection.execute("DELETE FROM layers WHERE run = ?", (run,))
-            self.connection.executemany(
-                INSERT_LAYER,
-                [(run, *(plain(value) for value in asdict(row).values())) for row in layers],
-            )
+            write_layers(self.connection, run, [plain(astuple(row)) for row in layers])
             self.connection.execute(
                 "UPDATE runs SET status = 'finished', recommended = ?, most_readable = ?, tied = ?,"
                 " seconds = coalesce(seconds, 0) + ?,"
