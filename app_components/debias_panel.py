@@ -64,7 +64,7 @@ def _debias(run: Run, words: list[str]) -> None:
         st.markdown("**A cleaned training file**")
         uploaded = st.file_uploader("Upload training data", type=["csv", "tsv", "jsonl", "parquet"])
         typed = st.text_input(
-            "or type a file, a folder or the name of a Hugging Face dataset",
+            "or enter the path of a file or folder, or the name of a Hugging Face dataset",
             help="A file or folder on this machine.",
         )
         columns = st.columns(2)

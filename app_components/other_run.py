@@ -16,8 +16,8 @@ from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
 
 SPEAK = (
-    "Both sides are highlighted for one class, the label: orange speaks for it, blue and "
-    "underlined against it. Full colour is the strongest word of the text."
+    "Both sides are highlighted for one class, the label: orange words support it; blue, "
+    "underlined words count against it. The darkest shade marks the strongest word of the text."
 )
 
 

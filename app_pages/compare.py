@@ -71,9 +71,9 @@ def chosen_runs() -> tuple[Run, Run]:
     same = sorted([run.number, *session.ask(Run.comparable, run)])
     if len(same) == 1:
         st.info(
-            "This file contains only one run on the dataset "
+            "This database contains only one run on the dataset "
             f"“{session.escape(run.dataset.name)}”. To compare two models here, audit the dataset "
-            "with a second model and save the results in this file."
+            "with a second model and save the results in this database."
         )
         second_audit(first=True)
         with st.expander("On the command line"):

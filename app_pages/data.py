@@ -328,7 +328,7 @@ def training():
             f"{facts['exact']:,} word for word, the rest nearly so.",
         ),
         "Accuracy": (_share(facts["accuracy"]), "Of all labelled examples."),
-        "Unseen accuracy": (
+        "Accuracy on unseen": (
             _share(facts["accuracy_without"]),
             "Of labelled examples that are not in the training data.",
         ),
@@ -344,7 +344,10 @@ def training():
     with left:
         words = pd.DataFrame(facts["words"])
         if words.empty:
-            st.caption("No word's frequency differs between the two sets by more than chance.")
+            st.caption(
+                "No word's frequency differs between the two sets by more than chance would "
+                "explain."
+            )
         else:
             st.caption(
                 "Words whose share of texts differs most; where the log-odds are above 0, the "

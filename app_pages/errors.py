@@ -53,10 +53,10 @@ with right:
 pages = max(1, -(-total // ROWS))
 with st.container(horizontal=True, vertical_alignment="center"):
     st.caption(
-        f"Highlighted at layer {layer}: orange speaks for the predicted class, blue and underlined "
-        "against it.",
-        help="Full colour is the strongest word in the row. Click a row to open it. By keyboard: "
-        "J and K go to the next and previous row, Enter opens it, X ticks it.",
+        f"Highlighted at layer {layer}: orange words support the predicted class; blue, underlined "
+        "words count against it.",
+        help="The darkest shade marks the strongest word in the row. Click a row to open it. By "
+        "keyboard: J and K go to the next and previous row, Enter opens it, X ticks it.",
         width="stretch",
     )
     history(run)

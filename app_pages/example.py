@@ -230,8 +230,8 @@ scale = highlighting.scale_of(scores.ravel())
 words = words_of_layer(example, scores[layer])
 show(painted(example, words, scale), layer)
 sentence = (
-    "Orange speaks for this class, blue and underlined against it; full colour means "
-    f"{scale:.2f} logits at every layer."
+    "Orange words support this class; blue, underlined words count against it. The darkest shade "
+    f"is {scale:.2f} logits at every layer."
 )
 if example["incomplete"] or run.settings.rule == "path":
     completeness = float(example["completeness"][target][layer])
@@ -267,7 +267,7 @@ with left:
             ),
             "share": Column(
                 "share",
-                "Share of everything in the text that speaks for the explained class.",
+                "Share of everything in the text that supports the explained class.",
                 "{:.1%}",
             ),
             "side": Column("text", "0: the first text; 1: the second."),

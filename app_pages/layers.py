@@ -44,7 +44,8 @@ DIRECTIONS = {
     "class was predicted.",
     "coherence": "Higher is better: the layer's words are similar in meaning where the prediction "
     "is the same.",
-    "sufficiency": "Lower is better: the layer's top words alone keep the prediction.",
+    "sufficiency": "Lower is better: the layer's top words alone are enough for the same "
+    "prediction.",
     "decodability": "Higher is better: the layer's states can still be decoded into their own "
     "tokens.",
 }
@@ -220,7 +221,8 @@ def evaluate_form():
         st.caption(
             "How faithful is this saliency compared with integrated gradients, LIME, KernelSHAP, "
             "attention and others? They need up to several hundred passes per example, so this "
-            "takes minutes; it continues if you leave, and its results are saved in the file."
+            "takes minutes. It keeps running if you leave this page; its results are saved in this "
+            "database."
         )
         columns = st.columns([1, 2, 1], vertical_alignment="bottom")
         examples = columns[0].selectbox("Examples", SAMPLE_SIZES, index=1, key="evaluate_examples")
@@ -249,10 +251,8 @@ def same_words(where: str, total: int):
         pairs,
         "layer-agreement",
     )
-    st.caption(
-        f"Mean over {pairs['examples'].iloc[0]} examples (a seeded sample of at most {SAMPLE} of "
-        f"{total:,})."
-    )
+    drawn = f", drawn at random with a fixed seed (at most {SAMPLE:,})" if total > SAMPLE else ""
+    st.caption(f"Mean over {pairs['examples'].iloc[0]:,} of the {total:,} examples{drawn}.")
 
 
 def groups(where: str):

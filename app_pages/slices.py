@@ -62,7 +62,7 @@ def table(rows: pd.DataFrame, shown: pd.DataFrame, which: str, **columns) -> int
         st.session_state[f"slice-{which}"] = rows["where"].iloc[place]
 
     chosen = place_of(rows["where"] == st.session_state[keep(f"slice-{which}", "")]) or 0
-    st.caption("Choose a row to open its examples, or compare it with the rest, below the table.")
+    st.caption("Choose a row, then open its examples or compare it with the rest below the table.")
     show_table(
         shown,
         f"{which}-{run.number}-{run.store.version()}",
@@ -107,7 +107,7 @@ def actions(where: str, name: str, saved_as: str = ""):
             known = run.store.slices().set_index("where")["name"]
             is_saved = where in known.index
             st.button(
-                f"Saved as {session.escape(known[where])}" if is_saved else "Save as a slice",
+                f"Saved as {session.escape(known[where])}" if is_saved else "Save this slice",
                 key="save-discovered",
                 disabled=is_saved,
                 on_click=attempt,
@@ -134,7 +134,7 @@ def saved():
     st.header("Saved slices")
     rows = session.ask(saved_slices, run, layer=layer)
     if rows.empty:
-        st.info("No slice is saved yet. Name one below, or save one that was discovered.")
+        st.info("No slices have been saved yet. Define one below, or save a discovered one.")
     else:
         right, wrong = (session.counted(run.filter(term)) for term in ("right", "wrong"))
         if right + wrong:
@@ -252,7 +252,7 @@ def discovered():
     session.download(found, "discovered-slices")
     also = "; ".join(map(in_words, filter(spoken, found["also"].iloc[place])))
     if also:
-        st.caption(f"Slices with nearly the same errors: {session.escape(also)}.")
+        st.caption(f"Nearly the same errors are also found where {session.escape(also)}.")
     actions(found["where"].iloc[place], "discovered")
 
 

@@ -80,7 +80,7 @@ if found is None:
     if state != "running":
         st.info(
             "This run has not been searched for suspects yet. The search takes a few minutes and "
-            "runs in the background; its results are saved in the file."
+            "runs in the background; its results are saved in this database."
         )
         look(first=True)
     end_page()
@@ -202,8 +202,8 @@ with list_side:
     )
     st.caption(
         f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Choose a row for its "
-        "evidence. ↳ marks a suspect that occurs only, or is wrong mostly, together with the one "
-        "above it."
+        "evidence. ↳ marks a suspect that occurs only in texts that also contain the one above it, "
+        "or whose wrong predictions are mostly in such texts."
     )
     session.download(rows, "suspects", "Download suspects (CSV)")
 

@@ -186,9 +186,9 @@ def layer_by_layer(found: dict):
         pieces = highlighting.pieces_of_example(whole, words, scale)
         column.html(highlighting.painted(pieces))
     st.caption(
-        f"Changed words are framed. Orange speaks for the predicted class, blue against it; full "
-        f"colour is {scale:.2f} logits. If the prediction changes, the colours of the two texts "
-        "stand for different classes."
+        "Changed words are framed. Orange words support the predicted class; blue words count "
+        f"against it. The darkest shade is {scale:.2f} logits. If the prediction changes, the "
+        "colours of the two texts stand for different classes."
     )
     words = most_changed_first(aligned_words(found, layer))
     st.header("What each word gained or lost")

@@ -162,14 +162,14 @@ def relied_on(where: str, layer: int):
                     f"Words that the model relies on for {name}, with 95% intervals",
                     longest=None if tops is None else float(tops.max()),
                 )
-        st.caption(f"{SHARE} Whiskers are 95% intervals. Click a bar to see its word.")
+        st.caption(f"{SHARE} Whiskers are 95% intervals. Click a bar for details of its word.")
     with table_tab:
         shown = ["word", "class", "examples", "mean_share", "interval", "top3_rate", "mean_score"]
         listed = rows.assign(interval=interval_of(rows))[shown]
         if len(classes) == 1:
             listed = listed.drop(columns="class")
         pick(listed, f"words-{run.number}-{layer}-{minimum}-{chosen}-{where}")
-        st.caption(f"Highest share first.{first_of(rows)} Choose a row to see its word.")
+        st.caption(f"Highest share first.{first_of(rows)} Choose a row for details of its word.")
 
 
 def set_against(one: str, other: str, names: tuple[str, str], layer: int):
@@ -184,8 +184,8 @@ def set_against(one: str, other: str, names: tuple[str, str], layer: int):
     rows = telling(both)
     if rows.empty:
         st.info(
-            f"No word's share differs by more than chance between {names[0]} and {names[1]}. "
-            "Compare broader filters, or lower the minimum number of texts."
+            f"No word's share differs by more than chance would explain between {names[0]} and "
+            f"{names[1]}. Compare broader filters, or lower the minimum number of texts."
         )
         return
     chart_tab, table_tab = st.tabs(["Chart", "Table"])

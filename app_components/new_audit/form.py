@@ -95,7 +95,7 @@ def _dataset() -> None:
     with path:
         text(
             "typed",
-            "or name a file, a folder or a Hugging Face dataset",
+            "or enter the path of a file or folder, or the name of a Hugging Face dataset",
             on_change=_typed_source,
             placeholder="/data/reviews.csv or imdb",
         )

@@ -49,7 +49,7 @@ def list_slices(
     if as_json:
         print_json({"slices": rows})
         return
-    show(rows, ["name", "where", "examples", "note"], nothing="No slice is saved yet.")
+    show(rows, ["name", "where", "examples", "note"], nothing="No slices have been saved yet.")
 
 
 def _count(run: Run, where: str) -> int | None:

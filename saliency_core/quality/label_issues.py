@@ -158,20 +158,20 @@ def trained_on(run: Run) -> str | None:
     if known is not None and (known > 0).any():
         return (
             f"{np.mean(known > 0):.0%} of these texts are in the training data; models often "
-            "memorise wrong training labels, so some will go undetected."
+            "memorise wrong training labels, so some wrong labels may go undetected."
         )
     if known is not None:
         return None
     if "train" in f"{run.dataset.name} {run.dataset.split or ''}".lower():
         return (
             "Judging by its name, this is training data; models often memorise wrong training "
-            "labels, so some will go undetected."
+            "labels, so some wrong labels may go undetected."
         )
     accuracy = run.accuracy
     if accuracy is not None and accuracy >= TRAINED_ACCURACY:
         return (
             f"{accuracy:.1%} of the predictions are right, which is typical of rows that a model "
-            "was trained on; if so, some wrong labels go undetected."
+            "was trained on; if so, some wrong labels may go undetected."
         )
     return None
 

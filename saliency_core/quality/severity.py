@@ -83,14 +83,14 @@ def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[Da
         message = f"None of the {judged:,} labels looks wrong."
     else:
         message = (
-            f"{count:,} of {judged:,} labels may be wrong ({share:.1%}; the 95% interval is "
-            f"{facts['low']:,.0f} to {facts['high']:,.0f}); mistakes that the model makes with "
-            "confidence are among them."
+            f"{count:,} of {judged:,} labels ({share:.1%}) may be wrong (95% interval: "
+            f"{facts['low']:,.0f} to {facts['high']:,.0f} labels). Some of them may be right, "
+            "where the model is confidently mistaken."
         )
         most = facts["noise"][0]
         message += (
-            f" Most often, the label is {most['gold']} where {most['likely']} is more likely "
-            f"({_times(most['examples'])})."
+            f" The most common case: labelled “{most['gold']}” where “{most['likely']}” is more "
+            f"likely ({_times(most['examples'])})."
         )
     severity = grade(facts["low"] / judged if count else 0.0, 0.05, 0.01)
     if count and severity == "ok":
@@ -118,8 +118,8 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
         said = "1 group" if groups == 1 else f"{groups:,} groups"
         message = (
             f"{facts['examples']:,} examples are in {said} "
-            f"of identical or nearly identical texts; keeping one of each would remove {surplus:,} "
-            f"({share:.1%})."
+            f"of identical or nearly identical texts; keeping one text per group would remove "
+            f"{surplus:,} ({share:.1%})."
         )
         if facts["accuracy"] is not None and facts["accuracy_once"] is not None:
             message += (
@@ -154,7 +154,7 @@ def _train(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
 def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
     if facts["domain_auc"] is not None:
         message = (
-            "A classifier on words separates audited from training texts with an AUC of "
+            "A bag-of-words classifier tells audited from training texts with an AUC of "
             f"{facts['domain_auc']:.2f} (0.5 is chance)."
         )
         words = [row["word"] for row in facts["words"][:5]]
@@ -166,8 +166,9 @@ def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
         moved = sum(abs(row["audited"] - row["train"]) for row in facts["labels"]) / 2
         most = max(facts["labels"], key=lambda row: abs(row["audited"] - row["train"]))
         message = (
-            f"Label shares differ from the training data by {100 * moved:.1f} percentage points in "
-            f"total; {most['label']} differs most ({most['audited']:.1%} here, "
+            "Labels are distributed differently than in the training data: "
+            f"{moved:.1%} of them would have to change for the shares to be equal. "
+            f"“{most['label']}” differs most ({most['audited']:.1%} here, "
             f"{most['train']:.1%} there)."
         )
         severity = grade(moved, 0.5, 0.2, 0.05)
@@ -227,7 +228,8 @@ def _texts(texts: Mapping[str, int], truncated: int, examples: int) -> Iterator[
             yield DataFinding(name, severity, count, share, f"problem:{name}", message)
     if not any(texts[name] for name in TEXTS):
         message = (
-            "No text is empty or damaged by its encoding, and none contains markup or escapes."
+            "No text is empty or garbled by a wrong encoding, and none contains markup or escape "
+            "sequences."
         )
         yield DataFinding("texts", "ok", 0, 0.0, "", message)
     if truncated:

@@ -188,9 +188,11 @@ def _association(row: dict[str, Any]) -> str:
     sentence = (
         f"{row['k']:,} of the {row['n']:,} labelled {'training ' * trained}texts with it have the "
         f"label {row['class']}: {rate:.0%} (95% interval {low:.0%} to {high:.0%}), against "
-        f"{row['base_rate']:.0%} of all texts."
+        f"{row['base_rate']:.0%} of all {'training ' * trained}texts."
     )
-    return sentence + (f" In the audited texts, the rate is {rate - shift:.0%}." if trained else "")
+    if not trained:
+        return sentence
+    return f"{sentence} Of the audited texts with it, {rate - shift:.0%} have that label."
 
 
 def _reliance(row: dict[str, Any]) -> str:
@@ -200,10 +202,10 @@ def _reliance(row: dict[str, Any]) -> str:
     if row["share_low"] == row["share_low"]:
         interval = f" (95% interval {row['share_low']:.0%} to {row['share_high']:.0%})"
     return (
-        f"In the {row['predictions']:,} texts with it that are predicted {row['class']}, it takes "
-        f"{row['mean_share']:.0%} of the saliency{interval}, against {row['control_share']:.0%} "
-        f"for frequency-matched words. It is one of the top three words in {row['top3_rate']:.0%} "
-        "of them."
+        f"In the {row['predictions']:,} texts with it that are predicted as {row['class']}, it "
+        f"accounts for {row['mean_share']:.0%} of the saliency{interval}, against "
+        f"{row['control_share']:.0%} for frequency-matched words. It is one of the top "
+        f"three words in {row['top3_rate']:.0%} of them."
     )
 
 
@@ -230,13 +232,12 @@ def _moved(drop: float) -> str:
 def _errors(row: dict[str, Any]) -> str:
     if not row["errors_n"]:
         return f"No labelled text with it is predicted {row['class']}."
-    times = "once" if row["errors_n"] == 1 else f"{row['errors_n']:,} times"
     are = "is" if row["errors_k"] == 1 else "are"
     return (
-        f"When it occurs and the model predicts {row['class']} ({times}), {row['errors_k']:,} "
-        f"{are} wrong: {row['errors_k'] / row['errors_n']:.0%}, {row['risk_ratio']:.2g} times the "
-        f"rate of other {row['class']} predictions (95% interval {row['risk_low']:.2g} to "
-        f"{row['risk_high']:.2g} times)."
+        f"Of the {row['errors_n']:,} {row['class']} predictions for texts with it, "
+        f"{row['errors_k']:,} {are} wrong: {row['errors_k'] / row['errors_n']:.0%}, "
+        f"{row['risk_ratio']:.2g} times the error rate of other {row['class']} predictions (95% "
+        f"interval {row['risk_low']:.2g} to {row['risk_high']:.2g} times)."
     )
 
 

@@ -131,7 +131,7 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
     checks = [json.loads(line) for line in found.value.path().read_text().splitlines()]
     assert checks and {check["word"] for check in checks} == {SHORTCUT}
 
-    page.get_by_role("textbox", name="or type a file, a folder or the name").fill(
+    page.get_by_role("textbox", name="or enter the path of a file").fill(
         str(demo.folder / "training-messages.jsonl")
     )
     page.get_by_role("radio", name="drop").click()

@@ -218,7 +218,7 @@ def test_discovered_and_saved_slices_are_shown_with_their_metrics(database, monk
     low, high = wilson(wrong, wrong + right)
     assert saved["interval"].iloc[0] == f"{low:.1%} to {high:.1%}"
     assert "%" in saved["interval"].iloc[0]
-    assert sum("Choose a row to open its examples" in one.value for one in app.caption) == 2
+    assert sum("Choose a row, then open its examples" in one.value for one in app.caption) == 2
 
 
 def test_a_discovered_slice_is_saved_with_one_click(database, monkeypatch):
@@ -226,7 +226,7 @@ def test_a_discovered_slice_is_saved_with_one_click(database, monkeypatch):
     where = tables_of(app)[0]["where"].iloc[1]
     app.session_state["slice-discovered"] = where
     app.run()
-    button(app, "Save as a slice").click().run()
+    button(app, "Save this slice").click().run()
     assert not app.exception
     store = open_store(database)
     (name,) = set(store.slices()["name"]) - {"by phone"}

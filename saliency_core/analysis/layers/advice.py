@@ -76,14 +76,14 @@ def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
     )
     if how == "two tests":
         return (
-            f"Best on two tests together: {hiding}, and when two texts are joined, "
-            f"{own['mosaic']:.2f} of its positive score lies in the text whose class was "
-            f"predicted (chance is {mosaics['chance']:.2f})."
+            f"It does best on the two tests combined: {hiding}, and when two texts are joined, "
+            f"{own['mosaic']:.0%} of its positive score lies in the one whose class was predicted "
+            f"({mosaics['chance']:.0%} by chance)."
         )
     if how == "one test":
         missing = mosaics.get("missing")
         second = f" A second test with two joined texts was not possible: {missing}"
-        return f"Best on one test: {hiding}." + (second if missing else "")
+        return f"It does best on one test: {hiding}." + (second if missing else "")
     if how == "an older version":
         return (
             f"An older version of the program chose it by one test: {hiding}. To add the second "

@@ -124,15 +124,15 @@ def _against_shortcuts(view: View) -> Iterator[str]:
             continue
         name = name_of(row["feature"], row["kind"])
         rate = (
-            f" Of the {row['errors_n']:,} {row['class']} predictions for texts with it, "
-            f"{row['errors_k']:,} are wrong."
+            f" ({row['errors_k']:,} of the {row['errors_n']:,} {row['class']} predictions for "
+            "texts with it are wrong)"
             if row["errors_k"]
             else ""
         )
         yield (
-            f"Decide whether {name} should count as evidence for {row['class']}.{rate} If it "
-            "should not, the Suspects page creates a cleaned training file: retrain the model on "
-            "it, and run the regression tests from the same page."
+            f"Decide whether {name} should count as evidence for {row['class']}{rate}. If not, "
+            "create a cleaned training file on the Suspects page, retrain the model on it, and run "
+            "the regression tests from the same page."
         )
 
 
@@ -143,11 +143,13 @@ def _against_slices(view: View) -> Iterator[str]:
 
     found, words = kept_discovered(view.run), {row["where"] for row in leading_suspects(view.run)}
     rows = [] if found is None else found[~found["where"].isin(words)].to_dict("records")
+    wrong = view.run.filter("wrong").count()
     for row in rows[:2]:
         yield (
             f"Improve the model for texts where {in_words(row['where'])}: {row['errors']:,} of "
             f"{row['examples']:,} predictions are wrong ({row['error_rate']:.0%}, against "
-            f"{row['rest_error_rate']:.0%} elsewhere). Add training texts of this kind, and until "
+            f"{row['rest_error_rate']:.0%} elsewhere); these are {row['errors'] / wrong:.0%} "
+            "of all wrong predictions. Add training texts of this kind, and until "
             "then have a person check these predictions."
         )
 
@@ -184,6 +186,6 @@ def _against_data(view: View) -> Iterator[str]:
     train = found.facts["train"]
     if train and train["leaked"]:
         yield (
-            f"Leave out the {train['leaked']:,} texts that the model was trained on when you state "
-            "its accuracy; the filter in_train names them."
+            f"When you state the model's accuracy, leave out the {train['leaked']:,} texts that "
+            "also occur, exactly or nearly, in its training data; the filter in_train finds them."
         )

@@ -18,11 +18,11 @@ from saliency_core.store.query.wording import in_words
 
 SUSPECTS = (
     "Words and other features that may give a class away without being about it. Relied on: the "
-    "word takes more of the saliency than frequency-matched words do, and predictions change "
-    "without it. Harmful: the class is also predicted wrongly more often where it occurs. A word "
-    "that carries the meaning of a class is relied on too, so whether it is spurious is for a "
-    "person to say. The control is a frequency-matched word in the same texts; “wrong with it” "
-    "counts predictions of the class."
+    "word accounts for more of the saliency than frequency-matched words do, and predictions "
+    "change without it. Harmful: the class is also predicted wrongly more often where it occurs. A "
+    "word that carries the meaning of a class is relied on too, so a person must decide whether it "
+    "is spurious. The control is a frequency-matched word in the same texts; “Wrong with it” is "
+    "out of the texts that contain the feature and are predicted as the class."
 )
 SUSPECT_COLUMNS = (
     "Feature*",
@@ -66,8 +66,8 @@ def suspects_section(view: View) -> Section | None:
     rest = []
     if unmeasured.any():
         rest.append(
-            f"Not measured: the effect of removing {unmeasured.sum():,} more that take much of the "
-            "saliency."
+            f"The effect of removing was not measured for {unmeasured.sum():,} other features that "
+            "account for much of the saliency."
         )
     rest.append(sanity_check(kept[1])[0])
     return Section("Possible shortcuts", [*blocks, Paragraph(" ".join(rest))])
@@ -117,8 +117,8 @@ def discovered_section(view: View) -> Section | None:
     ]
     said = (
         "Slices of the whole audit in which a larger share of predictions is wrong than "
-        "elsewhere; the one that explains the most errors comes first. Corrected for the number "
-        "of slices tried."
+        "elsewhere; the one that explains the most errors comes first. The tests are corrected "
+        "for the number of slices tried."
         if rows
         else "A search found no slice in which the model is wrong more often than chance would "
         "explain."

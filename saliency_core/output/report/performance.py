@@ -109,8 +109,8 @@ def layers_section(view: View) -> Section:
             "A classifier of this kind works in layers; 0 is its input. Two tests choose the layer "
             "to read. Comprehensiveness: does the prediction change when the words the layer "
             "points at are masked? Mosaics: when two texts are joined, do the words lie in the "
-            "one whose class is predicted? The choice score is the mean of both, each relative to "
-            "its best layer."
+            "one whose class is predicted? The choice score is the mean of the two, each "
+            "divided by the result of the layer that does best on it."
         )
     ]
     if recommended is not None:
@@ -150,7 +150,7 @@ def layer_table_section(view: View) -> Section:
         "The layer read here has an asterisk. Higher is better, except for sufficiency (is the "
         "prediction kept when only the layer's words remain?). Coherence: does the layer point at "
         "words of similar meaning when the prediction is the same? Decodability: can its states "
-        "still be decoded into their own words?"
+        "still be decoded into the words they stand for?"
     )
     columns = ["Layer*", *chosen, *(f"{name.capitalize()}#" for name in measured)]
     rows = [

@@ -30,7 +30,7 @@ def audited_section(view: View) -> Section:
         ["Split", dataset.split or ""],
         ["Columns", roles],
         ["Language-model head", name_of(model.lm_head)],
-        ["Scores speak for", _target(settings.target)],
+        ["Scores measure support for", _target(settings.target)],
         ["Rule", _rule(settings)],
         ["Maximum length", f"{settings.max_length} tokens; {_long(settings)}"],
         ["Computed in", settings.dtype],

@@ -99,7 +99,9 @@ def number(value: Any, form: str = ".3f") -> str:
     """Return a number as text, a dash where there is none."""
     if value is None or value != value:
         return "–"
-    return format(value, form)
+    text = format(value, form)
+    # A negative number that rounds to nothing is nothing.
+    return text if text.strip("-0.,%") else text.lstrip("-")
 
 
 def plain_text(value: Any) -> str:
