@@ -8,20 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from app_components.component import component
 from saliency_core.output.highlighting import COLOURS
 
-_HERE = Path(__file__)
-_component = st.components.v2.component(
-    "painted_rows",
-    html="<div class='rows'></div>",
-    css=_HERE.with_suffix(".css").read_text("utf-8") + COLOURS,
-    js=_HERE.with_suffix(".js").read_text("utf-8"),
-)
+_component = component(__file__, "painted_rows", "rows", COLOURS)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ a choice then replaces the history entry of the one before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 
+from app_components.component import component
 from app_components.markdown import escape
 from saliency_core.program import program
 
@@ -24,13 +26,8 @@ SHARED = ("layer", "where", "sort")
 TITLE = "Saliency audit"
 FIRST_FILTER = {"errors": "wrong", "example": "wrong"}
 """The filter of a page before one was chosen, where it is not empty."""
-_STATE = "place"
 
-_component = st.components.v2.component(
-    "navigation",
-    html="<div></div>",
-    js=Path(__file__).with_name("navigation.js").read_text(encoding="utf-8"),
-)
+_component = component(__file__, "navigation")
 
 
 class EndOfPage(Exception):
@@ -42,24 +39,24 @@ def end_page() -> NoReturn:
     raise EndOfPage
 
 
-class _Place:
+@dataclass
+class Place:
     """What a session knows of the reader's place; texts are as in the address."""
 
-    def __init__(self) -> None:
-        self.page: str | None = None
-        self.shared: dict[str, str] = {}
-        self.of_page: dict[str, dict[str, str]] = {}
-        self.asked: dict[str, str] = {}
-        """What the address names, where it holds; left until a run has come to its end."""
-        self.is_whole = False
-        """Whether what the address does not name has its default."""
-        self.is_arriving = False
-        self.named: dict[str, str] = {}
-        """What this run of the page names in the address."""
-        self.fields: dict[str, tuple[str, Any]] = {}
-        """Key in the session and default of each field that this run keeps."""
-        self.title: list[str] = []
-        self.dataset = ""
+    page: str | None = None
+    shared: dict[str, str] = field(default_factory=dict)
+    of_page: dict[str, dict[str, str]] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)
+    """What the address names, where it holds; left until a run has come to its end."""
+    is_whole: bool = False
+    """Whether what the address does not name has its default."""
+    is_arriving: bool = False
+    named: dict[str, str] = field(default_factory=dict)
+    """What this run of the page names in the address."""
+    fields: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    """Key in the session and default of each field that this run keeps."""
+    title: list[str] = field(default_factory=list)
+    dataset: str = ""
 
     def kept(self, name: str) -> dict[str, str]:
         """Return where a field is remembered."""
@@ -86,8 +83,9 @@ class _Place:
         self.asked, self.is_whole = {}, False
 
 
-def _place() -> _Place:
-    return st.session_state.setdefault(_STATE, _Place())
+def place() -> Place:
+    """Return the reader's place in this session."""
+    return st.session_state.setdefault("place", Place())
 
 
 def _is_history_navigation() -> bool:
@@ -98,32 +96,22 @@ def _is_history_navigation() -> bool:
 
 def begin(page: str) -> None:
     """Read the address, before anything of a page is drawn."""
-    place = _place()
-    is_first, is_history = place.page is None, _is_history_navigation()
-    place.is_arriving = is_history or page != place.page
-    place.page, place.named, place.fields, place.title = page, {}, {}, []
-    if place.is_arriving:
-        place.asked, place.is_whole = st.query_params.to_dict(), is_first or is_history
-
-
-def asked(name: str) -> str | None:
-    """Return what the address that led here says of something, None where it says nothing."""
-    return _place().asked.get(name) or None
+    here = place()
+    is_first, is_history = here.page is None, _is_history_navigation()
+    here.is_arriving = is_history or page != here.page
+    here.page, here.named, here.fields, here.title = page, {}, {}, []
+    if here.is_arriving:
+        here.asked, here.is_whole = st.query_params.to_dict(), is_first or is_history
 
 
 def arrives() -> bool:
     """Tell whether this run of the page is the first since it was opened or gone back to."""
-    return _place().is_arriving
-
-
-def holds_whole() -> bool:
-    """Tell whether an address led here that leaves out only what has its default."""
-    return _place().is_whole
+    return place().is_arriving
 
 
 def name_in_address(name: str, value: str) -> None:
     """Let the address name something that is no field of a page."""
-    _place().named[name] = value
+    place().named[name] = value
 
 
 def keep(name: str, default: Any, options: Container | None = None, key: str | None = None) -> str:
@@ -138,24 +126,24 @@ def keep(name: str, default: Any, options: Container | None = None, key: str | N
         key: in the session, where it is about something that is not always the same: what was
             kept for another one does not come back then.
     """
-    place, state = _place(), st.session_state
+    here, state = place(), st.session_state
     own = key or name
-    if name not in place.fields:
-        if place.is_arriving or (own not in state and key is None):
+    if name not in here.fields:
+        if here.is_arriving or (own not in state and key is None):
             state[own] = _wanted(name, default, options)
         elif own not in state or (options is not None and state[own] not in options):
             state[own] = default
-        place.fields[name] = (own, default)
+        here.fields[name] = (own, default)
     return own
 
 
 def _wanted(name: str, default: Any, options: Container | None) -> Any:
     """Return what the address or the session wants a field to be, its default otherwise."""
-    place = _place()
-    text = place.asked.get(name)
+    here = place()
+    text = here.asked.get(name)
     is_asked = text is not None
-    if text is None and not place.is_whole:
-        text = place.kept(name).get(name)
+    if text is None and not here.is_whole:
+        text = here.kept(name).get(name)
     if text is None:
         return default
     try:
@@ -170,66 +158,50 @@ def _wanted(name: str, default: Any, options: Container | None) -> Any:
     return default
 
 
-def kept(name: str, default: Any) -> Any:
-    """Return what was chosen for all pages, without keeping it on this one."""
-    text = _place().shared.get(name)
-    return default if text is None else type(default)(text)
-
-
-def name_dataset(name: str) -> None:
-    """Say which dataset the page is about, for the title of the browser's tab."""
-    _place().dataset = name
-
-
 def entitle(*parts: str) -> None:
     """Say what the page is about, for the title of the browser's tab."""
-    _place().title += [part for part in parts if part]
+    place().title += [part for part in parts if part]
 
 
 def go_to(page: str, /, **values: object) -> None:
     """Switch to another page with values for its fields; from a callback."""
-    place = _place()
-    of_page = place.of_page.setdefault(page, {})
+    here = place()
+    of_page = here.of_page.setdefault(page, {})
     # Another list starts at its first page, another example without a second run beside it.
     for name, dependent in (("where", "page"), ("id", "other")):
         if name in values:
             of_page.pop(dependent, None)
     for name, value in values.items():
-        (place.shared if name in SHARED else of_page)[name] = _as_text(value)
-    if place.shared.get("where") == FIRST_FILTER.get(page, ""):
-        del place.shared["where"]
+        (here.shared if name in SHARED else of_page)[name] = _as_text(value)
+    if here.shared.get("where") == FIRST_FILTER.get(page, ""):
+        del here.shared["where"]
     st.switch_page(f"app_pages/{page}.py")
 
 
 def run_page(page: Any, draw: Callable[[], None]) -> None:
-    """Draw a page and put what it keeps into the address.
-
-    Args:
-        page: as `st.navigation` returns it.
-        draw: what draws it.
-    """
+    """Draw a page of `st.navigation` and put what it keeps into the address."""
     begin(Path(page.url_path or "overview").name)
     try:
         draw()
     except EndOfPage:
-        _place().carry_on()
+        place().carry_on()
     except StopException:
-        _place().carry_on()
-        _place().settle()
+        place().carry_on()
+        place().settle()
         raise
-    place = _place()
-    is_first = place.is_whole and not _is_history_navigation()
-    place.settle()
+    here = place()
+    is_first = here.is_whole and not _is_history_navigation()
+    here.settle()
     # Of the first address the component takes care: it would be an entry more from here.
-    if not is_first and place.named != st.query_params.to_dict():
-        st.query_params.from_dict(place.named)
-    parts = [page.title, *place.title, *([place.dataset] if place.dataset else [])]
+    if not is_first and here.named != st.query_params.to_dict():
+        st.query_params.from_dict(here.named)
+    parts = [page.title, *here.title, *([here.dataset] if here.dataset else [])]
     st.set_page_config(page_title=f"{' · '.join(parts)} - {TITLE}")
     with st.container(key="navigation"):
         _component(
             data={
                 "page": page.url_path,
-                "query": urlencode(place.named),
+                "query": urlencode(here.named),
                 "command": f"{program()} dashboard",
             },
             key="address",

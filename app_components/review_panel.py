@@ -8,7 +8,6 @@ none is lost: what is not acknowledged here is sent again.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import streamlit as st
 
 from app_components import review, session
+from app_components.component import component
 from saliency_core.errors import UserError
 from saliency_core.output.highlighting import COLOURS, painted_row
 from saliency_core.store import Run, Slice
@@ -28,13 +28,7 @@ CHARACTERS = 60_000
 ACKNOWLEDGED = 500
 """Edits that are remembered as stored, should they be sent again."""
 
-_HERE = Path(__file__)
-_component = st.components.v2.component(
-    "review_panel",
-    html="<div class='review'></div>",
-    css=_HERE.with_suffix(".css").read_text("utf-8") + COLOURS,
-    js=_HERE.with_suffix(".js").read_text("utf-8"),
-)
+_component = component(__file__, "review_panel", "review", COLOURS)
 
 
 @dataclass

@@ -15,7 +15,7 @@ import streamlit as st
 
 from app_components import navigation
 from app_components.markdown import escape
-from app_components.navigation import end_page, keep, name_in_address
+from app_components.navigation import end_page, keep, name_in_address, place
 from saliency_core.errors import NothingYetError, UserError
 from saliency_core.output.charts.theme import for_dark
 from saliency_core.output.export import frame_as_csv
@@ -179,10 +179,9 @@ def _choose(
     names nothing keeps what was chosen. The first option holds at first; the address calls them
     as they are, the page as `shown` says, and need not name the one that is `unsaid`.
     """
-    asked = navigation.asked(name)
-    if asked is not None:
+    if asked := place().asked.get(name):
         st.session_state[name] = asked
-    elif navigation.holds_whole() or st.session_state.get(name) is None:
+    elif place().is_whole or st.session_state.get(name) is None:
         st.session_state[name] = options[0]
     wanted = st.session_state[name]
     is_there = wanted in options
@@ -275,7 +274,7 @@ def opened(tells_all: bool = False) -> Run:
             raise NothingYetError(f"Run {run.number} contains no audited examples yet.")
     except UserError as error:
         raise NothingAudited(path, error) from error
-    navigation.name_dataset(run.dataset.name)
+    place().dataset = run.dataset.name
     if not run.is_finished:
         st.caption("⏳ This run has not finished: layers are summarised and compared at its end.")
     _warn(run, whole=tells_all)
@@ -346,15 +345,10 @@ def _drawn(name: str, arguments: tuple, options: dict[str, Any], _draw: Callable
 
 
 def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> Any:
-    """Draw a chart; offer its numbers as CSV and itself as SVG (its own toolbar has PNG).
+    """Draw an Altair chart, once for the arguments of `draw`; offer numbers and SVG to keep.
 
-    Args:
-        draw: what returns an Altair chart, with its arguments: drawn once for these.
-        alt: what it shows, for those who can't see it.
-        table: the numbers it shows, or a function that returns them; None where another chart
-            offers both its own and these.
-        name: of the files, unlike any other on the page.
-        options: of `st.vega_lite_chart`.
+    The numbers are a `table` or a function that returns one; None where another chart offers them.
+    Its own toolbar has PNG. `options` are of `st.vega_lite_chart`, files are called `name`.
     """
     function = f"{draw.func.__module__}.{draw.func.__qualname__}"
     with st.container(gap=None, key=f"figure-{name}"):
@@ -365,7 +359,7 @@ def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> An
         if table is None:
             return event
         # In the corner of the chart, seen as its toolbar is: style.css.
-        with st.container(horizontal=True, width="content", key=f"keep-{name}"):
+        with st.container(horizontal=True, width="content", key=f"files-{name}"):
             download(table, name, "CSV")
             offer(
                 "SVG",
@@ -398,8 +392,8 @@ def top_words_line(words: list[dict[str, Any]]) -> str:
 
 def reading_layer(run: Run) -> int:
     """Return the layer that was chosen for all pages, else the recommended one."""
-    chosen = navigation.kept("layer", run.layer_to_read())
-    return chosen if chosen in range(run.model.layers + 1) else run.layer_to_read()
+    chosen = place().shared.get("layer")
+    return int(chosen) if chosen in map(str, range(run.model.layers + 1)) else run.layer_to_read()
 
 
 def layer_slider(run: Run, key: str) -> int:

@@ -54,38 +54,33 @@ def show(run: Run, folder: str, **edit: Any) -> None:
 
 
 def _numbers(summary: dict, whole: dict | None) -> None:
+    metric = partial(st.metric, delta_color="off", border=True)
     with st.container(horizontal=True):
-        st.metric(
+        metric(
             "Texts edited",
             f"{summary['n']:,}",
-            border=True,
             help="Texts in the filter that contain the word, up to the maximum you set.",
         )
-        st.metric(
+        metric(
             "Predictions that change",
             f"{summary['flips']:,} ({summary['flip_rate']:.1%})",
             f"95% interval {summary['low']:.1%} to {summary['high']:.1%}",
-            delta_color="off",
             delta_arrow="off",
-            border=True,
             help="The class with the highest probability is a different one afterwards.",
         )
-        st.metric(
+        metric(
             "Average drop in probability",
             f"{100 * summary['mean_drop']:.0f} points",
-            border=True,
             help="For the class that was predicted before; a negative value is a rise.",
         )
         for name, found in (("on these texts", summary), ("on the whole slice", whole)):
             if found and found["judged"]:
                 before = found["right_before"] / found["judged"]
                 after = found["right_after"] / found["judged"]
-                st.metric(
+                metric(
                     f"Accuracy {name}",
                     f"{after:.1%}",
                     f"{100 * (after - before):+.1f} points, from {before:.1%}",
-                    delta_color="off",
-                    border=True,
                     help="Share of right predictions among those with a label, with the word "
                     "edited.",
                 )

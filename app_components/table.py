@@ -10,24 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from app_components.component import component
+
 HEIGHT = 420
 """Pixels; a longer table scrolls."""
 NARROWEST = 18
 """Characters that a column of texts leaves room for, if its texts are as long."""
-FOLDER = Path(__file__).parent
 
-_component = st.components.v2.component(
-    "table",
-    html="<div class='frame'></div>",
-    css=(FOLDER / "table.css").read_text(encoding="utf-8"),
-    js=(FOLDER / "table.js").read_text(encoding="utf-8"),
-)
+_component = component(__file__, "table", "frame")
 
 
 @dataclass(frozen=True)

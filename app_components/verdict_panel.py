@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import streamlit as st
 
 from app_components import session
-from app_components.click_outcome import attempt, tell
+from app_components.clicks import attempt, tell
 from saliency_core.store import Run, set_verdict
 from saliency_core.store.query.parser import VERDICTS
 
@@ -49,6 +48,7 @@ class VerdictPanel:
 
     def show(self) -> None:
         """Show verdict and note."""
+        said = self._of("said")
         with st.container(border=True):
             st.markdown(f"**Your verdict:** {self.stored.in_words()}")
             with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -56,21 +56,20 @@ class VerdictPanel:
                     "Your verdict",
                     VERDICTS,
                     key=self._of("verdict"),
-                    on_change=self._try,
-                    args=(self._save,),
+                    on_change=attempt,
+                    args=(said, self._save),
                     label_visibility="collapsed",
                     help="Saved when chosen; click it again to remove it. It is exported, and "
                     "used to fix the shortcut.",
                 )
                 if self._of("before") in st.session_state:
-                    st.button("Undo", key=self._of("undo"), on_click=self._try, args=(self._undo,))
-            st.text_input("Note", key=self._of("note"), on_change=self._try, args=(self._save,))
+                    st.button(
+                        "Undo", key=self._of("undo"), on_click=attempt, args=(said, self._undo)
+                    )
+            st.text_input("Note", key=self._of("note"), on_change=attempt, args=(said, self._save))
             if self.note_waits:
                 st.caption("Choose a verdict: the note is saved with it.")
-            tell(self._of("said"))
-
-    def _try(self, action: Callable[[], str]) -> None:
-        attempt(self._of("said"), action)
+            tell(said)
 
     def _save(self) -> str:
         """Save what was chosen; a note without a verdict waits."""

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app_components import session
-from app_components.chart_clicks import on_click
+from app_components.clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
 from app_components.navigation import end_page, keep, name_in_address

@@ -3,7 +3,7 @@ import streamlit as st
 
 from app_components import session
 from app_components.background_command import Background
-from app_components.click_outcome import attempt, tell
+from app_components.clicks import attempt, tell
 from app_components.filter_line import filter_chip
 from app_components.navigation import keep
 from app_components.table import Column, place_of, show_table

@@ -5,7 +5,7 @@ import streamlit as st
 
 from app_components import session
 from app_components.background_command import Background
-from app_components.chart_clicks import on_click
+from app_components.clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line
 from app_components.navigation import end_page, keep

@@ -3,7 +3,7 @@ from functools import partial
 import streamlit as st
 
 from app_components import session
-from app_components.chart_clicks import on_click
+from app_components.clicks import on_click
 from app_components.filter_line import filter_chip
 from app_components.findings_list import findings_list
 from app_components.review import progress_sentence

@@ -5,7 +5,7 @@ import streamlit as st
 
 from app_components import session
 from app_components.background_command import Background
-from app_components.click_outcome import attempt, quoted, tell
+from app_components.clicks import attempt, quoted, tell
 from app_components.filter_line import filter_chip, readable
 from app_components.navigation import keep
 from app_components.table import Column, place_of, show_table

@@ -4,7 +4,7 @@ import streamlit as st
 
 from app_components import debias_panel, model_gate, session, slice_edit
 from app_components.background_command import Background
-from app_components.chart_clicks import on_click
+from app_components.clicks import on_click
 from app_components.filter_line import filter_chip, readable
 from app_components.navigation import arrives, end_page, keep
 from app_components.table import Column, place_of, show_table
