@@ -19,7 +19,7 @@ from saliency_core.analysis.slice_comparison import (
 )
 from saliency_core.analysis.word_tables import telling
 from saliency_core.errors import UserError
-from saliency_core.output.charts.slices import error_rates
+from saliency_core.output.charts.comparison import error_rates
 from saliency_core.output.charts.words import word_bars
 from saliency_core.store.query.editing import joined, rest_of
 from saliency_core.store.query.parser import parse

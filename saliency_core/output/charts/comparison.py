@@ -1,11 +1,11 @@
-"""Charts of two runs side by side."""
+"""Charts of two runs, and of slices, side by side."""
 
 from __future__ import annotations
 
 import altair as alt
 import pandas as pd
 
-from saliency_core.output.charts.theme import BLUE, GREY, ORANGE, names_axis
+from saliency_core.output.charts.theme import BLUE, GREY, ORANGE, named_rows, picks
 
 
 def words_between(words: pd.DataFrame, before: str, after: str) -> alt.LayerChart | alt.FacetChart:
@@ -22,9 +22,7 @@ def words_between(words: pd.DataFrame, before: str, after: str) -> alt.LayerChar
         run=[after if value > 0 else before for value in words["difference"]],
         clear=(words["low"] > 0) | (words["high"] < 0),
     )
-    base = alt.Chart(rows).encode(
-        y=alt.Y("word:N", sort=rows["word"].tolist(), title=None, axis=names_axis(140))
-    )
+    base = alt.Chart(rows).encode(y=named_rows("word:N", 140, rows["word"].tolist()))
     bars = (
         base.mark_bar(cursor="pointer")
         .encode(
@@ -44,7 +42,7 @@ def words_between(words: pd.DataFrame, before: str, after: str) -> alt.LayerChar
                 alt.Tooltip("examples_a:Q", title="texts", format=",d"),
             ],
         )
-        .add_params(alt.selection_point("word", fields=["word"], clear="dblclick"))
+        .add_params(picks("word", "word"))
     )
     whiskers = base.mark_rule(color=GREY).encode(
         x=alt.X("low:Q", title="Difference in mean share"),
@@ -52,3 +50,20 @@ def words_between(words: pd.DataFrame, before: str, after: str) -> alt.LayerChar
         opacity=alt.condition("datum.clear", alt.value(1), alt.value(0.4)),
     )
     return alt.layer(bars, whiskers).properties(height=alt.Step(20))
+
+
+def error_rates(sides: pd.DataFrame) -> alt.LayerChart:
+    """Return the error rates of slices (slice, error_rate, low, high) with their intervals."""
+    columns = ["error_rate", "low", "high"]
+    base = alt.Chart(sides[["slice", *columns]]).encode(y=named_rows("slice:N", 260))
+    whiskers = base.mark_rule(color=GREY, strokeWidth=2).encode(x="low:Q", x2="high:Q")
+    points = base.mark_point(filled=True, size=110, color=ORANGE, opacity=1).encode(
+        x=alt.X(
+            "error_rate:Q",
+            title="Error rate with 95% interval",
+            axis=alt.Axis(format="%"),
+            scale=alt.Scale(zero=True),
+        ),
+        tooltip=["slice:N", *(alt.Tooltip(f"{name}:Q", format=".1%") for name in columns)],
+    )
+    return (whiskers + points).properties(height=alt.Step(34))

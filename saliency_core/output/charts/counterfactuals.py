@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from saliency_core.output.charts.theme import BLUE, ORANGE, names_axis
+from saliency_core.output.charts.theme import BLUE, ORANGE, named_rows
 
 SHOWN_WORDS = 12
 """Bars of aligned words; more hide what counts."""
@@ -14,19 +14,13 @@ SHOWN_WORDS = 12
 
 def aligned_bars(words: pd.DataFrame) -> alt.Chart:
     """Return the first differences of `counterfactuals.aligned_words` as bars, in its order."""
-    rows = words.head(SHOWN_WORDS).assign(
-        pair=[f"{n:03d} {name}" for n, name in enumerate(pair_labels(words.head(SHOWN_WORDS)))]
-    )
+    rows = words.head(SHOWN_WORDS)
+    rows = rows.assign(pair=[f"{n:03d} {name}" for n, name in enumerate(pair_labels(rows))])
     return (
         alt.Chart(rows)
         .mark_bar()
         .encode(
-            y=alt.Y(
-                "pair:O",
-                sort=None,
-                title=None,
-                axis=names_axis(220, labelExpr="slice(datum.label,4)"),
-            ),
+            y=named_rows("pair:O", 220, labelExpr="slice(datum.label,4)"),
             x=alt.X("difference:Q", title="Score, edited minus original (logits)"),
             color=alt.condition("datum.difference < 0", alt.value(BLUE), alt.value(ORANGE)),
             tooltip=[
@@ -56,25 +50,24 @@ def pair_labels(words: pd.DataFrame) -> list[str]:
 
 def class_probabilities(before: dict[str, float], after: dict[str, float]) -> alt.Chart:
     """Return the probability of every class before and after, at most the twelve that count."""
-    names = sorted(before, key=lambda name: -max(before[name], after[name]))[:12]
+    shown = sorted(before, key=lambda name: -max(before[name], after[name]))[:12]
+    texts = ["original", "edited"]
     rows = pd.DataFrame(
         {
-            "class": names * 2,
-            "text": np.repeat(["original", "edited"], len(names)),
-            "probability": [side[name] for side in (before, after) for name in names],
+            "class": shown * 2,
+            "text": np.repeat(texts, len(shown)),
+            "probability": [side[name] for side in (before, after) for name in shown],
         }
     )
     return (
         alt.Chart(rows)
         .mark_bar()
         .encode(
-            y=alt.Y("class:N", sort=names, title=None, axis=names_axis(160)),
-            yOffset=alt.YOffset("text:N", sort=["original", "edited"]),
+            y=named_rows("class:N", 160, shown),
+            yOffset=alt.YOffset("text:N", sort=texts),
             x=alt.X("probability:Q", title="Probability", scale=alt.Scale(domain=[0, 1])),
             color=alt.Color(
-                "text:N",
-                title=None,
-                scale=alt.Scale(domain=["original", "edited"], range=[BLUE, ORANGE]),
+                "text:N", title=None, scale=alt.Scale(domain=texts, range=[BLUE, ORANGE])
             ),
             tooltip=["class:N", "text:N", alt.Tooltip("probability:Q", format=".3f")],
         )

@@ -7,18 +7,17 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
-from saliency_core.output.charts.theme import BLUE, GREY, GROUP_COLOURS, ORANGE
+from saliency_core.output.charts.theme import (
+    BLUE,
+    GREY,
+    GROUP_COLOURS,
+    LAYERS,
+    ORANGE,
+    dashed_level,
+    picks,
+)
 
 GREEN = "#4b9b7a"
-INTERVALS = {
-    "coherence": ("low", "high"),
-    **{
-        name: (f"{name}_low", f"{name}_high")
-        for name in ("choice", "comprehensiveness", "sufficiency", "mosaic", "decodability")
-    },
-}
-"""Columns of the 95 % interval of a measure, where a table has them."""
-HEIGHT = 240
 GROUP_SHAPES = "circle square triangle-up diamond cross triangle-down triangle-right stroke".split()
 
 
@@ -46,11 +45,10 @@ def by_layer(
         ORANGE if layer == recommended else GREEN if layer == most_readable else BLUE
         for layer in layers["layer"]
     ]
-    low, high = INTERVALS.get(column, (column, column))
-    if low not in layers or layers[low].isna().all():
-        low = high = column
-    rows = layers[["layer", *dict.fromkeys((column, low, high))]].assign(colour=colour)
-    base = alt.Chart(rows).encode(x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)))
+    ends = ["low", "high"] if column == "coherence" else [f"{column}_low", f"{column}_high"]
+    if ends[0] not in layers or layers[ends[0]].isna().all():
+        ends = []
+    base = alt.Chart(layers[["layer", column, *ends]].assign(colour=colour)).encode(x=LAYERS)
     line = base.mark_line(color=GREY).encode(y=alt.Y(f"{column}:Q", title=title))
     points = (
         base.mark_point(filled=True, size=90, opacity=1, cursor="pointer")
@@ -59,19 +57,15 @@ def by_layer(
             color=alt.Color("colour:N", scale=None),
             tooltip=["layer:O", alt.Tooltip(f"{column}:Q", title=title, format=".3f")],
         )
-        .add_params(alt.selection_point("point", fields=["layer"], clear="dblclick"))
+        .add_params(picks("point", "layer"))
     )
     marks: list[alt.Chart] = [line, points]
-    if low != column:
-        marks.insert(
-            1, base.mark_rule(color=GREY).encode(y=alt.Y(f"{low}:Q", title=title), y2=f"{high}:Q")
-        )
+    if ends:
+        low, high = (f"{name}:Q" for name in ends)
+        marks.insert(1, base.mark_rule(color=GREY).encode(y=alt.Y(low, title=title), y2=high))
     if level is not None:
-        frame = pd.DataFrame({"level": [level]})
-        marks.insert(
-            0, alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="level:Q")
-        )
-    return alt.LayerChart(layer=marks, height=HEIGHT)
+        marks.insert(0, dashed_level("level", level))
+    return alt.LayerChart(layer=marks, height=240)
 
 
 def by_passes(
@@ -90,7 +84,7 @@ def by_passes(
             title="Forward and backward passes for one example",
             scale=alt.Scale(type="log", domain=[1, float(rows["passes"].max()) * 3]),
             axis=alt.Axis(values=[1, 2, 5, 10, 20, 50, 100, 200, 500], format="~s"),
-        ),
+        )
     )
     y = alt.Y("comprehensiveness:Q", title="Comprehensiveness")
     colour = alt.Color("colour:N", scale=None)
@@ -109,10 +103,7 @@ def by_passes(
     names = base.mark_text(align="left", dx=8).encode(y=y, text="name:N", color=colour)
     marks: list[alt.Chart] = [whiskers, points, names]
     if random is not None:
-        frame = pd.DataFrame({"random": [random]})
-        marks.insert(
-            0, alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="random:Q")
-        )
+        marks.insert(0, dashed_level("random", random))
     return alt.LayerChart(layer=marks, height=360)
 
 
@@ -126,7 +117,7 @@ def groups_by_layer(rows: pd.DataFrame, colours: Mapping[str, str] | None = None
     groups = rows["group"].drop_duplicates().tolist()
     colours = colours or dict(zip(groups, GROUP_COLOURS, strict=False))
     base = alt.Chart(rows).encode(
-        x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
+        x=LAYERS,
         color=alt.Color(
             "group:N",
             title=None,
@@ -152,10 +143,7 @@ def groups_by_layer(rows: pd.DataFrame, colours: Mapping[str, str] | None = None
 
 def agreement_matrix(pairs: pd.DataFrame) -> alt.LayerChart:
     """Return the layer x layer matrix of rank correlations."""
-    base = alt.Chart(pairs).encode(
-        x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("other:O", title="Layer"),
-    )
+    base = alt.Chart(pairs).encode(x=LAYERS, y=alt.Y("other:O", title="Layer"))
     cells = base.mark_rect().encode(
         color=alt.Color("correlation:Q", title="Correlation").scale(
             scheme="blueorange", domain=[-1, 1], domainMid=0

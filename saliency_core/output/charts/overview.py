@@ -5,13 +5,16 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from saliency_core.output.charts.theme import BLUE, GREY, ORANGE, names_axis
+from saliency_core.output.charts.theme import BLUE, GREY, ORANGE, named_rows, names_axis, picks
 
 MAX_CONFUSION_CLASSES = 30
 """Beyond this many classes a matrix can't be read; the most frequent confusions are shown."""
 SHOWN_CONFUSIONS = 25
 MAX_LEVEL_CHARACTERS = 40
 """Characters that fit side by side under a matrix, also on a phone."""
+CELL = ("cell", "gold", "predicted")
+"""What a click on a confusion chooses."""
+COUNTED = [alt.Tooltip("gold:N", title="label"), *map(alt.Tooltip, ("predicted:N", "count:Q"))]
 
 
 def confusion_matrix(counts: pd.DataFrame, labels: list[str]) -> alt.Chart | alt.LayerChart:
@@ -32,10 +35,10 @@ def confusion_matrix(counts: pd.DataFrame, labels: list[str]) -> alt.Chart | alt
     )
     cells = base.mark_rect(cursor="pointer").encode(
         color=alt.Color("tone:Q", legend=None).scale(scheme="blueorange", domain=[-1.6, 1.6]),
-        tooltip=[*_counted(), alt.Tooltip("share:Q", format=".1%")],
+        tooltip=[*COUNTED, alt.Tooltip("share:Q", format=".1%")],
     )
     numbers = base.mark_text(color="#111").encode(text="count:Q")
-    return (cells.add_params(_cell()) + numbers).properties(
+    return (cells.add_params(picks(*CELL)) + numbers).properties(
         height=max(260, min(700, 52 * len(labels)))
     )
 
@@ -48,27 +51,13 @@ def _most_confused(counts: pd.DataFrame) -> alt.Chart:
         alt.Chart(rows)
         .mark_bar(color=ORANGE, cursor="pointer")
         .encode(
-            y=alt.Y(
-                "pair:N",
-                sort=rows["pair"].tolist(),
-                title=None,
-                axis=names_axis(240),
-            ),
+            y=named_rows("pair:N", 240, rows["pair"].tolist()),
             x=alt.X("count:Q", title="Examples", axis=alt.Axis(tickMinStep=1)),
-            tooltip=_counted(),
+            tooltip=COUNTED,
         )
-        .add_params(_cell())
+        .add_params(picks(*CELL))
         .properties(height=alt.Step(20))
     )
-
-
-def _counted() -> list[alt.Tooltip]:
-    """Return the tooltip of a cell."""
-    return [alt.Tooltip("gold:N", title="label"), *map(alt.Tooltip, ("predicted:N", "count:Q"))]
-
-
-def _cell() -> alt.Parameter:
-    return alt.selection_point("cell", fields=["gold", "predicted"], clear="dblclick")
 
 
 def confidence_histogram(histogram: pd.DataFrame, prediction: str) -> alt.Chart:
@@ -95,7 +84,7 @@ def confidence_histogram(histogram: pd.DataFrame, prediction: str) -> alt.Chart:
                 alt.Tooltip("examples:Q", title=f"{prediction} predictions", format=",d"),
             ],
         )
-        .add_params(alt.selection_point("bar", fields=["where"], clear="dblclick"))
+        .add_params(picks("bar", "where"))
         .properties(height=140)
     )
 
@@ -123,6 +112,6 @@ def reliability_curve(bins: pd.DataFrame) -> alt.LayerChart:
                 alt.Tooltip("examples:Q", format=",d"),
             ],
         )
-        .add_params(alt.selection_point("bin", fields=["where"], clear="dblclick"))
+        .add_params(picks("bin", "where"))
     )
     return alt.LayerChart(layer=[line, points], height=240)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from saliency_core.output.charts.theme import GREY, top_of
+from saliency_core.output.charts.theme import GREY, picks, top_of
 
 MAX_POINTS = 1000
 """Beyond this many suspects a scatter can't be read; the strongest are shown."""
@@ -79,5 +79,5 @@ def suspect_points(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerCh
         align="left", dx=8, color=GREY, fontWeight="bold", limit=120
     )
     named = named.encode(x="mean_share:Q", y="z:Q", text="feature:N")
-    pick = alt.selection_point("mark", fields=["feature", "class"], clear="dblclick")
-    return alt.LayerChart(layer=[unknown, measured.add_params(pick), ring, named], height=440)
+    measured = measured.add_params(picks("mark", "feature", "class"))
+    return alt.LayerChart(layer=[unknown, measured, ring, named], height=440)

@@ -9,6 +9,7 @@ import altair as alt
 import pandas as pd
 
 BLUE, ORANGE, GREY = "#2f6ea8", "#de8d33", "#8a8a8a"
+LAYERS = alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0))
 GROUP_COLOURS = "#2f6ea8 #de8d33 #4b9b7a #b04a7a #7a6fb0 #8a6d3b #5b93c4 #9a9a9a".split()
 
 
@@ -45,6 +46,22 @@ def for_dark(chart: Any) -> Any:
 def names_axis(limit: int, **options: Any) -> alt.Axis:
     """Return an axis on which every name stands in the middle of its band, `limit` pixels wide."""
     return alt.Axis(labelLimit=limit, labelOverlap=False, labelFlush=False, **options)
+
+
+def named_rows(field: str, limit: int, order: Sequence[str] | None = None, **options: Any) -> alt.Y:
+    """Return a row a name, in the order given or that of the data."""
+    return alt.Y(field, sort=order, title=None, axis=names_axis(limit, **options))
+
+
+def picks(name: str, *fields: str) -> alt.Parameter:
+    """Return the choice of what is clicked, as `name` with its fields; a double click ends it."""
+    return alt.selection_point(name, fields=list(fields), clear="dblclick")
+
+
+def dashed_level(name: str, value: float) -> alt.Chart:
+    """Return a dashed line across a chart."""
+    frame = pd.DataFrame({name: [value]})
+    return alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=GREY).encode(y=f"{name}:Q")
 
 
 def top_of(values: pd.Series) -> float:

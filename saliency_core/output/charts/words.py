@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from saliency_core.output.charts.theme import BLUE, GREY, ORANGE, names_axis
+from saliency_core.output.charts.theme import BLUE, GREY, LAYERS, ORANGE, named_rows, picks
 from saliency_core.output.rendering import direction_of
 
 TOOLTIPS = {
@@ -23,7 +23,7 @@ TOOLTIPS = {
 
 def share_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
     """Return a word's mean share by layer with its 95 % interval."""
-    base = alt.Chart(rows).encode(x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)))
+    base = alt.Chart(rows).encode(x=LAYERS)
     line = base.mark_line(color=GREY).encode(
         y=alt.Y("mean_share:Q", title="Share of the saliency", axis=alt.Axis(format="%"))
     )
@@ -40,12 +40,12 @@ def heatmap(words: list[str], scores: np.ndarray) -> alt.Chart:
 
     Its columns run as the text is read: from right to left where most letters of the words do.
     """
-    names = [f"{place:03d} {word}" for place, word in enumerate(words)]
+    places = [f"{place:03d} {word}" for place, word in enumerate(words)]
     layers, count = scores.shape
     frame = pd.DataFrame(
         {
             "layer": np.repeat(np.arange(layers), count),
-            "place": names * layers,
+            "place": places * layers,
             "word": list(words) * layers,
             "score": scores.ravel().astype(float),
         }
@@ -100,8 +100,7 @@ def word_bars(
         clickable: whether a bar can be chosen, as `mark` with its word.
         longest: where the axis ends, so that charts beside each other compare.
     """
-    order = table["word"].tolist()
-    base = alt.Chart(table).encode(y=alt.Y("word:N", sort=order, title=None, axis=names_axis(160)))
+    base = alt.Chart(table).encode(y=named_rows("word:N", 160, table["word"].tolist()))
     bars = base.mark_bar(cursor="pointer" if clickable else "default").encode(
         x=alt.X(
             f"{value}:Q",
@@ -113,7 +112,7 @@ def word_bars(
         tooltip=[alt.Tooltip("word:N"), *_tooltips(table)],
     )
     if clickable:
-        bars = bars.add_params(alt.selection_point("mark", fields=["word"], clear="dblclick"))
+        bars = bars.add_params(picks("mark", "word"))
     whiskers = base.mark_rule(color="#707070", strokeWidth=1.5).encode(x="low:Q", x2="high:Q")
     return (bars + whiskers).properties(height=alt.Step(18))
 
@@ -133,12 +132,7 @@ def plain_bars(table: pd.DataFrame, name: str, value: str, title: str) -> alt.Ch
         alt.Chart(table)
         .mark_bar(color=BLUE)
         .encode(
-            y=alt.Y(
-                f"{name}:N",
-                sort=table[name].tolist(),
-                title=None,
-                axis=names_axis(160),
-            ),
+            y=named_rows(f"{name}:N", 160, table[name].tolist()),
             x=alt.X(f"{value}:Q", title=title),
             tooltip=[f"{name}:N", alt.Tooltip(f"{value}:Q", title=title, format=".3f")],
         )
