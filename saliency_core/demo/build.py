@@ -28,6 +28,7 @@ from transformers import (
 from saliency_core.analysis.error_slices import discover, keep_discovered
 from saliency_core.analysis.kept_suspects import keep_suspects, kept_suspects
 from saliency_core.data.dataset import load_examples
+from saliency_core.data.files.row_writer import write_json_lines
 from saliency_core.demo.messages import LABELS, audited_messages, training_messages
 from saliency_core.model.audited import classifier_of
 from saliency_core.progress import Progress, silent
@@ -87,9 +88,9 @@ def build_demo(folder: Path, progress: Progress = silent) -> Demo:
     folder.mkdir(parents=True, exist_ok=True)
     training = training_messages(TRAINING_MESSAGES)
     audited = audited_messages(AUDITED_MESSAGES)
-    _write(demo.train, [message.row() for message in training])
-    _write(demo.dataset, [message.row() for message in audited])
-    _write(demo.answer_key, [message.answer_key() for message in audited])
+    write_json_lines(demo.train, [message.row() for message in training])
+    write_json_lines(demo.dataset, [message.row() for message in audited])
+    write_json_lines(demo.answer_key, [message.answer_key() for message in audited])
     torch.manual_seed(0)
     tokenizer = train_tokenizer([message.text for message in training])
     encoded = [
@@ -130,12 +131,6 @@ def find_flaws(built: Demo, database: Path, progress: Progress = silent) -> None
     keep_effects(run, table, EFFECT_EXAMPLES)
     keep_discovered(run, discover(run)[0])
     keep_suspects(run, table, control)
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write one JSON line per row."""
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:

@@ -5,7 +5,6 @@ Beside it stands a log of every row that was changed or left out, and why.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from saliency_core.atomic import replacing
-from saliency_core.data.files.row_writer import ENDINGS, RowWriter
+from saliency_core.data.files.row_writer import ENDINGS, RowWriter, write_json_lines
 from saliency_core.errors import UserError
+from saliency_core.output.export import BATCH, in_batches
 from saliency_core.progress import Progress, silent
 from saliency_core.store import Run, Slice
 
-BATCH = 1024
-"""Rows held at once."""
+ROLES = ("id", "text", "pair", "label")
+"""Columns of the dataset that have a meaning of their own, in the order they are written."""
 DROP = "drop"
 """Tag of examples that are left out."""
 
@@ -76,22 +76,22 @@ def export_dataset(
         positions = part.positions()
         log: list[dict[str, Any]] = []
         columns = run.dataset.columns
-        names = [columns[role] for role in ("id", "text", "pair", "label") if role in columns]
+        names = [columns[role] for role in ROLES if role in columns]
         names += run.metadata_columns()
         written = 0
         with replacing(output) as partial, RowWriter(partial, output.suffix, names) as writer:
-            for done, position, row, example in _rows(run, positions):
+            for done, (position, row, id, note) in enumerate(_rows(run, positions), 1):
                 if position in dropped:
-                    log.append({"id": example["id"], "change": "dropped", **dropped[position]})
+                    log.append({"id": id, "change": "dropped", **dropped[position]})
                     continue
                 if position in undecided:
                     why = "a duplicate with another label, undecided"
-                    log.append({"id": example["id"], "change": "kept", "why": why})
+                    log.append({"id": id, "change": "kept", "why": why})
                 if corrected and position in labels.corrected and "label" in columns:
                     right = labels.of(position)
                     change = {"from": row[columns["label"]], "to": right}
-                    why = example["note"] or "decided by a reviewer"
-                    log.append({"id": example["id"], "change": "relabelled", **change, "why": why})
+                    why = note or "decided by a reviewer"
+                    log.append({"id": id, "change": "relabelled", **change, "why": why})
                     row[columns["label"]] = right
                 writer.write(row)
                 written += 1
@@ -99,7 +99,11 @@ def export_dataset(
                     progress("exporting", done, len(positions))
         _name_kept(run, log)
     changes = Counter(entry["change"] for entry in log)
-    log_path = _write_log(output, log) if corrected or drop_duplicates else None
+    log_path = None
+    if corrected or drop_duplicates:
+        log_path = output.with_name(f"{output.stem}-changes.jsonl")
+        with replacing(log_path) as partial:
+            write_json_lines(partial, log)
     return ExportedDataset(
         str(output),
         output.suffix.removeprefix("."),
@@ -114,42 +118,23 @@ def export_dataset(
 
 def _name_kept(run: Run, log: list[dict[str, Any]]) -> None:
     """Put ids in the place of the positions of what stays of a group."""
-    entries = [entry for entry in log if "kept" in entry]
-    for start in range(0, len(entries), BATCH):
-        some = entries[start : start + BATCH]
+    for some in in_batches(entry for entry in log if "kept" in entry):
         ids = run.examples_at([entry["kept"] for entry in some])["id"]
         for entry, id in zip(some, ids, strict=True):
             entry["kept"] = id
 
 
-def _write_log(output: Path, log: list[dict[str, Any]]) -> Path:
-    path = output.with_name(f"{output.stem}-changes.jsonl")
-    with replacing(path) as partial:
-        lines = (json.dumps(entry, ensure_ascii=False) for entry in log)
-        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return path
-
-
-def _rows(
-    run: Run, positions: np.ndarray
-) -> Iterator[tuple[int, int, dict[str, Any], dict[str, Any]]]:
-    """Yield how many came, position, row in the dataset's columns, and id and note."""
+def _rows(run: Run, positions: np.ndarray) -> Iterator[tuple[int, dict[str, Any], str, str]]:
+    """Yield position, row in the dataset's columns, id and note."""
     columns, metadata = run.dataset.columns, run.metadata_columns()
-    for start in range(0, len(positions), BATCH):
-        some = positions[start : start + BATCH].tolist()
-        frame, details = run.examples_at(some), run.details(some)
-        held = run.annotations_at(some)
-        rows = zip(some, frame.to_dict("records"), details, held, strict=True)
-        for number, (position, example, extra, said) in enumerate(rows, start + 1):
-            values = {
-                "id": example["id"],
-                "text": example["text"],
-                "pair": example["pair"],
-                "label": extra["label"],
-            }
-            row = {columns[role]: value for role, value in values.items() if role in columns}
+    for some in in_batches(positions.tolist()):
+        examples = run.examples_at(some).to_dict("records")
+        rows = zip(some, examples, run.details(some), run.annotations_at(some), strict=True)
+        for position, example, extra, said in rows:
+            values = {**example, "label": extra["label"]}
+            row = {columns[role]: values[role] for role in ROLES if role in columns}
             row |= {name: extra["metadata"].get(name) for name in metadata}
-            yield number, position, row, {"id": example["id"], "note": said["note"]}
+            yield position, row, example["id"], said["note"]
 
 
 class _Labels:
@@ -166,13 +151,10 @@ class _Labels:
         # Of several labels of one class the most frequent, which comes last.
         self.word_of = {names[gold]: label for gold, label, _ in rows}
         self.corrected: dict[int, str] = {}
-        relabelled = run.filter("relabelled").positions().tolist()
-        for start in range(0, len(relabelled), BATCH):
-            some = relabelled[start : start + BATCH]
-            for position, said in zip(some, run.annotations_at(some), strict=True):
-                self.corrected[position] = said["label"]
-        gold = run.column("gold")
-        self.gold = dict(zip(run.column("position").tolist(), gold.tolist(), strict=True))
+        for some in in_batches(run.filter("relabelled").positions().tolist()):
+            said = run.annotations_at(some)
+            self.corrected |= {at: one["label"] for at, one in zip(some, said, strict=True)}
+        self.gold = dict(zip(run.column("position"), run.column("gold"), strict=True))
         self.names = names
 
     def of(self, position: int) -> str:

@@ -10,13 +10,14 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
+from saliency_core.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
 FORMATS = ("jsonl", "csv", "parquet", "datasets")
 ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 BATCH = 1024
-"""Examples held at once."""
+"""Rows held at once."""
 FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 """What a spreadsheet may take for a formula; quotes before it are counted in, so that the guard
 can be taken off again without doubt."""
 
 Record = dict[str, Any]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def export(
     *,
     format: str | None = None,
     layers: Iterable[int] | None = None,
-    progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Exported:
     """Write the examples of a slice with predictions, words, notes and verdicts.
 
@@ -87,61 +89,56 @@ def export(
 
 def records(part: Slice, *, layers: Iterable[int] | None = None) -> Iterator[Record]:
     """Yield the examples of a slice as JSON Lines hold them, in the order of the dataset."""
-    run = part.run
-    layers = _layers(run, layers)
-    notes = {row["id"]: row for row in _rows(run.notes())}
-    verdicts: dict[tuple[str, str], list[Record]] = {}
-    for row in _rows(run.verdicts()):
-        verdicts.setdefault((row["word"], row["class"]), []).append(
-            {name: row[name] for name in ("word", "class", "verdict", "note")}
-        )
-    positions = part.positions()
-    for start in range(0, len(positions), BATCH):
-        for record in _batch(run, positions[start : start + BATCH], layers):
-            note = notes.get(record["id"], {})
-            record["note"] = note.get("note")
-            record["proposed_label"] = note.get("proposed_label")
-            words = record.pop("vocabulary")
-            record["verdicts"] = [
-                verdict
-                for (word, label), found in verdicts.items()
-                if word in words and label == record["predicted"]
-                for verdict in found
-            ]
-            yield record
-
-
-def _batch(run: Run, positions: Any, layers: list[int]) -> Iterator[Record]:
     from saliency_core.store.read.examples import probabilities
 
+    run = part.run
+    layers = _layers(run, layers)
     names, task = run.label_names, run.model.task
-    frame = _rows(run.examples_at(positions))
-    by_layer = {layer: run.top_words(positions, layer) for layer in layers}
-    shown = next(iter(by_layer.values()), None) or run.top_words(positions, 0)
-    for place, (row, extra) in enumerate(zip(frame, run.details(positions), strict=True)):
-        found = probabilities(extra["logits"], task).tolist()
-        yield {
-            "id": row["id"],
-            "text": row["text"],
-            "pair": row["pair"],
-            "label": extra["label"],
-            "gold": row["gold"],
-            "predicted": row["predicted"],
-            "confidence": row["confidence"],
-            "margin": row["margin"],
-            "probabilities": {
-                name: _finite(value) for name, value in zip(names, found, strict=False)
-            },
-            "chars_seen": row["chars_seen"],
-            "chars_total": row["chars_total"],
-            "failure": row["failure"],
-            "layers": {
-                str(layer): [_word(word) for word in words[place]]
-                for layer, words in by_layer.items()
-            },
-            "meta": extra["metadata"],
-            "vocabulary": {word["word"].lower() for word in shown[place]},
-        }
+    notes = {row["id"]: _of(row, "note", "proposed_label") for row in _rows(run.notes())}
+    verdicts = _rows(run.verdicts()[["word", "class", "verdict", "note"]])
+    for some in in_batches(part.positions()):
+        by_layer = {layer: run.top_words(some, layer) for layer in layers}
+        shown = next(iter(by_layer.values()), None) or run.top_words(some, 0)
+        rows = zip(_rows(run.examples_at(some)), run.details(some), shown, strict=True)
+        for place, (row, extra, words) in enumerate(rows):
+            found = probabilities(extra["logits"], task).tolist()
+            vocabulary = {word["word"].lower() for word in words}
+            yield {
+                **_of(row, "id", "text", "pair"),
+                "label": extra["label"],
+                **_of(row, "gold", "predicted", "confidence", "margin"),
+                # JSON has no number for what is not finite.
+                "probabilities": {
+                    name: value if math.isfinite(value) else None
+                    for name, value in zip(names, found, strict=False)
+                },
+                **_of(row, "chars_seen", "chars_total", "failure"),
+                "layers": {
+                    str(layer): [
+                        word | {name: round(word[name], 6) for name in ("score", "share")}
+                        for word in words[place]
+                    ]
+                    for layer, words in by_layer.items()
+                },
+                "meta": extra["metadata"],
+                **notes.get(row["id"], {"note": None, "proposed_label": None}),
+                "verdicts": [
+                    verdict
+                    for verdict in verdicts
+                    if verdict["word"] in vocabulary and verdict["class"] == row["predicted"]
+                ],
+            }
+
+
+def in_batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Yield rows in lists of `BATCH`."""
+    rows = iter(rows)
+    while batch := list(itertools.islice(rows, BATCH)):
+        yield batch
+
+
+def _of(row: Record, *names: str) -> Record:
+    return {name: row[name] for name in names}
 
 
 def _rows(frame: Any) -> list[Record]:
@@ -150,22 +147,6 @@ def _rows(frame: Any) -> list[Record]:
         {name: None if value != value else value for name, value in row.items()}
         for row in frame.to_dict("records")
     ]
-
-
-def _word(word: Record) -> Record:
-    return {
-        "word": word["word"],
-        "start": word["start"],
-        "end": word["end"],
-        "side": word["side"],
-        "score": round(word["score"], 6),
-        "share": round(word["share"], 6),
-    }
-
-
-def _finite(value: Any) -> float | None:
-    """Return a float, None where JSON has no number for it."""
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 # What may be asked for
@@ -234,9 +215,8 @@ class _Shape:
     def of(cls, part: Slice, layers: list[int]) -> _Shape:
         run = part.run
         kinds: dict[str, set[type]] = {name: set() for name in run.metadata_columns()}
-        positions = part.positions()
-        for start in range(0, len(positions) if kinds else 0, BATCH):
-            for row in run.details(positions[start : start + BATCH]):
+        for some in in_batches(part.positions() if kinds else ()):
+            for row in run.details(some):
                 for name, value in row["metadata"].items():
                     if value is not None:
                         kinds.setdefault(name, set()).add(type(value))
@@ -251,9 +231,7 @@ def _common(kinds: set[type]) -> type:
     return float if kinds == {int, float} else str
 
 
-def _counted(
-    rows: Iterable[Record], total: int, progress: Callable[[str, int, int | None], None] | None
-) -> Iterator[Record]:
+def _counted(rows: Iterable[Record], total: int, progress: Progress | None) -> Iterator[Record]:
     for done, row in enumerate(rows, 1):
         yield row
         if progress is not None and (done % 100 == 0 or done == total):
@@ -319,31 +297,25 @@ def _schema(shape: _Shape) -> Any:
     """Return the Arrow schema of the records; a struct without fields can't be written."""
     import pyarrow as pa
 
+    def each(kind: Any, *names: str) -> list[tuple[str, Any]]:
+        return [(name, kind) for name in names]
+
     kinds = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
-    text, number = pa.string(), pa.float32()
-    word = pa.struct(
-        [
-            ("word", text),
-            ("start", pa.int32()),
-            ("end", pa.int32()),
-            ("side", pa.int8()),
-            ("score", number),
-            ("share", number),
-        ]
-    )
-    verdict = pa.struct([(name, text) for name in ("word", "class", "verdict", "note")])
-    fields = [(name, text) for name in ("id", "text", "pair", "label", "gold", "predicted")]
-    fields += [("confidence", pa.float64()), ("margin", pa.float64())]
+    text, whole, number = pa.string(), pa.int32(), pa.float32()
+    spans = [*each(whole, "start", "end"), ("side", pa.int8())]
+    word = pa.struct([("word", text), *spans, *each(number, "score", "share")])
+    verdict = pa.struct(each(text, "word", "class", "verdict", "note"))
+    fields = each(text, "id", "text", "pair", "label", "gold", "predicted")
+    fields += each(pa.float64(), "confidence", "margin")
     if shape.labels:
-        fields.append(("probabilities", pa.struct([(name, number) for name in shape.labels])))
-    fields += [("chars_seen", pa.int32()), ("chars_total", pa.int32()), ("failure", text)]
+        fields.append(("probabilities", pa.struct(each(number, *shape.labels))))
+    fields += [*each(whole, "chars_seen", "chars_total"), ("failure", text)]
     if shape.layers:
-        layers = [(str(layer), pa.list_(word)) for layer in shape.layers]
-        fields.append(("layers", pa.struct(layers)))
+        fields.append(("layers", pa.struct(each(pa.list_(word), *map(str, shape.layers)))))
     if shape.metadata:
-        metadata = [(name, kinds[kind]) for name, kind in shape.metadata.items()]
-        fields.append(("meta", pa.struct(metadata)))
-    fields += [("note", text), ("proposed_label", text), ("verdicts", pa.list_(verdict))]
+        metadata = pa.struct([(name, kinds[kind]) for name, kind in shape.metadata.items()])
+        fields.append(("meta", metadata))
+    fields += [*each(text, "note", "proposed_label"), ("verdicts", pa.list_(verdict))]
     return pa.schema(fields)
 
 
@@ -353,7 +325,7 @@ def _write_parquet(target: Path, rows: Iterable[Record], shape: _Shape) -> None:
 
     schema = _schema(shape)
     with pyarrow.parquet.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in _batches(_typed(row, shape) for row in rows):
+        for batch in in_batches(_typed(row, shape) for row in rows):
             writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
 
 
@@ -364,12 +336,6 @@ def _typed(row: Record, shape: _Shape) -> Record:
         for name, kind in shape.metadata.items()
     }
     return {**row, "meta": meta}
-
-
-def _batches(rows: Iterable[Record]) -> Iterator[list[Record]]:
-    rows = iter(rows)
-    while batch := list(itertools.islice(rows, BATCH)):
-        yield batch
 
 
 def _write_datasets(target: Path, rows: Iterable[Record], shape: _Shape) -> None:

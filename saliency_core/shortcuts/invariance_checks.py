@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from saliency_core.data.files.row_writer import write_json_lines
 from saliency_core.errors import UserError
 from saliency_core.model.audited import Editor, answers
 from saliency_core.stats import wilson
@@ -65,8 +66,7 @@ def write_checks(
     if not rows:
         raise UserError("No example of this slice contains any of the words.")
     output.parent.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_json_lines(output, rows)
     return len(rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +45,10 @@ class RowWriter:
             self.table = csv.DictWriter(self.file, list(columns))
             self.table.writeheader()
         self.table.writerow(row)
+
+
+def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as JSON Lines."""
+    with RowWriter(path, ".jsonl", ()) as writer:
+        for row in rows:
+            writer.write(row)
