@@ -54,10 +54,7 @@ def between(low: float, high: float) -> str:
 def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> pd.DataFrame:
     """Return one row per bin of confidence: from, to, examples, mean confidence, accuracy.
 
-    Args:
-        confidence: (example,) probability of the predicted class.
-        right: (example,) bool.
-        bins: bins of equal width over [0, 1].
+    Of (example,) probabilities of the predicted class; bins have equal width over [0, 1].
     """
     edges = np.arange(bins) / bins
     place = np.maximum(np.searchsorted(edges, confidence.astype(float), side="right") - 1, 0)
@@ -65,7 +62,7 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> 
     held = np.maximum(counts, 1)
     frame = pd.DataFrame(
         {
-            "from": np.arange(bins) / bins,
+            "from": edges,
             "to": np.arange(1, bins + 1) / bins,
             "examples": counts,
             "confidence": np.bincount(place, confidence, bins) / held,

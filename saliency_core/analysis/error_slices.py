@@ -33,19 +33,8 @@ ECHOES = 5
 """Of them, how many are named."""
 LABELS = ("gold:", "predicted:")
 COLUMNS = (
-    "where",
-    "examples",
-    "errors",
-    "error_rate",
-    "low",
-    "high",
-    "rest_error_rate",
-    "risk_ratio",
-    "explained",
-    "p",
-    "q",
-    "also",
-)
+    "where examples errors error_rate low high rest_error_rate risk_ratio explained p q also"
+).split()
 
 
 def keep_discovered(run: Run, table: pd.DataFrame) -> None:
@@ -81,13 +70,8 @@ def discover(
     """Return the slices that explain most errors, and how many were tried.
 
     `explained` is the errors beyond what the rest's error rate would give:
-    wrong - n * rest_error_rate. `also` lists slices that hold nearly the same errors.
-
-    Args:
-        run: a run.
-        minimum: judged examples a slice must hold.
-        alpha: accepted rate of false discoveries.
-        limit: slices returned.
+    wrong - n * rest_error_rate. `also` lists slices that hold nearly the same errors. `minimum` is
+    the judged examples a slice must hold, `alpha` the accepted rate of false discoveries.
 
     Raises:
         UserError: the run has no labels.
@@ -107,27 +91,22 @@ def discover(
     table["q"] = benjamini_hochberg(table["p"].to_numpy())
     kept = table.index[(table["q"] <= alpha) & (table["explained"] > 0)].tolist()
     heads = _chosen(kept, tried, wrong, judged, minimum, alpha, limit)
-    also = [_echoes(head, kept, heads, tried, wrong) for head in heads]
-    found = table.loc[heads].assign(also=also)[list(COLUMNS)]
+    others = [tried[place] for place in kept if place not in heads]
+    also = [_echoes(tried[head], others, wrong) for head in heads]
+    found = table.loc[heads].assign(also=also)[COLUMNS]
     return found.sort_values("explained", ascending=False, ignore_index=True), len(tried)
 
 
 def _singles(
-    run: Run,
-    gold: np.ndarray,
-    predicted: np.ndarray,
-    judged: np.ndarray,
-    minimum: int,
+    run: Run, gold: np.ndarray, predicted: np.ndarray, judged: np.ndarray, minimum: int
 ) -> list[_Tried]:
     features = features_of(run, 0)
     order = np.argsort(features.feature, kind="stable")
     order = order[judged[features.example[order]]]
     counts = np.bincount(features.feature[order], minlength=len(features.names))
-    starts = np.concatenate([[0], np.cumsum(counts)])
+    examples = np.split(features.example[order], np.cumsum(counts)[:-1])
     found = [
-        _Tried(
-            features.where[code], np.sort(features.example[order[starts[code] : starts[code + 1]]])
-        )
+        _Tried(features.where[code], np.sort(examples[code]))
         for code in np.flatnonzero(counts >= minimum)
         if features.where[code]
         and (features.kinds[code] != WORD or is_spoken(features.names[code]))
@@ -242,12 +221,9 @@ def _deviance(k: np.ndarray, n: np.ndarray, errors: int, total: int) -> np.ndarr
     return 2 * (observed * np.log(ratio)).sum(0)
 
 
-def _echoes(
-    head: int, kept: list[int], heads: list[int], tried: list[_Tried], wrong: np.ndarray
-) -> list[str]:
+def _echoes(head: _Tried, others: list[_Tried], wrong: np.ndarray) -> list[str]:
     """Return other slices that hold nearly the same errors."""
-    own = tried[head].errors(wrong)
-    others = [tried[place] for place in kept if place not in heads]
+    own = head.errors(wrong)
     return [one.where for one in others if _jaccard(one.errors(wrong), own) >= OVERLAP][:ECHOES]
 
 

@@ -17,9 +17,6 @@ def word_scores_by_target(example: dict[str, Any]) -> dict[str, np.ndarray]:
 
     `gold` is added where it can be known: scores are linear in the target, so those of the gold
     class's logit are those of the predicted one minus those of the contrast.
-
-    Args:
-        example: as `Store.example` gives it.
     """
     found = {
         target: word_scores(saliency, example["word_of_token"], len(example["words"]))
@@ -38,11 +35,6 @@ def words_for_label(
     Scores are stored for the predicted class, and of a wrong prediction for the contrast to the
     label too; so words can speak for the label, whatever the model predicts. Where that was not
     stored, they speak for what the run was asked to explain.
-
-    Args:
-        run: a run.
-        positions: of examples.
-        layer: 0 to L.
     """
     frame = run.examples_at(positions)
     is_right = (frame["gold"].notna() & (frame["gold"] == frame["predicted"])).tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,6 @@ def features_of(run: Run, layer: int) -> Features:
         *_matched(run, layer, positions),
         *_uncarried(run),
     ]
-    names = [name for part in parts for name in part.names]
     shifts = np.cumsum([0, *(len(part.names) for part in parts)])
     return Features(
         positions,
@@ -82,7 +81,7 @@ def features_of(run: Run, layer: int) -> Features:
         np.concatenate([part.score for part in parts]),
         np.concatenate([part.share for part in parts]),
         np.concatenate([part.top3 for part in parts]),
-        names,
+        [name for part in parts for name in part.names],
         [part.kind for part in parts for _ in part.names],
         [where for part in parts for where in part.where],
     )
@@ -91,14 +90,7 @@ def features_of(run: Run, layer: int) -> Features:
 def carriers(
     name: str, kind: str, texts: Sequence[str], words: Sequence[dict[str, Any]]
 ) -> list[int]:
-    """Return which words of an example carry a feature; none for lengths and metadata.
-
-    Args:
-        name: of the feature.
-        kind: of the feature.
-        texts: the text, and the pair if there is one.
-        words: of `Store.top_words`, in the order of the text.
-    """
+    """Return which words of `Store.top_words` carry a feature; none for lengths and metadata."""
     lower = [word["word"].lower() for word in words]
     if kind == WORD:
         return [place for place, word in enumerate(lower) if word == name]
@@ -168,18 +160,20 @@ def _carried(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
     """Yield the features that words carry: the words, first and last ones, `WORD_TESTS`."""
     found = run.filter().occurrences(layer)
     words = found.vocabulary
-    example = np.searchsorted(positions, found.example)
-    values = (found.score, found.share, found.top3)
+    example = np.searchsorted(positions, found.example).astype(np.int64)
 
     def part(
         kind: str, names: list[str], where: list[str], chosen: Any, feature: np.ndarray
     ) -> _Part:
-        return _Part(
-            kind,
-            names,
-            where,
-            *_summed(example[chosen], feature, [value[chosen] for value in values], len(names)),
+        """Sum score and share of each distinct pair of example and feature; any top3 counts."""
+        size = max(len(names), 1)
+        pairs, place = np.unique(example[chosen] * size + feature, return_inverse=True)
+        score, share, top3 = (
+            np.bincount(place, values[chosen], len(pairs))
+            for values in (found.score, found.share, found.top3)
         )
+        is_top = (top3 > 0).astype(float)
+        return _Part(kind, names, where, *np.divmod(pairs, size), score, share, is_top)
 
     yield part(WORD, words, [f"word:{quote(word)}" for word in words], slice(None), found.word)
     spoken = np.array([is_spoken(word) for word in words], bool)
@@ -196,33 +190,7 @@ def _carried(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
         chosen = np.flatnonzero(passing[found.word])
         made = part(TEXT, [name], [""], chosen, np.zeros(len(chosen), np.int64))
         count = np.bincount(example[chosen], minlength=len(positions))[made.example]
-        yield _Part(
-            TEXT,
-            [name],
-            [""],
-            made.example,
-            made.feature,
-            made.score / count,
-            made.share / count,
-            made.top3,
-        )
-
-
-def _summed(
-    example: np.ndarray, feature: np.ndarray, values: list[np.ndarray], size: int
-) -> tuple[np.ndarray, ...]:
-    """Return example, feature, summed score and share, any top3 of each distinct pair."""
-    score, share, top3 = values
-    key = example.astype(np.int64) * max(size, 1) + feature
-    pairs, place = np.unique(key, return_inverse=True)
-    count = len(pairs)
-    return (
-        pairs // max(size, 1),
-        pairs % max(size, 1),
-        np.bincount(place, score, count),
-        np.bincount(place, share, count),
-        (np.bincount(place, top3, count) > 0).astype(float),
-    )
+        yield replace(made, score=made.score / count, share=made.share / count)
 
 
 def _matched(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
@@ -293,11 +261,16 @@ def _lengths(run: Run) -> Iterator[_Found]:
 
 def _metadata(run: Run) -> Iterator[_Found]:
     """Yield the values of metadata columns."""
+    for column, value, where, members in metadata_groups(run):
+        yield METADATA, f"{column} = {value}", where, np.flatnonzero(members)
+
+
+def metadata_groups(run: Run) -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """Yield column, value, filter and (example,) members of the values of metadata columns."""
     for column in run.metadata_columns():
         texts, codes = run.metadata_codes(column)
         if not 1 < len(set(texts) - {""}) <= MAXIMUM_VALUES:
             continue
         for code, value in enumerate(texts):
             if value:
-                where = metadata_term(column, value)
-                yield METADATA, f"{column} = {value}", where, np.flatnonzero(codes == code)
+                yield column, value, metadata_term(column, value), codes == code

@@ -10,18 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saliency_core.analysis.features import metadata_groups
 from saliency_core.analysis.word_tables import contrast
 from saliency_core.errors import UserError
 from saliency_core.stats import benjamini_hochberg, mcnemar, paired_difference
 from saliency_core.store import Run
 from saliency_core.store.query.parser import quote
-from saliency_core.store.query.terms import metadata_term
 
 KINDS = ("fixed", "broken", "wrong in both", "right in both")
 MINIMUM = 5
 """Examples a class, metadata value or saved slice must hold to be compared."""
-MAXIMUM_VALUES = 50
-"""Values a metadata column may have: ids and free text are no groups."""
 ALPHA = 0.05
 WORDS = 15
 """Words that two runs rely on differently, at most."""
@@ -54,12 +52,7 @@ class Comparison:
 
 
 def compare(before: Run, after: Run, where: str = "") -> Comparison:
-    """Match two runs over the same dataset.
-
-    Args:
-        before: the run that is looked at as the earlier one.
-        after: the other one.
-        where: filter of the examples, as the run `after` reads it.
+    """Match two runs over the same dataset, by a filter as the run `after` reads it.
 
     Raises:
         UserError: the runs are one and the same, or audited different datasets.
@@ -130,12 +123,7 @@ def verdict(found: Comparison, before: str, after: str) -> str:
 
 
 def by_group(before: Run, after: Run, where: str = "") -> pd.DataFrame:
-    """Return the difference within each class, metadata value and saved slice.
-
-    Args:
-        before: as for `compare`.
-        after: as for `compare`.
-        where: as for `compare`.
+    """Return the difference within each class, metadata value and saved slice, as `compare`.
 
     Returns:
         Columns part (`class`, `slice` or the name of a metadata column), name, filter, n, before,
@@ -147,21 +135,16 @@ def by_group(before: Run, after: Run, where: str = "") -> pd.DataFrame:
     known = found.kind >= 0
     rows, kind = rows[known], found.kind[known]
     named, counts = [], []
-    for part, name, condition, members in _groups(after, rows):
+    for *names, members in _groups(after, rows):
         own = np.bincount(kind[members], minlength=len(KINDS))
         if own.sum() >= MINIMUM:
-            named.append((part, name, condition))
+            named.append(names)
             counts.append(own)
-    table = _tested(np.array(counts, np.int64).reshape(-1, len(KINDS)))
-    table = table.assign(
-        part=[part for part, _, _ in named],
-        name=[name for _, name, _ in named],
-        filter=[condition for _, _, condition in named],
-        q=benjamini_hochberg(table["p"].to_numpy()),
-    )
-    columns = ["part", "name", "filter", "n", "before", "after", "difference", "low", "high"]
-    table = table[[*columns, "p", "q", "fixed", "broken"]]
-    return table.sort_values(
+    table = pd.DataFrame(named, columns=["part", "name", "filter"])
+    table = table.join(_tested(np.array(counts, np.int64).reshape(-1, len(KINDS))))
+    table["q"] = benjamini_hochberg(table["p"].to_numpy())
+    columns = "part name filter n before after difference low high p q fixed broken".split()
+    return table[columns].sort_values(
         ["p", "difference"], key=lambda column: column.abs(), kind="stable", ignore_index=True
     )
 
@@ -170,12 +153,8 @@ def words_between(before: Run, after: Run, where: str = "") -> pd.DataFrame:
     """Return the words that one run relies on more than the other, as `word_tables.contrast`.
 
     `difference` is the mean share after minus before. Those whose interval excludes 0 come first,
-    the largest difference of each kind first. Each run is read at its own layer.
-
-    Args:
-        before: as for `compare`.
-        after: as for `compare`.
-        where: filter of the examples, as each run reads it.
+    the largest difference of each kind first. Each run is read at its own layer, and reads the
+    filter itself.
     """
     words = contrast(
         after.filter(where),
@@ -195,14 +174,8 @@ def _groups(run: Run, rows: np.ndarray) -> Iterator[tuple[str, str, str, np.ndar
     gold = run.column("gold")[rows]
     for label, name in enumerate(run.label_names):
         yield "class", name, f"gold:{quote(name)}", gold == label
-    for column in run.metadata_columns():
-        texts, codes = run.metadata_codes(column)
-        if not 1 < len([text for text in texts if text]) <= MAXIMUM_VALUES:
-            continue
-        own = codes[rows]
-        for code, text in enumerate(texts):
-            if text:
-                yield column, text, metadata_term(column, text), own == code
+    for column, value, condition, members in metadata_groups(run):
+        yield column, value, condition, members[rows]
     for name in run.store.slices()["name"]:
         condition = f"slice:{quote(name)}"
         try:

@@ -23,16 +23,10 @@ BLOCK = 512
 def nearest_explanations(
     part: Slice, position: int, layer: int, *, count: int = NEIGHBOURS
 ) -> pd.DataFrame:
-    """Return the examples whose explanation lies nearest, right and wrong ones apart.
+    """Return the `count` examples of each kind of answer whose explanation lies nearest.
 
     cos(q_e, q_f), with q the direction of an example's three most salient tokens in the language
     model's own space (docs/method.md, “Coherence of a layer”).
-
-    Args:
-        part: the slice that neighbours are taken from.
-        position: the example.
-        layer: 0 to L.
-        count: neighbours of each kind.
 
     Returns:
         Columns example, answer (`right`, `wrong` or `unknown`), cosine (-1 to 1) and words (the
@@ -72,9 +66,8 @@ def nearest_explanations(
 
 def _answers(run: Run, positions: np.ndarray) -> dict[str, np.ndarray]:
     """Return (example,) members of each kind of answer."""
-    every = run.column("position")
-    right = run.filter("right").mask()[np.searchsorted(every, positions)]
-    wrong = run.filter("wrong").mask()[np.searchsorted(every, positions)]
+    rows = np.searchsorted(run.column("position"), positions)
+    right, wrong = (run.filter(answer).mask()[rows] for answer in ("right", "wrong"))
     return {"right": right, "wrong": wrong, "unknown": ~right & ~wrong}
 
 

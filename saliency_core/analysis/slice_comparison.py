@@ -67,9 +67,7 @@ def _is_settling(part: Tree) -> bool:
 
 def _asks_for_predictions(part: Slice) -> bool:
     saved = part.run.store.slices().set_index("name")["where"]
-    lines = [part.where]
-    fields: set[str] = set()
-    seen: set[str] = set()
+    lines, fields, seen = [part.where], set[str](), set[str]()
     while lines:
         for term in terms_of(parse(lines.pop(), part.run.metadata_columns())):
             fields.add(term.field)
@@ -108,10 +106,8 @@ def slice_metrics(part: Slice, layer: int) -> dict[str, Any]:
     Raises:
         UserError: the slice can't be read.
     """
-    gold, predicted = (part.column(name) for name in ("gold", "predicted"))
-    judged = (gold >= 0) & (predicted >= 0)
-    errors = int((judged & (gold != predicted)).sum())
-    n = int(judged.sum())
+    _, right = part.confidence()
+    n, errors = len(right), int(np.count_nonzero(~right))
     low, high = wilson(errors, n)
     coherence = part.column(f"coherence:{layer}").astype(float)
     coherence = coherence[~np.isnan(coherence)]
@@ -120,7 +116,7 @@ def slice_metrics(part: Slice, layer: int) -> dict[str, Any]:
     around = (None, None) if mean is None else mean_interval(mean, error)
     return {
         "where": part.where,
-        "examples": len(gold),
+        "examples": part.count(),
         "judged": n,
         "errors": errors,
         "error_rate": errors / n if n else None,

@@ -18,19 +18,9 @@ MOST_TELLING = 25
 PRIOR_WORDS = 500.0
 """Weight of the prior of the log-odds, in top-three places."""
 
-WORD_COLUMNS = [
-    "word",
-    "class",
-    "examples",
-    "mean_share",
-    "low",
-    "high",
-    "total_share",
-    "top3_rate",
-    "mean_score",
-    "sd_share",
-    "top3",
-]
+WORD_COLUMNS = (
+    "word class examples mean_share low high total_share top3_rate mean_score sd_share top3"
+).split()
 
 
 def word_table(
@@ -61,14 +51,13 @@ def word_table(
     total = np.zeros(len(names) + 1)
     np.add.at(total, sums.label, sums.share)
     sums = sums.of_at_least(minimum)
-    order = _strongest(sums, most)
-    sums = sums.take(order)
+    sums = sums.take(_strongest(sums, most))
     n = sums.examples.astype(float)
     mean = sums.share / n
     spread = _spread(sums.share, sums.square, n)
     low, high = mean_interval(mean, spread / np.sqrt(n))
     labels = np.array([*names, None], object)
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "word": pd.Series(part.run.store.words_of(sums.word), dtype=object),
             "class": pd.Series(labels[sums.label], dtype=object),
@@ -81,9 +70,9 @@ def word_table(
             "mean_score": sums.score / n,
             "sd_share": spread,
             "top3": sums.top3,
-        }
+        },
+        columns=WORD_COLUMNS,
     )
-    return frame[WORD_COLUMNS]
 
 
 def _strongest(sums: WordSums, most: int | None) -> np.ndarray:
@@ -131,9 +120,9 @@ def contrast(
     """Compare the words of two slices, strongest difference of top-three places first.
 
     `difference` is mean share in A minus in B with a 95 % interval (unknown, NaN, where a slice
-    holds the word less than twice). `log_odds` and `z`
-    compare how often a word is among the top three in A and in B (Monroe et al. 2008), with both
-    slices together as the informative Dirichlet prior, so that rare words shrink to 0.
+    holds the word less than twice). `log_odds` and `z` compare how often a word is among the top
+    three in A and in B (Monroe et al. 2008), with both slices together as the informative
+    Dirichlet prior, so that rare words shrink to 0.
 
     Args:
         part_a: Slice A.
