@@ -185,9 +185,7 @@ def _existing_databases() -> list[str]:
 
 def _place() -> None:
     found = values()
-    there = _existing_databases()
-    found["place"] = NEW
-    if there:
+    if there := _existing_databases():
         found["place"] = st.radio(
             "Save the results in",
             [NEW, EXISTING],
@@ -195,6 +193,8 @@ def _place() -> None:
             horizontal=True,
             help="Runs on the same dataset in one database can be compared on the Compare page.",
         )
+    else:
+        found["place"] = NEW
     if found["place"] == EXISTING:
         found["into"] = st.selectbox(
             "Database",
