@@ -18,8 +18,9 @@ from app_components.navigation import keep
 from saliency_core.store import Run, Slice
 from saliency_core.store.query.editing import Line
 from saliency_core.store.query.mistakes import FilterError, Mistake
-from saliency_core.store.query.parser import quote, resolved, text_of
-from saliency_core.store.query.terms import JOINS, TABLE, quote_name
+from saliency_core.store.query.parser import resolved
+from saliency_core.store.query.terms import JOINS, TABLE, quote, quote_name
+from saliency_core.store.query.tree import text_of
 
 KEY = "where"
 CHIPS = 12

@@ -9,7 +9,7 @@ import streamlit as st
 from app_components import session
 from app_components.clicks import attempt, tell
 from saliency_core.store import Run, set_verdict
-from saliency_core.store.query.parser import VERDICTS
+from saliency_core.store.query.terms import VERDICTS
 
 
 class Verdict(NamedTuple):

@@ -29,7 +29,7 @@ from saliency_core.output.charts.layers import groups_by_layer
 from saliency_core.program import program
 from saliency_core.store import Run, Store
 from saliency_core.store.query.editing import joined
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 
 ROWS = 20
 SHOWN = {

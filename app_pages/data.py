@@ -15,7 +15,7 @@ from saliency_core.quality.issue_words import words_for_and_against
 from saliency_core.store import Run
 from saliency_core.store.query.annotations import Edit
 from saliency_core.store.query.editing import joined
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 from saliency_core.store.write.annotations import annotate
 
 ROWS = 20

@@ -22,7 +22,7 @@ from saliency_core.quality.highlights import data_findings
 from saliency_core.records import RunSettings
 from saliency_core.store import Run, Slice
 from saliency_core.store.connection import day
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 
 FINDINGS = 6
 """Rows at most."""

@@ -26,7 +26,7 @@ from saliency_core.shortcuts.presentation import (
     shown,
     with_judgements,
 )
-from saliency_core.store.query.parser import VERDICTS
+from saliency_core.store.query.terms import VERDICTS
 
 ROWS = 25
 ANY = "all"

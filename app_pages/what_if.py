@@ -19,7 +19,7 @@ from saliency_core.output.charts.counterfactuals import (
 from saliency_core.output.charts.words import heatmap
 from saliency_core.store import Slice
 from saliency_core.store.query.editing import joined
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 
 VIEWS = ("one text", "a word in a slice")
 LISTED = 8

@@ -16,7 +16,7 @@ from saliency_core.output.charts.words import plain_bars, share_by_layer, word_b
 from saliency_core.output.highlighting import painted_row
 from saliency_core.store import Run
 from saliency_core.store.query.editing import joined
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 
 SHOWN = 25
 SIDE_BY_SIDE = 6

@@ -19,7 +19,7 @@ from saliency_core.errors import UserError
 from saliency_core.stats import benjamini_hochberg, wilson
 from saliency_core.store import Run
 from saliency_core.store.query.editing import joined
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 from saliency_core.words import is_spoken
 
 TABLE = "discovered slices"

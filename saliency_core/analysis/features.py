@@ -11,8 +11,7 @@ import numpy as np
 import regex
 
 from saliency_core.store import Run
-from saliency_core.store.query.parser import quote
-from saliency_core.store.query.terms import metadata_term
+from saliency_core.store.query.terms import metadata_term, quote
 from saliency_core.words import is_spoken, named_spans
 
 PAGE = 5000

@@ -12,8 +12,7 @@ from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, kept_suspects
 from saliency_core.analysis.word_tables import contrast
 from saliency_core.records import SEVERITIES, Finding
 from saliency_core.store import Run
-from saliency_core.store.query.parser import quote
-from saliency_core.store.query.terms import metadata_term
+from saliency_core.store.query.terms import metadata_term, quote
 
 CONFIDENT = 0.9
 MINIMUM_SUPPORT = 10

@@ -15,7 +15,7 @@ from saliency_core.analysis.word_tables import contrast
 from saliency_core.errors import UserError
 from saliency_core.stats import benjamini_hochberg, mcnemar, paired_difference
 from saliency_core.store import Run
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 
 KINDS = ("fixed", "broken", "wrong in both", "right in both")
 MINIMUM = 5

@@ -11,7 +11,7 @@ from saliency_core.errors import UserError
 from saliency_core.stats import association, mean_interval
 from saliency_core.store import Run, Slice
 from saliency_core.store.format import word_math
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 from saliency_core.store.read.sampling import sampled
 
 SAMPLE = 5_000

@@ -13,8 +13,7 @@ from saliency_core.data.dataset import Dataset
 from saliency_core.data.labels.mapping import known_labels, map_labels
 from saliency_core.errors import UserError
 from saliency_core.records import Doubt, Example
-from saliency_core.store.query.parser import quote
-from saliency_core.store.query.terms import metadata_term
+from saliency_core.store.query.terms import metadata_term, quote
 
 if TYPE_CHECKING:
     from saliency_core.store import Run

@@ -13,7 +13,7 @@ from saliency_core.model.audited import Editor, Texts, answers, named_word
 from saliency_core.records import AuditedExample, Example
 from saliency_core.stats import wilson
 from saliency_core.store import Slice
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 from saliency_core.words import shares, word_scores
 
 if TYPE_CHECKING:

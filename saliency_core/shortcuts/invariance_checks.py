@@ -15,7 +15,7 @@ from saliency_core.errors import UserError
 from saliency_core.model.audited import Editor, answers
 from saliency_core.stats import wilson
 from saliency_core.store import Run, Slice
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier

@@ -13,7 +13,7 @@ from saliency_core.shortcuts.companions import ALWAYS
 from saliency_core.stats import wilson
 from saliency_core.store import Run
 from saliency_core.store.query.editing import joined
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 from saliency_core.store.query.wording import in_words
 
 HONEST = (

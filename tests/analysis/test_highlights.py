@@ -33,7 +33,7 @@ from saliency_core.output.highlighting import pieces_of
 from saliency_core.records import SEVERITIES, Finding
 from saliency_core.shortcuts.suspects import Thresholds, suspects
 from saliency_core.store import open_store, open_writer
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 from saliency_core.store.read.sampling import sampled
 from saliency_core.words import word_scores
 from tests.support.store_made_up import DATASET, MODEL, audit, example, gold_of, write_all

@@ -11,7 +11,7 @@ from saliency_core.analysis.error_slices import COLUMNS, keep_discovered
 from saliency_core.analysis.kept_suspects import keep_suspects
 from saliency_core.shortcuts.suspects import Thresholds, suspects
 from saliency_core.store import open_store, open_writer, save_table
-from saliency_core.store.query.parser import quote
+from saliency_core.store.query.terms import quote
 from saliency_core.store.read.token_directions import set_token_directions
 from saliency_core.store.write.annotations import save_slice, set_verdict
 from tests.support.notes import set_note

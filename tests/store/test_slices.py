@@ -22,8 +22,16 @@ from saliency_core.store import (
 )
 from saliency_core.store.query import editing, parser
 from saliency_core.store.query.mistakes import FilterError
-from saliency_core.store.query.terms import ORDER, SPELLINGS, metadata_term
-from saliency_core.store.query.tree import And, Term, Value
+from saliency_core.store.query.terms import (
+    FLAGS,
+    NUMBERS,
+    OPERATORS,
+    ORDER,
+    SPELLINGS,
+    metadata_term,
+    quote,
+)
+from saliency_core.store.query.tree import And, Term, Value, both, either, negated, text_of
 from tests.support.small_audit import options, write_csv
 from tests.support.store_made_up import (
     LABELS,
@@ -176,9 +184,7 @@ COMPARE |= {written: COMPARE[sign] for written, sign in SPELLINGS.items()}
 
 
 def flags():
-    return st.sampled_from(parser.FLAGS).map(
-        lambda flag: (flag, lambda frame: naive_flag(frame, flag))
-    )
+    return st.sampled_from(FLAGS).map(lambda flag: (flag, lambda frame: naive_flag(frame, flag)))
 
 
 def labels():
@@ -186,7 +192,7 @@ def labels():
         st.sampled_from(["gold", "predicted"]), st.lists(st.sampled_from(LABELS), min_size=1)
     ).map(
         lambda t: (
-            f"{t[0]}:{','.join(map(parser.quote, t[1]))}",
+            f"{t[0]}:{','.join(map(quote, t[1]))}",
             lambda frame: frame[t[0]].isin(t[1]),
         )
     )
@@ -194,8 +200,8 @@ def labels():
 
 def numbers():
     return st.tuples(
-        st.sampled_from(parser.NUMBERS),
-        st.sampled_from(parser.OPERATORS),
+        st.sampled_from(NUMBERS),
+        st.sampled_from(OPERATORS),
         st.one_of(st.integers(-1, 12), st.floats(-1, 1).map(lambda x: round(x, 3))),
     ).map(lambda t: (f"{t[0]}{t[1]}{t[2]}", lambda frame: COMPARE[t[1]](frame[t[0]], t[2])))
 
@@ -203,7 +209,7 @@ def numbers():
 def words():
     return st.lists(st.sampled_from([*WORDS, "THE", "zebra"]), min_size=1, max_size=2).map(
         lambda ws: (
-            f"word:{','.join(map(parser.quote, ws))}",
+            f"word:{','.join(map(quote, ws))}",
             lambda frame: frame["words"].map(lambda held: any(w.lower() in held for w in ws)),
         )
     )
@@ -234,7 +240,7 @@ def metadata():
 
     equals = st.tuples(keys, texts).map(
         lambda t: (
-            f"meta.{parser.quote(t[0])}:{t[1]}",
+            f"meta.{quote(t[0])}:{t[1]}",
             lambda frame: frame["metadata"].map(lambda meta: equal(meta[t[0]], t[1])),
         )
     )
@@ -325,7 +331,7 @@ def test_any_filter_selects_what_a_plain_evaluation_of_the_rows_selects(store, f
 @settings(max_examples=300, deadline=None)
 def test_the_canonical_text_of_a_filter_is_that_filter(drawn):
     tree = parser.parse(drawn[0])
-    assert parser.parse(parser.text_of(tree)) == tree
+    assert parser.parse(text_of(tree)) == tree
 
 
 @given(st.lists(st.tuples(TERMS, st.booleans()), max_size=4), ANDS)
@@ -351,12 +357,12 @@ PATTERNS = names.filter(
     lambda text: not text.replace("\\\\", "").endswith("\\") and "\\/" not in text
 )
 ANY_TERM = st.one_of(
-    st.sampled_from(parser.FLAGS).map(Term),
+    st.sampled_from(FLAGS).map(Term),
     st.tuples(st.sampled_from(["gold", "predicted", "word", "salient", "slice", "id"]), VALUES).map(
         lambda t: Term(t[0], ":", t[1])
     ),
     st.tuples(
-        st.sampled_from(parser.NUMBERS), st.sampled_from([*ORDER, "="]), st.floats(allow_nan=False)
+        st.sampled_from(NUMBERS), st.sampled_from([*ORDER, "="]), st.floats(allow_nan=False)
     ).map(lambda t: Term(t[0], t[1], (Value(str(t[2])),))),
     st.tuples(names, VALUES).map(lambda t: Term(f"meta.{t[0]}", ":", t[1])),
     names.filter(lambda text: any(map(str.isalnum, text))).map(
@@ -367,9 +373,9 @@ ANY_TERM = st.one_of(
 TREES = st.recursive(
     ANY_TERM,
     lambda inner: st.one_of(
-        inner.map(parser.negated),
-        st.lists(inner, min_size=2, max_size=4).map(parser.both),
-        st.lists(inner, min_size=2, max_size=4).map(parser.either),
+        inner.map(negated),
+        st.lists(inner, min_size=2, max_size=4).map(both),
+        st.lists(inner, min_size=2, max_size=4).map(either),
     ),
     max_leaves=12,
 )
@@ -378,7 +384,7 @@ TREES = st.recursive(
 @given(TREES)
 @settings(max_examples=400, deadline=None)
 def test_any_tree_is_read_back_from_its_text(tree):
-    assert parser.parse(parser.text_of(tree)) == tree
+    assert parser.parse(text_of(tree)) == tree
 
 
 def parts_of(tree):
@@ -388,12 +394,12 @@ def parts_of(tree):
 @given(TREES, TREES)
 @settings(max_examples=100, deadline=None)
 def test_filters_join_and_turn_round_without_losing_brackets(one, other):
-    a, b = parser.text_of(one), parser.text_of(other)
+    a, b = text_of(one), text_of(other)
     asked = parts_of(one)
     new = [part for part in parts_of(other) if part not in asked]
-    assert parser.parse(editing.joined(a, b)) == parser.both([*asked, *new])
-    assert parser.parse(editing.either_of(a, b)) == parser.either([one, other])
-    assert parser.parse(editing.rest_of(a)) == parser.negated(one)
+    assert parser.parse(editing.joined(a, b)) == both([*asked, *new])
+    assert parser.parse(editing.either_of(a, b)) == either([one, other])
+    assert parser.parse(editing.rest_of(a)) == negated(one)
 
 
 @pytest.mark.parametrize(
@@ -433,7 +439,7 @@ def test_filters_join_and_turn_round_without_losing_brackets(one, other):
 )
 def test_what_people_type_is_read(store, typed, canonical):
     columns = store.run().metadata_columns()
-    assert parser.text_of(parser.parse(typed, columns)) == canonical
+    assert text_of(parser.parse(typed, columns)) == canonical
 
 
 def test_regular_expressions_match_the_text_or_its_pair(store, frame):
@@ -510,9 +516,9 @@ def test_any_line_selects_or_is_refused_at_its_places(store, line):
 @given(st.text(min_size=1, max_size=20))
 @settings(deadline=None)
 def test_a_quoted_value_is_that_value(text):
-    term = parser.parse(f"word:{parser.quote(text)}")
+    term = parser.parse(f"word:{quote(text)}")
     assert [value.text for value in term.values] == [text]
-    assert parser.parse(f"(word:{parser.quote(text)})") == term
+    assert parser.parse(f"(word:{quote(text)})") == term
 
 
 @given(names, names)
@@ -699,7 +705,7 @@ def test_a_line_is_edited_term_by_term():
     line.put_flag("right", ["wrong", "right"])
     expected = 'right (word:a OR word:b) meta.channel:mail,"two words" "two words" gold:"a, b"'
     assert line.text() == expected
-    assert parser.text_of(parser.parse(line.text())) == expected
+    assert text_of(parser.parse(line.text())) == expected
     assert line.terms()[1] == (
         "(word:a OR word:b)",
         'right meta.channel:mail,"two words" "two words" gold:"a, b"',
@@ -827,7 +833,7 @@ def test_any_combination_agrees_with_pandas_on_a_real_audit(audited, data):
         )
     )
     label = st.tuples(st.sampled_from(["gold", "predicted"]), st.sampled_from(names)).map(
-        lambda t: (f"{t[0]}:{parser.quote(t[1])}", lambda f: f[t[0]] == t[1])
+        lambda t: (f"{t[0]}:{quote(t[1])}", lambda f: f[t[0]] == t[1])
     )
     phrase = st.sampled_from(["the film", "was bad", "film the"]).map(
         lambda p: (f'"{p}"', lambda f: naive_phrase(f, p))
@@ -838,10 +844,10 @@ def test_any_combination_agrees_with_pandas_on_a_real_audit(audited, data):
     term = st.one_of(flags(), numbers(), held, salient, label, phrase, source)
     terms = data.draw(st.lists(st.tuples(term, st.booleans()), max_size=3))
     expected = pd.Series(True, index=frame.index)
-    for (_, select), negated in terms:
+    for (_, select), is_negated in terms:
         chosen = select(frame).astype(bool)
-        expected &= ~chosen if negated else chosen
-    where = " ".join(("-" if negated else "") + text for (text, _), negated in terms)
+        expected &= ~chosen if is_negated else chosen
+    where = " ".join(("-" if is_negated else "") + text for (text, _), is_negated in terms)
     assert store.run().filter(where).positions().tolist() == frame["position"][expected].tolist(), (
         where
     )

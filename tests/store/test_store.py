@@ -640,7 +640,7 @@ def test_untrusted_names_do_nothing(path):
         run = writer.begin_run(dataclasses.replace(DATASET, metadata_columns=()), model, SETTINGS)
         writer.write_batch(run, [audit(row, 0)])
         writer.finish_run(run, summaries(), 0, [], 1.0, [evil])
-    from saliency_core.store.query.parser import quote
+    from saliency_core.store.query.terms import quote
 
     save_slice(path, evil, f"gold:{quote(evil)}", evil)
     set_note(path, run, evil, evil, evil)

@@ -48,12 +48,11 @@ class Annotations:
         places = np.fromiter(itertools.chain.from_iterable(lists), np.int64, sum(lengths))
         numbers = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)
         self.size = int(places.max()) + 1 if len(places) else 0
-        every = np.ones(len(rows), bool)
         self.decision = self._last(places, numbers, self._is(*DECISIONS))
         """(position,) number of the edit that decided, -1 where none did."""
         self.note = self._last(places, numbers, self._is("note"))
         """(position,) number of the edit that noted, -1 where none did."""
-        self.touched = self._last(places, numbers, every)
+        self.touched = self._last(places, numbers, self._is(*EDITS))
         """(position,) number of the last edit of any kind."""
         self.tags: dict[str, np.ndarray] = {}
         """Tag -> (position,) bool."""
@@ -111,19 +110,14 @@ class Annotations:
         what, value = edit
         if what in ("tag", "untag"):
             return spread(self.tagged(value), positions) == (what == "tag")
-        if what == "note":
-            return self._reads(self.note, lambda one: one == edit, positions, not value)
         kept = {"reviewed": REVIEWED, "skipped": (*REVIEWED, "skipped")}.get(what)
         if kept:
             return spread(self.decided(*kept), positions)
-        return self._reads(self.decision, lambda one: one == edit, positions, what == "open")
-
-    def _reads(
-        self, last: np.ndarray, test: Callable[[Edit], bool], positions: np.ndarray, empty: bool
-    ) -> np.ndarray:
-        """Return (example,) whether the last edit passes a test; `empty` where there was none."""
-        passed = np.array([*map(test, self.edits), empty], bool)
-        return passed[spread(last, positions, -1)]
+        last, is_default = (
+            (self.note, not value) if what == "note" else (self.decision, what == "open")
+        )
+        same = np.array([*(one == edit for one in self.edits), is_default], bool)
+        return same[spread(last, positions, -1)]
 
     def any(self) -> np.ndarray:
         """Return the rising positions at which anything holds."""
@@ -134,8 +128,8 @@ class Annotations:
 
     def at(self, position: int) -> dict[str, Any]:
         """Return what holds on one example: decision, label, note, tags and when it was edited."""
-        held: dict[str, Any] = {"decision": None, "label": None, "note": "", "tags": []}
-        held["updated"] = None
+        held: dict[str, Any]
+        held = {"decision": None, "label": None, "note": "", "tags": [], "updated": None}
         if not 0 <= position < self.size or self.touched[position] < 0:
             return held
         decision, note = int(self.decision[position]), int(self.note[position])

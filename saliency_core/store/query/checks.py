@@ -19,7 +19,7 @@ from saliency_core.store.query.mistakes import (
     same_name,
     shown,
 )
-from saliency_core.store.query.parser import number
+from saliency_core.store.query.parser import instead, names_instead, number
 from saliency_core.store.query.terms import (
     FLAGS,
     IN_RUN,
@@ -92,8 +92,26 @@ class Checks:
                 yield _no_such(value, "not a tag", "tags", tags)
 
     def _slices(self, term: Term) -> Iterator[Mistake]:
+        rows = self.store.rows("SELECT name, condition FROM slices ORDER BY name")
+        saved: dict[str, str] = dict(rows)
         for value in dict.fromkeys(term.values):
-            yield from self._slice(value)
+            if len(self.inside) >= DEEPEST:
+                yield Mistake(value.start, f"Saved slices are nested more than {DEEPEST} deep.")
+            elif value.text not in saved:
+                yield _no_such(value, "not a saved slice", "saved slices", list(saved))
+            elif value.text in self.inside:
+                yield Mistake(value.start, f"The saved slice {shown(value.text)} refers to itself.")
+            else:
+                yield from self._saved(value, saved[value.text])
+
+    def _saved(self, value: Value, line: str) -> Iterator[Mistake]:
+        from saliency_core.store.query.masks import Selection
+
+        try:
+            Selection(self.run, line, (*self.inside, value.text)).check()
+        except FilterError as error:
+            sentence = f"The saved slice {shown(value.text)} can't be read here: {error}"
+            yield Mistake(value.start, sentence)
 
     def _quality(self, term: Term) -> Iterator[Mistake]:
         """Tell of what no check of the dataset found out yet."""
@@ -115,32 +133,13 @@ class Checks:
             there = f"they are {listed(columns)}" if columns else "this run has none"
             yield Mistake(start, f"{shown(name)} is not a metadata column; {there}.", fixes)
 
-    def _slice(self, value: Value) -> Iterator[Mistake]:
-        saved: dict[str, str] = dict(
-            self.store.rows("SELECT name, condition FROM slices ORDER BY name")
-        )
-        if len(self.inside) >= DEEPEST:
-            yield Mistake(value.start, f"Saved slices are nested more than {DEEPEST} deep.")
-        elif value.text not in saved:
-            yield _no_such(value, "not a saved slice", "saved slices", list(saved))
-        elif value.text in self.inside:
-            yield Mistake(value.start, f"The saved slice {shown(value.text)} refers to itself.")
-        else:
-            from saliency_core.store.query.masks import Selection
-
-            try:
-                Selection(self.run, saved[value.text], (*self.inside, value.text)).check()
-            except FilterError as error:
-                sentence = f"The saved slice {shown(value.text)} can't be read here: {error}"
-                yield Mistake(value.start, sentence)
-
     def _layer(self, term: Term) -> Iterator[Mistake]:
         top = self.run.model.layers
         for value in term.values:
             word, layer = salient_word(value.text)
             if layer is not None and layer > top:
                 right = quote(f"{word}@{top}")
-                fix = Fix(value.start, value.end, right, f"{term.field}:{right}")
+                fix = instead(value, right, f"{term.field}:{right}")
                 place = value.start + len(word) + 1
                 yield Mistake(place, f"There is no layer {layer}; layers are 0 to {top}.", (fix,))
 
@@ -149,9 +148,9 @@ class Checks:
         for value in term.values if term.is_bare else ():
             if self.store.word_id(value.text) is not None:
                 continue
-            fixes = [_instead(value, name) for name in near(value.text, FLAGS)]
+            fixes = [instead(value, name) for name in near(value.text, FLAGS)]
             fixes += _as_phrase(value)
-            fixes += [_instead(value, f"word:{quote(word)}") for word in self._alike(value.text)]
+            fixes += [instead(value, f"word:{quote(word)}") for word in self._alike(value.text)]
             what = f"{shown(value.text)} isn't a filter term, and no text contains this word."
             if value.text.lower() in (*NAMED, *NUMBERS):
                 what = f"{shown(value.text)} needs a value, and no text contains this word."
@@ -180,11 +179,8 @@ class Checks:
             yield from self._metadata(term)
 
     def _no_such_word(self, value: Value, word: str, layer: str) -> Mistake:
-        fixes = [
-            Fix(value.start, value.end, quote(alike + layer), alike + layer)
-            for alike in self._alike(word)
-        ]
-        return Mistake(value.start, f"No text contains the word {shown(word)}.", tuple(fixes))
+        fixes = names_instead(value, [alike + layer for alike in self._alike(word)])
+        return Mistake(value.start, f"No text contains the word {shown(word)}.", fixes)
 
     def _id(self, value: Value) -> Iterator[Mistake]:
         if self.run.position_of(value.text) is not None:
@@ -197,12 +193,9 @@ class Checks:
             "SELECT id FROM examples WHERE run = ? ORDER BY id LIMIT 3", (self.run.number,)
         )
         ids = [row[0] for row in rows]
-        fixes = tuple(
-            Fix(value.start, value.end, quote(one), one) for one in near(value.text, ids, 2, 0.75)
-        )
         there = listed([shown(one) for one in ids[-3:]]) if ids else "none"
         sentence = f"No example has the id {shown(value.text)}; ids look like {there}."
-        yield Mistake(value.start, sentence, fixes)
+        yield Mistake(value.start, sentence, names_instead(value, near(value.text, ids, 2, 0.75)))
 
     def _metadata(self, term: Term) -> Iterator[Mistake]:
         column = term.field.removeprefix(META)
@@ -217,10 +210,7 @@ class Checks:
         numbers = {number(Value(text)) for text in texts} - {None}
         for value in term.values:
             if value.text not in known and number(value) not in numbers:
-                fixes = tuple(
-                    Fix(value.start, value.end, quote(text), text)
-                    for text in near(value.text, texts)
-                )
+                fixes = names_instead(value, near(value.text, texts))
                 sentence = f"{column} is never {shown(value.text)}; its values are {listed(texts)}."
                 yield Mistake(value.start, sentence, fixes)
 
@@ -233,21 +223,15 @@ def salient_word(text: str) -> tuple[str, int | None]:
 
 def _no_such(value: Value, what: str, all_of_them: str, names: Sequence[str]) -> Mistake:
     there = f"the {all_of_them} are {listed(names)}" if names else f"there are no {all_of_them}"
-    fixes = tuple(
-        Fix(value.start, value.end, quote(name), name) for name in near(value.text, names)
-    )
+    fixes = names_instead(value, near(value.text, names))
     return Mistake(value.start, f"{shown(value.text)} is {what}; {there}.", fixes)
-
-
-def _instead(value: Value, text: str) -> Fix:
-    return Fix(value.start, value.end, text, text)
 
 
 def _as_phrase(value: Value) -> list[Fix]:
     """Return the phrase that several words without a blank between them are, if they are."""
     if len(named_spans(value.text)) < 2 or not any(letter.isalnum() for letter in value.text):
         return []
-    return [_instead(value, terms.quote_phrase(value.text))]
+    return [instead(value, terms.quote_phrase(value.text))]
 
 
 def _pattern(term: Term) -> Iterator[Mistake]:
@@ -259,7 +243,5 @@ def _pattern(term: Term) -> Iterator[Mistake]:
         compute.match_substring_regex(pyarrow.array([""]), pattern=value.text)
     except (pyarrow.ArrowException, UnicodeEncodeError) as error:
         reason = str(error).removeprefix("Invalid regular expression: ")
-        yield Mistake(
-            value.start,
-            f"{shown(value.text)} is not a valid RE2 regular expression ({reason}).",
-        )
+        sentence = f"{shown(value.text)} is not a valid RE2 regular expression ({reason})."
+        yield Mistake(value.start, sentence)

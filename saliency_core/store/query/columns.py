@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from saliency_core.store.format import codec, word_math
+from saliency_core.store.format.filter_columns import read_meta_column
 
 if TYPE_CHECKING:
     from saliency_core.store.connection import State
@@ -71,10 +72,8 @@ class Filters:
             rows = self.store.rows(
                 "SELECT data FROM quality WHERE run = ? AND name = ?", (self.run, name)
             )
-            if not rows:
-                return None
-            values = codec.unpack(rows[0][0])
-            if len(values) != len(self):
+            values = codec.unpack(rows[0][0]) if rows else None
+            if values is None or len(values) != len(self):
                 return None
             self._columns[key] = values
         return self._columns[key]
@@ -101,6 +100,25 @@ class Filters:
     def from_stored(self, stored: np.ndarray) -> np.ndarray:
         """Return a mask over places as one over positions."""
         return stored if self.order is None else stored[self.order]
+
+    def metadata(self, name: str, read: Callable[[Any], Any], dtype: type) -> np.ndarray:
+        """Return (example,) by rising position: what `read` makes of each metadata value."""
+        found: np.ndarray = np.zeros(len(self.storage_position), dtype)
+        for number, data in self.store.rows(
+            "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
+            (self.run, f"meta:{name}"),
+        ):
+            values, codes = read_meta_column(data)
+            first = self.first_of[number]
+            found[first : first + len(codes)] = np.array(list(map(read, values)), dtype)[codes]
+        return self.from_stored(found)
+
+    def mask_of(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return (example,) bool: those at the positions, as far as the run has them."""
+        rows = self.rows_of(np.asarray(positions, np.int64))
+        mask = np.zeros(len(self), bool)
+        mask[rows[rows >= 0]] = True
+        return mask
 
     def rows_of(self, positions: np.ndarray) -> np.ndarray:
         """Return the index of each position; -1 where the run lacks it."""

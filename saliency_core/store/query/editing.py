@@ -8,8 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from saliency_core.store.query import parser, syntax
+from saliency_core.store.query.mistakes import FilterError
 from saliency_core.store.query.terms import FLAGS
-from saliency_core.store.query.tree import And, Not, Or, Term, Tree, Value, both, negated, text_of
+from saliency_core.store.query.tree import (
+    EVERYTHING,
+    And,
+    Not,
+    Or,
+    Term,
+    Tree,
+    Value,
+    both,
+    either,
+    negated,
+    text_of,
+)
 
 NOTHING = "-length>=0"
 """A filter that no example fits."""
@@ -39,12 +52,12 @@ def joined(*lines: str) -> str:
 def rest_of(line: str) -> str:
     """Return the filter of all other examples."""
     tree = tree_of(line)
-    return text_of(negated(tree)) if tree != parser.EVERYTHING else NOTHING
+    return text_of(negated(tree)) if tree != EVERYTHING else NOTHING
 
 
 def either_of(*lines: str) -> str:
     """Return the filter of the examples that fit at least one of some filters."""
-    return text_of(parser.either(tree_of(line) for line in lines))
+    return text_of(either(tree_of(line) for line in lines))
 
 
 def tree_of(line: str) -> Tree:
@@ -55,14 +68,14 @@ def tree_of(line: str) -> Tree:
     """
     reading = syntax.read(line)
     if reading.mistakes:
-        raise parser.FilterError(line, reading.mistakes)
+        raise FilterError(line, reading.mistakes)
     return reading.tree
 
 
 def _term_of(part: Tree, excluded: bool) -> Term | None:
     """Return the term that a part is, or, where `excluded`, the term that it negates."""
     if excluded:
-        part = part.part if isinstance(part, Not) else parser.EVERYTHING
+        part = part.part if isinstance(part, Not) else EVERYTHING
     return part if isinstance(part, Term) else None
 
 
@@ -76,7 +89,7 @@ class Line:
     def __init__(self, line: str, columns: Sequence[str] = ()) -> None:
         """Read a line; one with mistakes has no terms and is replaced by what is put in."""
         reading = parser.resolved(line, tuple(columns))
-        tree = parser.EVERYTHING if reading.mistakes else reading.tree
+        tree = EVERYTHING if reading.mistakes else reading.tree
         self.parts: tuple[Tree, ...] = tree.parts if isinstance(tree, And) else (tree,)
 
     def text(self) -> str:

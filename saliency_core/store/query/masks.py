@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from saliency_core.store.format import codec, word_math
-from saliency_core.store.format.filter_columns import read_meta_column
 from saliency_core.store.query import parser
 from saliency_core.store.query.annotations import REVIEWED, spread
 from saliency_core.store.query.checks import Checks, salient_word
 from saliency_core.store.query.mistakes import FilterError, Mistake, same_name
 from saliency_core.store.query.terms import (
+    FLAGS,
     IN_RUN,
     META,
+    NUMBERS,
     QUALITY_FLAGS,
     REVIEW_FLAGS,
     TEXT_PROBLEMS,
@@ -109,9 +110,9 @@ class Selection:
             return self._quality(term.field) > (-1 if term.field == "duplicate" else 0)
         if term.field in REVIEW_FLAGS:
             return self._annotated(term.field)
-        if term.field in parser.FLAGS:
+        if term.field in FLAGS:
             return _flag(self.filters, term.field)
-        if term.field in parser.NUMBERS:
+        if term.field in NUMBERS:
             return self._number(term)
         if term.field.startswith(META):
             return self._meta(term)
@@ -186,23 +187,9 @@ class Selection:
         )
 
     def _find_word(self, word_id: int | None, layer: int | None) -> np.ndarray:
-        stored = np.zeros(len(self.filters.storage_position), bool)
         if word_id is None:
-            return self.filters.from_stored(stored)
-        for number, first, places in self._postings(word_id, layer):
-            ends = word_math.starts_of(self._n_words(number))
-            slots = np.searchsorted(ends, places, side="right") - 1
-            stored[first + slots] = True
-        return self.filters.from_stored(stored)
-
-    def _n_words(self, number: int) -> np.ndarray:
-        row = self.store.rows(
-            "SELECT n_words FROM chunks WHERE run = ? AND chunk = ?", (self.number, number)
-        )
-        return codec.unpack(row[0][0]).astype(np.int64)
-
-    def _postings(self, word_id: int, layer: int | None) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield (chunk, first row, places of the word in the chunk)."""
+            return np.zeros(len(self.filters), bool)
+        stored = np.zeros(len(self.filters.storage_position), bool)
         for number, words, counts in self.store.rows(
             "SELECT chunk, words, counts FROM postings WHERE run = ?", (self.number,)
         ):
@@ -211,10 +198,11 @@ class Selection:
                 continue
             counts = codec.unpack(counts)
             at = word_math.ranges(word_math.starts_of(counts)[segments], counts[segments])
-            occurrences = self.store.rows(
-                "SELECT occurrences FROM postings WHERE run = ? AND chunk = ?",
+            occurrences, n_words = self.store.rows(
+                "SELECT occurrences, n_words FROM postings JOIN chunks USING (run, chunk)"
+                " WHERE run = ? AND chunk = ?",
                 (self.number, number),
-            )[0][0]
+            )[0]
             places = codec.unpack(occurrences)[at]
             if layer is not None:
                 bits = self.store.rows(
@@ -223,7 +211,10 @@ class Selection:
                     (self.number, layer, number),
                 )[0][0]
                 places = places[_bits(bits, places.astype(np.int64))]
-            yield number, self.filters.first_of[number], places
+            ends = word_math.starts_of(codec.unpack(n_words).astype(np.int64))
+            slots = np.searchsorted(ends, places, side="right") - 1
+            stored[self.filters.first_of[number] + slots] = True
+        return self.filters.from_stored(stored)
 
     def _verdict(self, term: Term, value: Value) -> np.ndarray:
         names = self.run.label_names
@@ -257,7 +248,7 @@ class Selection:
         rows = self.store.rows(
             "SELECT position FROM examples WHERE run = ? AND id = ?", (self.number, value.text)
         )
-        return np.isin(self.filters.position, [row[0] for row in rows])
+        return self.filters.mask_of([row[0] for row in rows])
 
     def _phrase(self, term: Term, value: Value) -> np.ndarray:
         quoted = '"' + value.text.replace('"', '""') + '"'
@@ -266,10 +257,7 @@ class Selection:
             " WHERE texts_fts MATCH ? AND e.run = ?",
             (quoted, self.number),
         )
-        found = np.zeros(len(self.filters), bool)
-        places = self.filters.rows_of(np.array([row[0] for row in rows], np.int64))
-        found[places[places >= 0]] = True
-        return found
+        return self.filters.mask_of([row[0] for row in rows])
 
     def _regex(self, pattern: str, among: np.ndarray | None) -> np.ndarray:
         """Match by RE2, whose time is linear in the text whatever the pattern."""
@@ -302,8 +290,7 @@ class Selection:
                 for side in sides
             ]
             either = compute.or_kleene(*hits).fill_null(False)
-            places = self.filters.rows_of(np.array(matched, np.int64))
-            found[places[either.to_numpy(zero_copy_only=False) & (places >= 0)]] = True
+            found |= self.filters.mask_of(np.array(matched)[either.to_numpy(zero_copy_only=False)])
         return found
 
     def _saved(self, term: Term, value: Value) -> np.ndarray:
@@ -312,17 +299,7 @@ class Selection:
         return self.filters.mask(line, saved.mask)
 
     def _meta(self, term: Term) -> np.ndarray:
-        key = term.field.removeprefix(META)
-        test = _meta_test(term)
-        found = np.zeros(len(self.filters.storage_position), bool)
-        for number, data in self.store.rows(
-            "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
-            (self.number, f"meta:{key}"),
-        ):
-            values, codes = read_meta_column(data)
-            first = self.filters.first_of[number]
-            found[first : first + len(codes)] = np.array([test(value) for value in values])[codes]
-        return self.filters.from_stored(found)
+        return self.filters.metadata(term.field.removeprefix(META), _meta_test(term), bool)
 
 
 def _reads_texts(tree: Tree) -> bool:

@@ -80,9 +80,7 @@ def same_name(text: str, names: Sequence[str]) -> str | None:
 
 def near(word: str, choices: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
     """Return the choices most like a word, whatever their case."""
-    by_name: dict[str, str] = {}
-    for choice in choices:
-        by_name.setdefault(choice.lower(), choice)
+    by_name = {choice.lower(): choice for choice in reversed([*choices])}
     return [
         by_name[name] for name in difflib.get_close_matches(word.lower(), by_name, most, cutoff)
     ]

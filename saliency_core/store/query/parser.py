@@ -6,7 +6,7 @@ What its terms select is the business of `masks`, and whether its values occur t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -28,41 +28,17 @@ from saliency_core.store.query.terms import (
     META,
     NAMED,
     NUMBERS,
-    OPERATORS,
     ORDER,
-    VERDICTS,
     quote,
 )
 from saliency_core.store.query.tree import (
-    EVERYTHING,
     And,
     Not,
     Or,
     Term,
     Tree,
     Value,
-    both,
-    either,
-    negated,
-    text_of,
 )
-
-__all__ = [
-    "EVERYTHING",
-    "FLAGS",
-    "NAMED",
-    "NUMBERS",
-    "OPERATORS",
-    "VERDICTS",
-    "both",
-    "either",
-    "negated",
-    "number",
-    "parse",
-    "quote",
-    "resolved",
-    "text_of",
-]
 
 _TESTED = 500
 """Characters of a line up to which every fix is tried before it is offered."""
@@ -91,15 +67,10 @@ def parse(line: str, columns: Sequence[str] = ()) -> Tree:
 def resolved(line: str, columns: tuple[str, ...] = ()) -> Reading:
     """Return what a line says, its names as the language has them, and its mistakes."""
     reading = syntax.read(line)
-    found = {id(term): _Name(term, columns) for term in reading.terms}
-    mistakes = [mistake for name in found.values() for mistake in name.mistakes(columns, line)]
-    known = {number: name.term for number, name in found.items()}
-    return Reading(
-        line,
-        _renamed(reading.tree, known),
-        tuple(known.values()),
-        (*reading.mistakes, *mistakes),
-    )
+    known = {id(term): _named(term, columns) for term in reading.terms}
+    found = tuple(known.values())
+    mistakes = [mistake for term in found for mistake in _mistakes_of(term, columns, line)]
+    return Reading(_renamed(reading.tree, known), found, (*reading.mistakes, *mistakes))
 
 
 def proven(
@@ -132,30 +103,24 @@ def _renamed(tree: Tree, known: dict[int, Term]) -> Tree:
     )
 
 
-class _Name:
-    """A term under the name that the language has for it."""
+def _named(typed: Term, columns: Sequence[str]) -> Term:
+    """Return a term under the name that the language has for it, if it has one."""
+    name = _known_name(typed.field, columns) or typed.field
+    sign = typed.operator
+    if sign in (":", "="):
+        sign = "=" if name in NUMBERS else ":"
+    return replace(typed, field=name, operator=sign)
 
-    def __init__(self, typed: Term, columns: Sequence[str]) -> None:
-        self.typed = typed
-        name = _known_name(typed.field, columns)
-        self.is_known = name is not None
-        sign = typed.operator
-        if name in NUMBERS and sign == ":":
-            sign = "="
-        elif name not in NUMBERS and sign == "=":
-            sign = ":"
-        self.term = replace(typed, field=typed.field if name is None else name, operator=sign)
 
-    def mistakes(self, columns: Sequence[str], line: str) -> list[Mistake]:
-        """Return what is wrong with it, whatever the data are."""
-        term = self.term
-        if not self.is_known:
-            return [_unknown(term, columns, line)]
-        if term.field in FLAGS:
-            return [_flag_with_value(term)] if term.values else []
-        if term.field in NUMBERS or (term.field.startswith(META) and term.operator in ORDER):
-            return _numbers(term)
-        return [*_wrong_operator(term), *_wrong_values(term)]
+def _mistakes_of(term: Term, columns: Sequence[str], line: str) -> list[Mistake]:
+    """Return what is wrong with a term, whatever the data are."""
+    if _known_name(term.field, columns) is None:
+        return [_unknown(term, columns, line)]
+    if term.field in FLAGS:
+        return [_flag_with_value(term)] if term.values else []
+    if term.field in NUMBERS or (term.field.startswith(META) and term.operator in ORDER):
+        return _numbers(term)
+    return [*_wrong_operator(term), *_wrong_values(term)]
 
 
 def _known_name(name: str, columns: Sequence[str]) -> str | None:
@@ -180,7 +145,7 @@ def _unknown(term: Term, columns: Sequence[str], line: str) -> Mistake:
 
     def renamed(to: str) -> Fix:
         rest = line[term.name_end : term.end].lstrip()
-        return Fix(term.start, term.end, to + rest, to + rest)
+        return instead(term, to + rest)
 
     if name.lower() in ("class", "classes"):
         return Mistake(
@@ -195,15 +160,14 @@ def _unknown(term: Term, columns: Sequence[str], line: str) -> Mistake:
     fixes = [renamed(META + terms.quote_name(n) if n in columns else n) for n in near(name, names)]
     phrase = terms.quote_phrase(line[term.start : term.end])
     if not fixes and any(letter.isalnum() for letter in phrase):
-        fixes = [Fix(term.start, term.end, phrase, phrase)]
+        fixes = [instead(term, phrase)]
     known = f"; metadata columns are {listed(list(columns))}" if columns and not fixes else ""
     return Mistake(term.start, f"{shown(name)} is not a filter term{known}.", tuple(fixes))
 
 
 def _flag_with_value(term: Term) -> Mistake:
     is_denied = term.values[0].text.lower() in ("no", "false", "0")
-    text = f"-{term.field}" if is_denied else term.field
-    fix = Fix(term.start, term.end, text, text)
+    fix = instead(term, f"-{term.field}" if is_denied else term.field)
     return Mistake(term.start, f"{shown(term.field)} does not take a value.", (fix,))
 
 
@@ -226,6 +190,16 @@ def _numbers(term: Term) -> list[Mistake]:
         for value in term.values
         if number(value) is None
     ]
+
+
+def instead(part: Term | Value, text: str, label: str | None = None) -> Fix:
+    """Return the change of a term or value into a text; by its label, else by itself."""
+    return Fix(part.start, part.end, text, text if label is None else label)
+
+
+def names_instead(value: Value, names: Iterable[str]) -> tuple[Fix, ...]:
+    """Return the changes of a value into each of some names."""
+    return tuple(instead(value, quote(name), name) for name in names)
 
 
 def number(value: Value) -> float | None:
@@ -252,10 +226,7 @@ def _wrong_values(term: Term) -> list[Mistake]:
     for value in term.values:
         what, choices = CHOICES.get(term.field, ("", ()))
         if choices and value.text not in choices:
-            fixes = tuple(
-                Fix(value.start, value.end, name, name)
-                for name in near(value.text, choices, 1) or choices[:3]
-            )
+            fixes = names_instead(value, near(value.text, choices, 1) or choices[:3])
             sentence = f"{shown(value.text)} is not a {what}; they are {listed(choices)}."
             found.append(Mistake(value.start, sentence, fixes))
         elif term.field == "phrase" and not any(letter.isalnum() for letter in value.text):

@@ -40,6 +40,10 @@ _OPERATOR = re.compile(r"\s*(:(?=[<>]=?\s*[-+.\d]))?(" + "|".join(terms.OPERATOR
 _ANY_TERM = re.compile(
     rf"\s*[-!(]|\s*[\w.]+\s*(:|!=|[<>=])|({'|'.join(terms.FLAGS)})(?![^\s()|&])|\s|$"
 )
+_QUOTED, _PATTERN = (re.compile(rf"{end}((?:\\.|[^{end}])*)({end}?)", re.DOTALL) for end in '"/')
+"""What stands in quotation marks, and between slashes; their last sign is empty if it is missing.
+
+A backslash takes what a letter means away."""
 _JOIN_WORD = re.compile(r"(AND|OR|NOT)(?!\S)")
 _ANY_CASE = re.compile(r"i(?![^\s()|&])")
 
@@ -52,7 +56,6 @@ Ends = Callable[[int, int, bool], bool]
 class Reading:
     """What was read of a line."""
 
-    line: str
     tree: Tree
     """Means something only where there is no mistake."""
     terms: tuple[Term, ...]
@@ -62,7 +65,7 @@ class Reading:
 def read(line: str) -> Reading:
     """Return what a line says, each term under the name it was given."""
     reader = _Reader(line)
-    return Reading(line, reader.tree(), tuple(reader.terms), tuple(reader.mistakes))
+    return Reading(reader.tree(), tuple(reader.terms), tuple(reader.mistakes))
 
 
 def _joined(parts: list[tuple[Tree, int]], kind: type[And] | type[Or]) -> tuple[Tree, int]:
@@ -80,8 +83,8 @@ class _Group:
     start: int
     alternatives: list[list[tuple[Tree, int]]] = field(default_factory=lambda: [[]])
     """Parts joined by OR, each of parts joined by AND, each with its depth."""
-    negations: list[int] = field(default_factory=list)
-    """Places of minus signs whose term has not come."""
+    negations: list[tuple[int, int]] = field(default_factory=list)
+    """The places of each minus sign or NOT whose term has not come."""
     operator: tuple[int, int] | None = None
     """The place of an AND or OR whose right side has not come."""
 
@@ -119,7 +122,7 @@ class _Reader:
             if self._join(found):
                 self.open[-1].alternatives.append([])
         elif found := _NOT.match(self.line, self.at):
-            self.open[-1].negations.append(self.at)
+            self.open[-1].negations.append(found.span())
             self.at = found.end()
         else:
             start = self.at
@@ -187,7 +190,7 @@ class _Reader:
         """Return tree and depth of the group that is open, whose end was reached."""
         group = self.open[-1]
         if group.negations:
-            self._lonely(group.negations[-1], group.negations[-1] + self._width_of_not(group))
+            self._lonely(*group.negations[-1])
         elif group.operator:
             self._lonely(*group.operator)
         if not group.alternatives[-1]:
@@ -196,30 +199,24 @@ class _Reader:
             return EVERYTHING, 0
         return _joined([_joined(parts, And) for parts in group.alternatives], Or)
 
-    def _width_of_not(self, group: _Group) -> int:
-        found = _NOT.match(self.line, group.negations[-1])
-        return found.end() - found.start() if found else 1
-
     def _regex(self) -> Term | None:
         start = self.at
-        end = start + 1
-        while end < len(self.line) and self.line[end] != "/":
-            end += 2 if self.line[end] == "\\" else 1
-        if end >= len(self.line):
-            self.at = len(self.line)
-            text = self.line[start:]
-            fix = Fix(start, len(self.line), terms.quote_phrase(text), terms.quote_phrase(text))
-            self._mistake(start, f"{shown(text)} needs a '/' at its end.", fix)
+        found = _PATTERN.match(self.line, start)
+        assert found is not None
+        self.at = found.end()
+        if not found[2]:
+            phrase = terms.quote_phrase(found[0])
+            fix = Fix(start, self.at, phrase, phrase)
+            self._mistake(start, f"{shown(found[0])} needs a '/' at its end.", fix)
             return None
-        pattern = re.sub(r"\\(/)|(\\.)", r"\1\2", self.line[start + 1 : end], flags=re.DOTALL)
-        self.at = end + 1
+        pattern = re.sub(r"\\(/)|(\\.)", r"\1\2", found[1], flags=re.DOTALL)
         if _ANY_CASE.match(self.line, self.at):
             self.at += 1
             pattern = f"(?i){pattern}"
         if not pattern:
             self._mistake(start, "'//' contains no pattern.", self._left_out(start, self.at))
             return None
-        return Term("regex", ":", (Value(pattern, start + 1, end),), start, self.at)
+        return Term("regex", ":", (Value(pattern, *found.span(1)),), start, self.at)
 
     def _term(self) -> Tree | None:
         start = self.at
@@ -338,22 +335,13 @@ class _Reader:
 
     def _quoted(self, start: int) -> tuple[str, int]:
         """Read what stands in quotation marks; return it and the place behind."""
-        pieces: list[str] = []
-        place = start + 1
-        while place < len(self.line):
-            letter = self.line[place]
-            if letter == '"':
-                return "".join(pieces), place + 1
-            if letter == "\\" and place + 1 < len(self.line):
-                place += 1
-                letter = self.line[place]
-            pieces.append(letter)
-            place += 1
-        end = len(self.line)
-        self._mistake(
-            start, "the quotation mark is never closed.", Fix(end, end, '"', "a '\"' at the end")
-        )
-        return "".join(pieces), end
+        found = _QUOTED.match(self.line, start)
+        assert found is not None
+        end = found.end()
+        if not found[2]:
+            fix = Fix(end, end, '"', "a '\"' at the end")
+            self._mistake(start, "the quotation mark is never closed.", fix)
+        return re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL), end
 
     def _skip_blanks(self, place: int | None = None) -> int:
         """Return the next place that is no blank; without `place`, go there."""

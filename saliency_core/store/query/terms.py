@@ -101,23 +101,19 @@ _PLAIN_NAME = re.compile(r"[\w.][\w.\-]*")
 def quote(value: str) -> str:
     """Return a value as it must stand in a filter."""
     is_plain = _PLAIN.fullmatch(value) and not KNOWN.match(value)
-    return value if is_plain else _in_quotes(value)
+    return value if is_plain else quote_phrase(value)
 
 
 def quote_phrase(value: str) -> str:
     """Return a phrase as it must stand in a filter."""
-    return _in_quotes(value)
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def quote_name(name: str) -> str:
     """Return the name of a metadata column as it must stand before an operator."""
-    return name if _PLAIN_NAME.fullmatch(name) else _in_quotes(name)
+    return name if _PLAIN_NAME.fullmatch(name) else quote_phrase(name)
 
 
 def metadata_term(column: str, value: str) -> str:
     """Return the term of the examples that have a value in a metadata column."""
     return f"{META}{quote_name(column)}:{quote(value)}"
-
-
-def _in_quotes(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -113,7 +114,9 @@ def text_of(tree: Tree) -> str:
 def _term_text(term: Term) -> str:
     texts = [value.text for value in term.values]
     if term.field == "regex":
-        return f"/{_escaped(texts[0])}/"
+        # A slash that nothing escapes would end the pattern.
+        either = re.compile(r"(\\.)|/", re.DOTALL)
+        return "/" + either.sub(lambda found: found[1] or r"\/", texts[0]) + "/"
     if term.field == "phrase":
         return ",".join(map(terms.quote_phrase, texts))
     name = term.field
@@ -122,13 +125,3 @@ def _term_text(term: Term) -> str:
     elif name not in (*terms.FLAGS, *terms.NAMED, *terms.NUMBERS):
         name = terms.quote_name(name)
     return name + term.operator + ",".join(map(terms.quote, texts))
-
-
-def _escaped(pattern: str) -> str:
-    """Return a pattern whose slashes do not end it."""
-    escaped, place = "", 0
-    while place < len(pattern):
-        step = 2 if pattern[place] == "\\" else 1
-        escaped += "\\/" if pattern[place] == "/" else pattern[place : place + step]
-        place += step
-    return escaped

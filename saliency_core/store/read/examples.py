@@ -13,7 +13,7 @@ from saliency_core.errors import UserError
 from saliency_core.store.connection import consistent
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io, word_math
-from saliency_core.store.format.filter_columns import read_meta_column, read_meta_values
+from saliency_core.store.format.filter_columns import read_meta_values
 from saliency_core.store.query.masks import metadata_text
 from saliency_core.store.read.annotations import annotation, note
 from saliency_core.store.sqlite_files import SqlRow
@@ -72,19 +72,14 @@ def metadata_codes(run: Run, column: str) -> tuple[list[str], np.ndarray]:
 
     The first text is the empty one of examples without the value.
     """
-    index = run.columns
     number_of: dict[str, int] = {"": 0}
-    found = np.zeros(len(index.storage_position), np.int32)
-    for number, data in run.store.rows(
-        "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
-        (run.number, f"meta:{column}"),
-    ):
-        values, codes = read_meta_column(data)
-        texts = ["" if value is None else metadata_text(value) for value in values]
-        numbers = [number_of.setdefault(text, len(number_of)) for text in texts]
-        first = index.first_of[number]
-        found[first : first + len(codes)] = np.array(numbers, np.int32)[codes]
-    return list(number_of), index.from_stored(found)
+
+    def number(value: Any) -> int:
+        text = "" if value is None else metadata_text(value)
+        return number_of.setdefault(text, len(number_of))
+
+    codes = run.columns.metadata(column, number, np.int32)
+    return list(number_of), codes
 
 
 @consistent

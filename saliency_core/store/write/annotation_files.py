@@ -17,8 +17,9 @@ from saliency_core.errors import UserError
 from saliency_core.records import Example
 from saliency_core.store.connection import now, writing
 from saliency_core.store.format.keys import text_digest
-from saliency_core.store.query import parser
 from saliency_core.store.query.annotations import DECISIONS, Edit
+from saliency_core.store.query.parser import parse
+from saliency_core.store.query.terms import VERDICTS
 from saliency_core.store.read.store import open_store
 from saliency_core.store.sqlite_files import SqlRow
 from saliency_core.store.write.annotations import add_action, held_annotations
@@ -226,13 +227,12 @@ def _checked(
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"These annotations are not complete: {error} is missing.") from error
     for word, _, verdict, *_ in verdicts:
-        if verdict not in parser.VERDICTS:
+        if verdict not in VERDICTS:
             raise UserError(
-                f"{verdict!r} (word {word!r}) is not a verdict; choose from "
-                f"{', '.join(parser.VERDICTS)}."
+                f"{verdict!r} (word {word!r}) is not a verdict; choose from {', '.join(VERDICTS)}."
             )
     for _, where, _, _ in saved:
-        parser.parse(where)
+        parse(where)
     return notes, verdicts, saved
 
 

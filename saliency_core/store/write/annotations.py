@@ -16,8 +16,10 @@ import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.store.connection import now, writing
-from saliency_core.store.query import parser
 from saliency_core.store.query.annotations import EDITS, Annotations, Edit
+from saliency_core.store.query.parser import parse
+from saliency_core.store.query.terms import VERDICTS
+from saliency_core.store.query.tree import text_of
 from saliency_core.store.read.store import open_store
 
 
@@ -41,7 +43,7 @@ def save_slice(path: str | Path, name: str, where: str, note: str = "") -> None:
     name = name.strip()
     if not name:
         raise UserError("A saved slice needs a name.")
-    where = parser.text_of(parser.parse(where, _metadata_columns(path)))
+    where = text_of(parse(where, _metadata_columns(path)))
     with writing(path) as connection:
         connection.execute(
             "INSERT INTO slices VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
@@ -204,8 +206,8 @@ def set_verdict(
     path: str | Path, run: int, word: str, class_name: str, verdict: str | None, note: str = ""
 ) -> None:
     """Keep the analyst's verdict on a word for a class; None removes it."""
-    if verdict is not None and verdict not in parser.VERDICTS:
-        raise UserError(f"{verdict!r} is not a verdict; choose from {', '.join(parser.VERDICTS)}.")
+    if verdict is not None and verdict not in VERDICTS:
+        raise UserError(f"{verdict!r} is not a verdict; choose from {', '.join(VERDICTS)}.")
     with writing(path) as connection:
         if verdict is None:
             connection.execute(
