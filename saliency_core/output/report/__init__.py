@@ -6,7 +6,6 @@ trusted, in words of someone who never saw the tool.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from saliency_core.errors import UserError
 from saliency_core.output.highlighting import COLOURS
 from saliency_core.output.rendering import render
 from saliency_core.output.report import brief, data, findings, performance, provenance
-from saliency_core.output.report.blocks import Document, Section
+from saliency_core.output.report.blocks import Document
 from saliency_core.output.report.scope import View, name_of
 from saliency_core.store.connection import day
 
@@ -71,7 +70,7 @@ def write_report(
 
 def build_report(part: Slice, *, examples: int = 20, title: str | None = None) -> Document:
     """Return the report as blocks; see `write_report`."""
-    run, view = part.run, View(part)
+    run, view = part.run, View(part.run, part.lines)
     total = view.count()
     if not total:
         said = f"The slice {view.where!r}" if view.where else f"Run {run.number}"
@@ -101,12 +100,8 @@ def build_report(part: Slice, *, examples: int = 20, title: str | None = None) -
         provenance.audited_section(view),
     ]
     return Document(
-        title=title or f"Audit of {view.model_name} on {name_of(run.dataset.name)}",
+        title=title or f"Audit of {name_of(run.model.name)} on {name_of(run.dataset.name)}",
         subtitle=f"{scope}{examples_of}, audited on {day(run.created)}.",
-        sections=_present(sections),
-        appendix=_present(appendix),
+        sections=list(filter(None, sections)),
+        appendix=list(filter(None, appendix)),
     )
-
-
-def _present(sections: Iterable[Section | None]) -> list[Section]:
-    return [section for section in sections if section is not None]

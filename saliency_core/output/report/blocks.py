@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from saliency_core.output.highlighting import Piece
@@ -43,11 +43,6 @@ class Column:
     style: str = ""
     """Classes of the style sheet."""
 
-    @property
-    def is_number(self) -> bool:
-        """Return whether it stands at the right."""
-        return self.style == "number"
-
 
 class Table:
     """Rows of text."""
@@ -62,7 +57,6 @@ class Table:
         styles = {"#": "number", "*": "strong whole", "~": "wide"}
         self.columns = [Column(name.rstrip("#*~"), styles.get(name[-1:], "")) for name in columns]
         self.rows = rows
-        self.has_heads = any(column.name for column in self.columns)
 
 
 @dataclass(frozen=True)
@@ -118,4 +112,4 @@ class Document:
     title: str
     subtitle: str
     sections: Sequence[Section]
-    appendix: Sequence[Section] = field(default=())
+    appendix: Sequence[Section]

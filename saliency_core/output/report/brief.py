@@ -28,7 +28,8 @@ def in_brief_section(view: View) -> Section:
     model = [f"{finding.sentence}." for finding in findings(view.run)]
     data = [f"{finding.sentence}." for finding in data_findings(view.run)]
     if model and not view.where:
-        blocks.append(Paragraph(f"Main weakness: {_lower_first(model[0])}", lead=True))
+        worst = model[0][:1].lower() + model[0][1:]
+        blocks.append(Paragraph(f"Main weakness: {worst}", lead=True))
         if others := [*model[1:], *data]:
             blocks += [Paragraph("What else stands out:"), Bullets(others)]
     elif model or data:
@@ -36,10 +37,6 @@ def in_brief_section(view: View) -> Section:
     elif view.judged:
         blocks.append(Paragraph("No group, word or confusion of classes stands out."))
     return Section("In brief", blocks)
-
-
-def _lower_first(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]
 
 
 def _tiles(view: View) -> Iterator[tuple[str, str, str]]:
@@ -56,7 +53,7 @@ def _tiles(view: View) -> Iterator[tuple[str, str, str]]:
         ("Read in part", "truncated", "texts longer than the model accepts"),
         ("Failed", "failed", "empty, or no finite prediction"),
     ):
-        if count := view.count(term):
+        if count := view.filter(term).count():
             yield name, f"{count:,}", remark
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from saliency_core.output.report.blocks import Paragraph, Section, Table
-from saliency_core.output.report.scope import View
+from saliency_core.output.report.scope import View, shortened
 from saliency_core.quality.findings import issue_rows, kept_data_quality
 
 ISSUES = 10
@@ -46,12 +46,8 @@ def data_section(view: View) -> Section | None:
 
 def _issues(view: View) -> Table:
     frame = issue_rows(view.run.filter("label_issue"), limit=ISSUES)
-    rows = [
-        [row["id"], row["gold"], row["likely"], f"{row['quality']:.1%}", _shortened(row["text"])]
-        for row in frame.to_dict("records")
-    ]
+    rows = []
+    for row in frame.to_dict("records"):
+        text = shortened(row["text"], CHARACTERS)
+        rows.append([row["id"], row["gold"], row["likely"], f"{row['quality']:.1%}", text])
     return Table(["Example*", "Label", "Likely label", "Plausibility#", "Text~"], rows)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 1]}…"

@@ -55,28 +55,27 @@ def suspects_section(view: View) -> Section | None:
         Paragraph(SUSPECTS + " The table covers the whole audit." * bool(view.where))
     ]
     if shown.empty:
-        said = (
-            f"None of the {len(table):,} pairs of a feature and a class is known to be relied on."
-        )
-        blocks.append(Paragraph(said))
+        pairs = f"{len(table):,} pairs of a feature and a class"
+        blocks.append(Paragraph(f"None of the {pairs} is known to be relied on."))
     else:
-        blocks.append(
-            Table(SUSPECT_COLUMNS, [_suspect(row) for row in grouped(shown).to_dict("records")])
-        )
-    rest = []
+        rows = [_suspect(row) for row in grouped(shown).to_dict("records")]
+        blocks.append(Table(SUSPECT_COLUMNS, rows))
+    rest = sanity_check(kept[1])[0]
     if unmeasured.any():
-        rest.append(
+        rest = (
             f"The effect of removing was not measured for {unmeasured.sum():,} other features that "
-            "account for much of the saliency."
+            f"account for much of the saliency. {rest}"
         )
-    rest.append(sanity_check(kept[1])[0])
-    return Section("Possible shortcuts", [*blocks, Paragraph(" ".join(rest))])
+    return Section("Possible shortcuts", [*blocks, Paragraph(rest)])
 
 
 def _suspect(row: dict[str, Any]) -> list[str]:
     from saliency_core.shortcuts.presentation import companion
 
     beside = companion(row)
+    changed = f"{row['flip_rate']:.0%} ({number(row['control_flip_rate'], '.0%')})"
+    if row["flip_rate"] != row["flip_rate"]:
+        changed = "not measured"
     wrong = f"{row['errors_k']:,} of {row['errors_n']:,}" if row["errors_n"] else "–"
     return [
         row["feature"],
@@ -85,16 +84,9 @@ def _suspect(row: dict[str, Any]) -> list[str]:
         row["judgement"] or "none yet",
         f"{row['examples']:,}",
         number(row["mean_share"], ".0%"),
-        _changed(row),
+        changed,
         wrong,
     ]
-
-
-def _changed(row: dict[str, Any]) -> str:
-    """Return how often deleting changes the prediction, and for the control word."""
-    if row["flip_rate"] != row["flip_rate"]:
-        return "not measured"
-    return f"{row['flip_rate']:.0%} ({number(row['control_flip_rate'], '.0%')})"
 
 
 def discovered_section(view: View) -> Section | None:
@@ -124,10 +116,8 @@ def discovered_section(view: View) -> Section | None:
         "explain."
     )
     columns = ["Examples where*", "Examples#", "Wrong#", "Error rate#", "95% interval#"]
-    table = Table([*columns, "Error rate elsewhere#"], rows)
-    return Section(
-        "Where the model is wrong most often", [Paragraph(said), *([table] if rows else [])]
-    )
+    table = [Table([*columns, "Error rate elsewhere#"], rows)] if rows else []
+    return Section("Where the model is wrong most often", [Paragraph(said), *table])
 
 
 def saved_section(view: View) -> Section | None:
@@ -164,9 +154,9 @@ def examples_section(view: View, limit: int) -> Section | None:
     if limit < 1:
         return None
     if view.wrong:
-        part, title = view.part.filter("wrong"), "The most confident wrong predictions"
+        part, title = view.filter("wrong"), "The most confident wrong predictions"
     else:
-        part, title = view.part.filter("-failed"), "The least confident predictions"
+        part, title = view.filter("-failed"), "The least confident predictions"
     frame = part.examples(sort="confidence", descending=bool(view.wrong), limit=limit)
     if frame.empty:
         return None
@@ -212,7 +202,7 @@ def reviewers_section(view: View) -> Section | None:
             Table(["Word*", "Class", "Verdict", "Note~"], verdicts),
         ]
     notes = view.run.notes().set_index("id")
-    examples = view.part.examples() if len(notes) else None
+    examples = view.examples() if len(notes) else None
     rows = [
         [
             plain_text(row["id"]),

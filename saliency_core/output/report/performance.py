@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from saliency_core.output.charts.svg import draw
 from saliency_core.output.report.blocks import Chart, Charts, Paragraph, Section, Table
-from saliency_core.output.report.scope import View, number, percent
+from saliency_core.output.report.scope import View, number, percent, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,16 +27,16 @@ def accuracy_section(view: View) -> Section | None:
         confusion_matrix,
     )
 
-    found = calibration(view.part)
+    found = calibration(view)
     if found["bins"].empty:
         return None
-    confusion = draw(confusion_matrix(view.part.confusion(), view.labels), 330)
+    confusion = draw(confusion_matrix(view.confusion(), view.run.label_names), 330)
     charts = [
         Chart(
             confusion,
             "The label in the data (rows) against the model's prediction (columns); right "
             "predictions are on the diagonal."
-            if len(view.labels) <= MAX_CONFUSION_CLASSES
+            if len(view.run.label_names) <= MAX_CONFUSION_CLASSES
             else "The most frequent confusions: label in the data → the model's prediction.",
         )
     ]
@@ -55,7 +55,7 @@ def accuracy_section(view: View) -> Section | None:
 
 def classes_section(view: View) -> Section | None:
     """Return the classes one by one, with accuracy where the filter leaves it open."""
-    metrics = view.part.class_metrics()
+    metrics = view.class_metrics()
     if not view.judged:
         return None
     if view.settled:
@@ -187,7 +187,7 @@ def words_section(view: View) -> Section | None:
         bars = word_bars(
             rows[["word", "examples", "mean_share", "low", "high"]], "mean_share", "Mean share"
         )
-        heading = _plain_title(f"Predicted {name}" if name is not None else "All examples")
+        heading = shortened(f"Predicted {name}" if name is not None else "All examples", 60)
         drawn = draw(bars.properties(title=heading), 240)
         charts.append(Chart(drawn, f"{heading}: words by mean share, with its 95% interval."))
     return Section("Words the model relies on", [Paragraph(_share_meaning(view)), Charts(charts)])
@@ -198,7 +198,15 @@ def word_table_section(view: View) -> Section | None:
     by_class = _words_by_class(view)
     columns = ["Predicted", "Word*", "Examples#", "Mean share#", "95% interval#", "In the top 3#"]
     rows = [
-        _word_row(row, name) for name, part in by_class.items() for row in part.to_dict("records")
+        [
+            name or "all",
+            row["word"],
+            f"{row['examples']:,}",
+            *_with_interval(row, "mean_share", "low", "high"),
+            f"{row['top3_rate']:.0%}",
+        ]
+        for name, part in by_class.items()
+        for row in part.to_dict("records")
     ]
     if not rows:
         return None
@@ -218,29 +226,14 @@ def _words_by_class(view: View) -> dict[str | None, pd.DataFrame]:
     """Return the first words of each predicted class, of all examples in a regression."""
     from saliency_core.analysis.word_tables import word_table
 
-    table = word_table(view.part, view.layer, by_class=not view.regression)
+    regression = view.run.model.task == "regression"
+    table = word_table(view, view.layer, by_class=not regression)
     table = table[table["word"].str.contains(r"\w", regex=True)]
-    if view.regression:
+    if regression:
         return {None: table.head(WORDS_A_CLASS)} if len(table) else {}
-    names = [name for name in view.labels if (table["class"] == name).any()]
+    names = [name for name in view.run.label_names if (table["class"] == name).any()]
     most = WORDS_A_CLASS if len(names) <= CHARTED_CLASSES else 5
     return {name: table[table["class"] == name].head(most) for name in names}
-
-
-def _plain_title(text: str) -> str:
-    """Return a title that Vega takes for text."""
-    return text if len(text) <= 60 else text[:59] + "…"
-
-
-def _word_row(row: dict[str, Any], name: str | None) -> list[str]:
-    return [
-        name or "all",
-        row["word"],
-        f"{row['examples']:,}",
-        number(row["mean_share"]),
-        f"{number(row['low'])} to {number(row['high'])}",
-        f"{row['top3_rate']:.0%}",
-    ]
 
 
 def contrast_section(view: View) -> Section | None:
@@ -249,7 +242,7 @@ def contrast_section(view: View) -> Section | None:
 
     if not (view.right and view.wrong):
         return None
-    table = contrast(view.part.filter("wrong"), view.part.filter("right"), view.layer)
+    table = contrast(view.filter("wrong"), view.filter("right"), view.layer)
     table = table[table["word"].str.contains(r"\w", regex=True) & (table["z"].abs() > 1.96)]
     table = table.sort_values("z", ascending=False)
     parts = [("wrong", table[table["z"] > 0].head(10)), ("right", table[table["z"] < 0].tail(10))]

@@ -10,32 +10,34 @@ from saliency_core.output.report.scope import View, name_of
 from saliency_core.store.connection import day
 
 if TYPE_CHECKING:
-    from saliency_core.records import DatasetInfo, ModelInfo, RunSettings
+    from saliency_core.records import DatasetInfo, ModelInfo
     from saliency_core.store import Run
 
 NAMED = 20
 """Classes and columns that are named of many."""
+TARGETS = {"predicted": "the class that the model predicted", "gold": "the class of the label"}
 
 
 def audited_section(view: View) -> Section:
     """Return what was audited, so that it can be repeated."""
     run, model, dataset = view.run, view.run.model, view.run.dataset
     settings = run.settings
+    cut = "read in windows" if settings.long_text == "window" else "truncated"
     roles = ", ".join(f"{role} = {column}" for role, column in dataset.columns.items())
     rows = [
-        ["Model", f"{view.model_name}{_revision(model)}"],
+        ["Model", f"{name_of(model.name)}{_revision(model)}"],
         ["Kind", f"{model.architecture}, {model.layers} layers, {model.task}"],
-        ["Labels", _some(view.labels)],
+        ["Labels", _some(run.label_names)],
         ["Dataset", f"{name_of(dataset.source)}{_revision(dataset)}"],
         ["Split", dataset.split or ""],
         ["Columns", roles],
         ["Language-model head", name_of(model.lm_head)],
-        ["Scores measure support for", _target(settings.target)],
-        ["Rule", _rule(settings)],
-        ["Maximum length", f"{settings.max_length} tokens; {_long(settings)}"],
+        ["Scores measure support for", TARGETS.get(settings.target, settings.target)],
+        ["Rule", "secant" if settings.rule == "secant" else f"path, {settings.steps} steps"],
+        ["Maximum length", f"{settings.max_length} tokens; longer texts are {cut}"],
         ["Computed in", settings.dtype],
         ["Checksum of the weights", model.model_digest],
-        ["Audited on", f"{day(run.created)}"],
+        ["Audited on", day(run.created)],
         ["Database", f"{run.store.path.name}, run {run.number}"],
         ["Versions", ", ".join(f"{name} {v}" for name, v in run.versions.items())],
     ]
@@ -61,26 +63,10 @@ def _revision(what: ModelInfo | DatasetInfo) -> str:
     return f" at {what.revision}" if what.revision else ""
 
 
-def _target(target: str) -> str:
-    return {
-        "predicted": "the class that the model predicted",
-        "gold": "the class of the label",
-    }.get(target, target)
-
-
 def _some(names: Iterable[str]) -> str:
     names = list(names)
     more = f", ... ({len(names)} in all)" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
-
-
-def _long(settings: RunSettings) -> str:
-    windowed = settings.long_text == "window"
-    return f"longer texts are {'read in windows' if windowed else 'truncated'}"
-
-
-def _rule(settings: RunSettings) -> str:
-    return "secant" if settings.rule == "secant" else f"path, {settings.steps} steps"
 
 
 def _how(run: Run) -> str:
@@ -92,20 +78,17 @@ def _how(run: Run) -> str:
             f"{run.settings.steps} steps, the model's own gradient shows how much each position "
             "of each layer adds to the prediction; the parts add up only approximately."
         )
-    incomplete = run.incomplete
-    but = (
-        f" For {incomplete:,} of the examples, this sum failed, and gradients along a path from "
-        "the blanked-out text were used instead."
-        if incomplete
-        else ""
-    )
-    windowed = run.windowed
-    long = (
-        f" Long texts ({windowed:,}) were read in overlapping windows; the prediction is the mean "
-        "over the windows."
-        if windowed
-        else ""
-    )
+    but = long = ""
+    if run.incomplete:
+        but = (
+            f" For {run.incomplete:,} of the examples, this sum failed, and gradients along a path "
+            "from the blanked-out text were used instead."
+        )
+    if run.windowed:
+        long = (
+            f" Long texts ({run.windowed:,}) were read in overlapping windows; the prediction is "
+            "the mean over the windows."
+        )
     return (
         f"{compared}Both run through the model together, and the difference between their logits "
         "is shared out, operation by operation, among the positions of every layer; the parts "

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from saliency_core.stats import wilson
-
-if TYPE_CHECKING:
-    from saliency_core.store import Run, Slice
+from saliency_core.store.read.run import Slice
 
 
-@dataclass(frozen=True)
-class View:
+class View(Slice):
     """The slice of a run that a report speaks of."""
-
-    part: Slice
-
-    @property
-    def run(self) -> Run:
-        """The run."""
-        return self.part.run
-
-    @property
-    def where(self) -> str:
-        """The filter; empty where the report is about all examples."""
-        return self.part.where
-
-    def count(self, term: str = "") -> int:
-        """Count the examples of the slice that fit a further term."""
-        return self.part.filter(term).count()
 
     @cached_property
     def right(self) -> int:
         """Examples predicted as their label says."""
-        return self.count("right")
+        return self.filter("right").count()
 
     @cached_property
     def wrong(self) -> int:
         """Examples predicted otherwise."""
-        return self.count("wrong")
+        return self.filter("wrong").count()
 
     @property
     def judged(self) -> int:
@@ -53,27 +33,12 @@ class View:
         """`right` or `wrong` where the filter asks for such; see `settled_prediction`."""
         from saliency_core.analysis.slice_comparison import settled_prediction
 
-        return settled_prediction(self.part)
+        return settled_prediction(self)
 
     @property
     def layer(self) -> int:
         """The layer that is read."""
         return self.run.layer_to_read()
-
-    @property
-    def labels(self) -> list[str]:
-        """The model's labels in the order of its logits."""
-        return self.run.label_names
-
-    @property
-    def regression(self) -> bool:
-        """Whether the model predicts a number, not a class."""
-        return self.run.model.task == "regression"
-
-    @property
-    def model_name(self) -> str:
-        """The model's hub name, or the last part of its folder."""
-        return name_of(self.run.model.name)
 
 
 def name_of(source: str) -> str:
@@ -102,6 +67,11 @@ def number(value: Any, form: str = ".3f") -> str:
     text = format(value, form)
     # A negative number that rounds to nothing is nothing.
     return text if text.strip("-0.,%") else text.lstrip("-")
+
+
+def shortened(text: str, room: int) -> str:
+    """Return a text that has no more characters than there is room for."""
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def plain_text(value: Any) -> str:
