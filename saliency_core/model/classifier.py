@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from saliency_core.errors import UserError
-from saliency_core.model.encoding import Encoding, encode, encode_windows, length_batches
+from saliency_core.model.encoding import (
+    Encoding,
+    encode,
+    encode_windows,
+    length_batches,
+    run_in_halves,
+)
 from saliency_core.model.lm_head import LanguageModelHead
 from saliency_core.records import ModelInfo
 
@@ -77,13 +83,10 @@ class Classifier:
         return encode(self.tokenizer, texts, pairs, max_length or self.max_length)
 
     def encode_windows(
-        self,
-        texts: Sequence[str],
-        pairs: Sequence[str] | None = None,
-        max_length: int | None = None,
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None
     ) -> list[Encoding]:
         """Tokenize texts; long ones are cut into overlapping windows, long pairs truncated."""
-        return encode_windows(self.tokenizer, texts, pairs, max_length or self.max_length)
+        return encode_windows(self.tokenizer, texts, pairs, self.max_length)
 
     def collate(self, encodings: Sequence[Encoding]) -> dict[str, Tensor]:
         """Return the padded model inputs."""
@@ -128,9 +131,8 @@ class Classifier:
         The module's own `forward` gives it, so that what scales or adds in there takes part.
         """
         if self.reference_token_id is not None:
-            return module.forward(torch.tensor([[self.reference_token_id]], device=self.device))[
-                0, 0
-            ]
+            token = torch.tensor([[self.reference_token_id]], device=self.device)
+            return module.forward(token)[0, 0]
         ids = torch.arange(len(self.tokenizer), device=self.device)
         total = sum(
             module.forward(piece[None])[0].double().sum(0) for piece in ids.split(VOCABULARY_PIECE)
@@ -143,9 +145,7 @@ class Classifier:
             token if special else self.blank_token_id
             for token, special in zip(encoding.input_ids, encoding.special, strict=True)
         )
-        return Encoding(
-            ids, encoding.special, encoding.spans, encoding.sides, encoding.type_ids, 0, 0
-        )
+        return replace(encoding, input_ids=ids)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the (layer + 1) hidden states and the logits of a padded batch.
@@ -157,16 +157,12 @@ class Classifier:
         Some models take only texts together that hold the same number of end tokens: where no
         gradient is asked for, halves of a batch that is refused are tried.
         """
-        try:
+        if torch.is_grad_enabled():
             return self._forward(batch)
-        except (RuntimeError, ValueError, IndexError):
-            rows = len(batch["input_ids"])
-            if torch.is_grad_enabled() or rows == 1:
-                raise
-        parts = [
-            self.forward({name: value[part] for name, value in batch.items()})
-            for part in (slice(rows // 2), slice(rows // 2, None))
-        ]
+        parts = run_in_halves(
+            list(range(len(batch["input_ids"]))),
+            lambda rows: self._forward({name: value[rows] for name, value in batch.items()}),
+        )
         states = tuple(torch.cat(states) for states in zip(*(s for s, _ in parts), strict=True))
         return states, torch.cat([logits for _, logits in parts])
 
@@ -197,20 +193,16 @@ class Classifier:
         read = [row for row, encoding in enumerate(encodings) if encoding.input_ids]
         budget = batch_tokens or 4 * self.default_batch_tokens
         result = np.zeros((len(encodings), len(self.info.label_names)), np.float32)
+        result[read] = np.nan
+
+        def run(rows: list[int]) -> None:
+            batch = self.collate([encodings[row] for row in rows])
+            result[rows] = self.model(**self._taken(batch)).logits.float().cpu().numpy()
+
         with torch.inference_mode():
             for rows in length_batches(encodings, budget, read):
-                result[rows] = self._logits([encodings[row] for row in rows])
+                run_in_halves(rows, run, alone=lambda error: None)
         return result
-
-    def _logits(self, encodings: list[Encoding]) -> np.ndarray:
-        """Return the logits of one batch; where the model refuses it, halves are tried."""
-        try:
-            return self.model(**self._taken(self.collate(encodings))).logits.float().cpu().numpy()
-        except (RuntimeError, ValueError, IndexError):
-            if len(encodings) == 1:
-                return np.full((1, len(self.info.label_names)), np.nan, np.float32)
-        half = len(encodings) // 2
-        return np.concatenate([self._logits(encodings[:half]), self._logits(encodings[half:])])
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return softmax, sigmoid (multi-label) or the output itself (regression)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ WINDOW_OVERLAP = 0.25
 """Part of a window that its neighbour holds too."""
 TOKENIZED_TOGETHER = 64
 """Texts given to the tokenizer at once: it holds every token of a text, also those cut off."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -198,22 +200,29 @@ def _chars_seen(
     return min(seen, total - 1)
 
 
-def run_in_halves(rows: list[int], run: Callable[[list[int]], None]) -> None:
-    """Run rows as one batch; where the model refuses it, its halves.
+def run_in_halves(
+    rows: list[int],
+    run: Callable[[list[int]], Result],
+    alone: Callable[[Exception], Result] | None = None,
+) -> list[Result]:
+    """Return what `run` makes of rows as one batch; where the model refuses it, of its halves.
 
     Some models take only texts together that hold the same number of end tokens.
 
-    Raises:
-        RuntimeError, ValueError, IndexError: what a row raises that is refused alone.
+    Args:
+        rows: at least one.
+        run: what runs a batch of rows.
+        alone: what a row gives that is refused alone; without, what it raises is raised.
     """
     try:
-        run(rows)
-    except (RuntimeError, ValueError, IndexError):
+        return [run(rows)]
+    except (RuntimeError, ValueError, IndexError) as error:
         if len(rows) == 1:
-            raise
-        half = len(rows) // 2
-        run_in_halves(rows[:half], run)
-        run_in_halves(rows[half:], run)
+            if alone is None:
+                raise
+            return [alone(error)]
+    half = len(rows) // 2
+    return [*run_in_halves(rows[:half], run, alone), *run_in_halves(rows[half:], run, alone)]
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:

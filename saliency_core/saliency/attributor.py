@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from saliency_core.saliency.decoding import (
 from saliency_core.saliency.maps import ExampleMaps, LayerMaps
 from saliency_core.saliency.path import path_maps, path_nodes
 from saliency_core.saliency.references import (
-    Pairing,
     layout_batches,
     layout_of,
     pair_up,
@@ -167,6 +167,11 @@ class Attributor:
         order, models, pairing = pair_up(
             [layout_of(encoding, self.classifier.pad_token_id) for encoding in encodings]
         )
+
+        def targets(logits: Tensor) -> Tensor:
+            known = [gold[row] for row in order]
+            return self.targets.weights(logits if decided is None else decided[order], known)
+
         texts = [encodings[row] for row in order]
         rows = [*texts, *(encodings[row] for row in models)]
         batch = self.classifier.collate(rows)
@@ -181,38 +186,14 @@ class Attributor:
             pairing,
             share,
         ):
-            maps = self._layer_maps(
-                batch,
-                pairing,
-                [gold[row] for row in order],
-                decided if decided is None else decided[order],
-                share,
-                rule or self.reach.rule,
-            )
+            call = partial(self.classifier.forward, batch)
+            if (rule or self.reach.rule) == "secant":
+                maps = secant_maps(call, pairing, targets, self.variants)
+            else:
+                maps = path_maps(call, share, self.nodes, pairing, targets, self.variants)
         ids, own = ids[: pairing.texts], own[: pairing.texts]
         found = self._decode(maps, ids, own, batch["attention_mask"][: pairing.texts])
         return found if order == sorted(order) else _in_order(found, np.argsort(order))
-
-    def _layer_maps(
-        self,
-        batch: dict[str, Tensor],
-        pairing: Pairing,
-        gold: list[int | None],
-        decided: Tensor | None,
-        share: list[float],
-        rule: str,
-    ) -> LayerMaps:
-        """Return what the rule computes of a batch of texts and references."""
-
-        def call() -> tuple[tuple[Tensor, ...], Tensor]:
-            return self.classifier.forward(batch)
-
-        def targets(logits: Tensor) -> Tensor:
-            return self.targets.weights(logits if decided is None else decided, gold)
-
-        if rule == "secant":
-            return secant_maps(call, pairing, targets, self.variants)
-        return path_maps(call, share, self.nodes, pairing, targets, self.variants)
 
     def _decode(self, maps: LayerMaps, ids: Tensor, own: Tensor, mask: Tensor) -> BatchMaps:
         """Return the maps of a batch with those of its layers decoded."""
@@ -345,28 +326,27 @@ class Attributor:
 
         A row that the secant rule does not reach is computed again by the path rule.
         """
+
+        def maps_of(rows: list[int], rule: str | None = None) -> BatchMaps:
+            some = [encodings[row] for row in rows], [gold[row] for row in rows]
+            return self.maps(*some, None if decided is None else decided[rows], rule)
+
+        def run(rows: list[int]) -> list[ExampleMaps | str]:
+            maps = maps_of(rows)
+            found: list[ExampleMaps | str] = [*_split(maps)]
+            for place in self.not_reached(maps):
+                (again,) = _split(maps_of([rows[place]], "path"))
+                found[place] = replace(again, incomplete=True)
+            return found
+
         if not encodings:
             return []
-        try:
-            maps = self.maps(encodings, gold, decided)
-            found: list[ExampleMaps | str] = [*_split(maps)]
-            for row in self.not_reached(maps):
-                beside = None if decided is None else decided[row : row + 1]
-                again = self.maps([encodings[row]], [gold[row]], beside, rule="path")
-                found[row] = replace(_split(again)[0], incomplete=True)
-        except (RuntimeError, ValueError, IndexError) as error:
-            if len(encodings) == 1:
-                return [f"The model failed: {first_line(error)}"]
-            half = len(encodings) // 2
-            first, second = (slice(0, half), slice(half, None))
-            return [
-                row
-                for part in (first, second)
-                for row in self._rows(
-                    encodings[part], gold[part], None if decided is None else decided[part]
-                )
-            ]
-        return found
+        parts: list[list[ExampleMaps | str]] = run_in_halves(
+            list(range(len(encodings))),
+            run,
+            alone=lambda error: [f"The model failed: {first_line(error)}"],
+        )
+        return [row for part in parts for row in part]
 
     def not_reached(self, maps: BatchMaps) -> list[int]:
         """Return the rows whose sums fail at a layer that carries all of the information."""
@@ -408,11 +388,8 @@ def _in_order(maps: BatchMaps, order: np.ndarray) -> BatchMaps:
 
 def _split(maps: BatchMaps) -> list[ExampleMaps]:
     """Return the maps of a batch row by row; everything leaves the device once."""
-    saliency = maps.saliency.float().cpu().numpy()
-    total = maps.total.float().cpu().numpy()
-    change = maps.change.float().cpu().numpy()
-    logits = maps.logits.float().cpu().numpy()
-    weights = maps.weights.float().cpu().numpy()
+    leaving = (maps.saliency, maps.total, maps.change, maps.logits, maps.weights)
+    saliency, total, change, logits, weights = (values.float().cpu().numpy() for values in leaving)
     own = maps.own.cpu().numpy()
     return [
         ExampleMaps(

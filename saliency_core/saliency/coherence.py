@@ -7,6 +7,8 @@ is Hou & Castañón's (2023); this definition is our own.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -72,16 +74,9 @@ class CoherenceSums:
 
 def coherence(sums: np.ndarray, squares: np.ndarray, counts: np.ndarray) -> float | None:
     """Return C from per-class sums (class, embedding), sums of |q|^2 and counts (class,)."""
-    present = counts > 0
-    same_pairs = float((counts * (counts - 1.0)).sum())
-    total = float(counts.sum())
-    other_pairs = total * total - float((counts.astype(float) ** 2).sum())
-    if present.sum() < 2 or same_pairs <= 0 or other_pairs <= 0:
-        return None
-    within = (sums**2).sum(-1)
-    same = float((within - squares).sum()) / same_pairs
-    other = float((sums.sum(0) ** 2).sum() - within.sum()) / other_pairs
-    return same - other
+    counts = counts.astype(float)
+    value = _coherence((sums**2).sum(-1), (sums.sum(0) ** 2).sum(), counts, counts, squares)
+    return float(value) if np.isfinite(value) else None
 
 
 def bootstrap_interval(
@@ -111,7 +106,7 @@ def bootstrap_interval(
         within[:, label] = (sums**2).sum(-1)
         counts[:, label] = own.sum(-1)
         selves[:, label] = (own**2).sum(-1)
-    found = _weighted(within, (total**2).sum(-1), counts, selves)
+    found = _coherence(within, (total**2).sum(-1), counts, selves, selves)
     found = found[np.isfinite(found)]
     if not len(found):
         return None, None
@@ -119,12 +114,16 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _weighted(
-    within: np.ndarray, total: np.ndarray, counts: np.ndarray, selves: np.ndarray
+def _coherence(
+    within: np.ndarray, total: Any, counts: np.ndarray, selves: np.ndarray, squares: np.ndarray
 ) -> np.ndarray:
-    """Return C of every (repeat,), NaN where a repeat holds no pair of one of the two kinds."""
+    """Return C, (...,), NaN where there is no pair of one of the two kinds.
+
+    From the |sum of q|^2 of each class and of all (`total`), and per class the examples, the pairs
+    of an example with itself and what these are in the sum; (..., class) but for `total`, (...,).
+    """
     same_pairs = (counts**2 - selves).sum(-1)
     other_pairs = counts.sum(-1) ** 2 - (counts**2).sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = (within - selves).sum(-1) / same_pairs - (total - within.sum(-1)) / other_pairs
+        value = (within - squares).sum(-1) / same_pairs - (total - within.sum(-1)) / other_pairs
     return np.where((same_pairs > 0) & (other_pairs > 0), value, np.nan)

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from saliency_core.saliency.maps import LayerMaps, ModelCall, Targets, dot, gradients, lengths
-from saliency_core.saliency.references import Pairing, wide
+from saliency_core.saliency.maps import LayerMaps, ModelCall, Targets, at_texts, gradients, maps_at
+from saliency_core.saliency.references import Pairing
 
 
 def path_nodes(steps: int) -> np.ndarray:
@@ -55,63 +54,20 @@ def path_maps(
         variants: also return the pooled map and the gradient norm.
     """
     share[0] = 1.0
-    hidden, all_logits = call()
-    logits = all_logits.detach()
-    weights = targets(logits[: pairing.texts])  # (target, text, class)
-    local = wide(logits).new_zeros(
-        len(weights), len(hidden), pairing.texts, hidden[0].shape[1]
-    )  # (target, layer, text, token)
-    pooled = torch.zeros_like(local) if variants else None
-    found = _gradients(all_logits, weights, hidden, pairing)
-    norm = lengths(found) if variants else None
+    hidden, logits = call()
+    maps, found = maps_at(hidden, logits, pairing, targets, variants)
     references = [pairing.matched(state.detach()) for state in hidden]
-    above = states = text_states = _of_texts(hidden, pairing)  # h(t_{k+2}), h(t_{k+1}) of the loop
+    above = states = maps.states  # h(t_{k+2}) and h(t_{k+1}) of the loop
     for node in reversed(nodes[:-1]):
         share[0] = float(node)
-        hidden, step_logits = call()
-        below = _of_texts(hidden, pairing)
+        hidden, logits = call()
+        below = at_texts(hidden, pairing)
         for layer, state in enumerate(below):
-            _add(local, layer, found, 0.5 * (above[layer] - state))
-            _add_pooled(pooled, layer, found, states[layer] - state)
-        found = _gradients(step_logits, weights, hidden, pairing)
+            maps.add(layer, found, 0.5 * (above[layer] - state), states[layer] - state)
+        found = gradients(logits, maps.weights, hidden, pairing)
         above, states = states, below
     for layer, reference in enumerate(references):
         # With one step h(t_2), which there is not, is h(t_1).
         middle = states[layer] if len(nodes) == 1 else torch.lerp(states[layer], above[layer], 0.5)
-        _add(local, layer, found, middle - reference)
-        _add_pooled(pooled, layer, found, states[layer] - reference)
-    change = (weights * pairing.differences(logits)).sum(-1)  # (target, text)
-    return LayerMaps(local, pooled, norm, text_states, logits[: pairing.texts], weights, change)
-
-
-def _of_texts(hidden: tuple[Tensor, ...], pairing: Pairing) -> tuple[Tensor, ...]:
-    return tuple(state.detach()[: pairing.texts] for state in hidden)
-
-
-def _gradients(
-    logits: Tensor, weights: Tensor, hidden: tuple[Tensor, ...], pairing: Pairing
-) -> list[tuple[Tensor, ...]]:
-    """Return for each target the gradient of every layer at the texts."""
-    return [
-        tuple(gradient[: pairing.texts] for gradient in of_layers)
-        for of_layers in gradients(logits[: pairing.texts], weights, hidden)
-    ]
-
-
-def _add(local: Tensor, layer: int, found: list[tuple[Tensor, ...]], change: Tensor) -> None:
-    """Add what the gradients of one step make of a change of the states to the local maps."""
-    for target, of_layers in enumerate(found):
-        local[target, layer] += dot(of_layers[layer], change)
-
-
-def _add_pooled(
-    pooled: Tensor | None, layer: int, found: list[tuple[Tensor, ...]], change: Tensor
-) -> None:
-    """Add one interval of the path to the pooled maps, where they were asked for."""
-    if pooled is None:
-        return
-    for target, of_layers in enumerate(found):
-        # Padding has zero gradient, so the sum over all positions is that over real ones; the
-        # caller divides by their number.
-        direction = of_layers[layer].sum(1, keepdim=True)  # (text, 1, hidden)
-        pooled[target, layer] += dot(direction.expand_as(change), change)
+        maps.add(layer, found, middle - reference, states[layer] - reference)
+    return maps

@@ -19,11 +19,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch.overrides import TorchFunctionMode
 
-from saliency_core.saliency.maps import LayerMaps, ModelCall, Targets, dot, gradients, lengths
-from saliency_core.saliency.references import Pairing, wide
+from saliency_core.saliency.maps import LayerMaps, ModelCall, Targets, maps_at
+from saliency_core.saliency.references import Pairing
 from saliency_core.saliency.rules import attention, elementwise, norms, products, softmax
 from saliency_core.saliency.rules.common import Operation, depends
 from saliency_core.saliency.rules.elementwise import OUT_OF_PLACE
@@ -45,35 +44,11 @@ def secant_maps(
     """
     with Secant(pairing):
         hidden, logits = call()
-    text_logits = logits[: pairing.texts]
-    weights = targets(text_logits.detach())  # (target, text, class)
-    multipliers = [
-        tuple(found[: pairing.texts] for found in of_layers)
-        for of_layers in gradients(text_logits, weights, hidden)
-    ]
-    states = tuple(state.detach() for state in hidden)
-    local = wide(logits).new_zeros(
-        len(weights), len(hidden), pairing.texts, hidden[0].shape[1]
-    )  # (target, layer, text, token)
-    pooled = torch.zeros_like(local) if variants else None
-    for layer, state in enumerate(states):
-        difference = pairing.differences(state)  # (text, token, hidden)
-        for target, of_layers in enumerate(multipliers):
-            local[target, layer] = dot(of_layers[layer], difference)
-            if pooled is not None:
-                # Padding has zero multipliers; the caller divides by the number of positions.
-                direction = of_layers[layer].sum(1, keepdim=True).expand_as(difference)
-                pooled[target, layer] = dot(direction, difference)
-    change = (weights * pairing.differences(logits.detach())).sum(-1)  # (target, text)
-    return LayerMaps(
-        local,
-        pooled,
-        lengths(multipliers) if variants else None,
-        tuple(state[: pairing.texts] for state in states),
-        text_logits.detach(),
-        weights,
-        change,
-    )
+    maps, multipliers = maps_at(hidden, logits, pairing, targets, variants)
+    for layer, state in enumerate(hidden):
+        difference = pairing.differences(state.detach())  # (text, token, hidden)
+        maps.add(layer, multipliers, difference, difference)
+    return maps
 
 
 class Secant(TorchFunctionMode):
