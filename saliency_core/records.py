@@ -202,14 +202,14 @@ class LayerSummary:
     """One layer of a run (docs/method.md, “Which layer to read”)."""
 
     layer: int
-    coherence: float | None
+    coherence: float | None = None
     """None where only one class was predicted."""
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     """95 % bootstrap interval."""
-    uniform_baseline: float | None
+    uniform_baseline: float | None = None
     """Coherence of the uniform explanation."""
-    decodability: float | None
+    decodability: float | None = None
     comprehensiveness: float | None = None
     sufficiency: float | None = None
     completeness: float | None = None

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
+
 from saliency_core.records import Example
 from saliency_core.saliency.references import layout_batches
 
@@ -33,10 +35,25 @@ def blocks_of(dataset: Iterable[Example]) -> Iterator[list[Example]]:
         yield block
 
 
-def encode_examples(classifier: Any, examples: list[Example], long_text: str) -> list[Any]:
+def encode_examples(
+    classifier: Any, examples: Sequence[Example], long_text: str = "truncate"
+) -> list[Any]:
     """Tokenize examples; long texts are cut as `--long-text` says."""
     encode = classifier.encode_windows if long_text == "window" else classifier.encode
     return encode([example.text for example in examples], pairs_of(examples))
+
+
+def answered(
+    classifier: Any, examples: list[Example]
+) -> tuple[list[Example], list[Any], np.ndarray]:
+    """Return the examples that the model answers, as it reads them, with (example, class) logits.
+
+    A text that the model refuses is a failed row, not part of what sums up the others.
+    """
+    encodings = encode_examples(classifier, examples)
+    logits = classifier.logits(encodings)
+    rows = np.flatnonzero(np.isfinite(logits).all(axis=1))
+    return [examples[row] for row in rows], [encodings[row] for row in rows], logits[rows]
 
 
 def first_of_equals(block: list[Example], gold: list[int | None]) -> list[int]:
@@ -53,14 +70,12 @@ def plan_batches(
     encodings: list[Any],
     batch_tokens: int,
     pad_token_id: int,
-) -> Iterator[list[int]]:
-    """Yield batches of rows of one layout, or of few, under the token budget.
+) -> list[list[int]]:
+    """Return batches of rows of one layout, or of few, under the token budget.
 
-    Only the first of equal texts takes part, whatever is stored already: the batches depend on
-    the block alone, so that every engine and every restart computes the same ones.
+    Only the first of equal texts takes part, whatever is stored already.
     """
-    rows = first_of_equals(block, gold)
-    yield from layout_batches(rows, encodings, pad_token_id, batch_tokens)
+    return layout_batches(first_of_equals(block, gold), encodings, pad_token_id, batch_tokens)
 
 
 def pairs_of(examples: Sequence[Example]) -> list[str] | None:

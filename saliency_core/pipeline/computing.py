@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,54 +24,36 @@ WRITES_AHEAD = 1
 """Batches that may wait for the writer: what a kill may cost besides the batch under way."""
 
 
+@dataclass
 class Tally:
     """How many examples are done and how many of them were computed, shown as they are."""
 
-    def __init__(self, examples: int, progress: Progress) -> None:
-        """Start with none of them."""
-        self.examples = examples
-        self.progress = progress
-        self.done = self.computed = 0
+    examples: int
+    progress: Progress
+    done: int = 0
+    computed: int = 0
 
-    def start(self) -> None:
-        """Show that nothing is done yet."""
-        self.progress(COMPUTING, 0, self.examples)
-
-    def reuse(self, examples: int) -> None:
-        """Count examples that need no computing."""
-        self._advance(examples)
-
-    def compute(self, examples: int) -> None:
-        """Count computed examples."""
-        self.computed += examples
-        self._advance(examples)
+    def count(self, done: int, computed: int = 0) -> None:
+        """Count examples that are done, and how many of them were computed."""
+        self.done += done
+        self.computed += computed
+        self.progress(COMPUTING, min(self.done, self.examples), self.examples)
 
     def finish(self) -> None:
         """Show that all are done."""
         self.progress(COMPUTING, self.examples, self.examples)
 
-    def _advance(self, examples: int) -> None:
-        self.done += examples
-        self.progress(COMPUTING, min(self.done, self.examples), self.examples)
 
-
+@dataclass
 class RunResults:
     """The results of one run in the file, as far as there are any."""
 
-    def __init__(
-        self,
-        inputs: AuditInputs,
-        run: int,
-        writer: Any,
-        store_thread: ThreadPoolExecutor,
-        tally: Tally,
-    ) -> None:
-        """Take the thread that alone may use the writer."""
-        self.inputs = inputs
-        self.run = run
-        self.writer = writer
-        self.store_thread = store_thread
-        self.tally = tally
+    inputs: AuditInputs
+    run: int
+    writer: Any
+    store_thread: ThreadPoolExecutor
+    """The thread that alone may use the writer."""
+    tally: Tally
 
     def register(self, block: list[Example]) -> set[int]:
         """Store the rows of a block; return the positions without result, first of equals only."""
@@ -87,7 +70,7 @@ class RunResults:
 
         def write(examples: int, records: Callable[[], list[AuditedExample]]) -> None:
             waiting.append(self.store_thread.submit(self._write, records))
-            self.tally.compute(examples)
+            self.tally.count(examples, computed=examples)
             while len(waiting) > WRITES_AHEAD:
                 waiting.popleft().result()
 
@@ -119,10 +102,10 @@ class RunResults:
 def compute_here(results: RunResults) -> None:
     """Go through the dataset block by block in this process, computing only what is missing."""
     inputs, tally = results.inputs, results.tally
-    tally.start()
+    tally.count(0)
     blocks = ((block, inputs.encode(block)) for block in blocks_of(inputs.dataset))
     for block, encodings in read_ahead(blocks):
         missing = results.register(block)
-        tally.reuse(len(block) - len(missing))
+        tally.count(len(block) - len(missing))
         results.compute_block(block, encodings, missing)
     tally.finish()

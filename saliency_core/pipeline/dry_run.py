@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from saliency_core.pipeline.batching import pairs_of
+from saliency_core.pipeline.batching import encode_examples
 from saliency_core.pipeline.inputs import AuditInputs
 from saliency_core.pipeline.options import AuditResult
 
@@ -18,9 +18,7 @@ BYTES_PER_SCORE = 4.0
 def estimate(inputs: AuditInputs, place: Path) -> AuditResult:
     """Time the batches of the sample and estimate the whole."""
     sample, survey, classifier = inputs.survey.sample, inputs.survey, inputs.classifier
-    encodings = classifier.encode(
-        [example.text for example in sample], pairs_of(sample), classifier.max_length
-    )
+    encodings = encode_examples(classifier, sample)
     started = time.perf_counter()
     tokens = computed = 0
     for rows in inputs.batches(sample, encodings):

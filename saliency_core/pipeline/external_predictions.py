@@ -13,6 +13,7 @@ from saliency_core.data.dataset import Dataset
 from saliency_core.data.labels.mapping import known_labels, map_labels
 from saliency_core.errors import UserError
 from saliency_core.records import Doubt, Example
+from saliency_core.store.query.masks import metadata_text
 from saliency_core.store.query.terms import metadata_term, quote
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def check_column(
             f"--predictions-from: {dataset.info.source} has no column {column!r}; its other "
             f"columns are {', '.join(dataset.info.metadata_columns) or 'none'}."
         )
-    cells = {_text(example.metadata[column]) for example in sample} - {""}
+    values = (example.metadata[column] for example in sample)
+    cells = {metadata_text(value) for value in values if value is not None} - {""}
     try:
         map_labels(
             sorted(cells),
@@ -92,13 +94,6 @@ def check_column(
         )
     except UserError as error:
         raise UserError(f"--predictions-from: {error}") from error
-
-
-def _text(value: object) -> str:
-    """Return a cell as slices compare it."""
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def compare(run: Run, column: str, label_map: dict[str, str]) -> Comparison:

@@ -111,15 +111,10 @@ class AuditInputs:
         """Tokenize examples as the options say."""
         return encode_examples(self.classifier, examples, self.options.long_text)
 
-    def batches(self, block: list[Example], encodings: list[Any]) -> Iterator[list[int]]:
-        """Yield the rows of a block that are computed together."""
-        return plan_batches(
-            block,
-            self.gold(block),
-            encodings,
-            self.batch_tokens,
-            self.classifier.pad_token_id,
-        )
+    def batches(self, block: list[Example], encodings: list[Any]) -> list[list[int]]:
+        """Return the rows of a block that are computed together."""
+        pad_token_id = self.classifier.pad_token_id
+        return plan_batches(block, self.gold(block), encodings, self.batch_tokens, pad_token_id)
 
     def warnings(self) -> list[str]:
         """Say what a reader of the numbers must know."""

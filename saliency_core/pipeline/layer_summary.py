@@ -22,9 +22,10 @@ from saliency_core.evaluation.layer_choice import (
     with_values,
 )
 from saliency_core.evaluation.mosaics import Mosaics, make_mosaics, score_mosaics
+from saliency_core.jsonable import plain
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
-from saliency_core.pipeline.batching import pairs_of
+from saliency_core.pipeline.batching import answered, encode_examples
 from saliency_core.pipeline.options import EVALUATING
 from saliency_core.progress import Progress, silent
 from saliency_core.records import Example, LayerSummary
@@ -85,9 +86,7 @@ class LayerCoherence:
     def summaries(self) -> list[LayerSummary]:
         """Return coherence with its 95 % interval for every layer."""
         if not self.kept:
-            return [
-                LayerSummary(layer, None, None, None, None, None) for layer in range(self.layers)
-            ]
+            return [LayerSummary(layer) for layer in range(self.layers)]
         predicted = np.concatenate([kept for kept, _ in self.kept])
         tokens = np.concatenate([kept for _, kept in self.kept], axis=1)
         narrower = np.sqrt(len(predicted) / max(self.examples, 1))
@@ -102,7 +101,7 @@ class LayerCoherence:
                     middle = (low + high) / 2
                     low = value - (middle - low) * narrower
                     high = value + (high - middle) * narrower
-            found.append(LayerSummary(layer, value, low, high, None, None))
+            found.append(LayerSummary(layer, value, low, high))
         return found
 
     def of_examples(
@@ -173,9 +172,7 @@ def summarise_run(
         bypassed: layers that information flows around, and the part that they carry; never
             recommended.
     """
-    survey, read, logits = _answered(
-        classifier, [example for example in survey if example.text.strip()]
-    )
+    survey, read, logits = answered(classifier, [row for row in survey if row.text.strip()])
     sample = random.Random(seed).sample(range(len(survey)), min(EVALUATION_SAMPLE, len(survey)))
     encodings = [read[row] for row in sample]
     coherence = LayerCoherence(classifier, len(classifier.info.label_names), seed)
@@ -197,9 +194,7 @@ def summarise_run(
     if bypassed:
         extra["bypassed"] = {str(layer): part for layer, part in bypassed.items()}
     if decoded.following is not None:
-        extra["next_decodability"] = [
-            None if np.isnan(value) else float(value) for value in decoded.following
-        ]
+        extra["next_decodability"] = plain(decoded.following)
     readable = [encoding for encoding in encodings if not encoding.special.all()]
     if attributor is None or not readable:
         choice = choose_layer(layers, None, bypassed)
@@ -223,24 +218,6 @@ def summarise_run(
         extra,
         choice.most_readable,
     )
-
-
-def _answered(
-    classifier: Classifier, examples: list[Example]
-) -> tuple[list[Example], list[Encoding], np.ndarray]:
-    """Return the examples that the model answers, as it reads them, with (example, class) logits.
-
-    A text that the model refuses is a failed row, not part of what sums up the others.
-    """
-    encodings = encode(classifier, examples)
-    logits = classifier.logits(encodings)
-    rows = np.flatnonzero(np.isfinite(logits).all(axis=1))
-    return [examples[row] for row in rows], [encodings[row] for row in rows], logits[rows]
-
-
-def encode(classifier: Classifier, examples: Sequence[Example]) -> list[Encoding]:
-    """Return examples as the model reads them, long ones truncated."""
-    return classifier.encode([example.text for example in examples], pairs_of(examples))
 
 
 def survey_mosaics(
@@ -310,7 +287,7 @@ def layer_tests(
 
 def sample_meanings(classifier: Classifier, survey: Sequence[Example]) -> pd.DataFrame:
     """Return the words that classes mean, on a sample of the dataset."""
-    encodings = encode(classifier, [example for example in survey if example.text.strip()])
+    encodings = encode_examples(classifier, [example for example in survey if example.text.strip()])
     return class_meanings(
         classifier, [encoding for encoding in encodings if not encoding.special.all()]
     )

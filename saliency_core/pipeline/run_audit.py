@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
@@ -90,15 +89,6 @@ def _check_engine(options: AuditOptions) -> None:
         torch.set_num_threads(options.threads)
 
 
-def _compute_on(engine: str) -> Callable[[RunResults], None]:
-    """Return what computes the results of a run: this process, or a pool of workers on Ray."""
-    if engine == "ray":
-        from saliency_core.pipeline.ray.engine import compute_on_ray
-
-        return compute_on_ray
-    return compute_here
-
-
 class Audit:
     """One call of `audit` that writes a run into a file."""
 
@@ -156,8 +146,13 @@ class Audit:
         )
 
     def _compute(self, results: RunResults) -> None:
-        """Compute what is missing, here or on Ray."""
-        _compute_on(self.options.engine)(results)
+        """Compute what is missing: in this process, or by a pool of workers on Ray."""
+        if self.options.engine == "ray":
+            from saliency_core.pipeline.ray.engine import compute_on_ray
+
+            compute_on_ray(results)
+        else:
+            compute_here(results)
 
     def _compare_rows(self, results: RunResults) -> None:
         """Store the rows of a changed dataset before any is computed.

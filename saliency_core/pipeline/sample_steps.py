@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
-from saliency_core.errors import UserError
+from saliency_core.errors import UserError, first_line
 
 
 def first_that_works(
@@ -33,7 +33,7 @@ def first_that_works(
         except Exception as error:
             if needed and place == len(attempts) - 1:
                 raise
-            reason = str(error).partition("\n")[0] or type(error).__name__
+            reason = first_line(error)
             left_out.append(f"{what} failed on a sample of the texts and is left out ({reason}).")
         else:
             return

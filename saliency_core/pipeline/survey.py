@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from saliency_core.data.columns import guess_columns
 from saliency_core.data.dataset import Dataset
 from saliency_core.data.labels.mapping import check_label_order, check_label_sets, map_labels
 from saliency_core.errors import UserError
-from saliency_core.pipeline.batching import pairs_of
+from saliency_core.pipeline.batching import answered
 from saliency_core.pipeline.options import AuditOptions
 from saliency_core.records import Example
 
@@ -73,10 +74,7 @@ def label_index_of(
         check_label_sets(list(survey.labels), info.label_names, options.label_map)
     if not survey.labels or info.task != "single-label":
         return {}
-
-    def predicted_sample() -> tuple[list[str], np.ndarray]:
-        return _predicted(survey, classifier)
-
+    predicted_sample = partial(_predicted, survey, classifier)
     index = map_labels(
         list(survey.labels),
         list(info.label_names),
@@ -91,16 +89,9 @@ def label_index_of(
 
 def _predicted(survey: Survey, classifier: Any) -> tuple[list[str], np.ndarray]:
     """Return the labels of the sample where it has them, and what is predicted there."""
-    sample = [example for example in survey.sample if example.label is not None]
-    labels = [str(example.label) for example in sample]
-    if not sample:
-        return [], np.zeros(0, np.int64)
-    encodings = classifier.encode(
-        [example.text for example in sample], pairs_of(sample), classifier.max_length
-    )
-    logits = classifier.logits(encodings)  # (example, class)
-    rows = np.flatnonzero(np.isfinite(logits).all(axis=1))
-    return [labels[row] for row in rows], logits[rows].argmax(axis=1)
+    labelled = [example for example in survey.sample if example.label is not None]
+    sample, _, logits = answered(classifier, labelled)
+    return [str(example.label) for example in sample], logits.argmax(axis=1)
 
 
 def _guard_label_order(

@@ -33,21 +33,12 @@ def follow(folder: BlockFolder, contents: np.ndarray, dataset: Iterable[Example]
         taken[positions[fits[file]]] = True
     moved = [found[~fits[file]] for file, (_, found) in rows.items()]
     free = _free(contents, taken, np.concatenate([np.zeros(0, np.int64), *moved]))
-    targets = {}
     for file, (positions, found) in rows.items():
-        targets[file] = np.array(
-            [
-                position if fit else _pop(free, content)
-                for position, content, fit in zip(
-                    positions.tolist(), found.tolist(), fits[file], strict=True
-                )
-            ],
-            np.int64,
-        )
-    files = list(targets)
-    for start in range(0, len(files), FILES_A_PASS):
-        part = files[start : start + FILES_A_PASS]
-        _rewrite(folder, {file: targets[file] for file in part}, dataset)
+        for row in np.flatnonzero(~fits[file]):
+            positions[row] = (free.get(int(found[row])) or [-1]).pop()
+    targets = [(file, positions) for file, (positions, _) in rows.items()]
+    for start in range(0, len(targets), FILES_A_PASS):
+        _rewrite(folder, dict(targets[start : start + FILES_A_PASS]), dataset)
 
 
 def content_of(text: str, pair: str | None, gold: int | None) -> int:
@@ -78,15 +69,10 @@ def _free(contents: np.ndarray, taken: np.ndarray, moved: np.ndarray) -> dict[in
     return free
 
 
-def _pop(free: dict[int, list[int]], content: int) -> int:
-    positions = free.get(content)
-    return positions.pop() if positions else -1
-
-
 def _rewrite(
     folder: BlockFolder, targets: dict[Path, np.ndarray], dataset: Iterable[Example]
 ) -> None:
-    """Write blocks with the positions, ids, labels and metadata of the dataset."""
+    """Write blocks with the positions, ids, labels and metadata of the dataset; -1 is dropped."""
     wanted = {int(position) for found in targets.values() for position in found}
     examples = {row.position: row for row in dataset if row.position in wanted}
     for file, found in targets.items():

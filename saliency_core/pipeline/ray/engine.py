@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from saliency_core.errors import UserError
@@ -83,39 +84,33 @@ class Plan:
 
     def __init__(self) -> None:
         """Start with no row."""
-        self.positions: list[np.ndarray] = []
-        self.texts: list[np.ndarray] = []
-        self.golds: list[np.ndarray] = []
+        self.rows: list[pd.DataFrame] = []
 
     def add(self, block: list[Example], gold: list[int | None], missing: set[int]) -> None:
         """Take in the rows of a block that have no result yet."""
         rows = [row for row, example in enumerate(block) if example.position in missing]
-        self.positions.append(np.array([block[row].position for row in rows], np.int64))
-        # Two texts of one hash would make a batch wait for nothing, no more.
-        texts = [hash((block[row].text, block[row].pair)) for row in rows]
-        self.texts.append(np.array(texts, np.int64))
-        golds = [-1 if gold[row] is None else gold[row] for row in rows]
-        self.golds.append(np.array(golds, np.int64))
+        columns = {
+            "position": [block[row].position for row in rows],
+            # Two texts of one hash would make a batch wait for nothing, no more.
+            "text": [hash((block[row].text, block[row].pair)) for row in rows],
+            "gold": [-1 if gold[row] is None else gold[row] for row in rows],
+        }
+        self.rows.append(pd.DataFrame(columns, dtype=np.int64))
 
     def states(self, examples: int) -> np.ndarray:
         """Return (example,) uint8: `DONE` (or copied later), `SEND` or `WAIT`."""
         states = np.full(examples, DONE, np.uint8)
-        if not self.positions:
+        if not self.rows:
             return states
-        positions = np.concatenate(self.positions)
-        texts, golds = np.concatenate(self.texts), np.concatenate(self.golds)
-        blocks = positions // BLOCK
-        first_of_text = _first_block(blocks, texts[:, None])
-        first_of_key = _first_block(blocks, np.stack([texts, golds], axis=1))
-        states[positions[first_of_text == blocks]] = SEND
-        states[positions[(first_of_text < blocks) & (first_of_key == blocks)]] = WAIT
+        rows = pd.concat(self.rows)
+        rows["block"] = rows["position"] // BLOCK
+
+        def is_first(*columns: str) -> pd.Series:
+            return rows.groupby([*columns])["block"].transform("min") == rows["block"]
+
+        kinds = [is_first("text"), is_first("text", "gold")]
+        states[rows["position"]] = np.select(kinds, [SEND, WAIT], DONE)
         return states
-
-
-def _first_block(blocks: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return for each row the first block in which its key stands."""
-    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    return blocks[first][inverse.reshape(-1)]
 
 
 @dataclass(frozen=True)
@@ -305,12 +300,12 @@ def check_installed() -> None:
 def compute_on_ray(results: RunResults) -> None:
     """Send what is missing of a run to the workers; then finish as one machine does."""
     inputs, tally = results.inputs, results.tally
-    tally.start()
+    tally.count(0)
     plan = Plan()
     for block in blocks_of(inputs.dataset):
         missing = results.register(block)
         plan.add(block, inputs.gold(block), missing)
-        tally.reuse(len(block) - len(missing))
+        tally.count(len(block) - len(missing))
     states = plan.states(inputs.survey.examples)
     if (states == SEND).any():
         with ray_pool(inputs.options) as pool, results.writing() as write:
@@ -361,19 +356,19 @@ def compute_into_folder(inputs: AuditInputs, place: Path, progress: Progress) ->
     folder = BlockFolder.begin(
         place, inputs.dataset.identified(), inputs.classifier.info, inputs.settings
     )
-    tally.start()
+    tally.count(0)
     states, contents = _whole_plan(inputs)
     if folder.holds_changed:
         follow(folder, contents, inputs.dataset)
         folder.describe()
     kept = kept_rows(folder, contents)
     states[kept] = DONE
-    tally.reuse(int((states != SEND).sum()))
+    tally.count(int((states != SEND).sum()))
     if (states == SEND).any():
         with ray_pool(inputs.options) as pool, folder.writer() as write:
             for table in tables_of(planned_for(pool, inputs), states, pool):
                 write(table)
-                tally.compute(len(table))
+                tally.count(len(table), computed=len(table))
     tally.finish()
     return AuditResult(
         run=None,
