@@ -58,18 +58,7 @@ def evaluate(
         found = measure(run, options, model=model, progress=bar)
     rows = records(found.metrics)
     if as_json:
-        print_json(
-            {
-                "run": run.number,
-                "examples": found.examples,
-                "metrics": rows,
-                "mosaics": found.mosaics,
-                "recommended": found.recommended,
-                "most_readable": found.most_readable,
-                "tied": found.tied,
-                "skipped": found.skipped,
-            }
-        )
+        print_json({"run": run.number, **vars(found), "metrics": rows})
         return
     sample = f"{counted(found.examples, 'example')}, {counted(found.mosaics['mosaics'], 'mosaic')}"
     show(rows, COLUMNS, sample, formats={"seconds": duration})

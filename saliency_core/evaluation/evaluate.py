@@ -7,8 +7,10 @@ same choices reads them. The class explained is the predicted one, whatever the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,12 @@ from saliency_core.evaluation.faithfulness import (
     mean_interval,
     rationale_tokens,
 )
-from saliency_core.evaluation.layer_choice import LayerTests, choose_by_tests, summaries_of
+from saliency_core.evaluation.layer_choice import (
+    MEASURES,
+    LayerTests,
+    choose_by_tests,
+    summaries_of,
+)
 from saliency_core.evaluation.mosaics import (
     CONFIDENT,
     NO_SCORE,
@@ -54,6 +61,8 @@ UNDECODED = "The undecoded map"
 
 Maps = dict[tuple[str, int | None], list[np.ndarray]]
 """(method, layer) -> a (token,) array per example."""
+MapsOf = Callable[[list[Encoding], np.ndarray], Maps]
+"""(the examples, (example,) the class to explain) -> their maps."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,9 @@ def evaluate(
         raise UserError(
             f"Run {run.number} is not finished; start the same audit again, then evaluate."
         )
-    methods, skipped = _methods(options.other_methods)
+    others = list(OTHER_METHODS) if options.other_methods else []
+    available = available_methods() if others else []
+    methods = [*VARIANTS, *available]
     positions = _sample(run, options)
     settings = {
         "seed": options.seed,
@@ -135,7 +146,10 @@ def evaluate(
         classifier = classifier_of(run, model)
         encodings = _encode(run, positions, classifier)
         mosaics = _mosaics(run, classifier, settings["mosaics"], options.seed)
-        scores = _Scores(classifier, encodings, mosaics, spans, options)
+        rationales = None
+        if spans is not None:
+            rationales = [rationale_tokens(*pair) for pair in zip(encodings, spans, strict=True)]
+        scores = _Scores(classifier, encodings, mosaics, rationales, options)
         if "saliency" in missing:
             scores.add_own(run.settings, progress)
         for name in missing:
@@ -154,16 +168,8 @@ def evaluate(
         recommended=run.recommended,
         most_readable=run.most_readable,
         tied=run.tied,
-        skipped=skipped,
+        skipped=tuple(name for name in others if name not in available),
     )
-
-
-def _methods(other_methods: bool) -> tuple[list[str], tuple[str, ...]]:
-    """Return the methods to evaluate, and those that can't run here."""
-    if not other_methods:
-        return list(VARIANTS), ()
-    available = available_methods()
-    return [*VARIANTS, *available], tuple(name for name in OTHER_METHODS if name not in available)
 
 
 def _sample(run: Run, options: EvaluationOptions) -> list[int]:
@@ -242,87 +248,70 @@ def _mosaics(run: Run, classifier: Classifier, count: int, seed: int) -> Mosaics
     )
 
 
+@dataclass
 class _Scores:
     """Collects the values of every example by method and layer, and what they cost."""
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        encodings: list[Encoding],
-        mosaics: Mosaics,
-        spans: list[list[tuple[int, int]]] | None,
-        options: EvaluationOptions,
-    ) -> None:
-        self.classifier, self.encodings, self.options = classifier, encodings, options
-        self.mosaics = mosaics
-        self.rationales = None
-        if spans is not None:
-            self.rationales = [
-                rationale_tokens(encoding, own)
-                for encoding, own in zip(encodings, spans, strict=True)
-            ]
-        self.values: dict[tuple[str, int | None], dict[str, list[np.ndarray]]] = {}
-        self.costs: dict[str, dict[str, float]] = {}
+    classifier: Classifier
+    encodings: list[Encoding]
+    mosaics: Mosaics
+    rationales: list[np.ndarray] | None
+    """(token,) bool of each example: what annotators marked."""
+    options: EvaluationOptions
+    values: dict[tuple[str, int | None], dict[str, list[np.ndarray]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    """(method, layer) -> metric -> (example,) of some examples after others."""
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def add_own(self, settings: RunSettings, progress: Progress) -> None:
         """Score the variants at every layer, by the rule of the run."""
         attributor = Attributor(
             self.classifier, rule=settings.rule, steps=settings.steps, variants=True
         )
-        layers = range(self.classifier.info.layers + 1)
-        keys = [(name, layer) for name in VARIANTS for layer in layers]
-        cost = Cost()
-        for part in self._pieces("layers", progress, self.encodings):
-            with cost.counting(self.classifier):
-                maps = attributor.layer_maps(
-                    self.encodings[part], self.classifier.default_batch_tokens
-                )
-            self._score({key: maps[key[0]][key[1]] for key in keys}, part)
-        self.costs |= dict.fromkeys(VARIANTS, self._cost(cost))
-        for part in self._pieces("layers, mosaics", progress, self.mosaics.encodings):
-            maps = attributor.layer_maps(
-                self.mosaics.encodings[part], self.classifier.default_batch_tokens
-            )
-            self._score_mosaics({key: maps[key[0]][key[1]] for key in keys}, part)
+
+        def maps_of(encodings: list[Encoding], predicted: np.ndarray) -> Maps:
+            found = attributor.layer_maps(encodings, self.classifier.default_batch_tokens)
+            layers = range(self.classifier.info.layers + 1)
+            return {(name, layer): found[name][layer] for name in VARIANTS for layer in layers}
+
+        self._add("layers", VARIANTS, maps_of, progress)
 
     def add_other(self, name: str, progress: Progress) -> None:
         """Score another method."""
+
+        def maps_of(encodings: list[Encoding], predicted: np.ndarray) -> Maps:
+            seed = self.options.seed
+            maps = other_method_maps(
+                self.classifier, encodings, name, predicted=predicted, seed=seed
+            )
+            return {(name, None): maps}
+
+        self._add(name, [name], maps_of, progress)
+
+    def _add(self, stage: str, methods: Sequence[str], maps_of: MapsOf, progress: Progress) -> None:
+        """Score the maps of examples, which tell what the methods cost, then those of mosaics."""
         cost = Cost()
-        for part in self._pieces(name, progress, self.encodings):
-            encodings = self.encodings[part]
-            predicted = self.classifier.logits(encodings).argmax(1)
+        for part in _pieces(stage, progress, self.encodings):
+            encodings, predicted = self.encodings[part], self.predicted[part]
             with cost.counting(self.classifier):
-                maps = self._other(encodings, name, predicted)
-            self._score({(name, None): maps}, part)
-        self.costs[name] = self._cost(cost)
-        for part in self._pieces(f"{name}, mosaics", progress, self.mosaics.encodings):
-            encodings = self.mosaics.encodings[part]
-            maps = self._other(encodings, name, self.mosaics.predicted[part])
-            self._score_mosaics({(name, None): maps}, part)
-
-    def _other(
-        self, encodings: list[Encoding], name: str, predicted: np.ndarray
-    ) -> list[np.ndarray]:
-        return other_method_maps(
-            self.classifier, encodings, name, predicted=predicted, seed=self.options.seed
-        )
-
-    @staticmethod
-    def _pieces(stage: str, progress: Progress, encodings: list[Encoding]) -> Iterator[slice]:
-        count = len(encodings)
-        if count:
-            progress(stage, 0, count)
-        for start in range(0, count, PIECE):
-            yield slice(start, start + PIECE)
-            progress(stage, min(start + PIECE, count), count)
-
-    def _cost(self, cost: Cost) -> dict[str, float]:
+                maps = maps_of(encodings, predicted)
+            self._score(maps, part)
         examples = len(self.encodings)
-        return {
-            "forwards": cost.forwards / examples,
-            "backwards": cost.backwards / examples,
-            "seconds": cost.seconds,
-        }
+        passes = {"forwards": cost.forwards / examples, "backwards": cost.backwards / examples}
+        self.costs |= dict.fromkeys(methods, passes | {"seconds": cost.seconds})
+        for part in _pieces(f"{stage}, mosaics", progress, self.mosaics.encodings):
+            maps = maps_of(self.mosaics.encodings[part], self.mosaics.predicted[part])
+            for key, of_part in maps.items():
+                own, values = score_mosaics(self.mosaics.kept[part], of_part), self.values[key]
+                values["mosaic"].append(own.share)
+                values["mosaic_auc"].append(own.auc)
+                values["mosaic_top"].append(own.top)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(example,) the class to explain."""
+        return self.classifier.logits(self.encodings).argmax(1)
 
     def _score(self, maps: Maps, part: slice) -> None:
         """Add the values of some examples by several maps; equal masked texts run once."""
@@ -330,24 +319,14 @@ class _Scores:
             self.classifier, self.encodings[part], list(maps.values()), delete=self.options.delete
         )
         for (key, scores), own in zip(maps.items(), found, strict=True):
-            values = self.values.setdefault(key, {})
-            values.setdefault("comprehensiveness", []).append(own.comprehensiveness)
-            values.setdefault("sufficiency", []).append(own.sufficiency)
+            values = self.values[key]
+            values["comprehensiveness"].append(own.comprehensiveness)
+            values["sufficiency"].append(own.sufficiency)
             if self.rationales is not None:
                 pairs = zip(scores, self.rationales[part], strict=True)
-                precisions = np.array([average_precision(*pair) for pair in pairs])
-                values.setdefault("plausibility", []).append(precisions)
-
-    def _score_mosaics(self, maps: Maps, part: slice) -> None:
-        """Add the values of some mosaics by several maps."""
-        for key, of_part in maps.items():
-            own = score_mosaics(self.mosaics.kept[part], of_part)
-            for metric, values in (
-                ("mosaic", own.share),
-                ("mosaic_auc", own.auc),
-                ("mosaic_top", own.top),
-            ):
-                self.values[key].setdefault(metric, []).append(values)
+                values["plausibility"].append(
+                    np.array([average_precision(*pair) for pair in pairs])
+                )
 
     def of(self, method: str, layer: int | None, metric: str) -> np.ndarray:
         """Return (example,) values."""
@@ -373,20 +352,20 @@ class _Scores:
 
     def layer_tests(self, method: str, layers: list[int]) -> LayerTests:
         """Return what examples and mosaics say of a method's layers."""
+        given = MEASURES if self.mosaics.missing is None else ("comprehensiveness", "sufficiency")
+        values = {
+            name: np.stack([self.of(method, layer, name) for layer in layers]) for name in given
+        }
+        return LayerTests(**values, chance=self.mosaics.chance)
 
-        def of_layers(metric: str) -> np.ndarray:
-            return np.stack([self.of(method, layer, metric) for layer in layers])
 
-        tests = LayerTests(of_layers("comprehensiveness"), of_layers("sufficiency"))
-        if self.mosaics.missing is not None:
-            return tests
-        return replace(
-            tests,
-            mosaic=of_layers("mosaic"),
-            mosaic_auc=of_layers("mosaic_auc"),
-            mosaic_top=of_layers("mosaic_top"),
-            chance=self.mosaics.chance,
-        )
+def _pieces(stage: str, progress: Progress, encodings: list[Encoding]) -> Iterator[slice]:
+    count = len(encodings)
+    if count:
+        progress(stage, 0, count)
+    for start in range(0, count, PIECE):
+        yield slice(start, start + PIECE)
+        progress(stage, min(start + PIECE, count), count)
 
 
 def _recommend(run: Run, scores: _Scores) -> None:

@@ -20,6 +20,7 @@ from scipy.stats import rankdata
 
 from saliency_core.model.classifier import Classifier
 from saliency_core.model.encoding import Encoding
+from saliency_core.stats import auc
 from saliency_core.words import words_of
 
 CONFIDENT = 0.9
@@ -236,19 +237,7 @@ def _score(mosaic: Mosaic, scores: np.ndarray) -> tuple[float, float, float]:
     if not positive.any():
         return (float("nan"),) * 3
     share = positive[mosaic.right].sum() / positive.sum()
-    return float(share), auc(scores, mosaic.right), _top(mosaic, scores)
-
-
-def auc(scores: np.ndarray, right: np.ndarray) -> float:
-    """Return how often a token of the right part scores above one of the other, ties half.
-
-    Args:
-        scores: (token,).
-        right: (token,) bool, neither all nor none.
-    """
-    inside, outside = int(right.sum()), int((~right).sum())
-    above = rankdata(scores)[right].sum() - inside * (inside + 1) / 2
-    return float(above / (inside * outside))
+    return float(share), auc(rankdata(scores), mosaic.right), _top(mosaic, scores)
 
 
 def _top(mosaic: Mosaic, scores: np.ndarray) -> float:

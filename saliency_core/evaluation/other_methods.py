@@ -79,42 +79,84 @@ def _random(
 
 
 @dataclass(frozen=True)
-class _Embedded:
+class _Batch:
     """A batch as methods read it that ask how the logits depend on the word embeddings."""
 
-    logits: Callable[..., Tensor]
-    """Of embeddings and `inputs`."""
+    classifier: Classifier
+    inputs: dict[str, Tensor]
+    """What the model is given; the embeddings take the place of the ids."""
     embeddings: Tensor
     """(batch, token, hidden)."""
     target: Tensor
     """(batch,) the class to explain."""
-    inputs: tuple[Any, ...]
-    """What else the model is given."""
     own: Tensor
     """(batch, token) whether a token is not special."""
     mask: Tensor
     """(hidden,) the embedding of the mask."""
 
+    @property
+    def values(self) -> tuple[Tensor, ...]:
+        """Return the inputs as `logits` takes them."""
+        return tuple(self.inputs.values())
 
-def _gradient_norm(batch: _Embedded) -> Tensor:
-    logits = batch.logits(batch.embeddings, *batch.inputs)
+    def logits(self, embeddings: Tensor, *values: Tensor) -> Tensor:
+        """Return the (batch, class) logits of embeddings."""
+        with _embeddings_given(self.classifier, embeddings):
+            return self.classifier.model(**dict(zip(self.inputs, values, strict=True))).logits
+
+
+def _batch_of(
+    classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray
+) -> _Batch:
+    table = classifier.embeddings[0]
+    inputs = classifier.collate(encodings)
+    embeddings = table(inputs["input_ids"]).detach().requires_grad_(True)
+    device = embeddings.device
+    return _Batch(
+        classifier,
+        inputs,
+        embeddings,
+        target=torch.from_numpy(predicted).to(device),
+        own=torch.from_numpy(classifier.own_tokens(encodings, embeddings.shape[1])).to(device),
+        mask=table(torch.tensor(classifier.blank_token_id, device=device)).detach(),
+    )
+
+
+def _by_batches(
+    classifier: Classifier,
+    encodings: Sequence[Encoding],
+    predicted: np.ndarray,
+    score: Callable[[_Batch], Tensor],
+) -> Maps:
+    """Return the maps of (batch, token) scores, padding and special tokens left out."""
+    maps: Maps = [np.empty(0)] * len(encodings)
+    for rows in length_batches(encodings, classifier.default_batch_tokens):
+        batch = _batch_of(classifier, [encodings[row] for row in rows], predicted[rows])
+        scores = score(batch).detach().float().cpu().numpy()
+        for row, of_row, places in zip(rows, scores, batch.own.cpu().numpy(), strict=True):
+            maps[row] = of_row[places]
+    return maps
+
+
+def _gradient_norm(batch: _Batch) -> Tensor:
+    logits = batch.logits(batch.embeddings, *batch.values)
     (gradient,) = torch.autograd.grad(
         logits.gather(1, batch.target[:, None]).sum(), batch.embeddings
     )
     return gradient.norm(dim=-1)
 
 
-def _gradient_times_input(batch: _Embedded) -> Tensor:
+def _gradient_times_input(batch: _Batch) -> Tensor:
     from captum.attr import InputXGradient
 
     return (
         InputXGradient(batch.logits)
-        .attribute(batch.embeddings, target=batch.target, additional_forward_args=batch.inputs)
+        .attribute(batch.embeddings, target=batch.target, additional_forward_args=batch.values)
         .sum(-1)
     )
 
 
-def _integrated_gradients(batch: _Embedded, reference: Tensor) -> Tensor:
+def _integrated_gradients(batch: _Batch, reference: Tensor) -> Tensor:
     """Integrate from the tokens replaced by `reference`, special ones as they are."""
     from captum.attr import IntegratedGradients
 
@@ -123,45 +165,18 @@ def _integrated_gradients(batch: _Embedded, reference: Tensor) -> Tensor:
         batch.embeddings,
         start,
         target=batch.target,
-        additional_forward_args=batch.inputs,
+        additional_forward_args=batch.values,
         n_steps=PATH_STEPS,
         internal_batch_size=max(1, len(batch.embeddings)),
     )
     return found.sum(-1)
 
 
-def _by_embeddings(score: Callable[[_Embedded], Tensor]) -> Method:
+def _by_embeddings(score: Callable[[_Batch], Tensor]) -> Method:
     """Return the method that scores (batch, token) from how logits depend on the embeddings."""
-
-    def maps(
-        classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
-    ) -> Maps:
-        found: Maps = [np.empty(0)] * len(encodings)
-        table = classifier.embeddings[0]
-        for rows in length_batches(encodings, classifier.default_batch_tokens):
-            some = [encodings[row] for row in rows]
-            batch = classifier.collate(some)
-            own = classifier.own_tokens(some, batch["input_ids"].shape[1])
-            names = list(batch)
-
-            def logits(embeddings: Tensor, *inputs: Tensor, names: list[str] = names) -> Tensor:
-                with _embeddings_given(classifier, embeddings):
-                    return classifier.model(**dict(zip(names, inputs, strict=True))).logits
-
-            embeddings = table(batch["input_ids"]).detach().requires_grad_(True)
-            device = embeddings.device
-            asked = _Embedded(
-                logits=logits,
-                embeddings=embeddings,
-                target=torch.from_numpy(predicted[rows]).to(device),
-                inputs=tuple(batch.values()),
-                own=torch.from_numpy(own).to(device),
-                mask=table(torch.tensor(classifier.blank_token_id, device=device)).detach(),
-            )
-            _place(found, rows, score(asked), own)
-        return found
-
-    return maps
+    return lambda classifier, encodings, predicted, seed: _by_batches(
+        classifier, encodings, predicted, score
+    )
 
 
 @contextmanager
@@ -204,33 +219,28 @@ def _by_attention(flow: Callable[[tuple[Tensor, ...], Tensor], Tensor]) -> Metho
     def maps(
         classifier: Classifier, encodings: Sequence[Encoding], predicted: np.ndarray, seed: int
     ) -> Maps:
-        found: Maps = [np.empty(0)] * len(encodings)
-        reads = _reading_positions(classifier, encodings[0])
-        for rows in length_batches(encodings, classifier.default_batch_tokens):
-            some = [encodings[row] for row in rows]
-            batch = classifier.collate(some)
-            embeddings = classifier.embeddings[0](batch["input_ids"]).detach().requires_grad_(True)
-            with _attention_weights(classifier), _embeddings_given(classifier, embeddings):
-                output = classifier.model(**batch, output_attentions=True)
-            target = torch.from_numpy(predicted[rows]).to(embeddings.device)
-            flows = flow(output.attentions, output.logits.gather(1, target[:, None]).sum())
-            weights = reads(batch["attention_mask"].float()).unsqueeze(-1)  # (batch, i, 1)
-            own = classifier.own_tokens(some, flows.shape[-1])
-            _place(found, rows, (weights * flows).sum(1), own)
-        return found
+        reads = _reading_positions(_batch_of(classifier, encodings[:1], predicted[:1]))
+
+        def score(batch: _Batch) -> Tensor:
+            with _attention_weights(classifier), _embeddings_given(classifier, batch.embeddings):
+                output = classifier.model(**batch.inputs, output_attentions=True)
+            flows = flow(output.attentions, output.logits.gather(1, batch.target[:, None]).sum())
+            weights = reads(batch.inputs["attention_mask"].float()).unsqueeze(-1)  # (batch, i, 1)
+            return (weights * flows).sum(1)
+
+        return _by_batches(classifier, encodings, predicted, score)
 
     return maps
 
 
-def _reading_positions(classifier: Classifier, encoding: Encoding) -> Callable[[Tensor], Tensor]:
+def _reading_positions(batch: _Batch) -> Callable[[Tensor], Tensor]:
     """Return a function from a mask (batch, token) to the weight of the positions read.
 
-    The classifier reads those whose last state has a gradient: the first, the last or all.
+    The classifier reads those whose last state, in a batch of one, has a gradient: the first, the
+    last or all.
     """
-    batch = classifier.collate([encoding])
-    embeddings = classifier.embeddings[0](batch["input_ids"]).detach().requires_grad_(True)
-    with _embeddings_given(classifier, embeddings):
-        states, logits = classifier.forward(batch)
+    with _embeddings_given(batch.classifier, batch.embeddings):
+        states, logits = batch.classifier.forward(batch.inputs)
     read = torch.autograd.grad(logits[0, 0], states[-1])[0][0].norm(dim=-1).nonzero()[:, 0]
     if len(read) > 1:
         return lambda mask: mask / mask.sum(1, keepdim=True)
@@ -359,12 +369,6 @@ def _by_perturbation(score: Callable[[Chance, Tensor, dict[str, int]], Tensor]) 
         return found
 
     return maps
-
-
-def _place(maps: Maps, rows: list[int], scores: Tensor, own: np.ndarray) -> None:
-    """Put (batch, token) scores where they belong, padding and special tokens left out."""
-    for row, of_row, places in zip(rows, scores.detach().float().cpu().numpy(), own, strict=True):
-        maps[row] = of_row[places]
 
 
 OTHER_METHODS: dict[str, Method] = {
