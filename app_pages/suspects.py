@@ -9,6 +9,7 @@ from app_components.filter_line import filter_chip, readable
 from app_components.navigation import arrives, end_page, keep
 from app_components.table import Column, place_of, show_table
 from app_components.verdict_panel import VerdictPanel
+from saliency_core.analysis.features import WORD
 from saliency_core.analysis.kept_suspects import ASSESSMENTS, NONE, kept_suspects
 from saliency_core.output.charts.suspects import MAX_POINTS, SUSPECT_FACTS, suspect_points
 from saliency_core.shortcuts.presentation import (
@@ -18,7 +19,6 @@ from saliency_core.shortcuts.presentation import (
     counts,
     evidence,
     filtered,
-    is_word,
     name_of,
     numbers,
     places_of,
@@ -297,6 +297,7 @@ def hide(row: dict):
         slice_edit.show(run, folder, **edit)
 
 
-if is_word(current):
+is_word = current["kind"] == WORD
+if is_word:
     hide(current)
-debias_panel.show(run, current["feature"] if is_word(current) else None)
+debias_panel.show(run, current["feature"] if is_word else None)

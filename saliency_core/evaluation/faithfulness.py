@@ -88,15 +88,11 @@ def faithfulness(
     Returns:
         One record a map.
     """
-    texts: dict[tuple[Any, ...], int] = {}
-    unique: list[Encoding] = []
+    texts: dict[tuple[Any, ...], tuple[int, Encoding]] = {}
 
     def place_of(encoding: Encoding) -> int:
         key = (encoding.input_ids, encoding.type_ids)
-        if key not in texts:
-            texts[key] = len(unique)
-            unique.append(encoding)
-        return texts[key]
+        return texts.setdefault(key, (len(texts), encoding))[0]
 
     whole = [place_of(encoding) for encoding in encodings]
     # (map, example, share, masked or kept)
@@ -106,13 +102,11 @@ def faithfulness(
             for step, share in enumerate(TOKEN_SHARES):
                 top = np.zeros(len(scores), bool)
                 top[top_positions(scores, share)] = True
-                places[number, row, step, 0] = place_of(
-                    without(encoding, top, classifier.blank_token_id, delete)
-                )
-                places[number, row, step, 1] = place_of(
-                    without(encoding, ~top, classifier.blank_token_id, delete)
-                )
-    logits = classifier.logits(unique)
+                places[number, row, step] = [
+                    place_of(without(encoding, chosen, classifier.blank_token_id, delete))
+                    for chosen in (top, ~top)
+                ]
+    logits = classifier.logits([encoding for _, encoding in texts.values()])
     probabilities = classifier.probabilities(logits)
     predicted = logits[whole].argmax(-1)
     before = probabilities[whole, predicted]  # (example,)

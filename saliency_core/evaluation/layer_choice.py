@@ -153,13 +153,9 @@ def mean_ratio(yardsticks: Sequence[np.ndarray]) -> np.ndarray:
     Args:
         yardsticks: (..., layer) means, all of one shape.
     """
-    return np.mean([_of_best(values) for values in yardsticks], axis=0)
-
-
-def _of_best(values: np.ndarray) -> np.ndarray:
-    floored = np.maximum(values, 0)
+    floored = np.maximum(np.stack(yardsticks), 0)
     best = floored.max(-1, keepdims=True)
-    return np.divide(floored, best, out=np.zeros_like(floored), where=best > 0)
+    return np.divide(floored, best, out=np.zeros_like(floored), where=best > 0).mean(0)
 
 
 def _weights(draw: np.random.Generator, count: int) -> np.ndarray:

@@ -163,53 +163,42 @@ class Edit:
         return self.flips / self.n if self.n else float("nan")
 
 
-def edit_of(before: np.ndarray, after: np.ndarray, label: int) -> Edit:
-    """Return the effect of edits from (example, class) probabilities before and after."""
-    drops = before[:, label] - after[:, label]
+def edit_of(before: np.ndarray, after: np.ndarray, label: int | np.ndarray) -> Edit:
+    """Return the effect of edits on one class, or on one (example,) each.
+
+    Args:
+        before: (example, class) probabilities.
+        after: the same of the edited texts.
+        label: the class.
+    """
+    every = np.arange(len(before))
+    drops = before[every, label] - after[every, label]
     flips = int(((before.argmax(1) == label) & (after.argmax(1) != label)).sum())
     low, high = wilson(flips, len(drops))
     mean = float(drops.mean()) if len(drops) else float("nan")
     return Edit(len(drops), mean, flips, low, high, drops)
 
 
-class Editor:
-    """Reads examples of a run and edits them on the exact characters of their words."""
+def texts_and_words(run: Run, positions: Sequence[int]) -> list[tuple[Texts, list[dict[str, Any]]]]:
+    """Return the text and pair of examples, and their words with side, start and end in order."""
+    frame = run.examples_at(positions)
+    texts = [
+        (text, pair if isinstance(pair, str) else None)
+        for text, pair in zip(frame["text"], frame["pair"], strict=True)
+    ]
+    return list(zip(texts, run.top_words(positions, 0), strict=True))
 
-    def __init__(self, run: Run) -> None:
-        """Edit examples of `run`."""
-        self.run = run
 
-    def texts(self, positions: Sequence[int]) -> list[Texts]:
-        """Return the texts of examples."""
-        frame = self.run.examples_at(positions)
-        return [
-            (text, pair if isinstance(pair, str) else None)
-            for text, pair in zip(frame["text"], frame["pair"], strict=True)
-        ]
-
-    def words(self, positions: Sequence[int]) -> list[list[dict[str, Any]]]:
-        """Return the words of examples with side, start and end, in the order of the texts."""
-        return self.run.top_words(list(positions), 0)
-
-    @staticmethod
-    def edited(
-        texts: Texts, words: list[dict[str, Any]], places: Sequence[int], replacement: str = ""
-    ) -> Texts:
-        """Return the texts without the words at these places, or with something instead."""
-        spans: tuple[list[Any], list[Any]] = ([], [])
-        for place in places:
-            found = words[place]
-            spans[found["side"]].append((found["start"], found["end"]))
-        first = without_spans(texts[0], spans[0], replacement)
-        return first, None if texts[1] is None else without_spans(texts[1], spans[1], replacement)
-
-    @classmethod
-    def without_word(
-        cls, texts: Texts, words: list[dict[str, Any]], word: str, replacement: str = ""
-    ) -> Texts:
-        """Return the texts without a lower-cased word, or with something instead of it."""
-        places = [place for place, one in enumerate(words) if one["word"].lower() == word]
-        return cls.edited(texts, words, places, replacement)
+def edited(
+    texts: Texts, words: list[dict[str, Any]], places: Sequence[int], replacement: str = ""
+) -> Texts:
+    """Return the texts without the words at these places, or with something instead."""
+    spans: tuple[list[Any], list[Any]] = ([], [])
+    for place in places:
+        found = words[place]
+        spans[found["side"]].append((found["start"], found["end"]))
+    first = without_spans(texts[0], spans[0], replacement)
+    return first, None if texts[1] is None else without_spans(texts[1], spans[1], replacement)
 
 
 def mask_of(classifier: Classifier) -> str:

@@ -15,7 +15,7 @@ from scipy import stats
 
 from saliency_core.analysis.features import TEXT, WORD, Features, carriers, features_of
 from saliency_core.analysis.kept_suspects import DATA, UNTESTED
-from saliency_core.model.audited import Editor, answers, edit_of, mask_of
+from saliency_core.model.audited import answers, edit_of, edited, mask_of, texts_and_words
 from saliency_core.progress import Progress, silent
 from saliency_core.shortcuts.suspects import Thresholds, assessments, ranked
 from saliency_core.stats import benjamini_hochberg
@@ -175,8 +175,7 @@ class _Tester:
     def __init__(
         self, run: Run, features: Features, classifier: Classifier, examples: int, seed: int
     ) -> None:
-        self.editor = Editor(run)
-        self.predicted = run.column("predicted")
+        self.run, self.predicted = run, run.column("predicted")
         self.features, self.classifier = features, classifier
         self.examples, self.seed = examples, seed
         self.mask = mask_of(classifier)
@@ -197,19 +196,18 @@ class _Tester:
         if len(rows) > self.examples:
             rows = np.sort(draw.choice(rows, self.examples, replace=False))
         positions = self.features.positions[rows].tolist()
-        texts, words = self.editor.texts(positions), self.editor.words(positions)
         before, deleted, masked, control = [], [], [], []
-        for text, found in zip(texts, words, strict=True):
+        for text, found in texts_and_words(self.run, positions):
             sides = [side for side in text if side is not None]
             places = carriers(name, kind, sides, found)
-            without = self.editor.edited(text, found, places)
+            without = edited(text, found, places)
             if without == text:
                 continue
             before.append(text)
             deleted.append(without)
-            masked.append(self.editor.edited(text, found, places, self.mask))
+            masked.append(edited(text, found, places, self.mask))
             other = carriers(self._control(found, places, draw), WORD, sides, found)
-            control.append(self.editor.edited(text, found, other))
+            control.append(edited(text, found, other))
         if not before:
             return [0, *[np.nan] * (len(EFFECT_COLUMNS) - 1)]
         probabilities = answers(self.classifier, [*before, *deleted, *masked, *control])

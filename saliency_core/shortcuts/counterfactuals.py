@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import difflib
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from saliency_core.analysis.example_detail import words_of_layer
 from saliency_core.errors import UserError
-from saliency_core.model.audited import Editor, Texts, answers, named_word
+from saliency_core.model.audited import (
+    Texts,
+    answers,
+    edit_of,
+    edited,
+    named_word,
+    texts_and_words,
+)
 from saliency_core.records import AuditedExample, Example
-from saliency_core.stats import wilson
 from saliency_core.store import Slice
 from saliency_core.store.query.terms import quote
-from saliency_core.words import shares, word_scores
+from saliency_core.words import word_scores
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier
@@ -71,19 +79,11 @@ def _explained(found: AuditedExample, names: tuple[str, ...]) -> dict[str, Any]:
     scores = word_scores(saliency, found.word_of_token, len(found.words))
     # Words without their tokens' sides: the first token of a word knows it.
     first = np.searchsorted(found.word_of_token, np.arange(len(found.words)))
-    layers = {}
-    for layer, (score, share) in enumerate(zip(scores, shares(scores), strict=True)):
-        layers[str(layer)] = [
-            {
-                "word": word,
-                "side": int(found.sides[first[place]]),
-                "start": int(found.word_spans[place, 0]),
-                "end": int(found.word_spans[place, 1]),
-                "score": float(score[place]),
-                "share": float(share[place]),
-            }
-            for place, word in enumerate(found.words)
-        ]
+    words = {
+        "words": found.words,
+        "word_sides": found.sides[first],
+        "word_spans": found.word_spans,
+    }
     return {
         "text": found.example.text,
         "pair": found.example.pair,
@@ -91,7 +91,7 @@ def _explained(found: AuditedExample, names: tuple[str, ...]) -> dict[str, Any]:
         "probabilities": {
             name: float(value) for name, value in zip(names, found.probabilities, strict=True)
         },
-        "layers": layers,
+        "layers": {str(layer): words_of_layer(words, of) for layer, of in enumerate(scores)},
     }
 
 
@@ -101,13 +101,7 @@ def _aligned(before: tuple[str, ...], after: tuple[str, ...]) -> list[list[int |
     matcher = difflib.SequenceMatcher(None, lower[0], lower[1], autojunk=False)
     pairs: list[list[int | None]] = []
     for _, a, a_end, b, b_end in matcher.get_opcodes():
-        for place in range(max(a_end - a, b_end - b)):
-            pairs.append(
-                [
-                    a + place if a + place < a_end else None,
-                    b + place if b + place < b_end else None,
-                ]
-            )
+        pairs += map(list, zip_longest(range(a, a_end), range(b, b_end)))
     return pairs
 
 
@@ -147,23 +141,16 @@ def aligned_words(found: dict[str, Any], layer: int) -> pd.DataFrame:
     (logits), difference (a missing word counts 0).
     """
     words = [found[side]["layers"][str(layer)] for side in ("before", "after")]
+    missing = {"word": None, "score": np.nan}
     rows = []
     for pair in found["aligned"]:
         before, after = (
-            None if place is None else side[place] for side, place in zip(words, pair, strict=True)
+            missing if place is None else side[place]
+            for side, place in zip(words, pair, strict=True)
         )
-        rows.append(
-            {
-                "before": before and before["word"],
-                "after": after and after["word"],
-                "score_before": before["score"] if before else np.nan,
-                "score_after": after["score"] if after else np.nan,
-            }
-        )
+        rows.append((before["word"], after["word"], before["score"], after["score"]))
     columns = ["before", "after", "score_before", "score_after"]
-    frame = pd.DataFrame(rows, columns=columns).astype(
-        {"score_before": float, "score_after": float}
-    )
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], float))
     return frame.assign(difference=frame["score_after"].fillna(0) - frame["score_before"].fillna(0))
 
 
@@ -192,6 +179,29 @@ def whole_slice(part: Slice, frame: pd.DataFrame) -> dict[str, int]:
     gone = int((stored["gold"].notna() & (stored["gold"] == stored["predicted"])).sum())
     come = int((frame["gold"].notna() & (frame["gold"] == frame["after"])).sum())
     return {"judged": right + wrong, "right_before": right, "right_after": right - gone + come}
+
+
+def edits_in_slice(
+    part: Slice, word: str, replacement: str, limit: int | None, draw: np.random.Generator
+) -> list[tuple[int, Texts, Texts]]:
+    """Return position, texts and edited texts of the examples of a slice that contain a word.
+
+    Args:
+        part: a slice.
+        word: lower-cased.
+        replacement: what takes its place; empty deletes it.
+        limit: examples at most, drawn with `draw`.
+        draw: of the examples.
+    """
+    positions = part.filter(f"word:{quote(word)} -failed").positions()
+    if limit is not None and len(positions) > limit:
+        positions = np.sort(draw.choice(positions, limit, replace=False))
+    chosen = positions.tolist()
+    found = []
+    for position, (texts, words) in zip(chosen, texts_and_words(part.run, chosen), strict=True):
+        places = [place for place, one in enumerate(words) if one["word"].lower() == word]
+        found.append((position, texts, edited(texts, words, places, replacement)))
+    return found
 
 
 def replace_in_slice(
@@ -229,42 +239,29 @@ def replace_in_slice(
             "Replacing a word in a slice needs a classifier with one label per example."
         )
     word = named_word(word)
-    positions = part.filter(f"word:{quote(word)} -failed").positions()
-    if not len(positions):
+    found = edits_in_slice(part, word, replacement, limit, np.random.default_rng(seed))
+    if not found:
         raise UserError(f"No example of this slice contains the word {word!r}.")
-    if limit is not None and len(positions) > limit:
-        positions = np.sort(np.random.default_rng(seed).choice(positions, limit, replace=False))
-    editor = Editor(run)
-    chosen = [int(position) for position in positions]
-    texts, words = editor.texts(chosen), editor.words(chosen)
-    edited = [
-        editor.without_word(text, found, word, replacement)
-        for text, found in zip(texts, words, strict=True)
-    ]
     # A word replaced by itself is asked for as a control; any other edit must change the text.
     if replacement.lower() != word:
-        changed = [row for row, text in enumerate(texts) if edited[row] != text]
-        if not changed:
+        found = [(position, old, new) for position, old, new in found if old != new]
+        if not found:
             raise UserError(f"To edit {word!r} like this changes no text of this slice.")
-        chosen = [chosen[row] for row in changed]
-        texts, edited = ([rows[row] for row in changed] for rows in (texts, edited))
-    before, after = np.split(answers(classifier, [*texts, *edited]), 2)
+    chosen, old_texts, new_texts = zip(*found, strict=True)
+    before, after = np.split(answers(classifier, [*old_texts, *new_texts]), 2)
     own, new = before.argmax(1), after.argmax(1)
-    every = np.arange(len(own))
-    drops = before[every, own] - after[every, own]
-    flips = int((new != own).sum())
-    low, high = wilson(flips, len(own))
+    edit = edit_of(before, after, own)
     frame = run.examples_at(chosen)[["example", "id", "gold"]].assign(
-        before=[names[place] for place in own], after=[names[place] for place in new], drop=drops
+        before=[names[place] for place in own],
+        after=[names[place] for place in new],
+        drop=edit.drops,
     )
     judged = frame["gold"].notna()
     summary = {
-        "n": len(own),
-        "flips": flips,
-        "flip_rate": flips / len(own),
-        "low": low,
-        "high": high,
-        "mean_drop": float(drops.mean()),
+        **{
+            name: getattr(edit, name)
+            for name in ("n", "flips", "flip_rate", "low", "high", "mean_drop")
+        },
         "judged": int(judged.sum()),
         "right_before": int((frame["gold"] == frame["before"])[judged].sum()),
         "right_after": int((frame["gold"] == frame["after"])[judged].sum()),

@@ -12,10 +12,10 @@ import numpy as np
 
 from saliency_core.data.files.row_writer import write_json_lines
 from saliency_core.errors import UserError
-from saliency_core.model.audited import Editor, answers
+from saliency_core.model.audited import answers
+from saliency_core.shortcuts.counterfactuals import edits_in_slice
 from saliency_core.stats import wilson
 from saliency_core.store import Run, Slice
-from saliency_core.store.query.terms import quote
 
 if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier
@@ -43,21 +43,13 @@ def write_checks(
         UserError: no word is named or judged spurious, or no example holds one.
     """
     run = part.run
-    editor = Editor(run)
     draw = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
     for word in spurious_words(run, words):
-        positions = part.filter(f"word:{quote(word)} -failed").positions()
-        if len(positions) > per_word:
-            positions = np.sort(draw.choice(positions, per_word, replace=False))
-        chosen = [int(position) for position in positions]
-        frame = run.examples_at(chosen)
-        for id, texts, found in zip(
-            frame["id"], editor.texts(chosen), editor.words(chosen), strict=True
-        ):
-            edited = editor.without_word(texts, found, word)
-            if edited == texts:
-                continue
+        edits = edits_in_slice(part, word, "", per_word, draw)
+        edits = [(position, old, new) for position, old, new in edits if old != new]
+        ids = run.examples_at([position for position, _, _ in edits])["id"]
+        for id, (_, texts, edited) in zip(ids, edits, strict=True):
             pair = {} if texts[1] is None else {"pair": texts[1], "edited_pair": edited[1]}
             rows.append(
                 {"check": KIND, "word": word, "id": id, "text": texts[0], "edited": edited[0]}

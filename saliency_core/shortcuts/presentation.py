@@ -320,8 +320,3 @@ def leading_suspects(run: Run) -> list[dict[str, Any]]:
     table = with_judgements(kept[0], run.verdicts())
     table = table[table["assessment"].isin([HARMFUL, RELIED]) & (table["judgement"] != "genuine")]
     return table[table["leader"] == ""].to_dict("records")
-
-
-def is_word(row: dict[str, Any]) -> bool:
-    """Tell whether a suspect is a word, which can be hidden."""
-    return row["kind"] == WORD
