@@ -87,10 +87,6 @@ class Group(TyperGroup):
                 formatter.write_dl(rows)
         write_options(self, ctx, formatter)
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names in the order of the help."""
-        return list(self.commands)
-
 
 class Program(typer.Typer):
     """Commands whose help is of the kinds above; `-h` asks for it too."""

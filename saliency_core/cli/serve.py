@@ -10,15 +10,9 @@ import typer
 from saliency_core.cli.progress_bar import GOES_ON, progress_bar
 from saliency_core.cli.terminal import Database, Quiet
 from saliency_core.paths import DEMO, default_database, demo_folder
+from saliency_core.pipeline.options import STAGES
 
-STAGES = (
-    "training the language model",
-    "training the classifier",
-    "checking",
-    "auditing",
-    "evaluating layers",
-    "deleting words",
-)
+DEMO_STAGES = ("training the language model", "training the classifier", *STAGES, "deleting words")
 
 
 def dashboard(
@@ -50,7 +44,7 @@ def demo(
 
     folder = folder or demo_folder()
     database = folder / DEMO
-    with progress_bar(quiet, *STAGES, when_stopped=GOES_ON) as progress:
+    with progress_bar(quiet, *DEMO_STAGES, when_stopped=GOES_ON) as progress:
         built = build_demo(folder, progress=progress)
         options = AuditOptions(
             text_column="text", label_column="label", id_column="id", lm_head=str(built.lm_head)

@@ -5,7 +5,7 @@ The model is loaded only here, from where the run says it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,8 +112,12 @@ def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def replace_word(text: str, word: str, replacement: str) -> str:
     """Return a text in which every occurrence of a word, in any case, is replaced or deleted."""
-    word = named_word(word)
-    spans = [(start, end) for name, start, end in named_spans(text) if name == word]
+    return replace_words(text, {named_word(word)}, replacement)
+
+
+def replace_words(text: str, words: Collection[str], replacement: str) -> str:
+    """Return a text in which every occurrence of lower-cased words is replaced or deleted."""
+    spans = [(start, end) for name, start, end in named_spans(text) if name in words]
     return without_spans(text, spans, replacement)
 
 

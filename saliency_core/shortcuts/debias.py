@@ -11,7 +11,7 @@ from saliency_core.atomic import refuse_inputs, replacing
 from saliency_core.data.dataset import Dataset
 from saliency_core.data.files.row_writer import ENDINGS, RowWriter
 from saliency_core.errors import UserError
-from saliency_core.model.audited import without_spans
+from saliency_core.model.audited import replace_words
 from saliency_core.records import Example
 from saliency_core.shortcuts.training_counts import sides_of
 from saliency_core.words import named_spans
@@ -82,13 +82,6 @@ def _masked_row(
     row: dict[str, Any], example: Example, words: set[str], dataset: Dataset, mask: str
 ) -> dict[str, Any]:
     """Return a row whose texts have the mask in place of the words."""
-    columns = dataset.info.columns
-    sides = {columns["text"]: example.text}
-    if "pair" in columns:
-        sides[columns["pair"]] = example.pair or ""
-    return {**row, **{column: _masked(text, words, mask) for column, text in sides.items()}}
-
-
-def _masked(text: str, words: set[str], mask: str) -> str:
-    spans = [(start, end) for name, start, end in named_spans(text) if name in words]
-    return without_spans(text, spans, mask)
+    texts = {"text": example.text, "pair": example.pair or ""}
+    columns = {role: name for role, name in dataset.info.columns.items() if role in texts}
+    return row | {name: replace_words(texts[role], words, mask) for role, name in columns.items()}

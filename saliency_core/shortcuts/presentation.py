@@ -70,12 +70,11 @@ def filtered(
 
     Sorted by suspicion, followers behind their leader, or by one kind of evidence, largest first.
     """
+    wanted = {"assessment": assessment, "class": class_name, "kind": kind, "judgement": judgement}
     kept = pd.Series(True, table.index)
-    for column, value in (("assessment", assessment), ("class", class_name), ("kind", kind)):
+    for column, value in wanted.items():
         if value is not None:
             kept &= table[column] == value
-    if judgement is not None:
-        kept &= table["judgement"] == judgement
     if text.strip():
         kept &= table["feature"].str.contains(text.strip(), case=False, regex=False)
     found = table[kept]
@@ -103,8 +102,7 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
 
 def counts(table: pd.DataFrame) -> dict[str, int]:
     """Return how many rows have each assessment, strongest first."""
-    found = table["assessment"].value_counts()
-    return {assessment: int(found.get(assessment, 0)) for assessment in ASSESSMENTS}
+    return table["assessment"].value_counts().reindex(ASSESSMENTS, fill_value=0).to_dict()
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -126,28 +124,18 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 def numbers(table: pd.DataFrame) -> pd.DataFrame:
     """Return every number behind suspects: the four values, then their supports and intervals."""
     rows = table.to_dict("records")
-    return pd.DataFrame(
-        {
-            "feature": table["feature"],
-            "class": table["class"],
-            "share_by_layer": table["share_by_layer"],
-            "z": table["z"].astype(float),
-            "mean_share": table["mean_share"].astype(float),
-            "flip_rate": table["flip_rate"].astype(float),
-            "risk_ratio": table["risk_ratio"].where(table["errors_n"] > 0).astype(float),
-            "association": [_rate(row["k"], row["n"]) for row in rows],
-            "reliance": [
-                _with_support(row["share_low"], row["share_high"], row["predictions"])
-                for row in rows
-            ],
-            "effect": [
-                _with_support(row["flip_low"], row["flip_high"], row["effect_n"]) for row in rows
-            ],
-            "errors": [
-                _with_support(row["risk_low"], row["risk_high"], row["errors_n"], "{:.2g}")
-                for row in rows
-            ],
-        }
+    values = table[["feature", "class", "share_by_layer", "z", "mean_share", "flip_rate"]]
+    return values.astype(dict.fromkeys(("z", "mean_share", "flip_rate"), float)).assign(
+        risk_ratio=table["risk_ratio"].where(table["errors_n"] > 0).astype(float),
+        association=[_rate(row["k"], row["n"]) for row in rows],
+        reliance=[
+            _with_support(row["share_low"], row["share_high"], row["predictions"]) for row in rows
+        ],
+        effect=[_with_support(row["flip_low"], row["flip_high"], row["effect_n"]) for row in rows],
+        errors=[
+            _with_support(row["risk_low"], row["risk_high"], row["errors_n"], "{:.2g}")
+            for row in rows
+        ],
     )
 
 

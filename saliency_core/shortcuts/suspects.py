@@ -330,9 +330,7 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
     expected = table["errors_n"] * (table["errors_k"].sum() / max(table["errors_n"].sum(), 1))
     excess = (table["errors_k"] - expected).where(table["q_errors"] <= 0.05, 0).clip(lower=0)
     reliance = table["mean_share"].fillna(0) * np.sqrt(table["predictions"])
-    place = table["assessment"].map(
-        {assessment: place for place, assessment in enumerate(ASSESSMENTS)}
-    )
+    place = pd.Index(ASSESSMENTS).get_indexer(table["assessment"])
     order = pd.DataFrame(
         {
             "place": place,
@@ -385,28 +383,23 @@ def _null(
     band = np.searchsorted(edges, length, side="right")
     draw = np.random.default_rng(seed)
     present = np.bincount(features.feature, minlength=len(features.names))
-    flagged, discovered, tests = [], [], []
+    where = np.argsort(band, kind="stable")
+    shuffled = np.empty(len(band), np.int64)
+    passed = []
     for _ in range(repeats):
-        order = np.lexsort((draw.random(len(band)), band))
-        where = np.argsort(band, kind="stable")
-        shuffled = np.empty(len(band), np.int64)
-        shuffled[where] = order
+        shuffled[where] = np.lexsort((draw.random(len(band)), band))
         new_gold, new_predicted = gold[shuffled], predicted[shuffled]
         counts = _count(features, classes, new_gold, new_predicted)
         supported = _supported(present, counts, thresholds)
         found = _tests(counts, new_gold, new_predicted)
-        p = [found[name][supported] for name in ("p_association", "p_errors")]
-        flagged.append(sum(int((one <= thresholds.alpha).sum()) for one in p))
-        q = map(benjamini_hochberg, p)
-        discovered.append(sum(int((one <= thresholds.alpha).sum()) for one in q))
-        tests.append(sum(int((~np.isnan(one)).sum()) for one in p))
-    mean_flagged, mean_tests, mean_discovered = (
-        float(np.mean(counted)) if counted else float("nan")
-        for counted in (flagged, tests, discovered)
-    )
+        p = np.stack([found[name][supported] for name in ("p_association", "p_errors")])
+        q = np.stack([benjamini_hochberg(one) for one in p])
+        tests = (p <= thresholds.alpha, q <= thresholds.alpha, ~np.isnan(p))
+        passed.append([passing.sum() for passing in tests])
+    flagged, discovered, tested = np.mean(passed, axis=0).tolist() if passed else [np.nan] * 3
     return {
         "repeats": repeats,
-        "mean_flagged": mean_flagged,
-        "expected": thresholds.alpha * mean_tests,
-        "mean_discovered": mean_discovered,
+        "mean_flagged": flagged,
+        "expected": thresholds.alpha * tested,
+        "mean_discovered": discovered,
     }
