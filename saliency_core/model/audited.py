@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import regex
 
 from saliency_core.errors import UserError
 from saliency_core.stats import wilson
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from saliency_core.model.classifier import Classifier
     from saliency_core.store import Run
 
+_CHARACTER = regex.compile(r"\X")
 Texts = tuple[str, str | None]
 """A text and its pair."""
 
@@ -91,8 +93,9 @@ def without_spans(text: str, spans: Sequence[tuple[int, int]], replacement: str 
         put = replacement
         if not replacement and text[start:end].isspace():
             put = "" if begins or text[end : end + 1].isspace() or end == len(text) else " "
-        elif not replacement and begins and text[end : end + 1].isspace():
-            end += 1
+        elif not replacement and begins and (after := _CHARACTER.match(text, end)):
+            # A space with a mark on it is a word.
+            end += after.group().isspace()
         pieces += [kept, put]
         last = put[-1:] or last
         at = end

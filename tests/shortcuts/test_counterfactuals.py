@@ -102,6 +102,7 @@ def test_a_word_that_is_nowhere_is_named(store):
         ("Unkindly said", "kindly", "", "Unkindly said"),
         ("it's kindly meant", "kindly", "[MASK]", "it's [MASK] meant"),
         ("a b", "b", "x y", "a x y"),
+        ("0 \u0e31", "0", "", " \u0e31"),
     ],
 )
 def test_words_are_replaced_on_their_own_characters(text, word, new, result):
