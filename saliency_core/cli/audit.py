@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from saliency_core.cli.tables import say
 from saliency_core.cli.terminal import AsJson, Database, Quiet, print_json
 from saliency_core.data.labels.label_map import parse_label_map
 from saliency_core.paths import default_database
-from saliency_core.pipeline.options import STAGES
+from saliency_core.pipeline.options import STAGES, AuditOptions
 from saliency_core.program import program
 
 columns = partial(typer.Option, rich_help_panel="Columns", metavar="NAME")
@@ -31,6 +31,7 @@ EXAMPLES = (
 
 
 def audit(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="Folder or hub name of a sequence classifier.")],
     dataset: Annotated[str, typer.Argument(help="File, folder or hub name of a dataset.")],
     database: Database = None,
@@ -123,44 +124,17 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Compute saliency of every layer for every example and keep it in one SQLite file."""
-    from saliency_core.pipeline.options import AuditOptions
     from saliency_core.pipeline.run_audit import audit as run_audit
 
-    options = AuditOptions(
-        text_column=text_column,
-        pair_column=pair_column,
-        label_column=label_column,
-        id_column=id_column,
-        metadata_columns=metadata_columns.split(",") if metadata_columns is not None else None,
-        predictions_from=predictions_from,
-        split=split,
-        config=config,
-        revision=revision,
-        header=not no_header,
-        sheet=sheet,
-        label_map=parse_label_map(label_map),
-        trust_labels=trust_labels,
-        lm_head=lm_head,
-        model_revision=model_revision,
-        target=target,
-        rule=rule,
-        steps=steps,
-        dtype=dtype,
-        device=device,
-        batch_tokens=batch_tokens,
-        max_length=max_length,
-        long_text=long_text,
-        limit=limit,
-        name=name,
-        seed=seed,
-        evaluate=not no_evaluate,
-        trust_remote_code=trust_remote_code,
-        dry_run=dry_run,
-        engine=engine,
-        workers=workers,
-        threads=threads,
-        output=str(output) if output else None,
-    )
+    named = AuditOptions.__dataclass_fields__.keys() & context.params
+    given: dict[str, Any] = {name: context.params[name] for name in named} | {
+        "metadata_columns": metadata_columns.split(",") if metadata_columns is not None else None,
+        "header": not no_header,
+        "label_map": parse_label_map(label_map),
+        "evaluate": not no_evaluate,
+        "output": str(output) if output else None,
+    }
+    options = AuditOptions(**given)
     place = database or (None if output else default_database())
     stages = STAGES[: 1 if dry_run else 2 if no_evaluate else 3]
     with progress_bar(quiet or as_json, *stages, when_stopped=GOES_ON) as bar:

@@ -10,7 +10,7 @@ import typer
 from saliency_core.cli.progress_bar import GOES_ON, progress_bar
 from saliency_core.cli.terminal import Database, Quiet
 from saliency_core.paths import DEMO, default_database, demo_folder
-from saliency_core.pipeline.options import STAGES
+from saliency_core.pipeline.options import STAGES, AuditOptions
 
 DEMO_STAGES = ("training the language model", "training the classifier", *STAGES, "deleting words")
 
@@ -39,7 +39,6 @@ def demo(
 ) -> None:
     """Build the embedded demonstration, audit it, look for its flaws and open the dashboard."""
     from saliency_core.demo.build import build_demo, find_flaws
-    from saliency_core.pipeline.options import AuditOptions
     from saliency_core.pipeline.run_audit import audit as run_audit
 
     folder = folder or demo_folder()

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from saliency_core import __version__
 from saliency_core.cli import app
+from saliency_core.pipeline.options import AuditOptions
 from saliency_core.store.query.terms import FLAGS, JOINS, NAMED, NUMBERS, TABLE
 from tests.support.paths import ROOT
 from tests.support.small_audit import write_csv
@@ -74,6 +75,12 @@ SECTIONS = {
     )
     for heading, text in sections().items()
 }
+
+
+def test_every_option_of_an_audit_is_one_of_its_options():
+    given = {parameter.name for parameter in COMMANDS["audit"].params}
+    own = {"model", "dataset", "database", "no_header", "no_evaluate", "quiet", "as_json"}
+    assert given - own == set(AuditOptions.__dataclass_fields__) - {"header", "evaluate"}
 
 
 def test_every_command_has_its_section_and_every_section_its_command():
