@@ -210,9 +210,7 @@ def _auc_error(auc: float, n: int, m: int) -> float:
 def _quantiles(texts: Sequence[str]) -> list[float]:
     if not texts:
         return []
-    return [
-        float(q) for q in np.quantile([len(text) for text in texts], (0.05, 0.25, 0.5, 0.75, 0.95))
-    ]
+    return np.quantile(list(map(len, texts)), (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()
 
 
 def _scripts(audited: Sequence[str], train: Sequence[str]) -> pd.DataFrame:

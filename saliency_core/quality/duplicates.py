@@ -13,10 +13,10 @@ from saliency_core.progress import Progress, silent
 from saliency_core.quality.text_sets import (
     SLOTS,
     Bands,
-    Groups,
     Signatures,
     fold_sides,
     jaccard,
+    joined,
     pairs_of_band,
     signatures,
     text_key,
@@ -88,15 +88,10 @@ def find_duplicates(
     with run.steady():
         gold = run.column("gold").astype(np.int64)
         texts = Texts(run)
-        keys = texts.keys(progress)
-        kept = np.flatnonzero(keys >= 0)
-        _, first, number = np.unique(keys[kept], return_index=True, return_inverse=True)
-        exact = np.full(len(keys), -1)
-        # The first example that has a text stands for all that have it.
-        exact[kept] = kept[first][number]
-        joined = _near(texts, np.sort(kept[first]), threshold, progress)
-    near = np.where(exact >= 0, joined[np.maximum(exact, 0)], -1)
-    group = _numbered(near)
+        _, first, number = texts.distinct(progress)
+        exact = np.append(first, -1)[number]
+        near = _near(texts, np.sort(first), threshold, progress)
+    group = _numbered(np.append(near, -1)[exact])
     return Duplicates(group, _numbered(exact), _conflicts(group, gold))
 
 
@@ -104,10 +99,9 @@ def _near(texts: Texts, rows: np.ndarray, threshold: float, progress: Progress) 
     """Return (example,) the first example of the near group, for the distinct texts' rows."""
     bands = Bands(threshold)
     known = texts.signatures(rows, bands, "comparing texts", progress)
-    groups, unlike = Groups(len(rows)), np.zeros(0, np.int64)
+    root, unlike = np.arange(len(rows)), np.zeros(0, np.int64)
     for number, band in enumerate(known.bands):
         pairs = np.stack(pairs_of_band(band))
-        root = groups.roots()
         pairs = pairs[:, root[pairs[0]] != root[pairs[1]]]
         pairs.sort(0)
         codes = np.unique(pairs[0] * len(rows) + pairs[1])
@@ -118,17 +112,16 @@ def _near(texts: Texts, rows: np.ndarray, threshold: float, progress: Progress) 
         rejected = []
         for start in range(0, len(codes), BLOCK):
             part = slice(start, start + BLOCK)
-            root = groups.roots()
             apart = root[first[part]] != root[second[part]]
             a, b = first[part][apart], second[part][apart]
             alike = texts.alike(rows[a], rows[b], threshold)
-            groups.join(zip(a[alike].tolist(), b[alike].tolist(), strict=True))
+            root = joined(root, a[alike], b[alike])
             rejected.append(codes[part][apart][~alike])
         unlike = np.union1d(unlike, np.concatenate(rejected)) if rejected else unlike
         progress("joining duplicates", number + 1, bands.count)
-    joined = np.arange(len(texts))
-    joined[rows] = rows[groups.roots()]
-    return joined
+    first_of = np.arange(len(texts))
+    first_of[rows] = rows[root]
+    return first_of
 
 
 def _numbered(first: np.ndarray) -> np.ndarray:
@@ -159,19 +152,20 @@ class Texts:
         self.run = run
         index = run.columns
         self.text_ids = np.full(len(index), -1, np.int64)
-        for block in run.store.batches(
-            "SELECT position, text_id FROM examples WHERE run = ?", (run.number,)
-        ):
-            places = index.rows_of(np.array([row[0] for row in block], np.int64))
-            ids = np.array([row[1] for row in block], np.int64)
-            self.text_ids[places[places >= 0]] = ids[places >= 0]
+        for rows, (ids,) in index.batches("SELECT position, text_id FROM examples WHERE run = ?"):
+            self.text_ids[rows] = ids
 
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self.text_ids)
 
-    def keys(self, progress: Progress = silent) -> np.ndarray:
-        """Return (example,) int64 that are equal for the same texts; -1 for empty ones."""
+    def distinct(self, progress: Progress) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the texts that are not empty, each once, by their rising keys.
+
+        Returns:
+            (text,) int64 key, (text,) the first row that has it, (example,) which of them it has;
+            -1 for an empty one.
+        """
         # A text that several examples have is folded once.
         distinct, inverse = np.unique(self.text_ids, return_inverse=True)
         own = np.full(len(distinct), -1, np.int64)
@@ -182,7 +176,12 @@ class Texts:
                 text_key(folded[text]) if folded.get(text) else -1 for text in part
             ]
             progress("reading texts", min(start + BLOCK, len(distinct)), len(distinct))
-        return own[inverse]
+        keys = own[inverse]
+        kept = np.flatnonzero(keys >= 0)
+        known, first, number = np.unique(keys[kept], return_index=True, return_inverse=True)
+        text_of = np.full(len(keys), -1)
+        text_of[kept] = number
+        return known, kept[first], text_of
 
     def signatures(
         self, rows: np.ndarray, bands: Bands, stage: str, progress: Progress

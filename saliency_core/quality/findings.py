@@ -114,7 +114,7 @@ def check_data(
     facts["duplicates"] = _duplicates(run, columns, threshold, progress)
     save_quality(run.store.path, run.number, columns)
     save_table(run.store.path, run.number, TABLE, [{"facts": facts}])
-    return DataQuality(findings_of(facts, run.label_names), facts)
+    return DataQuality(findings_of(facts), facts)
 
 
 def kept_data_quality(run: Run) -> DataQuality | None:
@@ -123,7 +123,7 @@ def kept_data_quality(run: Run) -> DataQuality | None:
     if table is None:
         return None
     facts = table["facts"].iloc[0]
-    return DataQuality(findings_of(facts, run.label_names), facts)
+    return DataQuality(findings_of(facts), facts)
 
 
 def issue_rows(part: Slice, *, limit: int = ROWS, offset: int = 0) -> pd.DataFrame:

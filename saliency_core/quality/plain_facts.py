@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import regex
 
 from saliency_core.progress import Progress, silent
+from saliency_core.quality.drift import whole
 from saliency_core.quality.scripts import letters_by_script
 from saliency_core.stats import auc
 from saliency_core.store import Run
@@ -99,31 +99,22 @@ def _is_mixed(text: str) -> bool:
 def text_problems(run: Run, progress: Progress = silent) -> np.ndarray:
     """Return (example,) uint8 by rising position: the sum of 2**n over its `TEXT_PROBLEMS`."""
     bit = {name: 1 << place for place, name in enumerate(TEXT_PROBLEMS)}
-    found = np.zeros(len(run.columns), np.uint8)
+    index = run.columns
+    found = np.zeros(len(index), np.uint8)
     lengths = np.zeros(len(found), np.int64)
     done = 0
-    for places, texts in _texts(run):
-        found[places] = [sum(bit[name] for name in problems_of(text)) for text in texts]
-        lengths[places] = [len(text) for text in texts]
+    for rows, sides in index.batches(
+        "SELECT e.position, t.text, t.pair FROM examples e JOIN texts t USING (text_id)"
+        " WHERE e.run = ?"
+    ):
+        texts = list(map(whole, *sides))
+        found[rows] = [sum(bit[name] for name in problems_of(text)) for text in texts]
+        lengths[rows] = list(map(len, texts))
         done += len(texts)
         progress("checking texts", done, len(found))
     limit = max(LONG_LEAST, LONG_TIMES * float(np.median(lengths))) if len(lengths) else 0
     found[lengths >= limit] |= bit["very_long"] if limit else 0
     return found
-
-
-def _texts(run: Run) -> Iterator[tuple[np.ndarray, list[str]]]:
-    """Yield rows and texts, both sides of a pair as one."""
-    index = run.columns
-    for block in run.store.batches(
-        "SELECT e.position, t.text, t.pair FROM examples e JOIN texts t USING (text_id)"
-        " WHERE e.run = ?",
-        (run.number,),
-    ):
-        places = index.rows_of(np.array([row[0] for row in block], np.int64))
-        texts = [row[1] if row[2] is None else f"{row[1]}\n{row[2]}" for row in block]
-        known = places >= 0
-        yield places[known], [text for text, is_known in zip(texts, known, strict=True) if is_known]
 
 
 def metadata_facts(run: Run) -> list[MetadataFact]:
@@ -151,13 +142,10 @@ def metadata_facts(run: Run) -> list[MetadataFact]:
 def _ids(run: Run) -> tuple[list[str], np.ndarray]:
     """Return the ids of the examples as `Run.metadata_codes` returns a column."""
     index = run.columns
-    rows = run.store.rows(
-        "SELECT position, id FROM examples WHERE run = ? ORDER BY position", (run.number,)
-    )
-    places = index.rows_of(np.array([row[0] for row in rows], np.int64))
-    texts = ["", *(row[1] for row in rows)]
-    codes = np.zeros(len(index), np.int64)
-    codes[places[places >= 0]] = np.flatnonzero(places >= 0) + 1
+    texts, codes = [""], np.zeros(len(index), np.int64)
+    for rows, (ids,) in index.batches("SELECT position, id FROM examples WHERE run = ?"):
+        codes[rows] = len(texts) + np.arange(len(ids))
+        texts += ids
     return texts, codes
 
 

@@ -45,7 +45,7 @@ class DataFinding:
     message: str
 
 
-def findings_of(facts: Mapping[str, Any], names: Sequence[str]) -> list[DataFinding]:
+def findings_of(facts: Mapping[str, Any]) -> list[DataFinding]:
     """Return the findings of facts, the worst first; those alike keep the order of the checks."""
     found = [
         *_label_issues(facts["label_issues"], facts["examples"]),

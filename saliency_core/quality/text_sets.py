@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -164,31 +164,22 @@ def pairs_of_band(band: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[before], order[after]
 
 
-class Groups:
-    """Texts joined into groups (union-find)."""
+def joined(root: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (text,) the first text of each one's group, after the texts of each pair are joined.
 
-    def __init__(self, texts: int) -> None:
-        """Begin with every text alone."""
-        self.parent = np.arange(texts)
+    Args:
+        root: (text,) the same before that; each text's own number where nothing is joined yet.
+        first: (pair,) texts.
+        second: (pair,) texts.
+    """
+    from scipy.sparse import coo_array, csgraph
 
-    def join(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Join the texts of each pair."""
-        for first, second in pairs:
-            a, b = self._root(first), self._root(second)
-            if a != b:
-                self.parent[max(a, b)] = min(a, b)
-
-    def _root(self, text: int) -> int:
-        parent = self.parent
-        while parent[text] != text:
-            parent[text] = parent[parent[text]]
-            text = int(parent[text])
-        return text
-
-    def roots(self) -> np.ndarray:
-        """Return (text,) the first text of each one's group."""
-        while True:
-            above = self.parent[self.parent]
-            if np.array_equal(above, self.parent):
-                return above.copy()
-            self.parent = above
+    if not len(first):
+        return root
+    ends, node = np.unique(root[np.r_[first, second]], return_inverse=True)
+    edges = coo_array((np.ones(len(first)), node.reshape(2, -1)), (len(ends), len(ends)))
+    _, part = csgraph.connected_components(edges, directed=False)
+    _, lowest, number = np.unique(part, return_index=True, return_inverse=True)
+    above = np.arange(len(root))
+    above[ends] = ends[lowest[number]]
+    return above[root]

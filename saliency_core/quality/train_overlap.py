@@ -8,12 +8,7 @@ import numpy as np
 
 from saliency_core.progress import Progress, silent
 from saliency_core.quality.duplicates import THRESHOLD, Texts, check_threshold
-from saliency_core.quality.text_sets import (
-    Bands,
-    jaccard,
-    signatures,
-    text_key,
-)
+from saliency_core.quality.text_sets import Bands, jaccard, signatures, text_key
 from saliency_core.store import Run
 
 EXACT, NEAR = 1, 2
@@ -41,13 +36,7 @@ class TrainOverlap:
         check_threshold(threshold)
         self.threshold = threshold
         self.texts = Texts(run)
-        keys = self.texts.keys(progress)
-        kept = np.flatnonzero(keys >= 0)
-        # The first example that has a text stands for all that have it.
-        self.keys, first, inverse = np.unique(keys[kept], return_index=True, return_inverse=True)
-        self.rows = kept[first]
-        self.text_of = np.full(len(keys), -1)
-        self.text_of[kept] = inverse
+        self.keys, self.rows, self.text_of = self.texts.distinct(progress)
         self.found = np.zeros(len(self.keys), np.int8)
         self.bands = Bands(self.threshold)
         self.audited = self.texts.signatures(
@@ -91,6 +80,4 @@ class TrainOverlap:
 
     def in_train(self) -> np.ndarray:
         """Return (example,) int8 by rising position: 0, `EXACT` or `NEAR`."""
-        return np.where(self.text_of >= 0, self.found[np.maximum(self.text_of, 0)], 0).astype(
-            np.int8
-        )
+        return np.append(self.found, np.int8(0))[self.text_of]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,6 +126,17 @@ class Filters:
         rows = np.searchsorted(self.position, positions)
         rows = np.minimum(rows, len(self) - 1)
         return np.where(self.position[rows] == positions, rows, -1) if len(self) else rows * 0 - 1
+
+    def batches(self, sql: str, *values: Any) -> Iterator[tuple[np.ndarray, list[list[Any]]]]:
+        """Yield rows and the other columns of a query of this run that begins with the position.
+
+        What the query takes first is the number of the run; positions not in it are left out.
+        """
+        for block in self.store.batches(sql, (self.run, *values)):
+            positions, *columns = zip(*block, strict=True)
+            rows = self.rows_of(np.array(positions, np.int64))
+            known = (rows >= 0).tolist()
+            yield rows[known], [list(itertools.compress(column, known)) for column in columns]
 
     def place(self, row: int) -> tuple[int, int]:
         """Return chunk number and slot of a row."""

@@ -272,17 +272,15 @@ class Selection:
         from pyarrow import compute
 
         found = np.zeros(len(self.filters), bool)
-        named: tuple[Any, ...] = (self.number,)
-        some = ""
+        some, named = "", []
         if positions is not None:
             some = " AND e.position IN (SELECT value FROM json_each(?))"
-            named += (str(positions.tolist()),)
-        for rows in self.store.batches(
+            named = [str(positions.tolist())]
+        for rows, sides in self.filters.batches(
             "SELECT e.position, t.text, t.pair FROM examples e JOIN texts t USING (text_id)"
             f" WHERE e.run = ?{some}",
-            named,
+            *named,
         ):
-            matched, *sides = zip(*rows, strict=True)
             hits = [
                 compute.match_substring_regex(
                     pyarrow.array(side, pyarrow.large_string()), pattern=pattern
@@ -290,7 +288,7 @@ class Selection:
                 for side in sides
             ]
             either = compute.or_kleene(*hits).fill_null(False)
-            found |= self.filters.mask_of(np.array(matched)[either.to_numpy(zero_copy_only=False)])
+            found[rows[either.to_numpy(zero_copy_only=False)]] = True
         return found
 
     def _saved(self, term: Term, value: Value) -> np.ndarray:

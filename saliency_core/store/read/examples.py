@@ -39,8 +39,6 @@ EXAMPLE_COLUMNS = [
     "failure",
 ]
 
-_BLOCK = 50_000
-"""Rows made into an array at once."""
 _PARAMETERS = 900
 """Values that one question may hold."""
 
@@ -247,14 +245,10 @@ def logits(run: Run) -> np.ndarray:
     """Return (example, class) float32 by rising position; not a number for examples without."""
     index, classes = run.columns, len(run.label_names)
     found = np.full((len(index), classes), np.nan, np.float32)
-    rows = run.store.connection.execute(
-        "SELECT position, logits FROM examples WHERE run = ? AND length(logits) = ?",
-        (run.number, 4 * classes),
-    )
-    while block := rows.fetchmany(_BLOCK):
-        places = index.rows_of(np.array([row[0] for row in block], np.int64))
-        values = np.frombuffer(b"".join(row[1] for row in block), "<f4").reshape(-1, classes)
-        found[places[places >= 0]] = values[places >= 0]
+    for rows, (blobs,) in index.batches(
+        "SELECT position, logits FROM examples WHERE run = ? AND length(logits) = ?", 4 * classes
+    ):
+        found[rows] = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, classes)
     return found
 
 
