@@ -27,6 +27,14 @@ def plain(value: Any) -> Any:
     return None if _is_missing(value) else value
 
 
+def as_number(value: Any) -> float | None:
+    """Return a value, or the text of one, as a number; None where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
 def _is_missing(value: Any) -> bool:
     """Tell NaT and NA, without loading pandas: neither is equal to itself."""
     try:

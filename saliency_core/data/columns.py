@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from saliency_core.jsonable import as_number
+
 ROLE_NAMES = {
     "text": ("text", "sentence", "sentence1", "premise", "review", "content", "message", "query"),
     "pair": ("text_pair", "pair", "sentence2", "hypothesis", "text2"),
@@ -131,7 +133,7 @@ def _is_inexact(cell: Any) -> bool:
 
 def _may_be_text(cells: list[Any]) -> bool:
     """Return whether nothing speaks against texts: some cell is a string and no number."""
-    return not cells or any(isinstance(cell, str) and not _is_number(cell) for cell in cells)
+    return not cells or any(isinstance(cell, str) and as_number(cell) is None for cell in cells)
 
 
 def _are_texts(cells: list[Any]) -> bool:
@@ -147,19 +149,11 @@ def count_words(text: str) -> float:
     return max(len(text.split()), len(WITHOUT_BLANKS.findall(text)) / 2)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def may_be_data(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> bool:
     """Return whether a header seems to be the first row: a number, a text, or a value below it."""
     for name in names:
         below = {str(row.get(name)).strip() for row in rows}
-        if _is_number(name) or len(name.split()) > 4 or name in below:
+        if as_number(name) is not None or len(name.split()) > 4 or name in below:
             return True
     return False
 

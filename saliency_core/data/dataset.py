@@ -264,6 +264,10 @@ def load_examples(
     wanted = {"text": text_column, "pair": pair_column, "label": label_column, "id": id_column}
     columns, guessed = _roles(table, wanted, opened)
     label = columns.get("label")
+    if metadata_columns is None:
+        metadata_columns = [name for name in table.names if name not in columns.values()]
+    for column in metadata_columns:
+        _check_column(column, table.names, opened.source)
     return Dataset(
         info=DatasetInfo(
             name=name or opened.name,
@@ -271,9 +275,7 @@ def load_examples(
             split=split,
             revision=revision,
             columns=columns,
-            metadata_columns=_metadata_columns(
-                table.names, columns, metadata_columns, opened.source
-            ),
+            metadata_columns=tuple(metadata_columns),
             label_names=opened.label_names(label) if label is not None else None,
             config=config,
             identity=f"name:{name}" if name else opened.identity,
@@ -401,16 +403,6 @@ def _short(name: str) -> str:
 
 def _header_hint(may_lack_header: bool) -> str:
     return " If its first line is no header, say --no-header." if may_lack_header else ""
-
-
-def _metadata_columns(
-    names: list[str], columns: dict[str, str], wanted: list[str] | None, described: str
-) -> tuple[str, ...]:
-    if wanted is None:
-        return tuple(name for name in names if name not in columns.values())
-    for name in wanted:
-        _check_column(name, names, described)
-    return tuple(wanted)
 
 
 def _check_column(

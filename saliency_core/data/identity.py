@@ -30,11 +30,6 @@ def digest_of_files(files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-def files_under(folder: Path) -> list[Path]:
-    """Return every file of a folder, in one order."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
 def digest_of_rows(rows: Iterable[Row], *beside: Any) -> str:
     """Return the sha256 of rows and of what stands beside them; the order of columns is free."""
     total = hashlib.sha256(_text(list(beside)))

@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from saliency_core.data.files.arrow_rows import by_name, first_line, names_of
-from saliency_core.data.files.csv_dialect import doubt_of
+from saliency_core.data.files.arrow_rows import by_name, names_of
+from saliency_core.data.files.csv_dialect import dialect_of
 from saliency_core.data.files.csv_rows import check_names
 from saliency_core.data.files.excel import sheets_of
 from saliency_core.data.files.json_rows import listed, split_of
@@ -30,8 +30,8 @@ from saliency_core.data.formats import (
     names_in,
     read_rows,
 )
-from saliency_core.data.identity import digest_of_files, digest_of_rows, files_under
-from saliency_core.errors import UserError
+from saliency_core.data.identity import digest_of_files, digest_of_rows
+from saliency_core.errors import UserError, first_line
 
 STREAMED_ROWS = 1000
 """Rows that tell one stream from another."""
@@ -128,7 +128,7 @@ def _open_file(path: Path, described: str, reading: Reading) -> Opened:
 def _note_on(path: Path, kind: str | None, reading: Reading) -> str | None:
     """Say which sheet was read, or which cell of a table may be rows."""
     if kind in ("csv", "tsv"):
-        return doubt_of(path, kind)
+        return dialect_of(path, kind).doubt
     if kind == "excel" and reading.sheet is None and len(sheets := sheets_of(path)) > 1:
         return f"Only the sheet {sheets[0]!r} was read, of {listed(sheets)}; choose with --sheet."
     return None
@@ -242,7 +242,8 @@ def _open_saved(path: Path, split: str | None) -> Opened:
     try:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:  # datasets raises anything for a damaged folder
-        raise UserError(f"The folder {path} can't be loaded: {first_line(error)}.") from error
+        said = first_line(error).rstrip(".")
+        raise UserError(f"The folder {path} can't be loaded: {said}.") from error
     if isinstance(loaded, datasets.DatasetDict):
         loaded = split_of(loaded, split, str(path))
     return Opened(
@@ -251,7 +252,7 @@ def _open_saved(path: Path, split: str | None) -> Opened:
         lambda: _flat(iter(loaded)),
         _names_of(loaded),
         identity=str(path.resolve()),
-        digest=lambda: digest_of_files(files_under(path)),
+        digest=lambda: digest_of_files(sorted(filter(Path.is_file, path.rglob("*")))),
     )
 
 
@@ -341,7 +342,7 @@ def _open_hub(name: str, split: str | None, config: str | None, revision: str | 
     except Exception as error:  # whatever the hub, the network or a dataset's files raise
         raise UserError(
             f"There is no file {name!r}, and the hub dataset of that name can't be loaded: "
-            f"{first_line(error)}."
+            f"{first_line(error).rstrip('.')}."
         ) from error
     if isinstance(loaded, dict):
         loaded = split_of(loaded, split, name)

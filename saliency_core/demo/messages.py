@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 LABELS = ("account", "billing", "delivery", "fault")
@@ -217,13 +217,7 @@ class Message:
 
     def row(self) -> dict[str, Any]:
         """Return what stands in the file the audit reads."""
-        return {
-            "id": self.id,
-            "text": self.text,
-            "label": self.label,
-            "channel": self.channel,
-            "region": self.region,
-        }
+        return {name: value for name, value in asdict(self).items() if name != "true_label"}
 
     def answer_key(self) -> dict[str, Any]:
         """Return what is true of it, for those who check what an audit finds."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import regex
 
+from saliency_core.jsonable import as_number
 from saliency_core.progress import Progress, silent
 from saliency_core.quality.drift import whole
 from saliency_core.quality.scripts import letters_by_script
@@ -158,7 +159,7 @@ def _identifier(
     some = np.random.default_rng(0).permutation(len(codes))[:SAMPLED]
     codes, gold = codes[some], gold[some]
     values = np.array(texts, object)[codes]
-    numbers = [_number(value) for value in values]
+    numbers = list(map(as_number, values))
     if None in numbers:
         # As file systems and people sort names: digits by their value.
         natural = [_natural(value) for value in values]
@@ -176,13 +177,6 @@ def _identifier(
         if max(above, 1 - above) > best:
             best, label = max(above, 1 - above), name
     return MetadataFact(column, "identifier", label, best) if best >= SEPARATES else None
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _natural(text: str) -> list[tuple[int, float, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from saliency_core.data.files.csv_rows import check_names
 from saliency_core.data.files.file_bytes import BINARY, Row, seekable
-from saliency_core.errors import UserError
+from saliency_core.errors import UserError, first_line
 
 BATCH = 1024
 """Rows held at once."""
@@ -45,7 +45,9 @@ def read_arrow(path: Path, kind: str) -> Iterator[Row]:
         with _opened(path, kind) as (schema, batches):
             yield from _rows(batches, schema.names, path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path} is not {BINARY[kind]}: {first_line(error)}.") from error
+        raise UserError(
+            f"{path} is not {BINARY[kind]}: {first_line(error).rstrip('.')}."
+        ) from error
 
 
 def _rows(batches: Iterable[Any], names: list[str], path: Path) -> Iterator[Row]:
@@ -75,7 +77,8 @@ def _bad_cell(part: Any, done: int, path: Path) -> str:
                     "write the texts as UTF-8."
                 )
             except (ValueError, OverflowError) as error:
-                return f"{path}, row {done + row + 1}, column {name!r}: {first_line(error)}."
+                said = first_line(error).rstrip(".")
+                return f"{path}, row {done + row + 1}, column {name!r}: {said}."
     return f"{path}: the rows from {done + 1} on can't be read."
 
 
@@ -112,9 +115,3 @@ def by_name(value: Any, names: tuple[str, ...]) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return names[value] if 0 <= value < len(names) else None
     return value
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says, on one line."""
-    said = str(error).strip().splitlines()
-    return said[0].rstrip(".") if said else type(error).__name__

@@ -46,10 +46,8 @@ class Dialect:
     """Lines before the first row."""
     swallowed: tuple[int, int] | None = None
     """First and last line of a cell that is rows by themselves; the file can't be read."""
-    doubtful: tuple[int, int] | None = None
-    """First and last line of a cell that may be rows, where no column tells."""
-    unescaped: int | None = None
-    """Line of the first row that has other cells if its backslashes escape, as they may."""
+    doubt: str | None = None
+    """The sentence for a file that may have been read wrongly."""
 
     def options(self) -> dict[str, Any]:
         """Return what the csv module calls it."""
@@ -147,21 +145,6 @@ def dialect_of(path: Path, kind: str | None) -> Dialect:
     return found
 
 
-def doubt_of(path: Path, kind: str | None) -> str | None:
-    """Return the sentence for a file that may have been read wrongly; None where it was not."""
-    dialect = dialect_of(path, kind)
-    if dialect.doubtful is not None:
-        first, last = dialect.doubtful
-        return f"Lines {first} to {last} of {path.name} {Doubt.SWALLOWED_ROWS}, close the quote."
-    if dialect.unescaped is not None:
-        return (
-            f"Line {dialect.unescaped} of {path.name} {Doubt.UNESCAPED_CELLS}; backslashes were "
-            "read as characters of the text. If they do escape, write quotes twice and "
-            "backslashes once."
-        )
-    return None
-
-
 def start_of(path: Path) -> str:
     """Return the first lines of a file."""
     return "".join(itertools.islice(lines(path), SNIFFED_LINES))[:SNIFFED_CHARACTERS]
@@ -174,7 +157,7 @@ def _prove(path: Path, kind: str | None, version: tuple[Any, ...]) -> Dialect:
     for dialect in candidates:
         found = _settled(path, dialect)
         if found is not None:
-            return replace(found, unescaped=_other_if_escaped(path, found))
+            return replace(found, doubt=found.doubt or _doubt_of_backslashes(path, found))
     first = candidates[0]
     if first.delimiter == "\t" and not _read(path, first).needed:
         return replace(first, quoting="none")
@@ -224,8 +207,8 @@ def _settled_tabs(path: Path, doubled: _Reading) -> Dialect:
     return checked if quoting or not _read(path, bare).holds else bare
 
 
-def _other_if_escaped(path: Path, dialect: Dialect) -> int | None:
-    """Return the line of the first row that has other cells if backslashes escape, as they may.
+def _doubt_of_backslashes(path: Path, dialect: Dialect) -> str | None:
+    """Return the sentence for a row that has other cells if backslashes escape, as they may.
 
     They may where every row can be read so, and either some quote would be escaped or nothing but
     what writers escape; a backslash before a letter alone is one of the text.
@@ -243,7 +226,12 @@ def _other_if_escaped(path: Path, dialect: Dialect) -> int | None:
         if found and cells != others:
             differing.append(began)
     may_escape = '"' in behind or behind <= {"\\", "\r", "\n", dialect.delimiter}
-    return differing[0] if differing and may_escape else None
+    if not differing or not may_escape:
+        return None
+    return (
+        f"Line {differing[0]} of {path.name} {Doubt.UNESCAPED_CELLS}; backslashes were read as "
+        "characters of the text. If they do escape, write quotes twice and backslashes once."
+    )
 
 
 def _candidates(start: str, kind: str | None) -> list[Dialect]:
@@ -256,14 +244,9 @@ def _candidates(start: str, kind: str | None) -> list[Dialect]:
         delimiter = "\t" if named[1] == "\\t" else named[1]
         return [Dialect(delimiter, skipped=skipped + 1)]
     bare = re.sub(r'"[^"]*"', "", first)
-    present = [delimiter for delimiter in DELIMITERS if delimiter in bare]
-    if kind == "tsv" and (not present or "\t" in present):
-        present = ["\t", *(delimiter for delimiter in present if delimiter != "\t")]
-    rest = sorted(
-        (delimiter for delimiter in present if delimiter != "\t"),
-        key=lambda delimiter: (-_holds(start, delimiter), -first.count(delimiter)),
-    )
-    return [Dialect(found) for found in ([*"\t"[: "\t" in present], *rest] or [","])]
+    present = [mark for mark in DELIMITERS if mark in bare] or ["\t" if kind == "tsv" else ","]
+    present.sort(key=lambda mark: (mark != "\t", -_holds(start, mark), -first.count(mark)))
+    return [Dialect(delimiter) for delimiter in present]
 
 
 def _holds(start: str, delimiter: str) -> bool:
@@ -346,7 +329,11 @@ def _checked(path: Path, reading: _Reading) -> Dialect:
     if not any(column.rows for column in columns):
         return dialect
     if not telling and (dialect.delimiter != "\t" or reading.width == 1):
-        return replace(dialect, doubtful=reading.spanning)
+        first, last = reading.spanning
+        sentence = (
+            f"Lines {first} to {last} of {path.name} {Doubt.SWALLOWED_ROWS}, close the quote."
+        )
+        return replace(dialect, doubt=sentence)
     for began, taken, _ in records(lines(path), dialect):
         inner = _rows_in(taken, reading)
         if inner and all(columns[place].knows(row[place]) for row in inner for place in telling):

@@ -202,14 +202,14 @@ def _text_of(head: bytes, kind: str, whole: bool) -> str | None:
     line = text.split(b"\n", 1)
     if len(line) == 1 and not whole:
         return None
-    value = _json_of(line[0])
+    value = json_of(line[0])
     if isinstance(value, dict) and value:
         return "JSON Lines"
     is_list = isinstance(value, list) and value and isinstance(value[0], dict)
     return "a JSON document" if is_list or line[0].strip() in (b"[", b"{") else None
 
 
-def _json_of(line: bytes) -> Any:
+def json_of(line: str | bytes) -> Any:
     """Return what a line holds as JSON; None where it is none."""
     try:
         return json.loads(line)

@@ -10,7 +10,7 @@ from typing import Any
 
 from saliency_core.data.columns import guess_columns, role_of_name
 from saliency_core.data.files.csv_rows import check_names
-from saliency_core.data.files.file_bytes import Row, lines
+from saliency_core.data.files.file_bytes import Row, json_of, lines
 from saliency_core.errors import UserError
 
 SHOWN_NAMES, LONGEST_NAME = 12, 100
@@ -74,16 +74,9 @@ def read_jsonl(path: Path) -> Iterator[Row]:
 def read_json(path: Path, split: str | None) -> Iterator[Row]:
     """Read a document in any of the forms above; also JSON Lines under the wrong name."""
     first = list(itertools.islice((line for line in lines(path) if line.strip()), 2))
-    if len(first) == 2 and all(_is_object(line) for line in first):
+    if len(first) == 2 and all(isinstance(json_of(line), dict) for line in first):
         return read_jsonl(path)
     return _rows(parse("".join(lines(path)), path), path, split)
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _rows(value: Any, path: Path, split: str | None) -> Iterator[Row]:

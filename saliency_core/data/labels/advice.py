@@ -36,7 +36,7 @@ class Advice:
     def __init__(
         self,
         names: Names,
-        label_map: Mapping[str, str],
+        label_map: Mapping[str, str | None],
         known: dict[str, int | None],
         unknown: list[str],
         dataset_names: Sequence[str] | None,
@@ -171,7 +171,7 @@ class Advice:
 def repair_option(
     wanted: Mapping[str, int | None],
     names: Names,
-    label_map: Mapping[str, str],
+    label_map: Mapping[str, str | None],
     keep: Mapping[str, int],
 ) -> str | None:
     """Return the option under which labels mean what is wanted; None if there is none.
@@ -192,7 +192,7 @@ def repair_option(
         label: text for label, text in written.items() if now.get(label, -1) != wanted[label]
     }
     for pairs in (changed, written):
-        tried = {**label_map, **pairs}
+        tried = {label: text or NO_LABEL for label, text in {**label_map, **pairs}.items()}
         found, unknown = matched(labels, names, tried)
         kept, lost = matched(list(keep), names, tried)
         if not unknown and found == dict(wanted) and not lost and kept == dict(keep):

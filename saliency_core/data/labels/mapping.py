@@ -15,14 +15,7 @@ from saliency_core.data.labels.advice import (
     natural,
     repair_option,
 )
-from saliency_core.data.labels.label_map import NO_LABEL
-from saliency_core.data.labels.matching import (
-    Names,
-    label_set,
-    listed,
-    matched,
-    shortened,
-)
+from saliency_core.data.labels.matching import Names, label_set, listed, matched, shortened
 from saliency_core.errors import UserError
 
 GUARD_GAIN = 0.10
@@ -61,10 +54,9 @@ def map_labels(
         UserError: a label the model does not know; shows both lists and a map that would fix it.
     """
     names = Names(model_labels)
-    given = {old: new or NO_LABEL for old, new in (label_map or {}).items()}
-    known, unknown = matched(labels, names, given)
+    known, unknown = matched(labels, names, label_map or {})
     if unknown:
-        advice = Advice(names, given, known, unknown, dataset_names, keep or {})
+        advice = Advice(names, label_map or {}, known, unknown, dataset_names, keep or {})
         raise UserError(advice.sentence(what, sample))
     return {label: index for label in labels if (index := known[label]) is not None}
 
@@ -75,8 +67,7 @@ def known_labels(
     label_map: Mapping[str, str | None] | None = None,
 ) -> dict[str, int]:
     """Return those of `map_labels` that the model knows, without those it does not."""
-    given = {old: new or NO_LABEL for old, new in (label_map or {}).items()}
-    known, _ = matched(labels, Names(model_labels), given)
+    known, _ = matched(labels, Names(model_labels), label_map or {})
     return {label: index for label, index in known.items() if index is not None}
 
 
@@ -139,8 +130,7 @@ def check_label_order(
     index = label_index or {label: place for place, label in enumerate(model_labels)}
     in_order = sorted(index, key=lambda label: (index[label], natural(label)))
     meant = {label: int(order[index[label]]) for label in in_order}
-    given = {old: new or NO_LABEL for old, new in (label_map or {}).items()}
-    option = repair_option(meant, Names(model_labels), given, {})
+    option = repair_option(meant, Names(model_labels), label_map or {}, {})
     moved = [
         f"{shortened(label)}={model_labels[place]}"
         for label, place in meant.items()

@@ -45,13 +45,13 @@ class Names:
         found = label_id(_unwrapped(text)) if hot is None else hot
         return found if found is not None and found < len(self.labels) else None
 
-    def target(self, text: str) -> int | None:
+    def target(self, text: str | None) -> int | None:
         """Return the class that the right side of a pair names; None for no label.
 
         Raises:
             UserError: it names none, or several.
         """
-        text = text.strip()
+        text = (text or NO_LABEL).strip()
         if text == NO_LABEL:
             return None
         found = self.named(text)
@@ -92,7 +92,7 @@ def _folded(text: str) -> str:
 
 
 def matched(
-    labels: Sequence[str], names: Names, label_map: Mapping[str, str]
+    labels: Sequence[str], names: Names, label_map: Mapping[str, str | None]
 ) -> tuple[dict[str, int | None], list[str]]:
     """Return dataset label -> class, None for no label; and the labels of which nothing is known.
 
@@ -152,12 +152,8 @@ def natural(label: str) -> tuple[Any, ...]:
     if re.fullmatch(r"[+-]?\d+(?:\.\d*)?", label):
         return (0, float(label), (), label)
     parts = re.split(r"(\d+)", label.casefold())
-    return (
-        1,
-        0.0,
-        tuple((int(part), "") if part.isdecimal() else (0, part) for part in parts),
-        label,
-    )
+    keys = tuple((int(part), "") if part.isdecimal() else (0, part) for part in parts)
+    return (1, 0.0, keys, label)
 
 
 def label_id(label: str) -> int | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from saliency_core.jsonable import as_number
 from saliency_core.store.format import codec, word_math
 from saliency_core.store.query import parser
 from saliency_core.store.query.annotations import REVIEWED, spread
@@ -344,7 +345,7 @@ def _meta_test(term: Term) -> Callable[[Any], bool]:
     compare = _COMPARE[term.operator]
 
     def test(value: Any) -> bool:
-        number = None if isinstance(value, bool) else _float(value)
+        number = None if isinstance(value, bool) else as_number(value)
         return number is not None and any(bool(compare(number, limit)) for limit in limits)
 
     return test
@@ -353,10 +354,3 @@ def _meta_test(term: Term) -> Callable[[Any], bool]:
 def metadata_text(value: Any) -> str:
     """Return a metadata value as filters compare it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _float(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
