@@ -21,10 +21,12 @@ WAYS = {
     "drop": "texts that contain one of the words are left out",
 }
 
+CALLED = {"mask": "mask the words", "drop": "leave out the texts"}
+
 
 def show(run: Run, current: str | None) -> None:
     """Offer what helps against the words with the verdict spurious and for the one on show."""
-    st.header("Fix it")
+    st.header("Fix a spurious word")
     verdicts = run.verdicts()
     spurious = sorted(set(verdicts.loc[verdicts["verdict"] == "spurious", "word"]))
     options = sorted({*spurious, *([current] if current else [])})
@@ -71,7 +73,13 @@ def _debias(run: Run, words: list[str]) -> None:
         text = columns[0].text_input("Text column", placeholder="guessed from its name")
         label = columns[1].text_input("Label column", placeholder="guessed from its name")
         meanings = "; ".join(f"{name}: {meaning}" for name, meaning in WAYS.items())
-        way = st.segmented_control("How", list(WAYS), default="mask", help=f"{meanings}.")
+        way = st.segmented_control(
+            "Cleaning",
+            list(WAYS),
+            default="mask",
+            format_func=CALLED.__getitem__,
+            help=f"{meanings}.",
+        )
         if st.form_submit_button("Create cleaned file", disabled=not words):
             source = typed.strip()
             if uploaded is not None:
@@ -89,7 +97,7 @@ def _debias(run: Run, words: list[str]) -> None:
                 # The file is the page's own: a second cleaning takes the place of the first.
                 named.append("--force")
                 background.start(*named, *(f"--word={word}" for word in words), "--", source)
-            st.warning("Upload a file or name one, and choose how.")
+            st.warning("Upload a file or name one, and choose how to clean it.")
     if background.follow("Cleaning the training data") == "finished":
         _cleaned(background.job())
 

@@ -57,7 +57,7 @@ def filter_line(run: Run, first: str = "", on_change: Callable[[], None] | None 
         if not mistakes:
             st.session_state[good] = line
         shown = st.session_state.get(good, first)
-        with st.popover("Pick", on_change="rerun", key="pick") as opened:
+        with st.popover("Add term", on_change="rerun", key="pick") as opened:
             if opened.open:
                 Picker(run, shown, put).show()
         with st.popover("Syntax", help="The terms that a filter can contain."):

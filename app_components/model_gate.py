@@ -53,8 +53,8 @@ def asked_for(run: Run) -> str | None:
     if st.session_state.get("model_wanted") != wanted:
         name = session.escape(session.name_of(run.model.name))
         st.caption(
-            f"This runs the model “{name}”. Loading it takes a few seconds and some memory; the "
-            "rest of the dashboard works without it."
+            f"This section needs the model “{name}”. Loading it takes a few seconds and some "
+            "memory; the rest of the dashboard works without it."
         )
         if st.button("Load the model", type="primary"):
             st.session_state["model_wanted"] = wanted

@@ -33,7 +33,7 @@ background = Background(run, "data-quality")
 def start():
     """Let the user check the dataset, against training data if there are any."""
     again = found is not None
-    with st.expander("Check again") if again else st.container():
+    with st.expander("Check the data again") if again else st.container():
         if not again:
             st.info(
                 "This dataset has not been checked yet for labels that may be wrong, "
@@ -92,9 +92,9 @@ def labels():
         return
     st.caption(
         f"Confident learning estimates that {facts['estimated']:,} of {facts['judged']:,} labels "
-        f"are wrong (95% interval {facts['low']:,.0f} to {facts['high']:,.0f}). Mistakes that the "
-        "model makes with confidence are counted too, so read the list from the top: the least "
-        "plausible label comes first."
+        f"are wrong (95% interval {facts['low']:,.0f} to {facts['high']:,.0f}). The least "
+        "plausible label comes first. The list also contains correct labels, of examples on which "
+        "the model is confidently wrong: check each label before you change it."
     )
     if facts["trained_on"]:
         st.warning(session.escape(facts["trained_on"]))
@@ -136,9 +136,11 @@ def labels():
                 help="Probability that the model gives to the label.",
                 format="{:.1%}",
             ),
-            "for_it": Column("words for the prediction", f"At layer {layer}, against the label."),
+            "for_it": Column(
+                "words supporting the prediction", f"At layer {layer}, against the label."
+            ),
             "for_label": Column(
-                "words for the label", f"At layer {layer}, against the prediction."
+                "words supporting the label", f"At layer {layer}, against the prediction."
             ),
             "decided": Column("decision"),
         },
@@ -317,18 +319,18 @@ def training():
     st.header("Training data")
     if not facts:
         st.caption(
-            "Name the training data under “Check again” to see which texts are in both, and how "
-            "the two sets differ."
+            "Name the training data under “Check the data again” to see which texts are in both, "
+            "and how the two sets differ."
         )
         return
     st.caption(session.escape(f"{facts['source']}: {facts['rows']:,} rows."))
     shown = {
-        "In both": (
+        "Also in training data": (
             f"{facts['leaked']:,}",
             f"{facts['exact']:,} word for word, the rest nearly so.",
         ),
         "Accuracy": (_share(facts["accuracy"]), "Of all labelled examples."),
-        "Accuracy on unseen": (
+        "Accuracy on unseen texts": (
             _share(facts["accuracy_without"]),
             "Of labelled examples that are not in the training data.",
         ),

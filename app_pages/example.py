@@ -91,7 +91,9 @@ def neighbours(position: int, layer: int, where: str):
     """Show the examples with similar explanations, right and wrong ones."""
     st.header("Similar explanations")
     within = st.toggle(
-        "Only within the filter", key="alike_within", help="Otherwise, all examples are compared."
+        "Only examples that match the filter",
+        key="alike_within",
+        help="Otherwise, all examples are compared.",
     )
     try:
         found = session.ask(
@@ -105,8 +107,8 @@ def neighbours(position: int, layer: int, where: str):
         return
     st.caption(
         "The examples whose three most salient words are closest in meaning to this one's at layer "
-        f"{layer}. If a wrong prediction has explanations like those of right ones, its label may "
-        "be wrong.",
+        f"{layer}. If a wrong prediction relies on words like those of right predictions, its "
+        "label may be wrong.",
         help="Cosine similarity in the language model's embedding space; 1 is identical. At most "
         f"{SAMPLE:,} examples are compared.",
     )

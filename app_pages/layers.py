@@ -37,11 +37,11 @@ TITLES = {
     "decodability": "Decodability",
 }
 DIRECTIONS = {
-    "choice": "Higher is better: the mean of the two tests that follow.",
+    "choice": "Higher is better: the mean of the next two tests, each relative to its best layer.",
     "comprehensiveness": "Higher is better: hiding the layer's top words changes the prediction "
     "more.",
-    "mosaic": "Higher is better: when two texts are joined, the layer's words lie in the one whose "
-    "class was predicted.",
+    "mosaic": "Higher is better: when two texts are joined, more of the layer's score falls on "
+    "the text whose class was predicted.",
     "coherence": "Higher is better: the layer's words are similar in meaning where the prediction "
     "is the same.",
     "sufficiency": "Lower is better: the layer's top words alone are enough for the same "
@@ -220,9 +220,9 @@ def evaluate_form():
     with st.form("evaluate", border=False):
         st.caption(
             "How faithful is this saliency compared with integrated gradients, LIME, KernelSHAP, "
-            "attention and others? They need up to several hundred passes per example, so this "
-            "takes minutes. It keeps running if you leave this page; its results are saved in this "
-            "database."
+            "attention and others? The comparison needs up to several hundred passes per example "
+            "and takes several minutes. It continues if you leave this page, and the results are "
+            "saved in this database."
         )
         columns = st.columns([1, 2, 1], vertical_alignment="bottom")
         examples = columns[0].selectbox("Examples", SAMPLE_SIZES, index=1, key="evaluate_examples")
@@ -251,7 +251,7 @@ def same_words(where: str, total: int):
         pairs,
         "layer-agreement",
     )
-    drawn = f", drawn at random with a fixed seed (at most {SAMPLE:,})" if total > SAMPLE else ""
+    drawn = ", drawn at random with a fixed seed" if total > SAMPLE else ""
     st.caption(f"Mean over {pairs['examples'].iloc[0]:,} of the {total:,} examples{drawn}.")
 
 
@@ -279,7 +279,7 @@ def groups(where: str):
         if len(run.label_names) > CLASSES:
             st.caption(f"The {CLASSES} most often predicted classes.")
     with right:
-        st.markdown("**This filter compared with others**")
+        st.markdown("**This filter compared with all, right and wrong**")
         # The same for every filter, so asked for apart from it.
         fixed = ["", "right", "wrong"]
         by_slice = session.ask(coherence_of_slices, run, slices=fixed)
@@ -335,7 +335,9 @@ advice()
 st.header("All examples", help="What the audit measured; the filter below does not affect it.")
 measures()
 methods()
-st.header("In a slice", help="Everything below covers only the examples that match this filter.")
+st.header(
+    "Within a slice", help="Everything below covers only the examples that match this filter."
+)
 where = filter_line(run)
 total = session.counted(run.filter(where))
 if not total:

@@ -62,7 +62,10 @@ def table(rows: pd.DataFrame, shown: pd.DataFrame, which: str, **columns) -> int
         st.session_state[f"slice-{which}"] = rows["where"].iloc[place]
 
     chosen = place_of(rows["where"] == st.session_state[keep(f"slice-{which}", "")]) or 0
-    st.caption("Choose a row, then open its examples or compare it with the rest below the table.")
+    st.caption(
+        "Choose a row. The buttons below the table open its examples or compare it with all other "
+        "texts."
+    )
     show_table(
         shown,
         f"{which}-{run.number}-{run.store.version()}",
@@ -210,8 +213,9 @@ def delete(name: str) -> str:
 def discovered():
     st.header("Discovered slices")
     st.caption(
-        "Slices (by word, metadata value, length or label, or two of these) in which the model is "
-        "wrong more often than elsewhere. Those that explain the most errors come first.",
+        "Slices (by word, metadata value, length or label, or a combination of two) in which the "
+        "model is wrong more often than elsewhere. Those that account for the most errors come "
+        "first.",
         help="Fisher's exact test, corrected for all slices tried (Benjamini-Hochberg). p and q "
         "are in the CSV.",
     )
@@ -241,7 +245,7 @@ def discovered():
         errors=Column("wrong"),
         rest_error_rate=Column("elsewhere", "Error rate of all other texts.", "{:.1%}"),
         risk_ratio=Column(
-            "ratio to elsewhere", "Error rate divided by that of all other texts.", "{:.1f}"
+            "times the rate elsewhere", "Error rate divided by that of all other texts.", "{:.1f}"
         ),
         explained=Column(
             "excess errors",
@@ -252,7 +256,7 @@ def discovered():
     session.download(found, "discovered-slices")
     also = "; ".join(map(in_words, filter(spoken, found["also"].iloc[place])))
     if also:
-        st.caption(f"Nearly the same errors are also found where {session.escape(also)}.")
+        st.caption(f"Not listed, because its errors are nearly the same: {session.escape(also)}.")
     actions(found["where"].iloc[place], "discovered")
 
 
@@ -274,10 +278,12 @@ def compared():
             placeholder=example,
             help="A filter, as on the other pages.",
         )
-        for place, example in enumerate(("meta.region:EU", "empty: all texts"))
+        for place, example in enumerate(("meta.region:EU", "leave empty for all texts"))
     ]
     if not wheres[0]:
-        st.caption("Enter slice A, or choose “Compare with the rest” for a slice above.")
+        st.caption(
+            "Enter a filter for slice A, or choose “Compare with the rest” for a slice above."
+        )
         return
     fields = zip(wheres, ("compare_a", "compare_b"), strict=True)
     if not all([readable(run, where, key) for where, key in fields]):

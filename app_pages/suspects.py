@@ -123,8 +123,8 @@ with st.container(horizontal=True):
         180,
         format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
         help="Relied on: more salient than frequency-matched words, and predictions change without "
-        "it. Harmful: the class is also predicted wrongly more often with it. In the data only: "
-        "the labels go with it, but the model does not rely on it.",
+        "it. Harmful: predictions of the class are also wrong more often with it. In the data "
+        "only: the labels go with it, but the model does not rely on it.",
     )
     class_name = picker("Class", "suspect_class", run.label_names, 110)
     kind = picker("Kind", "suspect_kind", sorted(table["kind"].unique()), 100)
@@ -202,8 +202,9 @@ with list_side:
     )
     st.caption(
         f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Choose a row for its "
-        "evidence. ↳ marks a suspect that occurs only in texts that also contain the one above it, "
-        "or whose wrong predictions are mostly in such texts."
+        "evidence. ↳ marks a suspect that belongs to the nearest one above it without this sign: "
+        "it occurs only in texts that also contain that one, or most of its wrong predictions are "
+        "in such texts."
     )
     session.download(rows, "suspects", "Download suspects (CSV)")
 
@@ -231,12 +232,12 @@ def show_evidence(row: dict):
 
 with evidence_side:
     show_evidence(current)
-st.header("Association against reliance")
+st.header("Association and reliance")
 st.caption(
-    "At the top right are words that both the labels and the model tie to the class. Size: "
-    "examples with it. Colour: how many predictions change when it is deleted; hollow: not "
-    "measured. Click a point for its evidence."
-    + f" The strongest {MAX_POINTS:,} are drawn."
+    "At the top right are features that both the labels and the model tie to the class. Size: "
+    "how many examples contain the feature. Colour: how many predictions change when it is "
+    "deleted (hollow: not measured). Click a point for its evidence."
+    + f" Only the {MAX_POINTS:,} strongest suspects are drawn."
     * (len(rows) > MAX_POINTS)
 )
 session.figure(
@@ -245,7 +246,7 @@ session.figure(
         rows[SUSPECT_FACTS],
         (current["feature"], current["class"]),
     ),
-    "Association against reliance of the suspects; size is support, colour the effect",
+    "Association and reliance of the suspects; size is support, colour the effect",
     rows,
     "suspects-scatter",
     **on_click(f"scatter-{key}", "mark", lambda mark: choose(mark["feature"], mark["class"])),
@@ -278,6 +279,7 @@ with st.expander("All numbers for these suspects"):
 def hide(row: dict):
     """Say what would change if the model could not see a word."""
     st.header(f"If the model could not see “{session.escape(row['feature'])}”")
+    st.caption("Shows which predictions would change, and the accuracy without the word.")
     folder = model_gate.asked_for(run)
     if folder is None:
         return
@@ -285,7 +287,7 @@ def hide(row: dict):
     where = columns[0].text_input(
         "Only texts that match this filter",
         key=keep("hide_where", ""),
-        placeholder="empty: all texts",
+        placeholder="leave empty for all texts",
     )
     limit = columns[1].number_input(
         "Maximum number of texts", 1, value=1000, step=100, key="hide_limit"

@@ -50,9 +50,9 @@ def original() -> tuple[str, str | None, str]:
         Slice.examples, run.filter("wrong"), sort="confidence", descending=True, limit=1
     )
     wanted = st.text_input(
-        "Id of an example",
+        "Example ID",
         key=keep("what_id", str(surest["id"].iloc[0]) if len(surest) else ""),
-        placeholder="empty: type a text of your own",
+        placeholder="leave empty to type a text of your own",
         help="Shown on the Example page. Starts with the most confident error.",
     ).strip()
     # In the address in any case: a pasted edit must meet the text it was made on.

@@ -324,7 +324,7 @@ def numbers_of(profile):
 def one_word(where: str, layer: int) -> str | None:
     """Show what is known of one word; return it, None where there is nothing."""
     word = st.text_input(
-        "One word",
+        "Look up a word",
         key=keep("word", ""),
         placeholder="type a word, or choose one in the chart or table",
     ).strip()

@@ -97,8 +97,8 @@ def _worst_group(run: Run, error_rate: float) -> Finding | None:
     column, value, wrong_there, there = worst
     return Finding(
         f"{wrong_there / there:.0%} wrong",
-        f"where {{}} is {{}} ({wrong_there:,} of {there:,} predictions, against {error_rate:.0%} "
-        "overall)",
+        f"where {{}} is {{}} ({wrong_there:,} of {there:,} predictions, against "
+        f"{(wrong.sum() - wrong_there) / (judged.sum() - there):.0%} elsewhere)",
         (column, value),
         severity="high",
         where=f"wrong {metadata_term(column, value)}",
@@ -113,14 +113,15 @@ def _strongest_suspect(run: Run) -> Finding | None:
         return None
     row = table.iloc[0]
     feature = "“{}”" if row["kind"] == WORD else "the feature {}"
-    message = f"{feature} makes the model predict {{}}"
+    message, names = f"{feature} makes the model predict {{}}", [row["feature"], row["class"]]
     if row["errors_k"]:
+        names.append(row["class"])
         wrong, n = int(row["errors_k"]), int(row["errors_n"])
-        message += f"; {wrong:,} of {n:,} such predictions are wrong"
+        message += f"; {wrong:,} of the {n:,} {{}} predictions for texts with it are wrong"
     return Finding(
         "Possible shortcut:",
         message,
-        (row["feature"], row["class"]),
+        tuple(names),
         severity="high" if row["assessment"] == HARMFUL else "medium",
         page="suspects",
         where=row["where"],
@@ -166,8 +167,8 @@ def _confident_errors(run: Run, wrong: int) -> Finding | None:
         return None
     return Finding(
         f"{count:,} of {wrong:,}",
-        f"wrong predictions were made with more than {CONFIDENT:.0%} confidence: check the labels "
-        "of these examples first",
+        f"wrong predictions were made with more than {CONFIDENT:.0%} confidence: check their "
+        "labels first",
         where=where,
     )
 

@@ -84,8 +84,8 @@ def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[Da
     else:
         message = (
             f"{count:,} of {judged:,} labels ({share:.1%}) may be wrong (95% interval: "
-            f"{facts['low']:,.0f} to {facts['high']:,.0f} labels). Some of them may be right, "
-            "where the model is confidently mistaken."
+            f"{facts['low']:,.0f} to {facts['high']:,.0f} labels). Some of them are probably "
+            "right: the model can be confidently wrong."
         )
         most = facts["noise"][0]
         message += (
@@ -153,25 +153,25 @@ def _train(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
 
 def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
     if facts["domain_auc"] is not None:
+        severity = grade(facts["domain_auc_low"], 0.95, 0.75, 0.6)
         message = (
-            "A bag-of-words classifier tells audited from training texts with an AUC of "
-            f"{facts['domain_auc']:.2f} (0.5 is chance)."
+            f"A bag-of-words classifier can {'hardly ' * (severity == 'ok')}tell the audited texts "
+            f"from the training texts (AUC {facts['domain_auc']:.2f}; 0.5 is chance)."
         )
         words = [row["word"] for row in facts["words"][:5]]
         if words:
             message += f" Words that differ most: {', '.join(words)}."
-        severity = grade(facts["domain_auc_low"], 0.95, 0.75, 0.6)
         yield DataFinding("drift", severity, examples, 1.0, "", message)
     if facts["labels"]:
         moved = sum(abs(row["audited"] - row["train"]) for row in facts["labels"]) / 2
         most = max(facts["labels"], key=lambda row: abs(row["audited"] - row["train"]))
-        message = (
-            "Labels are distributed differently than in the training data: "
-            f"{moved:.1%} of them would have to change for the shares to be equal. "
-            f"“{most['label']}” differs most ({most['audited']:.1%} here, "
-            f"{most['train']:.1%} there)."
-        )
         severity = grade(moved, 0.5, 0.2, 0.05)
+        message = (
+            f"Labels are {'' if severity == 'ok' else 'not '}distributed "
+            f"{'almost ' * (severity == 'ok')}as in the training data: changing {moved:.1%} of "
+            f"them would make the shares equal. “{most['label']}” differs most "
+            f"({most['audited']:.1%} here, {most['train']:.1%} there)."
+        )
         yield DataFinding("label_shift", severity, round(moved * examples), moved, "", message)
 
 

@@ -173,9 +173,10 @@ def _association(row: dict[str, Any]) -> str:
     low, high = wilson(int(row["k"]), int(row["n"]))
     shift = row.get("shift")
     trained = shift is not None and shift == shift
+    some = "All" if row["k"] == row["n"] else f"{row['k']:,} of the"
     sentence = (
-        f"{row['k']:,} of the {row['n']:,} labelled {'training ' * trained}texts with it have the "
-        f"label {row['class']}: {rate:.0%} (95% interval {low:.0%} to {high:.0%}), against "
+        f"{some} {row['n']:,} labelled {'training ' * trained}texts with it have the label "
+        f"{row['class']} ({rate:.0%}; 95% interval {low:.0%} to {high:.0%}), against "
         f"{row['base_rate']:.0%} of all {'training ' * trained}texts."
     )
     if not trained:
@@ -193,7 +194,7 @@ def _reliance(row: dict[str, Any]) -> str:
         f"In the {row['predictions']:,} texts with it that are predicted as {row['class']}, it "
         f"accounts for {row['mean_share']:.0%} of the saliency{interval}, against "
         f"{row['control_share']:.0%} for frequency-matched words. It is one of the top "
-        f"three words in {row['top3_rate']:.0%} of them."
+        f"three words in {row['top3_rate']:.0%} of these texts."
     )
 
 
@@ -223,7 +224,7 @@ def _errors(row: dict[str, Any]) -> str:
     are = "is" if row["errors_k"] == 1 else "are"
     return (
         f"Of the {row['errors_n']:,} {row['class']} predictions for texts with it, "
-        f"{row['errors_k']:,} {are} wrong: {row['errors_k'] / row['errors_n']:.0%}, "
+        f"{row['errors_k']:,} {are} wrong ({row['errors_k'] / row['errors_n']:.0%}). That is "
         f"{row['risk_ratio']:.2g} times the error rate of other {row['class']} predictions (95% "
         f"interval {row['risk_low']:.2g} to {row['risk_high']:.2g} times)."
     )
@@ -264,16 +265,13 @@ def companion(row: dict[str, Any]) -> str:
     leader, kind = row.get("leader"), row.get("leader_kind")
     if not leader:
         return ""
-    is_word = kind == WORD
     count = f"{row['leader_n']:,} of {row['leader_k']:,}"
-    where = _where(leader, kind)
+    if row["leader_n"] == row["leader_k"]:
+        count = f"All {row['leader_k']:,}"
+    which = f"that contain “{leader}”" if kind == WORD else f"where {_where(leader, kind)}"
     if row["leader_of"] == ALWAYS:
-        said = f"Always together with “{leader}”" if is_word else f"Only where {where}"
-        return f"{said} ({count} texts)."
-    said = f"in texts with “{leader}”" if is_word else f"where {where}"
-    all_of = row["leader_n"] == row["leader_k"]
-    count = f"All {row['leader_k']:,}" if all_of else count
-    return f"{count} wrong {row['class']} predictions with it are {said}."
+        return f"{count} texts with it are texts {which}."
+    return f"{count} wrong {row['class']} predictions with it are for texts {which}."
 
 
 def _where(feature: str, kind: str | None) -> str:

@@ -94,7 +94,7 @@ def test_a_filter_is_typed_picked_put_right_and_taken_apart(page, address, demo)
         expect(page.get_by_text(re.compile(rf"^{count:,} of 1,000 examples"))).to_be_visible()
 
     visit(page, f"{address}/errors?where=wrong meta.channel:voicemail")
-    page.get_by_role("button", name="Pick").click()
+    page.get_by_role("button", name="Add term").click()
     settle(page)
     for name, value in (("Label in the data", "billing"), ("Label in the data", "fault")):
         page.get_by_role("combobox", name=name).fill(value)

@@ -134,7 +134,7 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
     page.get_by_role("textbox", name="or enter the path of a file").fill(
         str(demo.folder / "training-messages.jsonl")
     )
-    page.get_by_role("radio", name="drop").click()
+    page.get_by_role("radio", name="leave out the texts").click()
     page.get_by_role("button", name="Create cleaned file").click()
     with page.expect_download(timeout=LONG) as found:
         page.get_by_role("button", name="Download cleaned file").click(timeout=LONG)

@@ -248,9 +248,9 @@ def test_the_advice_names_both_tests_ties_and_the_readable_layer():
     ]
     found = advice(layers, most_readable=1, tied=[1, 2], mosaics=MOSAICS)
     assert found.text() == (
-        "Use layer 0. It does best on the two tests combined: hiding its top words lowers the "
-        "predicted class's probability by 0.51, and when two texts are joined, 87% of its positive "
-        "score lies in the one whose class was predicted (53% by chance). "
+        "Use layer 0. It scores best on two tests combined: hiding its top words lowers the "
+        "probability of the predicted class by 0.51 on average; when two texts are joined, 87% of "
+        "its positive score falls on the text whose class was predicted (53% would be chance). "
         "Layers 1 and 2 are about as good. Of the layers that do well in the tests, layer 1 is the "
         "most readable: its words are the most similar in meaning among texts with the same "
         "prediction (coherence 0.30), and its test score is 97% of the best."

@@ -193,7 +193,7 @@ def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
         text.replace(" ", "")
     )
     assert (
-        f"not measured for {len(table) - 2:,} other features that account for much of the saliency"
+        f"For {len(table) - 2:,} other features that account for much of the saliency, the effect"
         in text
     )
     assert "Sanity check" in text
@@ -233,7 +233,7 @@ def test_the_folders_of_the_auditors_machine_stay_there(tmp_path):
     set_warnings = "the head of /home/ann/secret/base is tied"
     set_warning(path, 1, "the head", set_warnings)
     text = Page(html_of(open_store(path), tmp_path)).text
-    assert "Audit of reviews on made up" in text
+    assert "Audit of “reviews” on “made up”" in text
     assert "the head of base is tied" in text
     assert "secret" not in text
     assert str(tmp_path) not in text

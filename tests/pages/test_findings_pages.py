@@ -218,7 +218,7 @@ def test_discovered_and_saved_slices_are_shown_with_their_metrics(database, monk
     low, high = wilson(wrong, wrong + right)
     assert saved["interval"].iloc[0] == f"{low:.1%} to {high:.1%}"
     assert "%" in saved["interval"].iloc[0]
-    assert sum("Choose a row, then open its examples" in one.value for one in app.caption) == 2
+    assert sum("Choose a row. The buttons below" in one.value for one in app.caption) == 2
 
 
 def test_a_discovered_slice_is_saved_with_one_click(database, monkeypatch):

@@ -71,19 +71,19 @@ def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
     how = chosen_by(rows)
     mosaics = run.extra.get("mosaics") or {}
     hiding = (
-        "hiding its top words lowers the predicted class's probability by "
-        f"{own['comprehensiveness']:.2f}"
+        "hiding its top words lowers the probability of the predicted class by "
+        f"{own['comprehensiveness']:.2f} on average"
     )
     if how == "two tests":
         return (
-            f"It does best on the two tests combined: {hiding}, and when two texts are joined, "
-            f"{own['mosaic']:.0%} of its positive score lies in the one whose class was predicted "
-            f"({mosaics['chance']:.0%} by chance)."
+            f"It scores best on two tests combined: {hiding}; when two texts are joined, "
+            f"{own['mosaic']:.0%} of its positive score falls on the text whose class was "
+            f"predicted ({mosaics['chance']:.0%} would be chance)."
         )
     if how == "one test":
         missing = mosaics.get("missing")
         second = f" A second test with two joined texts was not possible: {missing}"
-        return f"It does best on one test: {hiding}." + (second if missing else "")
+        return f"It scores best on one test: {hiding}." + (second if missing else "")
     if how == "an older version":
         return (
             f"An older version of the program chose it by one test: {hiding}. To add the second "

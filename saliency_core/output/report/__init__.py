@@ -100,7 +100,7 @@ def build_report(part: Slice, *, examples: int = 20, title: str | None = None) -
         provenance.audited_section(view),
     ]
     return Document(
-        title=title or f"Audit of {name_of(run.model.name)} on {name_of(run.dataset.name)}",
+        title=title or f"Audit of “{name_of(run.model.name)}” on “{name_of(run.dataset.name)}”",
         subtitle=f"{scope}{examples_of}, audited on {day(run.created)}.",
         sections=list(filter(None, sections)),
         appendix=list(filter(None, appendix)),

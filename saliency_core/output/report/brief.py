@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from saliency_core.analysis.highlights import CONFIDENT, findings
+from saliency_core.analysis.kept_suspects import HARMFUL
 from saliency_core.output.report.blocks import Bullets, Facts, Paragraph, Section
-from saliency_core.output.report.scope import View, interval, percent
+from saliency_core.output.report.scope import View, interval, lower_first, percent
 from saliency_core.quality.findings import kept_data_quality
 from saliency_core.quality.highlights import data_findings
 from saliency_core.store.query.wording import in_words
@@ -28,8 +29,7 @@ def in_brief_section(view: View) -> Section:
     model = [f"{finding.sentence}." for finding in findings(view.run)]
     data = [f"{finding.sentence}." for finding in data_findings(view.run)]
     if model and not view.where:
-        worst = model[0][:1].lower() + model[0][1:]
-        blocks.append(Paragraph(f"Main weakness: {worst}", lead=True))
+        blocks.append(Paragraph(f"Main weakness: {lower_first(model[0])}", lead=True))
         if others := [*model[1:], *data]:
             blocks += [Paragraph("What else stands out:"), Bullets(others)]
     elif model or data:
@@ -152,6 +152,8 @@ def _against_slices(view: View) -> Iterator[str]:
 
 
 def _against_labels(view: View) -> Iterator[str]:
+    from saliency_core.shortcuts.presentation import leading_suspects, name_of
+
     notes = view.run.notes()
     corrected = int(notes["proposed_label"].notna().sum())
     if corrected:
@@ -161,12 +163,21 @@ def _against_labels(view: View) -> Iterator[str]:
             f"{'' if one else 's'} into the dataset (see “What reviewers decided”; `export "
             "--dataset --corrected` writes it), then audit again."
         )
-    sure = view.run.filter(f"wrong confidence>{CONFIDENT:g}").count()
+    of_sure = view.run.filter(f"wrong confidence>{CONFIDENT:g}")
+    sure = of_sure.count()
     if sure > corrected:
+        shortcut = ""
+        for row in leading_suspects(view.run)[:1]:
+            among = of_sure.filter(row["where"]).count() if row["where"] else 0
+            if among and row["assessment"] == HARMFUL:
+                shortcut = (
+                    f" {among:,} of them contain {name_of(row['feature'], row['kind'])}, which may "
+                    "be the cause: decide about it first."
+                )
         yield (
             f"Check the labels of wrong predictions made with more than {CONFIDENT:.0%} confidence "
-            f"({sure:,} here): where the model is this confident, the label may be what "
-            "is wrong."
+            f"({sure:,} here): where the model is this confident, the label itself may be "
+            f"wrong.{shortcut}"
         )
 
 
@@ -177,12 +188,13 @@ def _against_data(view: View) -> Iterator[str]:
         return
     if conflict := found.facts["duplicates"]["in_conflict"]:
         yield (
-            f"Decide which label is right for the {conflict:,} examples whose identical or nearly "
-            "identical texts are labelled differently; the Data page lists the groups."
+            f"Decide which label is right where identical or nearly identical texts are labelled "
+            f"differently ({conflict:,} examples); the Data page lists the groups."
         )
     train = found.facts["train"]
     if train and train["leaked"]:
         yield (
             f"When you state the model's accuracy, leave out the {train['leaked']:,} texts that "
-            "also occur, exactly or nearly, in its training data; the filter in_train finds them."
+            "also occur, exactly or nearly, in its training data; in the dashboard, the filter "
+            "“in_train” finds them."
         )

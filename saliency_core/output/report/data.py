@@ -36,8 +36,9 @@ def data_section(view: View) -> Section | None:
     if labels and labels["estimated"]:
         blocks += [
             Paragraph(
-                "The least plausible labels. Mistakes that the model makes with confidence are "
-                "listed too, so each label needs a look."
+                "The least plausible labels come first. The list also contains correct labels, of "
+                "examples on which the model is confidently wrong: check each label before you "
+                "change it."
             ),
             _issues(view),
         ]

@@ -13,16 +13,23 @@ from saliency_core.output.report.blocks import (
     Section,
     Table,
 )
-from saliency_core.output.report.scope import View, interval, number, percent, plain_text
+from saliency_core.output.report.scope import (
+    View,
+    interval,
+    lower_first,
+    number,
+    percent,
+    plain_text,
+)
 from saliency_core.store.query.wording import in_words
 
 SUSPECTS = (
     "Words and other features that may give a class away without being about it. Relied on: the "
     "word accounts for more of the saliency than frequency-matched words do, and predictions "
-    "change without it. Harmful: the class is also predicted wrongly more often where it occurs. A "
-    "word that carries the meaning of a class is relied on too, so a person must decide whether it "
-    "is spurious. The control is a frequency-matched word in the same texts; “Wrong with it” is "
-    "out of the texts that contain the feature and are predicted as the class."
+    "change without it. Harmful: predictions of the class are also wrong more often in texts that "
+    "contain it. A word that carries the meaning of a class is relied on too, so a person must "
+    "decide whether it is spurious. The control is a frequency-matched word in the same texts. "
+    "“Wrong predictions” counts only texts that contain the feature and are predicted as the class."
 )
 SUSPECT_COLUMNS = (
     "Feature*",
@@ -32,8 +39,10 @@ SUSPECT_COLUMNS = (
     "Texts with it#",
     "Share of saliency#",
     "Predictions that change without it (control)#",
-    "Wrong with it#",
+    "Wrong predictions#",
 )
+EXPLAINED = 3
+"""Harmful suspects of which the association is told in words."""
 SLICES = 30
 """Slices listed, saved and found each."""
 SHOWN_CHARACTERS = 1200
@@ -43,7 +52,13 @@ SHOWN_CHARACTERS = 1200
 def suspects_section(view: View) -> Section | None:
     """Return the suspects that were measured, or judged by somebody, and kept with the run."""
     from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, UNTESTED, kept_suspects
-    from saliency_core.shortcuts.presentation import grouped, sanity_check, with_judgements
+    from saliency_core.shortcuts.presentation import (
+        evidence,
+        grouped,
+        name_of,
+        sanity_check,
+        with_judgements,
+    )
 
     kept = kept_suspects(view.run)
     if kept is None:
@@ -60,11 +75,15 @@ def suspects_section(view: View) -> Section | None:
     else:
         rows = [_suspect(row) for row in grouped(shown).to_dict("records")]
         blocks.append(Table(SUSPECT_COLUMNS, rows))
+        harmful = shown[(shown["assessment"] == HARMFUL) & (shown["leader"] == "")]
+        for row in harmful.head(EXPLAINED).to_dict("records"):
+            said = lower_first(evidence(row)["Association"][0])
+            blocks.append(Paragraph(f"{name_of(row['feature'], row['kind'])}: {said}"))
     rest = sanity_check(kept[1])[0]
     if unmeasured.any():
         rest = (
-            f"The effect of removing was not measured for {unmeasured.sum():,} other features that "
-            f"account for much of the saliency. {rest}"
+            f"For {unmeasured.sum():,} other features that account for much of the saliency, the "
+            f"effect of removing them was not measured. {rest}"
         )
     return Section("Possible shortcuts", [*blocks, Paragraph(rest)])
 
@@ -108,9 +127,9 @@ def discovered_section(view: View) -> Section | None:
         for row in found.head(SLICES).to_dict("records")
     ]
     said = (
-        "Slices of the whole audit in which a larger share of predictions is wrong than "
-        "elsewhere; the one that explains the most errors comes first. The tests are corrected "
-        "for the number of slices tried."
+        "Slices of all audited examples in which a larger share of predictions is wrong than "
+        "elsewhere; the one that accounts for the most errors comes first. Significance is "
+        "corrected for the number of slices tried."
         if rows
         else "A search found no slice in which the model is wrong more often than chance would "
         "explain."

@@ -106,11 +106,11 @@ def layers_section(view: View) -> Section:
     recommended, most_readable = view.run.recommended, view.run.most_readable
     blocks: list[Any] = [
         Paragraph(
-            "A classifier of this kind works in layers; 0 is its input. Two tests choose the layer "
-            "to read. Comprehensiveness: does the prediction change when the words the layer "
-            "points at are masked? Mosaics: when two texts are joined, do the words lie in the "
-            "one whose class is predicted? The choice score is the mean of the two, each "
-            "divided by the result of the layer that does best on it."
+            "A classifier of this kind works in layers; layer 0 is its input. Two tests choose the "
+            "layer to read. Comprehensiveness: does the prediction change when the words the layer "
+            "points at are masked? Mosaics: when two texts are joined, does the layer point at the "
+            "text whose class is predicted? The choice score is the mean of the two, each scaled "
+            "so that its best layer gets 1."
         )
     ]
     if recommended is not None:
@@ -152,7 +152,11 @@ def layer_table_section(view: View) -> Section:
         "words of similar meaning when the prediction is the same? Decodability: can its states "
         "still be decoded into the words they stand for?"
     )
-    columns = ["Layer*", *chosen, *(f"{name.capitalize()}#" for name in measured)]
+    columns = [
+        "Layer*",
+        *chosen,
+        *(f"{'mosaics' if name == 'mosaic' else name}#".capitalize() for name in measured),
+    ]
     rows = [
         [
             f"{row['layer']}{' *' if row['layer'] == recommended else ''}",
@@ -190,7 +194,10 @@ def words_section(view: View) -> Section | None:
         heading = shortened(f"Predicted {name}" if name is not None else "All examples", 60)
         drawn = draw(bars.properties(title=heading), 240)
         charts.append(Chart(drawn, f"{heading}: words by mean share, with its 95% interval."))
-    return Section("Words the model relies on", [Paragraph(_share_meaning(view)), Charts(charts)])
+    return Section(
+        "Words the model relies on",
+        [Paragraph(f"{_share_meaning(view)} The appendix has the table."), Charts(charts)],
+    )
 
 
 def word_table_section(view: View) -> Section | None:

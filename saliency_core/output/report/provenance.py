@@ -23,6 +23,8 @@ def audited_section(view: View) -> Section:
     run, model, dataset = view.run, view.run.model, view.run.dataset
     settings = run.settings
     cut = "read in windows" if settings.long_text == "window" else "truncated"
+    rule = f"the {settings.rule} rule"
+    rule += f", {settings.steps} steps" * (settings.rule == "path")
     roles = ", ".join(f"{role} = {column}" for role, column in dataset.columns.items())
     rows = [
         ["Model", f"{name_of(model.name)}{_revision(model)}"],
@@ -33,7 +35,7 @@ def audited_section(view: View) -> Section:
         ["Columns", roles],
         ["Language-model head", name_of(model.lm_head)],
         ["Scores measure support for", TARGETS.get(settings.target, settings.target)],
-        ["Rule", "secant" if settings.rule == "secant" else f"path, {settings.steps} steps"],
+        ["Scores computed by", rule],
         ["Maximum length", f"{settings.max_length} tokens; longer texts are {cut}"],
         ["Computed in", settings.dtype],
         ["Checksum of the weights", model.model_digest],
@@ -102,12 +104,12 @@ def method_section(view: View) -> Section:
         "How this was measured",
         [
             Paragraph(
-                f"{_how(view.run)} The pretrained language model that the classifier was "
-                "fine-tuned from then says which of the text's own words each position stands "
-                "for. So every word gets a score at every layer."
+                f"{_how(view.run)} The pretrained language model from which the classifier "
+                "was fine-tuned then tells which of the text's own words each position stands for. "
+                "So every word gets a score at every layer."
             ),
             Paragraph(
-                "Scores are in logits, the model's own unit before it turns them into "
+                "Scores are in logits, the model's raw outputs, before they are turned into "
                 "probabilities. The scores of a text add up to the difference between the text and "
                 "the same text blanked out. A word's share is how much of a text's total support "
                 "for the prediction comes from that word, from 0 to 1."
@@ -127,17 +129,18 @@ def method_section(view: View) -> Section:
 def limits_section(view: View) -> Section:
     """Return what the numbers can't tell."""
     items = [
-        "This report shows what the model relies on, not what it should rely on. It also relies "
-        "on words that carry the meaning of a class; a person must judge which is which.",
+        "This report shows what the model relies on, not what it should rely on. The model "
+        "also relies on words that carry the meaning of a class; a person must judge which is "
+        "which.",
         "A high share is evidence, not proof: only deleting a word and seeing the prediction "
         "change shows an effect.",
         "Means over few examples are uncertain; read the intervals. When many words are compared, "
         "some stand out by chance.",
         "Scores depend on the blanked-out text that each text is compared with; here its words "
         f"are replaced by {view.run.model.reference}.",
-        "Labels may be wrong too, most of all among the predictions the model was most confident "
-        "of.",
-        "The numbers describe these examples only; another dataset may give others.",
+        "Labels may be wrong too, especially where the model is confident and its prediction "
+        "counts as wrong.",
+        "The numbers describe these examples only; another dataset may give different ones.",
     ]
     if view.run.model.causal:
         items.append(
