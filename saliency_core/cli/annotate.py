@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saliency_core.cli.tables import counted, records, show
-from saliency_core.cli.terminal import (
-    AsJson,
-    Database,
-    RunOption,
-    filtered,
-    open_run,
-    print_json,
-)
+from saliency_core.cli.terminal import AsJson, Database, RunOption, filtered, open_run, print_json
 from saliency_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,8 +23,7 @@ Tags = Annotated[list[str] | None, typer.Option(metavar="NAME", help="May be rep
 
 def annotate(
     where: Annotated[
-        str | None,
-        typer.Argument(metavar="FILTER", help='E.g. "wrong"; "" is all examples.'),
+        str | None, typer.Argument(metavar="FILTER", help='E.g. "wrong"; "" is all examples.')
     ] = None,
     label: Annotated[str | None, typer.Option(help="The correct label.")] = None,
     right: Annotated[bool, typer.Option("--right", help="The label is right as it is.")] = False,
@@ -56,9 +48,9 @@ def annotate(
 
     run = open_run(database, number)
     asked = {"right": right, "reviewed": reviewed, "open": clear}
-    edits = _decision(run, label, [what for what, is_asked in asked.items() if is_asked])
-    edits += [Edit("note", note)] if note is not None else []
-    edits += [
+    edits = [
+        *_decision(run, label, [what for what, is_asked in asked.items() if is_asked]),
+        *([Edit("note", note)] if note is not None else []),
         *(Edit("tag", name) for name in tag or []),
         *(Edit("untag", name) for name in untag or []),
     ]

@@ -78,13 +78,7 @@ def data_quality(
         print_json(found.as_json(run, limit))
     elif not quiet:
         rows = [
-            {
-                "severity": finding.severity,
-                "check": finding.check,
-                "count": finding.count,
-                "filter": finding.filter or None,
-                "what": finding.message,
-            }
+            {**vars(finding), "filter": finding.filter or None, "what": finding.message}
             for finding in found.findings
         ]
         show(rows, ["severity", "check", "count", "filter", "what"])

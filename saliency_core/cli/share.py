@@ -80,13 +80,7 @@ def export(
         raise UserError("--corrected and --drop-duplicates go with --dataset.")
     chosen = parse_layers(layers, run.model.layers)
     with progress_bar(quiet or as_json) as bar:
-        done = write(
-            filtered(run, where),
-            output,
-            format=format,
-            layers=chosen,
-            progress=bar,
-        )
+        done = write(filtered(run, where), output, format=format, layers=chosen, progress=bar)
     if as_json:
         print_json(asdict(done))
     elif not quiet:
@@ -140,13 +134,7 @@ def report(
     ending = ".md" if format == "markdown" else ".html"
     output = output or run.store.path.with_name(f"{run.store.path.stem}-report{ending}")
     check_output(output, force, [run.store.path])
-    done = write_report(
-        filtered(run, where),
-        output,
-        format=format,
-        examples=examples,
-        title=title,
-    )
+    done = write_report(filtered(run, where), output, format=format, examples=examples, title=title)
     if as_json:
         print_json(done)
     else:

@@ -44,6 +44,8 @@ EVIDENCE = {
 }
 """Part of the evidence in JSON -> its names, each with the column it comes from where that has
 another name."""
+COMPANION = "feature=leader kind=leader_kind in=leader_of n=leader_n of=leader_k"
+"""The same of what a suspect never occurs or errs without."""
 Features = Annotated[
     list[str] | None,
     effect(
@@ -79,8 +81,7 @@ def suspects(
         float, limits(min=0, help="Share over that of frequency-matched words.")
     ] = 1.5,
     flip_excess: Annotated[
-        float,
-        limits(min=0, help="Flip rate, or fall of p(class), over the control word's."),
+        float, limits(min=0, help="Flip rate, or fall of p(class), over the control word's.")
     ] = 0.05,
     seed: Seed = 0,
     model: ModelOption = None,
@@ -197,7 +198,7 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
         "word": row["feature"],
         **{name: row[name] for name in ("kind", "class", "assessment", "examples", "where")},
         **{part: _evidence(row, names) for part, names in EVIDENCE.items()},
-        "companion": _companion(row),
+        "companion": _evidence(row, COMPANION) if row["leader"] else None,
         "share_by_layer": row["share_by_layer"],
     }
 
@@ -205,11 +206,3 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
 def _evidence(row: dict[str, Any], names: str) -> dict[str, Any]:
     pairs = (name.partition("=") for name in names.split())
     return {name: row.get(column or name) for name, _, column in pairs}
-
-
-def _companion(row: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what a suspect never occurs or errs without, None where nothing is."""
-    if not row["leader"]:
-        return None
-    named = {"feature": row["leader"], "kind": row["leader_kind"], "in": row["leader_of"]}
-    return {**named, "n": row["leader_n"], "of": row["leader_k"]}

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 errors_to = Console(stderr=True)
 
 Database = Annotated[
-    Path | None,
-    typer.Option("--db", help="The SQLite file (default: cache/saliency.sqlite)."),
+    Path | None, typer.Option("--db", help="The SQLite file (default: cache/saliency.sqlite).")
 ]
 RunOption = Annotated[
     int | None, typer.Option("--run", help="Number of the run (default: the newest).")

@@ -361,10 +361,7 @@ def _by_perturbation(score: Callable[[Chance, Tensor, dict[str, int]], Tensor]) 
 
             own = batch["input_ids"][:, places].cpu()
             at_once = max(1, classifier.default_batch_tokens // len(encoding.input_ids))
-            choices = {
-                "baselines": classifier.blank_token_id,
-                "perturbations_per_eval": at_once,
-            }
+            choices = {"baselines": classifier.blank_token_id, "perturbations_per_eval": at_once}
             found.append(score(chance, own, choices)[0].numpy())
         return found
 

@@ -11,14 +11,7 @@ import pandas as pd
 
 from saliency_core.analysis.example_detail import words_of_layer
 from saliency_core.errors import UserError
-from saliency_core.model.audited import (
-    Texts,
-    answers,
-    edit_of,
-    edited,
-    named_word,
-    texts_and_words,
-)
+from saliency_core.model.audited import Texts, answers, edit_of, edited, named_word, texts_and_words
 from saliency_core.records import AuditedExample, Example
 from saliency_core.store import Slice
 from saliency_core.store.query.terms import quote
@@ -29,12 +22,7 @@ if TYPE_CHECKING:
 
 
 def edit_text(
-    classifier: Classifier,
-    before: Texts,
-    after: Texts,
-    *,
-    rule: str = "secant",
-    steps: int = 4,
+    classifier: Classifier, before: Texts, after: Texts, *, rule: str = "secant", steps: int = 4
 ) -> dict[str, Any]:
     """Return answers and words of every layer of a text and of its edited form.
 
@@ -79,11 +67,7 @@ def _explained(found: AuditedExample, names: tuple[str, ...]) -> dict[str, Any]:
     scores = word_scores(saliency, found.word_of_token, len(found.words))
     # Words without their tokens' sides: the first token of a word knows it.
     first = np.searchsorted(found.word_of_token, np.arange(len(found.words)))
-    words = {
-        "words": found.words,
-        "word_sides": found.sides[first],
-        "word_spans": found.word_spans,
-    }
+    words = {"words": found.words, "word_sides": found.sides[first], "word_spans": found.word_spans}
     return {
         "text": found.example.text,
         "pair": found.example.pair,
