@@ -118,11 +118,7 @@ def faithfulness(
 def without(encoding: Encoding, chosen: np.ndarray, blank_id: int, delete: bool) -> Encoding:
     """Return the encoding with the chosen tokens replaced by the blank token, or deleted.
 
-    Args:
-        encoding: one text or pair.
-        chosen: (token,) bool over the tokens that are not special.
-        blank_id: id of the token that says nothing.
-        delete: take them out.
+    `chosen` is (token,) bool over the tokens that are not special.
     """
     drop = np.zeros(len(encoding.input_ids), bool)
     drop[np.flatnonzero(~encoding.special)[chosen]] = True
@@ -143,9 +139,7 @@ def without(encoding: Encoding, chosen: np.ndarray, blank_id: int, delete: bool)
 def rationale_tokens(encoding: Encoding, spans: Sequence[tuple[int, int]]) -> np.ndarray:
     """Return (token,) bool: which tokens that are not special touch a marked part of the text.
 
-    Args:
-        encoding: one text or pair.
-        spans: start and end of what annotators marked, in characters of the first text.
+    The spans are start and end of what annotators marked, in characters of the first text.
     """
     own = ~encoding.special
     starts, ends = encoding.spans[own].T
@@ -156,14 +150,10 @@ def rationale_tokens(encoding: Encoding, spans: Sequence[tuple[int, int]]) -> np
 
 
 def average_precision(scores: np.ndarray, rationale: np.ndarray) -> float:
-    """Return the area under precision and recall of scores against human rationale tokens.
+    """Return the area under precision and recall of (token,) scores against human rationales.
 
-    Args:
-        scores: (token,) saliency.
-        rationale: (token,) bool, True where annotators marked the token.
-
-    Returns:
-        Mean precision at the rank of every marked token; NaN where none is marked.
+    It is the mean precision at the rank of every token that annotators marked, (token,) bool; NaN
+    where none is marked.
     """
     ranked = rationale[np.argsort(-scores, kind="stable")]
     if not ranked.any():

@@ -148,11 +148,7 @@ def choice_scores(
 
 
 def mean_ratio(yardsticks: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean over yardsticks of each value, floored at 0, over the best layer's.
-
-    Args:
-        yardsticks: (..., layer) means, all of one shape.
-    """
+    """Return the mean of (..., layer) yardsticks, each floored at 0 and over its best layer's."""
     floored = np.maximum(np.stack(yardsticks), 0)
     best = floored.max(-1, keepdims=True)
     return np.divide(floored, best, out=np.zeros_like(floored), where=best > 0).mean(0)

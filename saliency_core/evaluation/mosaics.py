@@ -221,12 +221,7 @@ def _mosaic(
 
 
 def score_mosaics(mosaics: Sequence[Mosaic], maps: Sequence[np.ndarray]) -> MosaicScores:
-    """Return the scores of one map of every mosaic.
-
-    Args:
-        mosaics: the mosaics.
-        maps: a (token,) array of scores for each, special tokens left out.
-    """
+    """Return the scores of one map of every mosaic: (token,) scores, special tokens left out."""
     rows = np.array([_score(*pair) for pair in zip(mosaics, maps, strict=True)]).reshape(-1, 3)
     return MosaicScores(*rows.T)
 

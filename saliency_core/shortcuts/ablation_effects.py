@@ -65,7 +65,7 @@ def with_effects(
     Args:
         run: a run.
         table: of `suspects.suspects`.
-        classifier: of `editing.classifier_of`.
+        classifier: of `classifier_of`.
         layer: the layer of the table; None for the recommended one.
         words: words, and other features of texts, that are tested whatever their rank.
         examples: a feature, drawn with `seed`.
@@ -95,13 +95,7 @@ def with_effects(
 def with_kept_effects(
     run: Run, table: pd.DataFrame, *, thresholds: Thresholds | None = None
 ) -> pd.DataFrame:
-    """Return the suspects with the effects last kept with the run, if any; no model runs.
-
-    Args:
-        run: a run.
-        table: of `suspects.suspects`.
-        thresholds: what the assessment asks for.
-    """
+    """Return the suspects with the effects last kept with the run, if any; no model runs."""
     kept = run.tables()
     kept = kept[kept["name"] == TABLE]
     if kept.empty:
@@ -122,8 +116,7 @@ def _joined(
 def p_of_gain(gain: np.ndarray) -> float:
     """Return p of Wilcoxon's signed-rank test that gains lie above zero; 1 where all are zero.
 
-    Args:
-        gain: (example,) fall of p(class) beyond that of the control word.
+    A gain, (example,), is the fall of p(class) beyond that of the control word.
     """
     if not np.any(gain != 0):
         return 1.0

@@ -27,7 +27,7 @@ def edit_text(
     """Return answers and words of every layer of a text and of its edited form.
 
     Args:
-        classifier: of `editing.classifier_of`.
+        classifier: of `classifier_of`.
         before: the text and its pair, None where there is none.
         after: the same, edited.
         rule: of the saliency, `secant` or `path`.
@@ -154,9 +154,7 @@ def confusion_of(frame: pd.DataFrame, side: str) -> pd.DataFrame:
 def whole_slice(part: Slice, frame: pd.DataFrame) -> dict[str, int]:
     """Return judged, right_before and right_after of a whole slice, its other examples unchanged.
 
-    Args:
-        part: a slice.
-        frame: of `replace_in_slice` without a limit.
+    The frame is that of `replace_in_slice` without a limit.
     """
     right, wrong = (part.filter(answer).count() for answer in ("right", "wrong"))
     stored = part.run.examples_at(frame["example"].tolist())
@@ -201,7 +199,7 @@ def replace_in_slice(
 
     Args:
         part: a slice.
-        classifier: of `editing.classifier_of`.
+        classifier: of `classifier_of`.
         word: the word, any case.
         replacement: what takes its place; empty deletes it, the mask token hides it.
         limit: edited examples at most, drawn with `seed`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Debiased:
 
 
 def debias(
-    dataset: Dataset, words: Sequence[str], way: str, output: Path, mask: str = "[MASK]"
+    dataset: Dataset, words: Iterable[str], way: str, output: Path, mask: str = "[MASK]"
 ) -> Debiased:
     """Write a copy of training data in which words give no class away.
 
@@ -47,7 +47,7 @@ def debias(
     Raises:
         UserError: the way, the ending or the words can't be used, or `output` is what is read.
     """
-    words = sorted({word.strip().lower() for word in words if word.strip()})
+    words = {word.strip().lower() for word in words if word.strip()}
     if not words:
         raise UserError("Name the words with --word, or give words the verdict “spurious” first.")
     if way not in WAYS:
@@ -64,18 +64,14 @@ def debias(
     with replacing(output) as partial, RowWriter(partial, output.suffix, dataset.names) as writer:
         for row, example in zip(dataset.rows(), dataset, strict=False):
             read += 1
-            found = _words_in(example).intersection(words)
+            found = {name for text in sides_of(example) for name, _, _ in named_spans(text)}
+            found &= words
             changed += bool(found)
             if found and way == "drop":
                 continue
             writer.write(_masked_row(row, example, found, dataset, mask) if found else row)
             written += 1
     return Debiased(str(output), read, written, changed)
-
-
-def _words_in(example: Example) -> set[str]:
-    """Return the distinct lower-cased words of a text and its pair."""
-    return {name for text in sides_of(example) for name, _, _ in named_spans(text)}
 
 
 def _masked_row(

@@ -28,16 +28,9 @@ KIND = "invariance"
 def write_checks(
     part: Slice, output: Path, words: Sequence[str] = (), *, per_word: int = PER_WORD
 ) -> int:
-    """Write a JSON line a pair: an example that holds a word, and the same without it.
+    """Write a JSON line a pair, an example with a word and the same without it; return how many.
 
-    Args:
-        part: a slice.
-        output: the file to write.
-        words: the words; else those with the verdict `spurious`.
-        per_word: pairs a word.
-
-    Returns:
-        How many pairs were written.
+    Of the words given, else of those with the verdict `spurious`, at most `per_word` pairs each.
 
     Raises:
         UserError: no word is named or judged spurious, or no example holds one.

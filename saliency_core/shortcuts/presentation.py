@@ -20,7 +20,6 @@ HONEST = (
     "The model also relies on words that carry the class's meaning; whether a suspect is "
     "spurious is for you to judge."
 )
-SORTS = ("suspicion", "association", "reliance", "effect", "errors", "examples")
 _VALUE = {
     "association": "z",
     "reliance": "mean_share",
@@ -28,6 +27,7 @@ _VALUE = {
     "errors": "risk_ratio",
     "examples": "examples",
 }
+SORTS = ("suspicion", *_VALUE)
 OPTIONAL = dict.fromkeys(
     (
         "effect_n flip_rate flip_low flip_high mean_drop control_flip_rate"
@@ -40,13 +40,9 @@ and companions it is too old for."""
 
 
 def with_judgements(table: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return the suspects with the analyst's `judgement` and `note` ("" where there are none).
+    """Return kept suspects with the analyst's `judgement` and `note` ("" where there are none).
 
-    Columns of `OPTIONAL` that it lacks are added.
-
-    Args:
-        table: of `suspects.kept_suspects`.
-        verdicts: of `Store.verdicts`.
+    Columns of `OPTIONAL` that they lack are added.
     """
     mine = verdicts.rename(columns={"word": "lower", "verdict": "judgement"})
     mine = mine[["lower", "class", "judgement", "note"]]
@@ -205,17 +201,14 @@ def _effect(row: dict[str, Any]) -> str:
         )
     if not row["effect_n"]:
         return "Not measured: deleting it changes no text."
+    moved = "rises" if row["mean_drop"] < 0 else "falls"
     return (
         f"When it is deleted from {row['effect_n']:,.0f} texts, {row['flip_rate']:.0%} of the "
         f"predictions change (95% interval {row['flip_low']:.0%} to {row['flip_high']:.0%}), "
         f"against {row['control_flip_rate']:.0%} for a frequency-matched control word. The "
-        f"probability of {row['class']} {_moved(row['mean_drop'])} on average."
+        f"probability of {row['class']} {moved} by {100 * abs(row['mean_drop']):.0f} percentage "
+        "points on average."
     )
-
-
-def _moved(drop: float) -> str:
-    points = f"{100 * abs(drop):.0f} percentage points"
-    return f"rises by {points}" if drop < 0 else f"falls by {points}"
 
 
 def _errors(row: dict[str, Any]) -> str:
