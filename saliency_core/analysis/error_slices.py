@@ -8,6 +8,7 @@ after another, the clearest first, each tested again on the examples outside tho
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy import stats
 
 from saliency_core.analysis.features import WORD, features_of
 from saliency_core.errors import UserError
-from saliency_core.stats import benjamini_hochberg, wilson
+from saliency_core.stats import benjamini_hochberg, excess_errors, wilson
 from saliency_core.store import Run
 from saliency_core.store.query.editing import joined
 from saliency_core.store.query.terms import quote
@@ -76,12 +77,11 @@ def discover(
     Raises:
         UserError: the run has no labels.
     """
-    gold, predicted = (run.column(name) for name in ("gold", "predicted"))
-    judged = (gold >= 0) & (predicted >= 0)
-    wrong = judged & (gold != predicted)
+    wrong = run.filter("wrong").mask()
+    judged = wrong | run.filter("right").mask()
     if not judged.any():
         raise UserError(f"Run {run.number} has no labels, so no example can be called wrong.")
-    singles = _singles(run, gold, predicted, judged, minimum)
+    singles = _singles(run, judged, minimum)
     table = _tested(singles, wrong, int(judged.sum()))
     best = table.nlargest(PAIRED, "explained")
     best = best[(best["explained"] > 0) & (best["p"] <= alpha)].index
@@ -97,9 +97,7 @@ def discover(
     return found.sort_values("explained", ascending=False, ignore_index=True), len(tried)
 
 
-def _singles(
-    run: Run, gold: np.ndarray, predicted: np.ndarray, judged: np.ndarray, minimum: int
-) -> list[_Tried]:
+def _singles(run: Run, judged: np.ndarray, minimum: int) -> list[_Tried]:
     features = features_of(run, 0)
     order = np.argsort(features.feature, kind="stable")
     order = order[judged[features.example[order]]]
@@ -111,7 +109,8 @@ def _singles(
         if features.where[code]
         and (features.kinds[code] != WORD or is_spoken(features.names[code]))
     ]
-    for field, values in (("gold", gold), ("predicted", predicted)):
+    for field in ("gold", "predicted"):
+        values = run.column(field)
         for label, name in enumerate(run.label_names):
             rows = np.flatnonzero(judged & (values == label))
             if len(rows) >= minimum:
@@ -126,8 +125,7 @@ def _tested(tried: list[_Tried], wrong: np.ndarray, judged: int) -> pd.DataFrame
     errors = int(wrong.sum())
     rest = (errors - k) / np.maximum(judged - n, 1)
     intervals = np.array([wilson(int(a), int(b)) for a, b in zip(k, n, strict=True)]).reshape(-1, 2)
-    # Half a count keeps the ratio finite where the rest has no error (Haldane-Anscombe).
-    ratio = ((k + 0.5) / (n + 1)) / ((errors - k + 0.5) / (judged - n + 1))
+    excess = excess_errors(k, n, np.array(errors), np.array(judged))
     return pd.DataFrame(
         {
             "where": [one.where for one in tried],
@@ -137,9 +135,9 @@ def _tested(tried: list[_Tried], wrong: np.ndarray, judged: int) -> pd.DataFrame
             "low": intervals[:, 0],
             "high": intervals[:, 1],
             "rest_error_rate": rest,
-            "risk_ratio": ratio,
+            "risk_ratio": excess["risk_ratio"],
             "explained": k - n * rest,
-            "p": stats.hypergeom.sf(k - 1, judged, errors, n) if len(n) else np.zeros(0),
+            "p": excess["p"],
         }
     )
 
@@ -147,15 +145,14 @@ def _tested(tried: list[_Tried], wrong: np.ndarray, judged: int) -> pd.DataFrame
 def _pairs(singles: list[_Tried], wrong: np.ndarray, minimum: int, alpha: float) -> list[_Tried]:
     """Return the pairs in which the model errs more than in either part alone."""
     found = []
-    for place, one in enumerate(singles):
-        for other in singles[place + 1 :]:
-            if one.where.startswith(LABELS) and other.where.startswith(LABELS):
-                continue  # A gold and a predicted label together are wrong by definition.
-            rows = np.intersect1d(one.rows, other.rows, assume_unique=True)
-            if minimum <= len(rows) < min(len(one.rows), len(other.rows)) and all(
-                _is_above(rows, part.rows, wrong, alpha) for part in (one, other)
-            ):
-                found.append(_Tried(joined(one.where, other.where), rows, single=False))
+    for one, other in itertools.combinations(singles, 2):
+        if one.where.startswith(LABELS) and other.where.startswith(LABELS):
+            continue  # A gold and a predicted label together are wrong by definition.
+        rows = np.intersect1d(one.rows, other.rows, assume_unique=True)
+        if minimum <= len(rows) < min(len(one.rows), len(other.rows)) and all(
+            _is_above(rows, part.rows, wrong, alpha) for part in (one, other)
+        ):
+            found.append(_Tried(joined(one.where, other.where), rows, single=False))
     return found
 
 

@@ -68,20 +68,18 @@ def features_of(run: Run, layer: int) -> Features:
     parts = [
         *_carried(run, layer, positions),
         *_matched(run, layer, positions),
-        *_uncarried(run),
+        *_uncarried(run, positions),
     ]
-    shifts = np.cumsum([0, *(len(part.names) for part in parts)])
+    shifts = itertools.accumulate((len(part.names) for part in parts), initial=0)
     return Features(
         positions,
         np.concatenate([part.example for part in parts]),
-        np.concatenate(
-            [part.feature + shift for part, shift in zip(parts, shifts[:-1], strict=True)]
-        ),
+        np.concatenate([part.feature + shift for part, shift in zip(parts, shifts, strict=False)]),
         np.concatenate([part.score for part in parts]),
         np.concatenate([part.share for part in parts]),
         np.concatenate([part.top3 for part in parts]),
         [name for part in parts for name in part.names],
-        [part.kind for part in parts for _ in part.names],
+        [kind for part in parts for kind in part.kinds],
         [where for part in parts for where in part.where],
     )
 
@@ -141,29 +139,13 @@ def features_in(texts: Sequence[str]) -> set[tuple[str, str]]:
     return found | {(TEXT, name) for name in TEXT_TESTS if _matches(name, texts)}
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Features of one kind."""
-
-    kind: str
-    names: list[str]
-    where: list[str]
-    example: np.ndarray
-    feature: np.ndarray
-    score: np.ndarray
-    share: np.ndarray
-    top3: np.ndarray
-
-
-def _carried(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
+def _carried(run: Run, layer: int, positions: np.ndarray) -> Iterator[Features]:
     """Yield the features that words carry: the words, first and last ones, `WORD_TESTS`."""
     found = run.filter().occurrences(layer)
     words = found.vocabulary
     example = np.searchsorted(positions, found.example).astype(np.int64)
 
-    def part(
-        kind: str, names: list[str], where: list[str], chosen: Any, feature: np.ndarray
-    ) -> _Part:
+    def part(kind: str, names: list[str], chosen: Any, feature: np.ndarray) -> Features:
         """Sum score and share of each distinct pair of example and feature; any top3 counts."""
         size = max(len(names), 1)
         pairs, place = np.unique(example[chosen] * size + feature, return_inverse=True)
@@ -172,9 +154,11 @@ def _carried(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
             for values in (found.score, found.share, found.top3)
         )
         is_top = (top3 > 0).astype(float)
-        return _Part(kind, names, where, *np.divmod(pairs, size), score, share, is_top)
+        where = [f"word:{quote(name)}" if kind == WORD else "" for name in names]
+        values = (*np.divmod(pairs, size), score, share, is_top)
+        return Features(positions, *values, names, [kind] * len(names), where)
 
-    yield part(WORD, words, [f"word:{quote(word)}" for word in words], slice(None), found.word)
+    yield part(WORD, words, slice(None), found.word)
     spoken = np.array([is_spoken(word) for word in words], bool)
     heard = np.flatnonzero(spoken[found.word])
     edges = np.flatnonzero(np.diff(example[heard])) + 1
@@ -183,16 +167,16 @@ def _carried(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
         chosen = heard[places]
         ids, code = np.unique(found.word[chosen], return_inverse=True)
         names = [form.format(words[word]) for word in ids]
-        yield part(TEXT, names, [""] * len(ids), chosen, code)
+        yield part(TEXT, names, chosen, code)
     for name, test in WORD_TESTS.items():
         passing = np.array([bool(test.search(word)) for word in words], bool)
         chosen = np.flatnonzero(passing[found.word])
-        made = part(TEXT, [name], [""], chosen, np.zeros(len(chosen), np.int64))
+        made = part(TEXT, [name], chosen, np.zeros(len(chosen), np.int64))
         count = np.bincount(example[chosen], minlength=len(positions))[made.example]
         yield replace(made, score=made.score / count, share=made.share / count)
 
 
-def _matched(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
+def _matched(run: Run, layer: int, positions: np.ndarray) -> Iterator[Features]:
     """Yield the features of `TEXT_TESTS`."""
     found: dict[str, list[tuple[int, float, float, bool]]] = {name: [] for name in TEXT_TESTS}
     for start in range(0, len(positions), PAGE):
@@ -212,8 +196,8 @@ def _matched(run: Run, layer: int, positions: np.ndarray) -> Iterator[_Part]:
                 found[name].append((start + row, *_together(touched, words_of[row], len(places))))
     for name, found_rows in found.items():
         example, score, share, top3 = np.array(found_rows, float).reshape(-1, 4).T
-        code = np.zeros(len(found_rows), np.int64)
-        yield _Part(TEXT, [name], [""], example.astype(np.int64), code, score, share, top3)
+        values = (np.zeros(len(found_rows), np.int64), score, share, top3)
+        yield Features(positions, example.astype(np.int64), *values, [name], [TEXT], [""])
 
 
 def _texts(run: Run, positions: Sequence[int]) -> list[list[str]]:
@@ -234,34 +218,29 @@ def _together(
     return score / matches, share / matches, is_top
 
 
-_Found = tuple[str, str, str, np.ndarray]
-"""Kind, name, slice and the rows that have it."""
-
-
-def _uncarried(run: Run) -> Iterator[_Part]:
+def _uncarried(run: Run, positions: np.ndarray) -> Iterator[Features]:
     """Yield the features that no word carries: they have association and errors, no saliency."""
-    for kind, name, where, rows in (*_lengths(run), *_metadata(run)):
+    metadata = (
+        (METADATA, f"{column} = {value}", where, members)
+        for column, value, where, members in metadata_groups(run)
+    )
+    for kind, name, where, members in itertools.chain(_lengths(run), metadata):
+        rows = np.flatnonzero(members)
         none = np.full(len(rows), np.nan)
-        yield _Part(kind, [name], [where], rows, np.zeros(len(rows), np.int64), none, none, none)
+        values = (np.zeros(len(rows), np.int64), none, none, none)
+        yield Features(positions, rows, *values, [name], [kind], [where])
 
 
-def _lengths(run: Run) -> Iterator[_Found]:
-    """Yield length bands and truncation."""
+def _lengths(run: Run) -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """Yield kind, name, filter and (example,) members of length bands and truncation."""
     length = run.column("length")
     quartiles = np.quantile(length, [0.25, 0.5, 0.75]) if len(length) else np.zeros(0)
     edges: list[int | None] = np.unique(quartiles.astype(int)).tolist()
     for low, high in itertools.pairwise([None, *edges, None]):
         terms = [f"length>={low}"] * (low is not None) + [f"length<{high}"] * (high is not None)
         inside = (length >= (low or 0)) & (length < (np.inf if high is None else high))
-        yield LENGTH, " ".join(terms) or "any length", " ".join(terms), np.flatnonzero(inside)
-    truncated = run.column("truncated") == 1
-    yield LENGTH, "truncated", "truncated", np.flatnonzero(truncated)
-
-
-def _metadata(run: Run) -> Iterator[_Found]:
-    """Yield the values of metadata columns."""
-    for column, value, where, members in metadata_groups(run):
-        yield METADATA, f"{column} = {value}", where, np.flatnonzero(members)
+        yield LENGTH, " ".join(terms) or "any length", " ".join(terms), inside
+    yield LENGTH, "truncated", "truncated", run.column("truncated") == 1
 
 
 def metadata_groups(run: Run) -> Iterator[tuple[str, str, str, np.ndarray]]:

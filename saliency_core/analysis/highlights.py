@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from saliency_core.analysis.features import WORD
+from saliency_core.analysis.features import MAXIMUM_VALUES, WORD
 from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, kept_suspects
 from saliency_core.analysis.word_tables import contrast
 from saliency_core.records import SEVERITIES, Finding
@@ -24,8 +24,6 @@ STRONGEST = 1_000
 SAMPLED_CHUNKS = 48
 """Chunks, of some thousand examples each, in which the word typical of errors is looked for; what
 is then said of it is counted in all."""
-MAXIMUM_VALUES = 50
-"""Values a metadata column may have to be looked at: ids and free text are no groups."""
 
 
 def findings(run: Run) -> list[Finding]:
@@ -73,10 +71,8 @@ def family(architecture: str) -> str:
 
 def _worst_group(run: Run, error_rate: float) -> Finding | None:
     """Return the metadata value with the most errors beyond the expected, of those far above."""
-    gold = run.column("gold")
-    predicted = run.column("predicted")
-    judged = (gold >= 0) & (predicted >= 0)
-    wrong = judged & (gold != predicted)
+    wrong = run.filter("wrong").mask()
+    judged = wrong | run.filter("right").mask()
     worst, most = None, 0.0
     for column in run.metadata_columns():
         texts, codes = run.metadata_codes(column)

@@ -69,22 +69,22 @@ def compare(before: Run, after: Run, where: str = "") -> Comparison:
     rows = before.columns.rows_of(positions)
     positions, rows = positions[rows >= 0], rows[rows >= 0]
     rows_after = after.columns.rows_of(positions)
-    right_before, known_before = _right(before, rows)
-    right_after, known_after = _right(after, rows_after)
-    kind = np.select(
-        [~right_before & right_after, right_before & ~right_after, ~right_before & ~right_after],
-        [0, 1, 2],
-        default=3,
-    )
-    kind = np.where(known_before & known_after, kind, -1)
+    right_before, wrong_before = _judged(before, rows)
+    right_after, wrong_after = _judged(after, rows_after)
+    kinds = [
+        wrong_before & right_after,
+        right_before & wrong_after,
+        wrong_before & wrong_after,
+        right_before & right_after,
+    ]
+    kind = np.select(kinds, range(len(KINDS)), default=-1)
     differs = _named(before, rows) != _named(after, rows_after)
     return Comparison(positions, kind, differs)
 
 
-def _right(run: Run, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether each prediction is right, and whether that is known; labels go by name."""
-    gold, predicted = run.column("gold")[rows], run.column("predicted")[rows]
-    return gold == predicted, (gold >= 0) & (predicted >= 0)
+def _judged(run: Run, rows: np.ndarray) -> list[np.ndarray]:
+    """Return whether each prediction is right, and whether it is wrong."""
+    return [run.filter(term).mask()[rows] for term in ("right", "wrong")]
 
 
 def _named(run: Run, rows: np.ndarray) -> np.ndarray:
