@@ -34,9 +34,8 @@ def _rule(step: int) -> str:
     """Return the colours of a step; words that speak against are underlined too."""
     light, dark = BACKGROUND[step], DARK_BACKGROUND[step]
     text, dark_text = FOREGROUND[step], DARK_FOREGROUND[step]
-    line = (
-        "text-decoration:underline dashed 1px;text-underline-offset:3px;" if step < NEUTRAL else ""
-    )
+    underlined = "text-decoration:underline dashed 1px;text-underline-offset:3px;"
+    line = underlined if step < NEUTRAL else ""
     # What knows no light-dark() keeps the colours of a light page.
     return (
         f".painted .s{step}{{{line}background:{light};color:{text};"

@@ -40,7 +40,7 @@ def _environment(markdown: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_markdown_value if markdown else lambda value: value,
+        finalize=_markdown_value if markdown else None,
     )
     environment.filters.update(
         base64=_base64, css_text=css_text, direction=direction_of, inline=_inline

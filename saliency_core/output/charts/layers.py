@@ -79,28 +79,26 @@ def by_passes(
     """
     rows = methods.assign(colour=[ORANGE if ours else BLUE for ours in methods["ours"]])
     base = alt.Chart(rows).encode(
+        color=alt.Color("colour:N", scale=None),
         x=alt.X(
             "passes:Q",
             title="Forward and backward passes for one example",
             scale=alt.Scale(type="log", domain=[1, float(rows["passes"].max()) * 3]),
             axis=alt.Axis(values=[1, 2, 5, 10, 20, 50, 100, 200, 500], format="~s"),
-        )
+        ),
     )
     y = alt.Y("comprehensiveness:Q", title="Comprehensiveness")
-    colour = alt.Color("colour:N", scale=None)
-    whiskers = base.mark_rule().encode(
-        y=alt.Y("low:Q", title="Comprehensiveness"), y2="high:Q", color=colour
-    )
+    low = alt.Y("low:Q", title="Comprehensiveness")
+    whiskers = base.mark_rule().encode(y=low, y2="high:Q")
     points = base.mark_point(filled=True, size=90, opacity=1).encode(
         y=y,
-        color=colour,
         tooltip=[
             "name:N",
             alt.Tooltip("passes:Q", format=".1f"),
             alt.Tooltip("comprehensiveness:Q", format=".3f"),
         ],
     )
-    names = base.mark_text(align="left", dx=8).encode(y=y, text="name:N", color=colour)
+    names = base.mark_text(align="left", dx=8).encode(y=y, text="name:N")
     marks: list[alt.Chart] = [whiskers, points, names]
     if random is not None:
         marks.insert(0, dashed_level("random", random))

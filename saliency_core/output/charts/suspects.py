@@ -61,23 +61,25 @@ def suspect_points(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerCh
     unknown = base.transform_filter("!isValid(datum.flip_rate)").mark_point(
         color=GREY, opacity=0.6, cursor="pointer"
     )
-    measured = base.transform_filter("isValid(datum.flip_rate)").mark_circle(
-        opacity=0.9, stroke=GREY, strokeWidth=1, cursor="pointer"
-    )
-    measured = measured.encode(
-        color=alt.Color(
-            "flip_rate:Q",
-            title="Predictions that change",
-            scale=alt.Scale(range=RISING, domain=[0, top_of(rows["flip_rate"])]),
-            legend=alt.Legend(format="%", orient="bottom", gradientLength=80),
+    measured = (
+        base.transform_filter("isValid(datum.flip_rate)")
+        .mark_circle(opacity=0.9, stroke=GREY, strokeWidth=1, cursor="pointer")
+        .encode(
+            color=alt.Color(
+                "flip_rate:Q",
+                title="Predictions that change",
+                scale=alt.Scale(range=RISING, domain=[0, top_of(rows["flip_rate"])]),
+                legend=alt.Legend(format="%", orient="bottom", gradientLength=80),
+            )
         )
+        .add_params(picks("mark", "feature", "class"))
     )
     ring = base.transform_filter("datum.current").mark_point(
         color=RING, strokeWidth=3, opacity=1, cursor="pointer"
     )
-    named = alt.Chart(rows.dropna(subset=["flip_rate"]).head(MAX_NAMES)).mark_text(
-        align="left", dx=8, color=GREY, fontWeight="bold", limit=120
+    named = (
+        alt.Chart(rows.dropna(subset=["flip_rate"]).head(MAX_NAMES))
+        .mark_text(align="left", dx=8, color=GREY, fontWeight="bold", limit=120)
+        .encode(x="mean_share:Q", y="z:Q", text="feature:N")
     )
-    named = named.encode(x="mean_share:Q", y="z:Q", text="feature:N")
-    measured = measured.add_params(picks("mark", "feature", "class"))
     return alt.LayerChart(layer=[unknown, measured, ring, named], height=440)
