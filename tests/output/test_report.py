@@ -352,6 +352,20 @@ def test_without_labels_it_says_so(tmp_path):
     assert "Accuracy and confidence" not in text
 
 
+def test_a_noted_label_that_the_model_lacks_is_shown_as_the_dataset_has_it(tmp_path):
+    path = tmp_path / "a.sqlite"
+    with open_writer(path) as writer:
+        write_all(writer, [replace(example(n), label=f"odd {n}") for n in range(4)])
+    set_note(path, 1, "id-3", "a class of its own")
+    (section,) = [
+        section
+        for section in build_report(open_store(path).run().filter()).sections
+        if section.title == "What reviewers decided"
+    ]
+    (row,) = section.blocks[-1].rows
+    assert (row[:2], row[3:]) == (["id-3", "odd 3"], ["unchanged", "a class of its own"])
+
+
 def test_what_cannot_be_reported_says_so(store, tmp_path):
     def refused(output, where="", **choices):
         with pytest.raises(UserError) as caught:

@@ -220,18 +220,15 @@ def reviewers_section(view: View) -> Section | None:
             Paragraph("Verdicts on words that the model may rely on for the wrong reason:"),
             Table(["Word*", "Class", "Verdict", "Note~"], verdicts),
         ]
-    notes = view.run.notes().set_index("id")
-    examples = view.examples() if len(notes) else None
     rows = [
         [
             plain_text(row["id"]),
             plain_text(row["gold"]) or "none",
             plain_text(row["predicted"]) or "none",
-            plain_text(notes.at[row["id"], "proposed_label"]) or "unchanged",
-            plain_text(notes.at[row["id"], "note"]),
+            plain_text(row["correct_label"]) or "unchanged",
+            plain_text(row["note"]),
         ]
-        for row in (examples.to_dict("records") if examples is not None else [])
-        if row["id"] in notes.index
+        for row in view.corrections().to_dict("records")
     ]
     if rows:
         blocks += [
