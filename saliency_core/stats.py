@@ -15,6 +15,14 @@ def mean_interval(mean: Any, error: Any) -> tuple[Any, Any]:
     return mean - half, mean + half
 
 
+def cross_table(
+    rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the table of a shape that counts, or adds the weights of, examples by two codes."""
+    cells = np.ravel_multi_index((rows, columns), shape)
+    return np.bincount(cells, weights, shape[0] * shape[1]).reshape(shape)
+
+
 def auc(ranks: np.ndarray, positive: np.ndarray) -> float:
     """Return the chance that one of the positive ones ranks above one of the rest.
 

@@ -78,20 +78,18 @@ class Dataset:
         first: dict[str, int] = {}
         for example in self._examples():
             if example.id in first:
+                way_on = (
+                    f"The column {self.guessed['id']!r} was taken for the id; name another with "
+                    "--id-column, or --id-column none to number the rows."
+                    if "id" in self.guessed
+                    else "Leave --id-column out, or say --id-column none, to number the rows."
+                )
                 raise UserError(
                     f"{self.info.source}: id {example.id!r} stands in row "
                     f"{first[example.id] + 1} and in row {example.position + 1}; ids must differ. "
-                    f"{self._other_id()}"
+                    f"{way_on}"
                 )
             first[example.id] = example.position
-
-    def _other_id(self) -> str:
-        if "id" in self.guessed:
-            return (
-                f"The column {self.guessed['id']!r} was taken for the id; name another with "
-                "--id-column, or --id-column none to number the rows."
-            )
-        return "Leave --id-column out, or say --id-column none, to number the rows."
 
     def _example(self, position: int, row: Row) -> Example:
         columns = self.info.columns

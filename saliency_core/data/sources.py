@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -105,23 +105,14 @@ def _near_file(path: Path) -> str:
 
 def _open_file(path: Path, described: str, reading: Reading) -> Opened:
     check_file(path, reading)
-    kind = kind_of(path)
-    if (
-        kind != "json"
-        and reading.split is not None
-        and reading.split.lower() not in _words(path.name)
-    ):
+    kind, split = kind_of(path), reading.split
+    if kind != "json" and split is not None and split.lower() not in _words(path.name):
         raise UserError(f"{described} holds no splits; leave --split out.")
-    return Opened(
+    return replace(
+        _open_files(path, [path], reading),
         name=path.name.split(".")[0] or path.name,
         source=described,
-        rows=lambda: _flat(read_rows(path, reading)),
-        label_names=names_in(path).get,
-        may_lack_header=reading.header and kind in WITH_HEADER,
-        columns_vary=kind in ("json", "jsonl"),
         note=partial(_note_on, path, kind, reading),
-        identity=str(path.resolve()) + (f" [{reading.sheet}]" if reading.sheet else ""),
-        digest=partial(digest_of_files, [path]),
     )
 
 
@@ -181,6 +172,11 @@ def _open_folder(path: Path, reading: Reading) -> Opened:
     shards = _shards(path, reading.split)
     for shard in shards:
         check_file(shard, reading)
+    return _open_files(path, shards, reading)
+
+
+def _open_files(path: Path, shards: list[Path], reading: Reading) -> Opened:
+    """Open one file, or those of a folder as one dataset."""
     declared = {shard: names_in(shard) for shard in shards}
     shared = _shared_names(declared)
     varying = any(kind_of(shard) in ("jsonl", "json") for shard in shards)
@@ -198,9 +194,10 @@ def _open_folder(path: Path, reading: Reading) -> Opened:
                             f"{shard} has the columns {listed(list(row))}, but {shards[0].name} "
                             "has others; the files of a folder must agree."
                         )
-                yield {
-                    column: by_name(value, renamed[column]) if column in renamed else value
-                    for column, value in row.items()
+                yield row | {
+                    column: by_name(row[column], names)
+                    for column, names in renamed.items()
+                    if column in row
                 }
 
     return Opened(

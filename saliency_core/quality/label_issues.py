@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
+from saliency_core.stats import cross_table
 from saliency_core.store import Run
 
 REPEATS = 200
@@ -127,8 +128,7 @@ def confident_labels(probabilities: np.ndarray, limits: np.ndarray) -> np.ndarra
 def confident_joint(labels: np.ndarray, confident: np.ndarray, classes: int) -> np.ndarray:
     """Return (class, class) C: examples by label and confident label."""
     counted = confident >= 0
-    cells = labels[counted].astype(np.int64) * classes + confident[counted]
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.float64)
+    return cross_table(labels[counted], confident[counted], (classes, classes)).astype(np.float64)
 
 
 def calibrated_joint(joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -155,13 +155,13 @@ def normalised_margin(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarr
 def trained_on(run: Run) -> str | None:
     """Say why the audited rows may have been trained on, since then less is found; else None."""
     known = run.quality("in_train")
-    if known is not None and (known > 0).any():
+    if known is not None:
         return (
             f"{np.mean(known > 0):.0%} of these texts are in the training data; models often "
             "memorise wrong training labels, so some wrong labels may go undetected."
+            if (known > 0).any()
+            else None
         )
-    if known is not None:
-        return None
     if "train" in f"{run.dataset.name} {run.dataset.split or ''}".lower():
         return (
             "Judging by its name, this is training data; models often memorise wrong training "

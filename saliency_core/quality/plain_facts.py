@@ -12,7 +12,7 @@ from saliency_core.jsonable import as_number
 from saliency_core.progress import Progress, silent
 from saliency_core.quality.drift import whole
 from saliency_core.quality.scripts import letters_by_script
-from saliency_core.stats import auc
+from saliency_core.stats import auc, cross_table
 from saliency_core.store import Run
 from saliency_core.store.read.quality_columns import TEXT_PROBLEMS
 
@@ -70,19 +70,15 @@ def problems_of(text: str) -> set[str]:
     words = text.split(None, 2)
     if not words:
         return {"empty"}
-    found = {"one_word"} if len(words) == 1 else set()
-    if "\ufffd" in text:
-        found.add("replacement")
-    if ("<" in text or ";" in text) and _HTML.search(text):
-        found.add("html")
-    if "\\" in text and _ESCAPES.search(text):
-        found.add("escapes")
-    if not text.isascii():
-        if _MOJIBAKE.search(text):
-            found.add("mojibake")
-        if _is_mixed(text):
-            found.add("mixed_scripts")
-    return found
+    has = {
+        "one_word": len(words) == 1,
+        "replacement": "\ufffd" in text,
+        "html": ("<" in text or ";" in text) and _HTML.search(text),
+        "escapes": "\\" in text and _ESCAPES.search(text),
+        "mojibake": not text.isascii() and _MOJIBAKE.search(text),
+        "mixed_scripts": not text.isascii() and _is_mixed(text),
+    }
+    return {problem for problem, found in has.items() if found}
 
 
 def _is_mixed(text: str) -> bool:
@@ -191,10 +187,8 @@ def _saved_guesses(codes: np.ndarray, gold: np.ndarray) -> float:
     Every example is guessed from the others that have its value, so that a value of one example
     saves nothing.
     """
-    classes = int(gold.max()) + 1
-    _, value = np.unique(codes, return_inverse=True)
-    table = np.zeros((int(value.max()) + 1, classes), np.int64)
-    np.add.at(table, (value, gold), 1)
+    values, value = np.unique(codes, return_inverse=True)
+    table = cross_table(value, gold, (len(values), int(gold.max()) + 1))
     # Without its own label: a label is guessed right where it still leads the others.
     own = table[value, gold] - 1
     others = table[value].copy()

@@ -51,7 +51,7 @@ def findings_of(facts: Mapping[str, Any]) -> list[DataFinding]:
         *_label_issues(facts["label_issues"], facts["examples"]),
         *_duplicates(facts["duplicates"], facts["examples"]),
         *(_train(facts["train"], facts["examples"]) if facts["train"] else ()),
-        *_classes(facts["classes"], facts["examples"]),
+        *_classes(facts["classes"]),
         *_metadata(facts["metadata"], facts["examples"]),
         *_texts(facts["texts"], facts["truncated"], facts["examples"]),
     ]
@@ -79,22 +79,18 @@ def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[Da
         return
     count, judged = facts["estimated"], facts["judged"]
     share = count / judged
-    if not count:
-        message = f"None of the {judged:,} labels looks wrong."
-    else:
+    if count:
+        most = facts["noise"][0]
+        times = "once" if most["examples"] == 1 else f"{most['examples']:,} times"
         message = (
             f"{count:,} of {judged:,} labels ({share:.1%}) may be wrong (95% interval: "
             f"{facts['low']:,.0f} to {facts['high']:,.0f} labels). Some of them are probably "
-            "right: the model can be confidently wrong."
+            "right: the model can be confidently wrong. The most common case: labelled "
+            f"“{most['gold']}” where “{most['likely']}” is more likely ({times})."
         )
-        most = facts["noise"][0]
-        message += (
-            f" The most common case: labelled “{most['gold']}” where “{most['likely']}” is more "
-            f"likely ({_times(most['examples'])})."
-        )
-    severity = grade(facts["low"] / judged if count else 0.0, 0.05, 0.01)
-    if count and severity == "ok":
-        severity = "low"
+        severity = grade(facts["low"] / judged, 0.05, 0.01, -1)
+    else:
+        message, severity = f"None of the {judged:,} labels looks wrong.", "ok"
     yield DataFinding("label_issue", severity, count, share, "label_issue", message)
 
 
@@ -115,11 +111,10 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
     share = surplus / examples
     if surplus:
         groups = facts["in_groups"]
-        said = "1 group" if groups == 1 else f"{groups:,} groups"
         message = (
-            f"{facts['examples']:,} examples are in {said} "
-            f"of identical or nearly identical texts; keeping one text per group would remove "
-            f"{surplus:,} ({share:.1%})."
+            f"{facts['examples']:,} examples are in {groups:,} "
+            f"{'group' if groups == 1 else 'groups'} of identical or nearly identical texts; "
+            f"keeping one text per group would remove {surplus:,} ({share:.1%})."
         )
         if facts["accuracy"] is not None and facts["accuracy_once"] is not None:
             message += (
@@ -175,7 +170,7 @@ def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
         yield DataFinding("label_shift", severity, round(moved * examples), moved, "", message)
 
 
-def _classes(classes: Sequence[Mapping[str, Any]], examples: int) -> Iterator[DataFinding]:
+def _classes(classes: Sequence[Mapping[str, Any]]) -> Iterator[DataFinding]:
     counts = [row["examples"] for row in classes]
     if not sum(counts):
         return
@@ -190,9 +185,7 @@ def _classes(classes: Sequence[Mapping[str, Any]], examples: int) -> Iterator[Da
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         message += f" No example is labelled {shown}."
-    severity = grade(times, 1000, 20, 5)
-    if missing and severity == "ok":
-        severity = "low"
+    severity = grade(times, 1000, 20, 0 if missing else 5)
     share = least["examples"] / sum(counts)
     yield DataFinding("class_balance", severity, least["examples"], share, "", message)
 
@@ -236,10 +229,5 @@ def _texts(texts: Mapping[str, int], truncated: int, examples: int) -> Iterator[
         share = truncated / examples
         said = "1 text was" if truncated == 1 else f"{truncated:,} texts were"
         message = f"{said} too long for the model, which read only the beginning."
-        yield DataFinding(
-            "truncated", grade(share, 0.5, 0.05), truncated, share, "truncated", message
-        )
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
+        severity = grade(share, 0.5, 0.05)
+        yield DataFinding("truncated", severity, truncated, share, "truncated", message)

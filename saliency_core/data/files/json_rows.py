@@ -208,15 +208,12 @@ def _names_of_lists(records: list[Any]) -> list[str]:
     ]
     if width == 1:
         return ["text"]
-    text = guess_columns(names, sample).get("text")
-    told = [text.column] if text is not None else [n for n in names if _are_strings(sample, n)]
+    told = [name for name in names if all(isinstance(row[name], str) for row in sample)]
+    if text := guess_columns(names, sample).get("text"):
+        told = [text.column]
     if width == 2 and len(told) == 1:
         return ["text", "label"] if told[0] == names[0] else ["label", "text"]
     return names
-
-
-def _are_strings(records: list[Row], name: str) -> bool:
-    return all(isinstance(record[name], str) for record in records)
 
 
 def _columns(value: dict[str, list[Any]], path: Path) -> Iterator[Row]:

@@ -20,6 +20,7 @@ from saliency_core.data.labels.matching import (
     natural,
     shortened,
 )
+from saliency_core.stats import cross_table
 
 SHUFFLES = 1000
 """Agreement must beat that of any of so many shuffles: p < 0.001."""
@@ -118,7 +119,8 @@ class Advice:
         """
         rows = {label: row for row, label in enumerate(dict.fromkeys([*self.meant, *labels]))}
         gold = np.array([rows[label] for label in labels], np.int64)
-        counts = confusion(gold, predicted, len(rows), self.classes)
+        shape = len(rows), self.classes
+        counts = cross_table(gold, predicted, shape)
         own = len(self.meant)
         if not self.free or not own or not counts[:own].sum(1).all():
             return None
@@ -128,7 +130,7 @@ class Advice:
             return None
         draw = np.random.default_rng(0)
         for _ in range(SHUFFLES):
-            shuffled = confusion(draw.permutation(gold), predicted, len(rows), self.classes)
+            shuffled = cross_table(draw.permutation(gold), predicted, shape)
             if fits(shuffled, own)[1] >= excess:
                 return None
         share = counts[np.arange(own), chosen] / counts[:own].sum(1)
@@ -198,13 +200,6 @@ def repair_option(
         if not unknown and found == dict(wanted) and not lost and kept == dict(keep):
             return label_map_option(tried)
     return None
-
-
-def confusion(gold: np.ndarray, predicted: np.ndarray, labels: int, classes: int) -> np.ndarray:
-    """Return (gold label, predicted class) counts."""
-    counts = np.zeros((labels, classes), np.int64)
-    np.add.at(counts, (gold, predicted), 1)
-    return counts
 
 
 def _excess(counts: np.ndarray) -> np.ndarray:

@@ -11,12 +11,12 @@ from saliency_core.data.labels.advice import (
     Advice,
     Sample,
     best_order,
-    confusion,
     natural,
     repair_option,
 )
 from saliency_core.data.labels.matching import Names, label_set, listed, matched, shortened
 from saliency_core.errors import UserError
+from saliency_core.stats import cross_table
 
 GUARD_GAIN = 0.10
 """Another order must be right on at least this much more of the sample."""
@@ -116,7 +116,7 @@ def check_label_order(
         UserError: names the permutation and the two ways on.
     """
     classes = len(model_labels)
-    counts = confusion(gold, predicted, classes, classes)
+    counts = cross_table(gold, predicted, (classes, classes))
     order, margin = best_order(counts)  # gold label -> the class it seems to mean
     best = int(counts[np.arange(classes), order].sum())
     identity = int(np.trace(counts))
@@ -124,7 +124,7 @@ def check_label_order(
         return
     draw = np.random.default_rng(0)
     for _ in range(SHUFFLES):
-        shuffled = confusion(draw.permutation(gold), predicted, classes, classes)
+        shuffled = cross_table(draw.permutation(gold), predicted, (classes, classes))
         if best_order(shuffled)[1] >= margin:
             return
     index = label_index or {label: place for place, label in enumerate(model_labels)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from saliency_core.stats import cross_table
 from saliency_core.store.connection import consistent
 
 if TYPE_CHECKING:
@@ -20,15 +21,13 @@ def confusion(part: Slice) -> pd.DataFrame:
     gold, predicted = part.column("gold"), part.column("predicted")
     judged = (gold >= 0) & (predicted >= 0)
     n = max(len(names), 1)
-    # Labels are stored in one byte where that is enough for them: their product is not.
-    cell = gold[judged].astype(np.int64) * n + predicted[judged]
-    table = np.bincount(cell, minlength=n * n)
-    cells = np.flatnonzero(table)
+    table = cross_table(gold[judged], predicted[judged], (n, n))
+    gold, predicted = table.nonzero()
     return pd.DataFrame(
         {
-            "gold": pd.Series([names[cell // n] for cell in cells], dtype=object),
-            "predicted": pd.Series([names[cell % n] for cell in cells], dtype=object),
-            "count": table[cells],
+            "gold": pd.Series([names[label] for label in gold], dtype=object),
+            "predicted": pd.Series([names[label] for label in predicted], dtype=object),
+            "count": table[gold, predicted],
         }
     )
 
