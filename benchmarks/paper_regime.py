@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saliency_core.model.classifier import Classifier
+from saliency_core.model.classifier import Classifier, changed_embeddings
 from saliency_core.model.encoding import Encoding, token_batches
 from saliency_core.saliency.decoding import column_offsets, decode, decoding_weights
-from saliency_core.saliency.references import changed_embeddings
 
 TAU = 10
 METHODS: dict[str, tuple[bool, int | None]] = {

@@ -148,18 +148,16 @@ def paired_difference(
         before, after, difference (after - before) with low and high; NaN without examples.
     """
     n = fixed + broken + both_right + both_wrong
-    with np.errstate(divide="ignore", invalid="ignore"):
-        before, after = (both_right + broken) / n, (both_right + fixed) / n
-    low, high = (
-        np.array(
-            [
-                [wilson(int(k), int(m)) for k, m in zip(right, n, strict=True)]
-                for right in (both_right + broken, both_right + fixed)
-            ]
-        )
-        .reshape(2, -1, 2)
-        .transpose(2, 0, 1)
-    )
+
+    def of_rate(right: np.ndarray) -> np.ndarray:
+        """Return (rate and its low and high, group)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = right / n
+        ends = [wilson(int(k), int(m)) for k, m in zip(right, n, strict=True)]
+        return np.stack([rate, *np.reshape(ends, (-1, 2)).T])
+
+    before, low_before, high_before = of_rate(both_right + broken)
+    after, low_after, high_after = of_rate(both_right + fixed)
     product = both_right * both_wrong - fixed * broken
     product = np.where(product > 0, np.maximum(product - n / 2, 0), product)
     margins = 1.0 * (both_right + fixed) * (broken + both_wrong)
@@ -174,6 +172,6 @@ def paired_difference(
         "before": before,
         "after": after,
         "difference": difference,
-        "low": difference - half(after - low[1], high[0] - before),
-        "high": difference + half(high[1] - after, before - low[0]),
+        "low": difference - half(after - low_after, high_before - before),
+        "high": difference + half(high_after - after, before - low_before),
     }

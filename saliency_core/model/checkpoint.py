@@ -33,7 +33,8 @@ def from_hub(factory: Any, name: str, what: str, **options: Any) -> Any:
             or a strange configuration cause depends on the architecture.
     """
     path = Path(name)
-    if _looks_like_path(name) and not path.exists():
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_like_path and not path.exists():
         raise UserError(f"There is no folder {name!r}; give a model folder or a hub name.")
     if path.is_file():
         raise UserError(f"{name!r} is a file; give the folder of the model or a hub name.")
@@ -57,10 +58,6 @@ def quiet_loading() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _looks_like_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 def _reason(name: str, error: Exception) -> str:

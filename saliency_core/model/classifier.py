@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -218,3 +219,25 @@ def _viewed(state: Tensor) -> Tensor:
     """Return the tensor that a state is a view of, whole and in the same shape, else the state."""
     base = state._base
     return base if base is not None and base.shape == state.shape else state
+
+
+@contextmanager
+def changed_embeddings(
+    modules: Sequence[nn.Module], change: Callable[[nn.Module, Tensor, Tensor], Tensor]
+) -> Iterator[None]:
+    """Let embedding modules return something else, from which gradients can be taken.
+
+    Args:
+        modules: the input-embedding modules.
+        change: (module, ids, (row, token, embedding) embeddings) -> what it returns instead.
+    """
+
+    def replace(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+        found = change(module, arguments[0], output.detach())
+        # A copy: some models scale their embeddings in place, which no leaf allows.
+        return found.detach().requires_grad_(torch.is_grad_enabled()).clone()
+
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(replace))
+        yield

@@ -31,25 +31,13 @@ def declared_labels(model: str) -> tuple[str, ...]:
 
 def _config(model: str) -> dict[str, Any]:
     path = Path(model).expanduser() / "config.json"
-    if not path.is_file():
-        cached = _cached(model)
-        if cached is None:
-            return {}
-        path = Path(cached)
     try:
+        if not path.is_file():
+            from huggingface_hub import try_to_load_from_cache
+
+            cached = try_to_load_from_cache(model, "config.json")
+            path = Path(cached) if isinstance(cached, str) else path
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # What the hub has against a name is a ValueError too.
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _cached(model: str) -> str | None:
-    """Return where the hub's cache holds the configuration; None where it does not."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(model, "config.json")
-    except (HFValidationError, OSError):
-        return None
-    return found if isinstance(found, str) else None

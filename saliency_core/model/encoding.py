@@ -43,40 +43,32 @@ def encode(
     max_length: int,
 ) -> list[Encoding]:
     """Tokenize texts; long ones are truncated (the longer side of a pair first)."""
+    rows = list(zip(texts, [None] * len(texts) if pairs is None else pairs, strict=True))
     found: list[Encoding] = []
-    for start in range(0, len(texts), TOKENIZED_TOGETHER):
-        part = slice(start, start + TOKENIZED_TOGETHER)
-        found += _encode(
-            tokenizer, texts[part], pairs[part] if pairs is not None else None, max_length
-        )
+    for start in range(0, len(rows), TOKENIZED_TOGETHER):
+        found += _encode(tokenizer, rows[start : start + TOKENIZED_TOGETHER], max_length)
     return found
 
 
 def _encode(
-    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int
+    tokenizer: Any, rows: Sequence[tuple[str, str | None]], max_length: int
 ) -> list[Encoding]:
-    """Tokenize a few texts; one that the tokenizer refuses has no tokens."""
+    """Tokenize a few texts with their pairs; one that the tokenizer refuses has no tokens."""
+    texts, pairs = map(list, zip(*rows, strict=True))
     try:
         encoded = tokenizer(
-            list(texts),
-            list(pairs) if pairs is not None else None,
-            truncation="longest_first" if pairs is not None else True,
+            texts,
+            None if pairs[0] is None else pairs,
+            truncation=True,  # The longer side of a pair first.
             max_length=max_length,
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
         )
     except Exception:  # What the tokenizers library raises has no class of its own.
-        if len(texts) == 1:
-            return [_without_tokens(texts[0], pairs[0] if pairs is not None else None)]
-        return [
-            _encode(tokenizer, [text], None if pairs is None else [pairs[row]], max_length)[0]
-            for row, text in enumerate(texts)
-        ]
-    rows: Sequence[str | None] = pairs or [None] * len(texts)
-    return [
-        _encoding(encoded, row, text, pair)
-        for row, (text, pair) in enumerate(zip(texts, rows, strict=True))
-    ]
+        if len(rows) == 1:
+            return [_without_tokens(*rows[0])]
+        return [found for row in rows for found in _encode(tokenizer, [row], max_length)]
+    return [_encoding(encoded, number, *row) for number, row in enumerate(rows)]
 
 
 def _without_tokens(text: str, pair: str | None) -> Encoding:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from saliency_core.errors import UserError, first_line
-from saliency_core.model.classifier import Classifier
+from saliency_core.model.classifier import Classifier, changed_embeddings
 from saliency_core.model.encoding import Encoding
 from saliency_core.model.lm_head import final_norm
 from saliency_core.model.proof import input_names, own_logits, tolerance
@@ -27,7 +28,7 @@ def fit(classifier: Classifier) -> Classifier:
     """
     texts = dummy_texts(classifier)
     alone = [_alone(classifier, text) for text in texts]
-    classifier = _never_padding(classifier)
+    _never_padding(classifier)
     encodings = classifier.encode(texts)
     classifier = _with_states(classifier, encodings[0])
     return _with_padding(classifier, encodings, alone)
@@ -64,23 +65,21 @@ def _alone(classifier: Classifier, text: str) -> np.ndarray:
     return logits
 
 
-def _never_padding(classifier: Classifier) -> Classifier:
+def _never_padding(classifier: Classifier) -> None:
     """Make a model that names no padding token take batches: no token is padding to it.
 
     Decoder-only classifiers read the last token that is not padding. One without a padding token
     reads the last token of all; naming any token of the vocabulary would make it skip that one.
     """
-    config = classifier.model.config
+    config, words = classifier.model.config, classifier.model.get_input_embeddings().weight
     for part in (config, config.get_text_config()):
-        if hasattr(part, "pad_token_id") and not is_token(part.pad_token_id, classifier):
+        if hasattr(part, "pad_token_id") and not is_token(part.pad_token_id, words):
             part.pad_token_id = -1
-    return classifier
 
 
-def is_token(token: Any, classifier: Classifier) -> bool:
-    """Return whether this is the id of a token that the model has an embedding of."""
-    rows = classifier.model.get_input_embeddings().weight.shape[0]
-    return isinstance(token, int) and 0 <= token < rows
+def is_token(token: Any, words: Tensor) -> TypeGuard[int]:
+    """Return whether this is the id of a token that has one of the input embeddings."""
+    return isinstance(token, int) and 0 <= token < len(words)
 
 
 def _with_states(classifier: Classifier, encoding: Encoding) -> Classifier:
@@ -123,22 +122,17 @@ def _run(classifier: Classifier, encoding: Encoding) -> _Run:
     """Run a text forward and backward through everything that an audit needs."""
     name = classifier.info.name
     batch = classifier.collate([encoding])
-    reached: list[int] = []
     normed: list[Tensor] = []
     norm = classifier.head.final_norm and final_norm(classifier.model.base_model)
-
-    def cut(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        reached.append(1)
-        # A copy: some models scale their embeddings in place, which no leaf allows.
-        return output.detach().requires_grad_(True).clone()
-
-    hooks = [module.register_forward_hook(cut) for module in classifier.embeddings]
+    hook: Any = nullcontext()
     if norm is not None:
-        hooks.append(norm.register_forward_hook(lambda *call: normed.append(call[2].detach())))
+        hook = norm.register_forward_hook(lambda *call: normed.append(call[2].detach()))
+    leaves = changed_embeddings(classifier.embeddings, lambda module, ids, found: found)
     try:
-        with torch.enable_grad():
+        with hook, leaves, torch.enable_grad():
             states, logits = classifier.forward(batch)
-            if not reached or not all(state.requires_grad for state in states):
+            # Nothing else has a gradient: the weights are frozen.
+            if not all(state.requires_grad for state in states):
                 raise UserError(f"{name}: its hidden states don't depend on its input embeddings.")
             gradients = torch.autograd.grad(logits.float().sum(), states, allow_unused=True)
     except UserError:
@@ -147,9 +141,6 @@ def _run(classifier: Classifier, encoding: Encoding) -> _Run:
         raise UserError(
             f"{name} returns no hidden states or logits that can be explained: {first_line(error)}"
         ) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
     apart = next((layer for layer, found in enumerate(gradients) if found is None), None)
     return _Run(batch, states, logits, apart, normed[-1] if normed else None)
 

@@ -27,10 +27,9 @@ class LanguageModelHead:
         self.causal = causal
         self.name = name
         self.fallback = fallback
-        output = model.get_output_embeddings() if not fallback else model.get_input_embeddings()
-        self.output = output
-        self.embeddings: Tensor = output.weight.detach()
-        bias = getattr(output, "bias", None)
+        self.output = model.get_input_embeddings() if fallback else model.get_output_embeddings()
+        self.embeddings: Tensor = self.output.weight.detach()
+        bias = getattr(self.output, "bias", None)
         self.bias: Tensor | None = bias.detach() if bias is not None else None
         # The states of an encoder-decoder are its encoder's, which no final norm of ours follows.
         self.final_norm = None if model.config.is_encoder_decoder else final_norm(model.base_model)

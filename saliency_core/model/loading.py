@@ -23,7 +23,7 @@ from saliency_core.model.checkpoint import (
     refuse_not_finite,
 )
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.fitting import dummy_texts, fit, position_limit
+from saliency_core.model.fitting import dummy_texts, fit, is_token, position_limit
 from saliency_core.model.lm_head import digest_of, load_head
 from saliency_core.model.proof import input_names, prove
 from saliency_core.records import MEAN_EMBEDDING, ModelInfo
@@ -114,7 +114,7 @@ def load_classifier(
         device=where,
         dtype=kind,
         reference_token_id=reference,
-        blank_token_id=_first_token(tokenizer) if reference is None else reference,
+        blank_token_id=next(_special_tokens(tokenizer), 0) if reference is None else reference,
         pad_token_id=_pad_token_id(config, tokenizer, words),
         padding_side="right",
         inputs=_inputs(model, tokenizer),
@@ -237,10 +237,6 @@ def _reference_token_id(tokenizer: Any, words: Tensor) -> int | None:
     return next((token for token in _special_tokens(tokenizer) if norms[token] >= least), None)
 
 
-def _first_token(tokenizer: Any) -> int:
-    return next(_special_tokens(tokenizer), 0)
-
-
 def _pad_token_id(config: Any, tokenizer: Any, words: Tensor) -> int:
     """Return the id to pad with: the model's own, which decoder-only classifiers look for."""
     choices = (
@@ -250,7 +246,7 @@ def _pad_token_id(config: Any, tokenizer: Any, words: Tensor) -> int:
         tokenizer.eos_token_id,
         0,
     )
-    return next(token for token in choices if isinstance(token, int) and 0 <= token < len(words))
+    return next(token for token in choices if is_token(token, words))
 
 
 def _inputs(model: nn.Module, tokenizer: Any) -> frozenset[str]:

@@ -59,15 +59,12 @@ def own_logits(classifier: Classifier, text: str, pair: str | None = None) -> np
 
     Nothing of ours takes part: neither batches nor padding nor what `collate` makes of a text.
     """
-    taken = input_names(classifier.model)
     encoded = classifier.tokenizer(
         text, pair, truncation=True, max_length=classifier.max_length, return_tensors="pt"
     )
-    inputs = {name: value for name, value in encoded.items() if name in taken}
+    taken = input_names(classifier.model) & set(encoded)
     with torch.inference_mode():
-        output = classifier.model(
-            **{name: value.to(classifier.device) for name, value in inputs.items()}
-        )
+        output = classifier.model(**{name: encoded[name].to(classifier.device) for name in taken})
     return output.logits[0].float().cpu().numpy()
 
 

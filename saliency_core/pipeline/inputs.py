@@ -164,13 +164,16 @@ def open_inputs(
     model: str, source: Any, options: AuditOptions, progress: Progress = silent
 ) -> AuditInputs:
     """Open the dataset and the model and check that their labels fit."""
+    from saliency_core.model.proof import prove
+
     progress(CHECKING, 0, CHECKS)
     dataset = read_examples(source, options)
     survey = survey_of(dataset, options.seed)
     progress(CHECKING, 1, CHECKS)
     classifier = open_classifier(model, options)
     progress(CHECKING, 2, CHECKS)
-    proof_warnings = _prove(classifier, survey)
+    texts = survey.texts
+    proof_warnings = prove(classifier, [example.text for example in texts], pairs_of(texts))
     progress(CHECKING, 3, CHECKS)
     label_index = label_index_of(dataset, survey, classifier, options)
     progress(CHECKING, 4, CHECKS)
@@ -195,13 +198,3 @@ def open_inputs(
         batch_tokens=options.batch_tokens or classifier.default_batch_tokens,
         proof_warnings=tuple(proof_warnings),
     )
-
-
-def _prove(classifier: Any, survey: Survey) -> list[str]:
-    """Prove on texts of the dataset that the model answers as transformers' own would."""
-    from saliency_core.model.proof import prove
-
-    sample = survey.texts
-    if not sample:
-        return []
-    return prove(classifier, [example.text for example in sample], pairs_of(sample))

@@ -122,14 +122,9 @@ class LayerCoherence:
         """Return the coherence of pointing at every token alike, on a sample; None of no text."""
         if not encodings:
             return None
-        uniform = np.stack(
-            [
-                self.directions[np.array(encoding.input_ids)[~encoding.special]].sum(0)
-                for encoding in encodings
-            ]
-        )
-        sums = CoherenceSums(self.classes, uniform.shape[1])
-        sums.add(unit(uniform), predicted)
+        tokens = [np.array(encoding.input_ids)[~encoding.special] for encoding in encodings]
+        sums = CoherenceSums(self.classes, self.directions.shape[1])
+        sums.add(unit(np.stack([self.directions[ids].sum(0) for ids in tokens])), predicted)
         return sums.coherence()
 
 
@@ -158,19 +153,9 @@ def summarise_run(
 ) -> None:
     """Summarise the layers of a run, choose the ones to read, and mark the run as finished.
 
-    Args:
-        writer: the open file.
-        run: Run number.
-        classifier: the model.
-        survey: a seeded sample of the dataset.
-        attributor: what evaluates the layers; None where they are not evaluated.
-        seed: of all draws.
-        batch_tokens: tokens of one batch.
-        seconds: what the audit took.
-        warnings: what a reader of the numbers must know.
-        progress: called with (stage, done, total).
-        bypassed: layers that information flows around, and the part that they carry; never
-            recommended.
+    `survey` is a seeded sample of the dataset. The attributor evaluates the layers, where there is
+    one. `bypassed` are the layers that information flows around, with the part that they carry:
+    never recommended.
     """
     survey, read, logits = answered(classifier, [row for row in survey if row.text.strip()])
     sample = random.Random(seed).sample(range(len(survey)), min(EVALUATION_SAMPLE, len(survey)))
@@ -192,7 +177,7 @@ def summarise_run(
         "intervals": interval_columns("decodability", decoded.of_texts, seed, decoded.positions),
     }
     if bypassed:
-        extra["bypassed"] = {str(layer): part for layer, part in bypassed.items()}
+        extra["bypassed"] = plain(bypassed)
     if decoded.following is not None:
         extra["next_decodability"] = plain(decoded.following)
     readable = [encoding for encoding in encodings if not encoding.special.all()]
@@ -225,11 +210,7 @@ def survey_mosaics(
 ) -> Mosaics:
     """Return the mosaics of a sample of examples, at most as many as an audit evaluates.
 
-    Args:
-        classifier: the model.
-        survey: the examples.
-        logits: (example, class).
-        seed: of the draw.
+    `logits` are the sample's, (example, class).
     """
     probabilities = classifier.probabilities(logits)
     return make_mosaics(
@@ -253,13 +234,8 @@ def layer_tests(
 ) -> LayerTests:
     """Return what examples and mosaics say of the saliency of every layer.
 
-    Args:
-        classifier: the model.
-        attributor: explains the predicted class.
-        encodings: the examples; each needs a token that is not special.
-        mosaics: may be too few for a test.
-        batch_tokens: tokens of one batch.
-        progress: called with (stage, done, total).
+    The attributor explains the predicted class. Each of the encodings needs a token that is not
+    special; the mosaics may be too few for a test.
     """
     progress(EVALUATING, 0, TESTS)
     maps = attributor.layer_maps(encodings, batch_tokens)["saliency"]  # (layer, example)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from saliency_core.model.classifier import Classifier
+from saliency_core.model.classifier import Classifier, changed_embeddings
 from saliency_core.model.encoding import Encoding, length_batches, run_in_halves
-from saliency_core.saliency.references import changed_embeddings
 
 WORDS = 12
 """Words kept a class and layer."""
@@ -128,9 +128,8 @@ class _Readable:
     """Tokens as people read them; special tokens and bare signs are no words."""
 
     def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
         self.special = set(tokenizer.all_special_ids)
-        self.words: dict[int, str] = {}
+        self.word = cache(lambda token: tokenizer.decode([token]).strip())
 
     def best(self, values: np.ndarray, count: int) -> list[tuple[int, str]]:
         """Return (token, word) of the highest values, each word once in any case."""
@@ -138,14 +137,9 @@ class _Readable:
         most = min(8 * count, len(values))
         candidates = np.sort(np.argpartition(-values, most - 1)[:most])
         for token in candidates[np.argsort(-values[candidates], kind="stable")].tolist():
-            word = self._word(token)
+            word = self.word(token)
             if token not in self.special and _WORD.search(word):
                 seen.setdefault(word.lower(), (token, word))
             if len(seen) == count:
                 break
         return list(seen.values())
-
-    def _word(self, token: int) -> str:
-        if token not in self.words:
-            self.words[token] = self.tokenizer.decode([token]).strip()
-        return self.words[token]

@@ -75,12 +75,8 @@ def maps_at(
 ) -> tuple[LayerMaps, Multipliers]:
     """Return maps that hold nothing yet, and the multipliers at the texts as they are.
 
-    Args:
-        hidden: a (row, token, hidden) state for each layer, of texts and references.
-        logits: (row, class), with their graph.
-        pairing: which rows are references, and of which texts.
-        targets: what is asked of the logits.
-        variants: the pooled map and the multipliers' length are asked for.
+    From what the model gave for texts and references: a (row, token, hidden) state for each layer
+    and (row, class) logits, with their graph.
     """
     answers = logits.detach()
     weights = targets(answers[: pairing.texts])

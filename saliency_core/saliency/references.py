@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from saliency_core.model.classifier import changed_embeddings
+
 LAYOUTS_APART = 4
 """Up to so many layouts of a batch are gone through one by one, each reference broadcast to its
 texts; with more, every text gets a copy of its reference."""
@@ -208,30 +210,6 @@ def reading_references(
 
     with changed_embeddings(modules, change):
         yield
-
-
-@contextmanager
-def changed_embeddings(
-    modules: Sequence[nn.Module], change: Callable[[nn.Module, Tensor, Tensor], Tensor]
-) -> Iterator[None]:
-    """Let embedding modules return something else, from which gradients can be taken.
-
-    Args:
-        modules: the input-embedding modules.
-        change: (module, ids, (row, token, embedding) embeddings) -> what it returns instead.
-    """
-
-    def replace(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        found = change(module, arguments[0], output.detach())
-        # A copy: some models scale their embeddings in place, which no leaf allows.
-        return found.detach().requires_grad_(torch.is_grad_enabled()).clone()
-
-    hooks = [module.register_forward_hook(replace) for module in modules]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _own_positions(ids: Tensor, input_ids: Tensor, own: Tensor) -> Tensor:

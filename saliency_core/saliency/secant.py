@@ -34,13 +34,8 @@ def secant_maps(
     """Return the maps of every layer: a_l[i] = m_l[i] . (h_l[i] - h°_l[i]).
 
     They add up to y(text) - y(reference) at every layer whose states cut the network. One forward
-    pass, and one backward pass per target.
-
-    Args:
-        call: one forward pass of texts and references.
-        pairing: which rows are references, and of which texts.
-        targets: logits (text, class) -> weights (target, text, class).
-        variants: also return the pooled map and the multipliers' length.
+    pass, and one backward pass per target. The variants are the pooled map and the multipliers'
+    length.
     """
     with Secant(pairing):
         hidden, logits = call()

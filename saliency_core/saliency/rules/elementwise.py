@@ -25,11 +25,7 @@ class Elementwise(Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        pairing: Pairing,
-        function: Operation,
-        slope: Operation,
-        u: Tensor,
+        ctx: Any, pairing: Pairing, function: Operation, slope: Operation, u: Tensor
     ) -> Tensor:
         """Return f(u)."""
         v = function(u)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from saliency_core.saliency.references import Pairing, wide
-from saliency_core.saliency.rules.common import (
-    Operation,
-    Pair,
-    multipliers_of,
-)
+from saliency_core.saliency.rules.common import Operation, Pair, multipliers_of
 from saliency_core.saliency.rules.elementwise import (
     Elementwise,
     rsqrt_slope,
@@ -112,9 +109,7 @@ def _variance(
     if not isinstance(dim, int | tuple | list) or isinstance(dim, bool) or not pairing.fits(x):
         return None
     axes = (dim,) if isinstance(dim, int) else tuple(dim)
-    count = 1
-    for axis in axes:
-        count *= x.shape[axis]
+    count = math.prod(x.shape[axis] for axis in axes)
     correction = options.get("correction", int(unbiased))
     centred = x - x.mean(axes, keepdim=True)
     squared = Elementwise.apply(pairing, torch.square, square_slope, centred)

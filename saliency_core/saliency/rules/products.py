@@ -9,11 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from saliency_core.saliency.references import Pairing, wide
-from saliency_core.saliency.rules.common import (
-    Operation,
-    depends,
-    with_references,
-)
+from saliency_core.saliency.rules.common import Operation, depends, with_references
 from saliency_core.saliency.rules.elementwise import RULES as ELEMENTWISE
 from saliency_core.saliency.rules.elementwise import Elementwise, sigmoid_slope, square_slope
 
@@ -33,11 +29,8 @@ class Product(Function):
         """Return the multipliers of a and b."""
         a, b = ctx.saved_tensors
         m = wide(ctx.pairing.of_texts(m))
-        return (
-            None,
-            with_references(ctx.pairing, m * ctx.pairing.means(b), a),
-            with_references(ctx.pairing, m * ctx.pairing.means(a), b),
-        )
+        m_a, m_b = m * ctx.pairing.means(b), m * ctx.pairing.means(a)
+        return None, with_references(ctx.pairing, m_a, a), with_references(ctx.pairing, m_b, b)
 
 
 class MatrixProduct(Function):
@@ -57,11 +50,7 @@ class MatrixProduct(Function):
         m = wide(ctx.pairing.of_texts(m))
         m_a = m @ ctx.pairing.means(b).transpose(-1, -2)
         m_b = ctx.pairing.means(a).transpose(-1, -2) @ m
-        return (
-            None,
-            with_references(ctx.pairing, m_a, a),
-            with_references(ctx.pairing, m_b, b),
-        )
+        return None, with_references(ctx.pairing, m_a, a), with_references(ctx.pairing, m_b, b)
 
 
 class Bilinear(Function):
