@@ -18,6 +18,7 @@ from saliency_core.store.sqlite_files import (
     BUSY_SECONDS,
     READING,
     describe,
+    first_value,
     read_only,
     tables_in,
     use_wal,
@@ -173,13 +174,20 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: str | Path) -> Iterator[sqlite3.Connection]:
-    """Open an existing file for one short transaction."""
+def writing(path: str | Path, run: int | None = None) -> Iterator[sqlite3.Connection]:
+    """Open an existing file for one short transaction, on a run of it where one is named.
+
+    Raises:
+        UserError: there is no file, or it has no such run.
+    """
     path = Path(path)
     file_at(path)
     connection = connect(path)
     try:
         with transaction(connection, path):
+            sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE run = ?)"
+            if run is not None and not first_value(connection, sql, run):
+                raise UserError(f"The file has no run {run}.")
             yield connection
     finally:
         put_away(connection)

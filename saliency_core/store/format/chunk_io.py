@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from saliency_core.jsonable import plain
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import codec
 from saliency_core.store.format.chunk import Chunk, Extra
@@ -18,6 +19,18 @@ from saliency_core.store.sqlite_files import first_value
 def run_fact(connection: sqlite3.Connection, run: int, name: str) -> Any:
     """Return what the file keeps of a run as JSON."""
     return json.loads(first_value(connection, f"SELECT {name} FROM runs WHERE run = ?", run))
+
+
+def set_facts(connection: sqlite3.Connection, run: int, **facts: Any) -> None:
+    """Set columns of what the file keeps of a run; lists and dictionaries as JSON."""
+    values = [
+        json.dumps(value) if isinstance(value, list | dict) else plain(value)
+        for value in facts.values()
+    ]
+    connection.execute(
+        f"UPDATE runs SET {', '.join(f'{name} = ?' for name in facts)} WHERE run = ?",
+        (*values, run),
+    )
 
 
 def chunk_numbers(connection: sqlite3.Connection, run: int) -> list[int]:
@@ -73,12 +86,6 @@ def load_chunk(
         extra=extra,
         **layout,
     )
-
-
-def load_spans(connection: sqlite3.Connection, run: int, number: int) -> dict[str, np.ndarray]:
-    """Read where the tokens and words of a chunk are (`chunks.span_columns`)."""
-    row = row_of(connection, "chunks", run, number, columnar.SPAN_COLUMNS)
-    return columnar.span_columns(row)
 
 
 def load_words(connection: sqlite3.Connection, run: int, number: int) -> dict[str, np.ndarray]:

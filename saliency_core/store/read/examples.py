@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
+from saliency_core.jsonable import plain
 from saliency_core.store.connection import consistent
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io, word_math
 from saliency_core.store.format.filter_columns import read_meta_values
 from saliency_core.store.query.masks import metadata_text
 from saliency_core.store.read.annotations import annotation, note
-from saliency_core.store.sqlite_files import SqlRow
+from saliency_core.store.sqlite_files import matching
 
 if TYPE_CHECKING:
     from saliency_core.store.read.run import Run, Slice
@@ -38,9 +39,6 @@ EXAMPLE_COLUMNS = [
     "chars_total",
     "failure",
 ]
-
-_PARAMETERS = 900
-"""Values that one question may hold."""
 
 
 @consistent
@@ -143,18 +141,15 @@ def examples_at(run: Run, positions: Sequence[int] | np.ndarray) -> pd.DataFrame
     """Return the rows of these positions, in this order."""
     names = run.label_names
     positions = [int(position) for position in positions]
-    found: dict[int, SqlRow] = {}
-    for start in range(0, len(positions), _PARAMETERS):
-        part = positions[start : start + _PARAMETERS]
-        marks = ",".join("?" * len(part))
-        for row in run.store.rows(
-            "SELECT e.position, e.id, t.text, t.pair, e.gold, e.predicted, e.confidence,"
-            " e.margin, e.length, e.chars_seen, e.chars_total, e.failure"
-            " FROM examples e JOIN texts t USING (text_id)"
-            f" WHERE e.run = ? AND e.position IN ({marks})",
-            (run.number, *part),
-        ):
-            found[row[0]] = row
+    stored = matching(
+        run.store.connection,
+        "SELECT e.position, e.id, t.text, t.pair, e.gold, e.predicted, e.confidence, e.margin,"
+        " e.length, e.chars_seen, e.chars_total, e.failure"
+        " FROM examples e JOIN texts t USING (text_id) WHERE e.run = ? AND e.position IN ({})",
+        positions,
+        run.number,
+    )
+    found = {row[0]: row for row in stored}
     coherence = _coherence(run)
     places = run.columns.rows_of(np.array(positions, np.int64))
     rows = []
@@ -163,10 +158,9 @@ def examples_at(run: Run, positions: Sequence[int] | np.ndarray) -> pd.DataFrame
         rows.append(
             (
                 *row[:4],
-                _name(names, row[4]),
-                _name(names, row[5]),
+                *(None if label is None else names[label] for label in row[4:6]),
                 *row[6:9],
-                _number_or_none(coherence[place]) if place >= 0 else None,
+                coherence[place] if place >= 0 else None,
                 *row[9:],
             )
         )
@@ -196,8 +190,7 @@ def example(run: Run, example: int | str) -> dict[str, Any]:
     place = -1 if position is None else int(index.rows_of(np.array([position]))[0])
     if position is None or place < 0:
         raise UserError(f"Run {run.number} has no audited example {example!r}.")
-    row = examples_at(run, [position]).iloc[0].to_dict()
-    row = {key: plain(value) for key, value in row.items()}
+    row = plain(examples_at(run, [position]).iloc[0].to_dict())
     number, slot = index.place(place)
     chunk = columnar.take(chunk_io.load_chunk(run.store.connection, run.number, number), [slot])
     (besides,) = details(run, [position])
@@ -222,21 +215,22 @@ def example(run: Run, example: int | str) -> dict[str, Any]:
 def details(run: Run, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
     """Return what these examples have besides, in order: label, metadata, logits, `incomplete`."""
     positions = [int(position) for position in positions]
-    found: dict[int, dict[str, Any]] = {}
-    for start in range(0, len(positions), _PARAMETERS):
-        part = positions[start : start + _PARAMETERS]
-        marks = ",".join("?" * len(part))
-        for position, label, metadata, logits, incomplete in run.store.rows(
-            "SELECT position, label, metadata, logits, incomplete FROM examples"
-            f" WHERE run = ? AND position IN ({marks})",
-            (run.number, *part),
-        ):
-            found[position] = {
-                "label": label,
-                "metadata": json.loads(metadata) if metadata else {},
-                "logits": np.frombuffer(logits or b"", "<f4"),
-                "incomplete": bool(incomplete),
-            }
+    rows = matching(
+        run.store.connection,
+        "SELECT position, label, metadata, logits, incomplete FROM examples"
+        " WHERE run = ? AND position IN ({})",
+        positions,
+        run.number,
+    )
+    found = {
+        position: {
+            "label": label,
+            "metadata": json.loads(metadata) if metadata else {},
+            "logits": np.frombuffer(logits or b"", "<f4"),
+            "incomplete": bool(incomplete),
+        }
+        for position, label, metadata, logits, incomplete in rows
+    }
     return [found[position] for position in positions]
 
 
@@ -261,14 +255,6 @@ def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
         return (1 / (1 + np.exp(-wide))).astype(np.float32)
     powers = np.exp(wide - wide.max())
     return (powers / powers.sum()).astype(np.float32)
-
-
-def _name(names: list[str], label: int | None) -> str | None:
-    return None if label is None else names[label]
-
-
-def _number_or_none(value: Any) -> float | None:
-    return None if value != value else float(value)
 
 
 def _tokens(chunk: columnar.Chunk, row: dict[str, Any]) -> dict[str, Any]:
@@ -301,10 +287,3 @@ def _targets(chunk: columnar.Chunk, names: list[str]) -> dict[str, Any]:
         saliency[names[target - 1]] = extra.scores.astype(np.float32)
         completeness[names[target - 1]] = extra.completeness[:, 0]
     return {"saliency": saliency, "completeness": completeness}
-
-
-def plain(value: Any) -> Any:
-    """Return a plain Python value; NaN becomes None."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and value != value else value

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from saliency_core.store.read.run import Slice
 
 
+def _labelled(part: Slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (example,) gold and predicted label, and whether there are both."""
+    gold, predicted = part.column("gold"), part.column("predicted")
+    return gold, predicted, (gold >= 0) & (predicted >= 0)
+
+
 @consistent
 def confusion(part: Slice) -> pd.DataFrame:
     """Return the counts of gold and predicted label pairs that occur."""
     names = part.run.label_names
-    gold, predicted = part.column("gold"), part.column("predicted")
-    judged = (gold >= 0) & (predicted >= 0)
+    gold, predicted, judged = _labelled(part)
     n = max(len(names), 1)
     table = cross_table(gold[judged], predicted[judged], (n, n))
     gold, predicted = table.nonzero()
@@ -36,8 +41,7 @@ def confusion(part: Slice) -> pd.DataFrame:
 def class_metrics(part: Slice) -> pd.DataFrame:
     """Return precision, recall, F1, support and predictions by class."""
     names = part.run.label_names
-    gold, predicted = part.column("gold"), part.column("predicted")
-    judged = (gold >= 0) & (predicted >= 0)
+    gold, predicted, judged = _labelled(part)
     gold, predicted = gold[judged], predicted[judged]
     n = len(names)
     support = np.bincount(gold, minlength=n).astype(float)
@@ -62,6 +66,5 @@ def class_metrics(part: Slice) -> pd.DataFrame:
 @consistent
 def confidence(part: Slice) -> tuple[np.ndarray, np.ndarray]:
     """Return (example,) confidence and whether right, of the labelled examples."""
-    gold, predicted = part.column("gold"), part.column("predicted")
-    judged = (gold >= 0) & (predicted >= 0)
+    gold, predicted, judged = _labelled(part)
     return part.column("confidence")[judged], (gold == predicted)[judged]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saliency_core.errors import UserError
 from saliency_core.store.connection import consistent, writing
 from saliency_core.store.format import codec
 from saliency_core.store.query.terms import TEXT_PROBLEMS
@@ -47,9 +46,7 @@ def save_quality(path: str | Path, run: int, columns: Mapping[str, np.ndarray]) 
     """
     unknown = sorted(set(columns) - set(QUALITY_COLUMNS))
     assert not unknown, f"no quality columns: {unknown}"
-    with writing(path) as connection:
-        if not connection.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone():
-            raise UserError(f"The file has no run {run}.")
+    with writing(path, run) as connection:
         connection.executemany(
             "INSERT OR REPLACE INTO quality (run, name, data) VALUES (?, ?, ?)",
             [(run, name, codec.pack(values)) for name, values in columns.items()],

@@ -18,7 +18,7 @@ from saliency_core.records import LayerSummary
 from saliency_core.store.connection import consistent, now, writing
 from saliency_core.store.format import chunk_io
 from saliency_core.store.read.word_sums import Sums, WordSums, load_word_chunk
-from saliency_core.store.sqlite_files import SqlRow
+from saliency_core.store.sqlite_files import SqlRow, first_value
 
 if TYPE_CHECKING:
     from saliency_core.store.read.run import Run
@@ -75,8 +75,7 @@ def save_evaluation(path: str | Path, run: int, rows: Iterable[Mapping[str, Any]
             are and come back as columns.
     """
     values = [_evaluation(row) for row in rows]
-    with writing(path) as connection:
-        _check_run(connection, run)
+    with writing(path, run) as connection:
         connection.executemany(
             "DELETE FROM evaluations WHERE run = ? AND method = ? AND layer IS ?",
             [(run, *row[:2]) for row in values],
@@ -112,23 +111,18 @@ def set_layer_choice(
         tied: Layers that are not shown to be worse.
         facts: Keys of `extra` to set.
     """
-    with writing(path) as connection:
-        _check_run(connection, run)
-        known = connection.execute("SELECT count(*) FROM layers WHERE run = ?", (run,)).fetchone()
-        if len(layers) != known[0]:
-            raise UserError(f"Run {run} has {known[0]} layers, but {len(layers)} came.")
+    with writing(path, run) as connection:
+        known = first_value(connection, "SELECT count(*) FROM layers WHERE run = ?", run)
+        if len(layers) != known:
+            raise UserError(f"Run {run} has {known} layers, but {len(layers)} came.")
         write_layers(connection, run, [plain(astuple(row)) for row in layers])
-        (extra,) = connection.execute("SELECT extra FROM runs WHERE run = ?", (run,)).fetchone()
-        extra = json.loads(extra) | plain(dict(facts or {}))
-        connection.execute(
-            "UPDATE runs SET recommended = ?, most_readable = ?, tied = ?, extra = ? WHERE run = ?",
-            (
-                int(recommended),
-                None if most_readable is None else int(most_readable),
-                json.dumps([int(layer) for layer in tied]),
-                json.dumps(extra),
-                run,
-            ),
+        chunk_io.set_facts(
+            connection,
+            run,
+            recommended=recommended,
+            most_readable=most_readable,
+            tied=plain([*tied]),
+            extra=chunk_io.run_fact(connection, run, "extra") | plain(dict(facts or {})),
         )
         write_tokens(connection, run, int(recommended))
 
@@ -136,13 +130,11 @@ def set_layer_choice(
 def set_warning(path: str | Path, run: int, beginning: str, sentence: str | None) -> None:
     """Keep a warning of a run, in place of those that begin alike; None takes them away."""
     with writing(path) as connection:
-        (kept,) = connection.execute("SELECT warnings FROM runs WHERE run = ?", (run,)).fetchone()
-        warnings = [text for text in json.loads(kept) if not text.startswith(beginning)]
+        kept = chunk_io.run_fact(connection, run, "warnings")
+        warnings = [text for text in kept if not text.startswith(beginning)]
         if sentence is not None:
             warnings.append(sentence)
-        connection.execute(
-            "UPDATE runs SET warnings = ? WHERE run = ?", (json.dumps(warnings), run)
-        )
+        chunk_io.set_facts(connection, run, warnings=warnings)
 
 
 def save_table(
@@ -164,8 +156,7 @@ def save_table(
         table: A frame or records; cells may be numbers, texts, None, lists and dictionaries.
         settings: Everything that changes the table; part of its key.
     """
-    with writing(path) as connection:
-        _check_run(connection, run)
+    with writing(path, run) as connection:
         connection.execute(
             "INSERT OR REPLACE INTO kept_tables (run, name, settings, created, data)"
             " VALUES (?, ?, ?, ?, ?)",
@@ -198,8 +189,8 @@ def write_tokens(connection: sqlite3.Connection, run: int, layer: int | None) ->
     connection.execute("DELETE FROM tokens WHERE run = ?", (run,))
     if layer is None:
         return
-    words = connection.execute("SELECT coalesce(max(word_id) + 1, 0) FROM vocabulary").fetchone()[0]
-    classes = connection.execute("SELECT count(*) FROM labels WHERE run = ?", (run,)).fetchone()[0]
+    words = first_value(connection, "SELECT coalesce(max(word_id) + 1, 0) FROM vocabulary")
+    classes = first_value(connection, "SELECT count(*) FROM labels WHERE run = ?", run)
     sums = Sums(classes, words)
     for number, examples in connection.execute(
         "SELECT chunk, examples FROM chunks WHERE run = ? ORDER BY chunk", (run,)
@@ -225,11 +216,6 @@ def _token_rows(run: int, layer: int, sums: WordSums) -> Iterator[SqlRow]:
         some = kept[start : start + _ROWS]
         for row in zip(*(column[some].tolist() for column in table), strict=True):
             yield run, layer, *row
-
-
-def _check_run(connection: Any, run: int) -> None:
-    if not connection.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone():
-        raise UserError(f"The file has no run {run}.")
 
 
 def _dump(table: pd.DataFrame | Iterable[Mapping[str, Any]]) -> str:
@@ -259,8 +245,7 @@ def _load(text: str) -> pd.DataFrame:
 def evaluations(run: Run) -> pd.DataFrame:
     """Return one row per method and layer, in the order saved."""
     rows = run.store.rows(
-        f"SELECT {', '.join(EVALUATION_COLUMNS)}, extra FROM evaluations WHERE run = ?"
-        " ORDER BY evaluation",
+        f"SELECT {', '.join(STORED_EVALUATION)} FROM evaluations WHERE run = ? ORDER BY evaluation",
         (run.number,),
     )
     frame = pd.DataFrame([row[:-1] for row in rows], columns=list(EVALUATION_COLUMNS))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import NothingYetError, UserError
+from saliency_core.jsonable import plain
 from saliency_core.store import schema
-from saliency_core.store.connection import File, State, consistent, file_at, readable
+from saliency_core.store.connection import Answer, File, State, consistent, file_at, readable
+from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import chunk_io, codec
 from saliency_core.store.query.annotations import Annotations
 from saliency_core.store.query.columns import Filters
-from saliency_core.store.read.examples import plain
 from saliency_core.store.read.run import Facts, Run, read_facts
 from saliency_core.store.sqlite_files import READING, SqlRow, describe, is_sound, read_connection
 
@@ -57,7 +58,7 @@ class Store:
         self._readable: File | None = None
         self._lock = threading.Lock()
         self._facts: dict[int, tuple[State, Facts]] = {}
-        self._columns: dict[int, Filters] = {}
+        self._columns: dict[int, tuple[State, Filters]] = {}
         self._annotations: dict[int, tuple[State, Annotations]] = {}
         self._spans: dict[tuple[int, int, State], dict[str, np.ndarray]] = {}
         self._words: tuple[tuple[File, int, int], np.ndarray] | None = None
@@ -188,7 +189,7 @@ class Store:
         """Return what the file holds, as `info --json` prints it."""
         rows = [
             {
-                **{key: plain(value) for key, value in row.items()},
+                **plain(row),
                 "warnings": self.facts(row["run"]).warnings,
                 "orphans": self.rows(
                     "SELECT count(*) FROM orphaned_notes WHERE run = ?", (row["run"],)
@@ -200,21 +201,17 @@ class Store:
 
     def _bytes(self, run: int) -> int:
         """Return the bytes of a run's blobs and of its examples' texts."""
-        scores = self.rows(
-            "SELECT coalesce(sum(length(data) + coalesce(length(top3), 0)), 0) FROM scores"
-            " WHERE run = ?",
-            (run,),
-        )[0][0]
-        layout = self.rows(
-            "SELECT coalesce(sum(length(token_ids) + length(token_starts) + length(token_lengths)"
-            " + length(first) + length(completeness) + coalesce(length(explanation), 0)), 0)"
-            " FROM chunks WHERE run = ?",
-            (run,),
-        )[0][0]
-        words = self.rows(
-            "SELECT coalesce(sum(length(occurrences)), 0) FROM postings WHERE run = ?", (run,)
-        )[0][0]
-        return scores + layout + words
+        columns = {
+            "scores": "data top3",
+            "chunks": "token_ids token_starts token_lengths first completeness explanation",
+            "postings": "occurrences",
+        }
+        total = 0
+        for table, names in columns.items():
+            lengths = " + ".join(f"coalesce(length({name}), 0)" for name in names.split())
+            sql = f"SELECT coalesce(sum({lengths}), 0) FROM {table} WHERE run = ?"
+            total += self.rows(sql, (run,))[0][0]
+        return total
 
     def slices(self) -> pd.DataFrame:
         """Return the saved slices."""
@@ -264,32 +261,27 @@ class Store:
         Raises:
             UserError: the file has no such run.
         """
-        state = self.state()
-        known = self._facts.get(number)
-        if known is None or known[0] != state:
-            with self.steady():
-                known = self._facts[number] = (self.state(), read_facts(self, number))
-        return known[1]
+        return self._remembered(self._facts, number, lambda _: read_facts(self, number))
 
     def columns(self, run: int) -> Filters:
         """Return the filter columns of a run; remembered for the file's state."""
-        state = self.state()
-        with self._lock:
-            found = self._columns.get(run)
-        if found is None or found.state != state:
-            found = Filters(self, run, state)
-            with self._lock:
-                self._columns[run] = found
-        return found
+        return self._remembered(self._columns, run, lambda state: Filters(self, run, state))
 
     def annotations(self, run: int) -> Annotations:
         """Return what analysts decided on the examples of a run, remembered for a state."""
+        return self._remembered(self._annotations, run, lambda _: Annotations(self.rows, run))
+
+    def _remembered(
+        self, known: dict[int, tuple[State, Answer]], run: int, read: Callable[[State], Answer]
+    ) -> Answer:
+        """Return what is read of a run; what is known of it where that is of the file's state."""
         state = self.state()
-        known = self._annotations.get(run)
-        if known is None or known[0] != state:
+        found = known.get(run)
+        if found is None or found[0] != state:
             with self.steady():
-                known = self._annotations[run] = (self.state(), Annotations(self.rows, run))
-        return known[1]
+                state = self.state()
+                found = known[run] = (state, read(state))
+        return found[1]
 
     def spans(self, run: int, chunk: int, state: State) -> dict[str, np.ndarray]:
         """Return where the words of a chunk are, remembered for a few dozen chunks."""
@@ -297,7 +289,8 @@ class Store:
         with self._lock:
             found = self._spans.get(key)
         if found is None:
-            found = chunk_io.load_spans(self.connection, run, chunk)
+            row = chunk_io.row_of(self.connection, "chunks", run, chunk, columnar.SPAN_COLUMNS)
+            found = columnar.span_columns(row)
             with self._lock:
                 if len(self._spans) >= 64:
                     self._spans.pop(next(iter(self._spans)))

@@ -43,16 +43,13 @@ def write_chunk(connection: sqlite3.Connection, run: int, number: int, chunk: Ch
 
 def write_columns(writer: StoreWriter, run: int, number: int, positions: np.ndarray) -> None:
     """Write the filter columns of a chunk from the rows of its examples."""
-    known = {
-        row[0]: row[1:]
-        for row in writer.matching(
-            "SELECT position, gold, predicted, confidence, margin, length,"
-            " chars_seen < chars_total, failure IS NOT NULL, metadata"
-            " FROM examples WHERE run = ? AND position IN ({})",
-            [int(position) for position in positions if position >= 0],
-            run,
-        )
-    }
+    stored = writer.examples(
+        run,
+        "position, gold, predicted, confidence, margin, length, chars_seen < chars_total,"
+        " failure IS NOT NULL, metadata",
+        [int(position) for position in positions if position >= 0],
+    )
+    known = {row[0]: row[1:] for row in stored}
     nothing = (None,) * (len(FILTER_COLUMNS) + 1)
     rows = [known.get(int(position), nothing) for position in positions]
     columns = {"position": codec.pack(np.asarray(positions))}
@@ -93,16 +90,20 @@ def write_coherence(
 ) -> None:
     """Store per-example coherence: pairs of positions (n,) and values (layer, n)."""
     connection, layers = writer.connection, writer.layers(run)
-    sizes = dict(
-        connection.execute("SELECT chunk, examples FROM chunks WHERE run = ?", (run,)).fetchall()
-    )
+    rows_of_run = connection.execute("SELECT chunk, examples FROM chunks WHERE run = ?", (run,))
+    sizes: dict[int, int] = dict(rows_of_run.fetchall())
     connection.execute("DELETE FROM columns WHERE run = ? AND name LIKE 'coherence:%'", (run,))
     # Only chunks begun and not complete are in memory.
     begun: dict[int, np.ndarray] = {}
     left = dict(sizes)
     for positions, block in values:
         block = np.asarray(block, np.float16)
-        for number, slots, rows in _slots(writer, run, positions):
+        row_of = {int(position): row for row, position in enumerate(positions)}
+        stored = writer.examples(run, "chunk, slot, position", [*row_of], "AND chunk IS NOT NULL")
+        places = [(chunk, slot, row_of[position]) for chunk, slot, position in stored]
+        chunks, all_slots, all_rows = np.array(places, np.int64).reshape(-1, 3).T
+        for number in np.unique(chunks).tolist():
+            slots, rows = all_slots[chunks == number], all_rows[chunks == number]
             if number not in begun:
                 begun[number] = np.full((layers, sizes[number]), np.nan, np.float16)
             begun[number][:, slots] = block[:, rows]
@@ -113,27 +114,6 @@ def write_coherence(
     for number in left:
         nothing = np.full((layers, sizes[number]), np.nan, np.float16)
         _insert_coherence(connection, run, number, begun.get(number, nothing))
-
-
-def _slots(
-    writer: StoreWriter, run: int, positions: np.ndarray
-) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Return (chunk, slots, rows of `positions`) of the examples."""
-    row_of = {int(position): row for row, position in enumerate(positions)}
-    found: dict[int, tuple[list[int], list[int]]] = {}
-    for position, chunk, slot in writer.matching(
-        "SELECT position, chunk, slot FROM examples"
-        " WHERE run = ? AND chunk IS NOT NULL AND position IN ({})",
-        list(row_of),
-        run,
-    ):
-        slots, rows = found.setdefault(chunk, ([], []))
-        slots.append(slot)
-        rows.append(row_of[position])
-    return [
-        (chunk, np.array(slots, np.int64), np.array(rows, np.int64))
-        for chunk, (slots, rows) in found.items()
-    ]
 
 
 def _insert_coherence(

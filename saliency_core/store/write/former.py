@@ -17,7 +17,7 @@ import numpy as np
 
 from saliency_core.errors import UserError
 from saliency_core.store.format import codec
-from saliency_core.store.format.chunk_io import column, run_fact
+from saliency_core.store.format.chunk_io import column, run_fact, set_facts
 from saliency_core.store.format.example_rows import PREDICTION
 from saliency_core.store.format.filter_columns import FORMER, GIVEN_UP
 from saliency_core.store.sqlite_files import first_value
@@ -31,6 +31,8 @@ RESULTS = f"{PREDICTION}, chunk, slot"
 
 Row = tuple[int, int, int | None, str, str | None, str | None]
 """Position, text, gold label, id, label as written, metadata."""
+ROW = "position, text_id, gold, id, label, metadata"
+"""The columns of a `Row`."""
 
 
 @dataclass(frozen=True)
@@ -51,37 +53,23 @@ def changes(connection: sqlite3.Connection, run: int) -> Changes | None:
     return None if kept is None else Changes(**(kept | {"edited": tuple(kept["edited"])}))
 
 
-def _keep_changes(connection: sqlite3.Connection, run: int, kept: Changes) -> None:
-    connection.execute(
-        "UPDATE runs SET extra = ? WHERE run = ?", (json.dumps({"changes": asdict(kept)}), run)
-    )
-
-
-def reopen(connection: sqlite3.Connection, run: int) -> None:
-    """Take away what was computed from all rows of a run: it is no longer finished."""
-    kept = changes(connection, run) or Changes()
-    dropped = connection.execute("DELETE FROM evaluations WHERE run = ?", (run,)).rowcount
-    forget_summaries(connection, run)
-    for table in ("kept_tables", "quality"):
-        connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
-    _keep_changes(connection, run, replace(kept, evaluations=kept.evaluations + dropped))
-
-
 def forget_summaries(connection: sqlite3.Connection, run: int) -> None:
     """Take away what is said of the layers of a run, and leave it unfinished."""
     for table in ("layers", "tokens", "token_directions"):
         connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
-    connection.execute(
-        "UPDATE runs SET status = 'running', recommended = NULL, most_readable = NULL, tied = '[]',"
-        " warnings = '[]' WHERE run = ?",
-        (run,),
-    )
+    set_facts(connection, run, status="running", recommended=None, most_readable=None)
+    set_facts(connection, run, tied=[], warnings=[])
 
 
 def set_aside(writer: StoreWriter, run: int, start: int = 0) -> None:
-    """Set aside the rows of a run from a position on."""
+    """Set aside the rows of a run from a position on, and what was computed from all its rows."""
     connection = writer.connection
-    reopen(connection, run)
+    kept = changes(connection, run) or Changes()
+    dropped = connection.execute("DELETE FROM evaluations WHERE run = ?", (run,)).rowcount
+    kept = replace(kept, evaluations=kept.evaluations + dropped)
+    forget_summaries(connection, run)
+    writer.forget_tables(run)
+    set_facts(connection, run, extra={"changes": asdict(kept)})
     # Of all rows: what a note is told by is counted among the earlier ones of its text.
     orphans.loosen(connection, run)
     connection.execute(
@@ -126,10 +114,10 @@ def take_up(writer: StoreWriter, run: int, rows: Sequence[Row]) -> list[Row]:
 def _move(writer: StoreWriter, run: int, pairs: list[tuple[Row, tuple[int, int, int]]]) -> None:
     """Make rows of former ones, their results staying where they are."""
     connection = writer.connection
-    connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
+    set_facts(connection, run, status="running")
     writer.forget_tables(run)
     connection.executemany(
-        f"INSERT INTO examples (run, position, text_id, gold, id, label, metadata, {RESULTS})"
+        f"INSERT INTO examples (run, {ROW}, {RESULTS})"
         f" SELECT ?, ?, ?, ?, ?, ?, ?, {RESULTS} FROM former_examples WHERE former = ?",
         [(run, *row, former) for row, (former, _, _) in pairs],
     )
@@ -242,7 +230,7 @@ def _settle(writer: StoreWriter, run: int, examples: int, whole: bool) -> None:
     if kept is not None:
         edited = [*kept.edited, *edited]
         kept = replace(kept, gone=kept.gone + gone, edited=tuple(dict.fromkeys(edited)))
-        _keep_changes(connection, run, kept)
+        set_facts(connection, run, extra={"changes": asdict(kept)})
 
 
 def _give_up(writer: StoreWriter, run: int) -> int:

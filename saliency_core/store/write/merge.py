@@ -20,9 +20,8 @@ from saliency_core.records import Example
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.block_folder import BlockFolder
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import chunk_numbers, column, load_chunk
+from saliency_core.store.format.chunk_io import chunk_numbers, column, load_chunk, set_facts
 from saliency_core.store.format.example_rows import PREDICTION
-from saliency_core.store.format.keys import run_key
 from saliency_core.store.format.wire import unpack_results
 from saliency_core.store.read.results import (
     INSERT_EVALUATION,
@@ -105,8 +104,7 @@ def _copy_file(writer: StoreWriter, store: Store) -> tuple[dict[int, int], list[
 
 def _copy_blocks(writer: StoreWriter, folder: BlockFolder) -> dict[int, int]:
     """Copy the blocks of a folder; return run -> results added."""
-    key = run_key(folder.dataset, folder.model, folder.settings)
-    _check_same_dataset(writer, key, asdict(folder.dataset), folder.path)
+    _check_same_dataset(writer, folder.key, asdict(folder.dataset), folder.path)
     run = writer.begin_run(folder.dataset, folder.model, folder.settings)
     before, seconds = _results(writer.connection, run), 0.0
     for file in folder.files():
@@ -175,10 +173,9 @@ def _leave_open(writer: StoreWriter, run: int, seconds: float) -> None:
     )
     with writer.transaction():
         forget_summaries(writer.connection, run)
-        writer.connection.execute(
-            "UPDATE runs SET seconds = coalesce(seconds, 0) + ?, warnings = ? WHERE run = ?",
-            (seconds, json.dumps([advice]), run),
-        )
+        sql = "SELECT coalesce(seconds, 0) + ? FROM runs WHERE run = ?"
+        total = first_value(writer.connection, sql, seconds, run)
+        set_facts(writer.connection, run, seconds=total, warnings=[advice])
 
 
 @contextmanager
@@ -286,7 +283,7 @@ class _Part:
         with self.writer.transaction():
             names = self.writer.targets(self.run)
             chunk, names = rename_targets(chunk, json.loads(self.facts["targets"]), names)
-            self.writer.save_targets(self.run, names)
+            set_facts(self.writer.connection, self.run, targets=names)
             chunk = self._with_words(chunk)
             self.writer.insert_chunk(self.run, chunk, [tuple(rows[slot]) for slot in slots])
 
@@ -326,10 +323,8 @@ class _Part:
                 ],
             )
             names = ("recommended", "most_readable", "tied", "seconds", "warnings", "extra")
-            target.execute(
-                f"UPDATE runs SET status = 'finished', {' = ?, '.join(names)} = ? WHERE run = ?",
-                (*(self.facts[name] for name in names), self.run),
-            )
+            kept = {name: self.facts[name] for name in names}
+            set_facts(target, self.run, status="finished", **kept)
 
     def _coherence(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         layers = self.writer.layers(self.run)

@@ -11,7 +11,7 @@ import numpy as np
 from saliency_core.records import Example
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import load_chunk, run_fact
+from saliency_core.store.format.chunk_io import load_chunk, run_fact, set_facts
 from saliency_core.store.format.example_rows import PREDICTION
 from saliency_core.store.format.keys import text_digest
 from saliency_core.store.sqlite_files import SqlRow, first_value
@@ -126,7 +126,7 @@ def _copy(writer: StoreWriter, run: int, copies: list[_Copy]) -> None:
         chunk = replace(chunk, positions=np.array([copy.position for copy in wanted], np.int64))
         parts.append(chunk)
         rows += [copy.donor.prediction for copy in wanted]
-    writer.save_targets(run, names)
+    set_facts(writer.connection, run, targets=names)
     writer.insert_chunk(run, columnar.concat(parts), rows)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSettings
 from saliency_core.store.connection import now
+from saliency_core.store.format.chunk_io import set_facts
 from saliency_core.store.format.keys import content_key, run_key
 from saliency_core.store.sqlite_files import insert
 from saliency_core.store.write import former
@@ -23,18 +24,29 @@ def begin(
 ) -> int:
     """Return the run of these three, made where there is none, within a transaction."""
     key = run_key(dataset, model, settings)
+    facts = {
+        "model": model.name,
+        "model_info": json.dumps(asdict(model)),
+        "dataset": dataset.name,
+        "dataset_info": json.dumps(asdict(dataset)),
+    }
     row = writer.connection.execute(
         "SELECT run, dataset_info FROM runs WHERE key = ?", (key,)
     ).fetchone()
     if row is None:
-        return _insert(writer, key, dataset, model, settings)
+        facts |= {
+            "key": key,
+            "content": content_key(model, settings),
+            "settings": json.dumps(asdict(settings)),
+            "label_names": json.dumps(model.label_names),
+            "versions": json.dumps(_versions()),
+            "created": now(),
+        }
+        return insert_run(writer.connection, facts)
     run, dataset_info = row
     if may_differ(json.loads(dataset_info), dataset):
         former.set_aside(writer, run)
-    writer.connection.execute(
-        "UPDATE runs SET model = ?, model_info = ?, dataset = ?, dataset_info = ? WHERE run = ?",
-        (model.name, json.dumps(asdict(model)), dataset.name, json.dumps(asdict(dataset)), run),
-    )
+    set_facts(writer.connection, run, **facts)
     return run
 
 
@@ -43,24 +55,6 @@ def may_differ(stored: dict[str, Any], dataset: DatasetInfo) -> bool:
     given = json.loads(json.dumps(asdict(dataset)))
     named = ("digest", "columns", "metadata_columns", "label_names")
     return any(stored.get(name) != given[name] for name in named)
-
-
-def _insert(
-    writer: StoreWriter, key: str, dataset: DatasetInfo, model: ModelInfo, settings: RunSettings
-) -> int:
-    row = {
-        "key": key,
-        "content": content_key(model, settings),
-        "model": model.name,
-        "dataset": dataset.name,
-        "model_info": json.dumps(asdict(model)),
-        "dataset_info": json.dumps(asdict(dataset)),
-        "settings": json.dumps(asdict(settings)),
-        "label_names": json.dumps(model.label_names),
-        "versions": json.dumps(_versions()),
-        "created": now(),
-    }
-    return insert_run(writer.connection, row)
 
 
 def insert_run(connection: sqlite3.Connection, row: dict[str, Any]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
@@ -25,7 +24,13 @@ from saliency_core.records import (
 from saliency_core.store.connection import connect, put_away, transaction
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import chunk_numbers, is_complete, load_chunk, run_fact
+from saliency_core.store.format.chunk_io import (
+    chunk_numbers,
+    is_complete,
+    load_chunk,
+    run_fact,
+    set_facts,
+)
 from saliency_core.store.format.example_rows import PREDICTION, metadata_json, prediction_row
 from saliency_core.store.read.results import write_layers, write_tokens
 from saliency_core.store.sqlite_files import SqlRow, describe, first_value, matching, release
@@ -103,22 +108,14 @@ class StoreWriter:
             known = self._rows_at(run, rows)
         new = former.take_up(self, run, [row for row in rows if row[0] not in known])
         self.connection.executemany(
-            "INSERT INTO examples (run, position, text_id, gold, id, label, metadata)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO examples (run, {former.ROW}) VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(run, *row) for row in new],
         )
 
     def _rows_at(self, run: int, rows: Sequence[former.Row]) -> dict[int, former.Row]:
         """Return position -> row of what is stored at the positions of rows."""
-        return {
-            row[0]: row
-            for row in self.matching(
-                "SELECT position, text_id, gold, id, label, metadata FROM examples"
-                " WHERE run = ? AND position IN ({})",
-                [row[0] for row in rows],
-                run,
-            )
-        }
+        stored = self.examples(run, former.ROW, [row[0] for row in rows])
+        return {row[0]: row for row in stored}
 
     def settle(
         self, run: int, dataset: DatasetInfo, examples: int, *, whole: bool
@@ -142,6 +139,13 @@ class StoreWriter:
     def matching(self, sql: str, values: Sequence[Any], *before: Any) -> list[SqlRow]:
         """Run a query with an IN list of any length."""
         return matching(self.connection, sql, values, *before)
+
+    def examples(
+        self, run: int, columns: str, values: Sequence[Any], also: str = "", by: str = "position"
+    ) -> list[SqlRow]:
+        """Return columns of the examples at some positions, or of other values of a column `by`."""
+        sql = f"SELECT {columns} FROM examples WHERE run = ? {also} AND {by} IN ({{}})"
+        return self.matching(sql, values, run)
 
     def missing(self, run: int, examples: Sequence[Example]) -> list[Example]:
         """Return the examples still to compute, one of each content key.
@@ -176,26 +180,15 @@ class StoreWriter:
 
     def _known(self, run: int, examples: Sequence[Example]) -> set[int]:
         """Return at which positions of examples something is stored."""
-        rows = self.matching(
-            "SELECT position FROM examples WHERE run = ? AND position IN ({})",
-            [example.position for example in examples],
-            run,
-        )
+        rows = self.examples(run, "position", [example.position for example in examples])
         return {position for (position,) in rows}
 
     def _pending(
         self, run: int, values: Sequence[int], by: str = "position"
     ) -> dict[int, tuple[int, int | None]]:
         """Return position -> (text, gold) of the examples without a result."""
-        return {
-            position: (text_id, gold)
-            for position, text_id, gold in self.matching(
-                "SELECT position, text_id, gold FROM examples"
-                f" WHERE run = ? AND chunk IS NULL AND {by} IN ({{}})",
-                values,
-                run,
-            )
-        }
+        rows = self.examples(run, "position, text_id, gold", values, "AND chunk IS NULL", by)
+        return {position: (text_id, gold) for position, text_id, gold in rows}
 
     # Results
 
@@ -212,7 +205,7 @@ class StoreWriter:
                 return
             used = (found.target for audited in batch for found in audited.saliency)
             names = list(dict.fromkeys([*self.targets(run), *used]))
-            self.save_targets(run, names)
+            set_facts(self.connection, run, targets=names)
             words = self.vocabulary({word.lower() for a in batch if a.saliency for word in a.words})
             chunk = columnar.from_audited(
                 batch,
@@ -261,15 +254,9 @@ class StoreWriter:
         """Return the names of the targets of a run; number 1 is the first."""
         return run_fact(self.connection, run, "targets")
 
-    def save_targets(self, run: int, names: list[str]) -> None:
-        """Store the names of the targets of a run."""
-        self.connection.execute(
-            "UPDATE runs SET targets = ? WHERE run = ?", (json.dumps(names), run)
-        )
-
     def insert_chunk(self, run: int, chunk: Chunk, predictions: list[SqlRow]) -> None:
         """Write a chunk and point its examples to it."""
-        self.connection.execute("UPDATE runs SET status = 'running' WHERE run = ?", (run,))
+        set_facts(self.connection, run, status="running")
         self.forget_tables(run)
         self._unjoined[run] = self._unjoined.get(run, 0) + len(chunk.token_ids)
         number = compaction.next_batch_number(self.connection, run)
@@ -294,11 +281,7 @@ class StoreWriter:
 
     def failed_among(self, run: int, positions: list[int]) -> set[int]:
         """Return those of some examples that failed."""
-        rows = self.connection.execute(
-            "SELECT position FROM examples WHERE run = ? AND failure IS NOT NULL"
-            " AND position IN (SELECT value FROM json_each(?))",
-            (run, json.dumps(positions)),
-        )
+        rows = self.examples(run, "position", positions, "AND failure IS NOT NULL")
         return {position for (position,) in rows}
 
     def count_incomplete(self, run: int) -> int:
@@ -364,21 +347,19 @@ class StoreWriter:
     ) -> None:
         """Store the summaries and mark the run as finished; `seconds` add up over its calls."""
         self.consolidate(run)
+        sql = "SELECT coalesce(seconds, 0) + ? FROM runs WHERE run = ?"
         with self.transaction():
             write_tokens(self.connection, run, None if recommended is None else int(recommended))
             write_layers(self.connection, run, [plain(astuple(row)) for row in layers])
-            self.connection.execute(
-                "UPDATE runs SET status = 'finished', recommended = ?, most_readable = ?, tied = ?,"
-                " seconds = coalesce(seconds, 0) + ?,"
-                " warnings = ?, extra = ? WHERE run = ?",
-                (
-                    plain(recommended),
-                    plain(most_readable),
-                    json.dumps([int(layer) for layer in tied]),
-                    float(seconds),
-                    json.dumps(list(warnings)),
-                    json.dumps(extra or {}),
-                    run,
-                ),
+            set_facts(
+                self.connection,
+                run,
+                status="finished",
+                recommended=recommended,
+                most_readable=most_readable,
+                tied=plain([*tied]),
+                seconds=first_value(self.connection, sql, float(seconds), run),
+                warnings=[*warnings],
+                extra=extra or {},
             )
         release(self.connection)
