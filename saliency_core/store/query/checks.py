@@ -20,15 +20,6 @@ from saliency_core.store.query.mistakes import (
     shown,
 )
 from saliency_core.store.query.parser import instead, names_instead, number
-from saliency_core.store.query.terms import (
-    FLAGS,
-    IN_RUN,
-    META,
-    NAMED,
-    NUMBERS,
-    QUALITY_FLAGS,
-    quote,
-)
 from saliency_core.store.query.tree import Term, Value
 from saliency_core.words import named_spans
 
@@ -57,14 +48,14 @@ class Checks:
         return [note for term in found for note in self._notes_of(term)]
 
     def _mistakes_of(self, term: Term) -> Iterable[Mistake]:
-        if term.field.startswith(META):
+        if term.field.startswith(terms.META):
             return self._column(term)
-        if term.field in (*QUALITY_FLAGS, "label_quality", "problem"):
+        if term.field in (*terms.QUALITY_FLAGS, "label_quality", "problem"):
             return self._quality(term)
         tell = {
             "gold": self._labels,
             "predicted": self._labels,
-            **dict.fromkeys(IN_RUN, self._runs),
+            **dict.fromkeys(terms.IN_RUN, self._runs),
             "slice": self._slices,
             "tag": self._tags,
             "salient": self._layer,
@@ -123,9 +114,9 @@ class Checks:
             yield Mistake(term.start, f"{what}; `{needed} --run {number}` finds it.")
 
     def _column(self, term: Term) -> Iterator[Mistake]:
-        name, columns = term.field.removeprefix(META), self.run.metadata_columns()
+        name, columns = term.field.removeprefix(terms.META), self.run.metadata_columns()
         if name not in columns:
-            start = term.start + len(META)
+            start = term.start + len(terms.META)
             fixes = tuple(
                 Fix(start, term.name_end, terms.quote_name(column), column)
                 for column in near(name, columns)
@@ -138,7 +129,7 @@ class Checks:
         for value in term.values:
             word, layer = salient_word(value.text)
             if layer is not None and layer > top:
-                right = quote(f"{word}@{top}")
+                right = terms.quote(f"{word}@{top}")
                 fix = instead(value, right, f"{term.field}:{right}")
                 place = value.start + len(word) + 1
                 yield Mistake(place, f"There is no layer {layer}; layers are 0 to {top}.", (fix,))
@@ -148,11 +139,13 @@ class Checks:
         for value in term.values if term.is_bare else ():
             if self.store.word_id(value.text) is not None:
                 continue
-            fixes = [instead(value, name) for name in near(value.text, FLAGS)]
+            fixes = [instead(value, name) for name in near(value.text, terms.FLAGS)]
             fixes += _as_phrase(value)
-            fixes += [instead(value, f"word:{quote(word)}") for word in self._alike(value.text)]
+            fixes += [
+                instead(value, f"word:{terms.quote(word)}") for word in self._alike(value.text)
+            ]
             what = f"{shown(value.text)} isn't a filter term, and no text contains this word."
-            if value.text.lower() in (*NAMED, *NUMBERS):
+            if value.text.lower() in (*terms.NAMED, *terms.NUMBERS):
                 what = f"{shown(value.text)} needs a value, and no text contains this word."
             yield Mistake(value.start, what, tuple(fixes[:3]))
 
@@ -163,7 +156,7 @@ class Checks:
             "SELECT word FROM vocabulary WHERE word >= ? AND word < ? ORDER BY word LIMIT ?",
             (head, head[:-1] + chr(min(ord(head[-1]) + 1, 0x10FFFF)) if head else "", _ALIKE),
         )
-        return near(word, [row[0] for row in rows if row[0] not in FLAGS], 2, 0.75)
+        return near(word, [row[0] for row in rows if row[0] not in terms.FLAGS], 2, 0.75)
 
     def _notes_of(self, term: Term) -> Iterator[Mistake]:
         if term.field in ("word", "salient") and not term.is_bare:
@@ -175,7 +168,7 @@ class Checks:
         elif term.field == "id":
             for value in term.values:
                 yield from self._id(value)
-        elif term.field.startswith(META):
+        elif term.field.startswith(terms.META):
             yield from self._metadata(term)
 
     def _no_such_word(self, value: Value, word: str, layer: str) -> Mistake:
@@ -198,7 +191,7 @@ class Checks:
         yield Mistake(value.start, sentence, names_instead(value, near(value.text, ids, 2, 0.75)))
 
     def _metadata(self, term: Term) -> Iterator[Mistake]:
-        column = term.field.removeprefix(META)
+        column = term.field.removeprefix(terms.META)
         texts = self.run.metadata_texts(column)
         if term.operator != ":":
             if not any(number(Value(text)) is not None for text in texts):

@@ -9,19 +9,10 @@ import numpy as np
 
 from saliency_core.jsonable import as_number
 from saliency_core.store.format import codec, word_math
-from saliency_core.store.query import parser
+from saliency_core.store.query import parser, terms
 from saliency_core.store.query.annotations import REVIEWED, spread
 from saliency_core.store.query.checks import Checks, salient_word
 from saliency_core.store.query.mistakes import FilterError, Mistake, same_name
-from saliency_core.store.query.terms import (
-    FLAGS,
-    IN_RUN,
-    META,
-    NUMBERS,
-    QUALITY_FLAGS,
-    REVIEW_FLAGS,
-    TEXT_PROBLEMS,
-)
 from saliency_core.store.query.tree import And, Not, Term, Tree, Value, terms_of
 
 if TYPE_CHECKING:
@@ -107,15 +98,15 @@ class Selection:
         """Return the examples that one term holds for."""
         if term.field == "regex":
             return self._regex(term.values[0].text, among)
-        if term.field in QUALITY_FLAGS:
+        if term.field in terms.QUALITY_FLAGS:
             return self._quality(term.field) > (-1 if term.field == "duplicate" else 0)
-        if term.field in REVIEW_FLAGS:
+        if term.field in terms.REVIEW_FLAGS:
             return self._annotated(term.field)
-        if term.field in FLAGS:
+        if term.field in terms.FLAGS:
             return _flag(self.filters, term.field)
-        if term.field in NUMBERS:
+        if term.field in terms.NUMBERS:
             return self._number(term)
-        if term.field.startswith(META):
+        if term.field.startswith(terms.META):
             return self._meta(term)
         choose = {
             "gold": self._label,
@@ -128,7 +119,7 @@ class Selection:
             "slice": self._saved,
             "tag": self._tag,
             "problem": self._problem,
-            **dict.fromkeys(IN_RUN, self._in_run),
+            **dict.fromkeys(terms.IN_RUN, self._in_run),
         }[term.field]
         found = np.zeros(len(self.filters), bool)
         for value in term.values:
@@ -155,7 +146,7 @@ class Selection:
         return column
 
     def _problem(self, term: Term, value: Value) -> np.ndarray:
-        bits = self._quality("text_problems") >> TEXT_PROBLEMS.index(value.text)
+        bits = self._quality("text_problems") >> terms.TEXT_PROBLEMS.index(value.text)
         mask: np.ndarray = bits & 1 == 1
         return mask
 
@@ -298,7 +289,7 @@ class Selection:
         return self.filters.mask(line, saved.mask)
 
     def _meta(self, term: Term) -> np.ndarray:
-        return self.filters.metadata(term.field.removeprefix(META), _meta_test(term), bool)
+        return self.filters.metadata(term.field.removeprefix(terms.META), _meta_test(term), bool)
 
 
 def _reads_texts(tree: Tree) -> bool:

@@ -22,15 +22,6 @@ from saliency_core.store.query.mistakes import (
     shown,
 )
 from saliency_core.store.query.syntax import Reading
-from saliency_core.store.query.terms import (
-    CHOICES,
-    FLAGS,
-    META,
-    NAMED,
-    NUMBERS,
-    ORDER,
-    quote,
-)
 from saliency_core.store.query.tree import (
     And,
     Not,
@@ -108,7 +99,7 @@ def _named(typed: Term, columns: Sequence[str]) -> Term:
     name = _known_name(typed.field, columns) or typed.field
     sign = typed.operator
     if sign in (":", "="):
-        sign = "=" if name in NUMBERS else ":"
+        sign = "=" if name in terms.NUMBERS else ":"
     return replace(typed, field=name, operator=sign)
 
 
@@ -116,9 +107,11 @@ def _mistakes_of(term: Term, columns: Sequence[str], line: str) -> list[Mistake]
     """Return what is wrong with a term, whatever the data are."""
     if _known_name(term.field, columns) is None:
         return [_unknown(term, columns, line)]
-    if term.field in FLAGS:
+    if term.field in terms.FLAGS:
         return [_flag_with_value(term)] if term.values else []
-    if term.field in NUMBERS or (term.field.startswith(META) and term.operator in ORDER):
+    if term.field in terms.NUMBERS or (
+        term.field.startswith(terms.META) and term.operator in terms.ORDER
+    ):
         return _numbers(term)
     return [*_wrong_operator(term), *_wrong_values(term)]
 
@@ -126,17 +119,17 @@ def _mistakes_of(term: Term, columns: Sequence[str], line: str) -> list[Mistake]
 def _known_name(name: str, columns: Sequence[str]) -> str | None:
     """Return a name as the language has it; None where it means nothing."""
     lower = name.lower()
-    if lower in (*FLAGS, *NAMED, *NUMBERS, *terms.TEXTS):
+    if lower in (*terms.FLAGS, *terms.NAMED, *terms.NUMBERS, *terms.TEXTS):
         return lower
     if lower == "label":
         return "gold"
-    for prefix in (META, "metadata."):
+    for prefix in (terms.META, "metadata."):
         if lower.startswith(prefix) and len(name) > len(prefix):
             rest = name[len(prefix) :]
-            return META + (same_name(rest, columns) or rest)
+            return terms.META + (same_name(rest, columns) or rest)
     column = same_name(name, columns)
     if column is not None:
-        return META + column
+        return terms.META + column
     return terms.ALIASES.get(lower)
 
 
@@ -153,11 +146,13 @@ def _unknown(term: Term, columns: Sequence[str], line: str) -> Mistake:
             f"{shown(name)} may be the label in the data or the prediction.",
             (renamed("gold"), renamed("predicted")),
         )
-    if term.operator in ORDER:
-        names = [*NUMBERS, *(META + terms.quote_name(column) for column in columns)]
+    if term.operator in terms.ORDER:
+        names = [*terms.NUMBERS, *(terms.META + terms.quote_name(column) for column in columns)]
     else:
-        names = [*NAMED, *terms.TEXTS[:1], *columns]
-    fixes = [renamed(META + terms.quote_name(n) if n in columns else n) for n in near(name, names)]
+        names = [*terms.NAMED, *terms.TEXTS[:1], *columns]
+    fixes = [
+        renamed(terms.META + terms.quote_name(n) if n in columns else n) for n in near(name, names)
+    ]
     phrase = terms.quote_phrase(line[term.start : term.end])
     if not fixes and any(letter.isalnum() for letter in phrase):
         fixes = [instead(term, phrase)]
@@ -173,7 +168,7 @@ def _flag_with_value(term: Term) -> Mistake:
 
 def _numbers(term: Term) -> list[Mistake]:
     """Return what is wrong with a comparison of numbers."""
-    if term.operator in ORDER and len(term.values) > 1:
+    if term.operator in terms.ORDER and len(term.values) > 1:
         first, last = term.values[0], term.values[-1]
         texts = [first.text]
         if len(term.values) == 2 and first.text.lstrip("-").isdigit() and last.text.isdigit():
@@ -199,7 +194,7 @@ def instead(part: Term | Value, text: str, label: str | None = None) -> Fix:
 
 def names_instead(value: Value, names: Iterable[str]) -> tuple[Fix, ...]:
     """Return the changes of a value into each of some names."""
-    return tuple(instead(value, quote(name), name) for name in names)
+    return tuple(instead(value, terms.quote(name), name) for name in names)
 
 
 def number(value: Value) -> float | None:
@@ -213,10 +208,10 @@ def number(value: Value) -> float | None:
 
 
 def _wrong_operator(term: Term) -> list[Mistake]:
-    if term.operator == ":" or term.field.startswith(META) or term.field == "regex":
+    if term.operator == ":" or term.field.startswith(terms.META) or term.field == "regex":
         return []
     place, first = term.name_end, term.values[0]
-    fix = Fix(place, first.start, ":", f"{term.field}:{quote(first.text)}")
+    fix = Fix(place, first.start, ":", f"{term.field}:{terms.quote(first.text)}")
     sentence = f"{shown(term.field)} is followed by a colon, not by {shown(term.operator)}."
     return [Mistake(place, sentence, (fix,))]
 
@@ -224,7 +219,7 @@ def _wrong_operator(term: Term) -> list[Mistake]:
 def _wrong_values(term: Term) -> list[Mistake]:
     found = []
     for value in term.values:
-        what, choices = CHOICES.get(term.field, ("", ()))
+        what, choices = terms.CHOICES.get(term.field, ("", ()))
         if choices and value.text not in choices:
             fixes = names_instead(value, near(value.text, choices, 1) or choices[:3])
             sentence = f"{shown(value.text)} is not a {what}; they are {listed(choices)}."
