@@ -25,7 +25,7 @@ from saliency_core.quality.label_issues import label_issues, trained_on
 from saliency_core.quality.plain_facts import metadata_facts, text_problems
 from saliency_core.quality.severity import DataFinding, findings_of
 from saliency_core.store import Run, Slice, save_quality, save_table
-from saliency_core.store.read.quality_columns import TEXT_PROBLEMS
+from saliency_core.store.query.terms import TEXT_PROBLEMS
 
 TABLE = "data-quality"
 """Name of the kept table."""

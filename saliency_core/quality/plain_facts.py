@@ -14,7 +14,7 @@ from saliency_core.quality.drift import whole
 from saliency_core.quality.scripts import letters_by_script
 from saliency_core.stats import auc, cross_table
 from saliency_core.store import Run
-from saliency_core.store.read.quality_columns import TEXT_PROBLEMS
+from saliency_core.store.query.terms import TEXT_PROBLEMS
 
 LONG_TIMES = 10
 """A text is very long from this many times the median length on, and from `LONG_LEAST`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from saliency_core.store.format.keys import key_of_run
 from saliency_core.store.schema import FORMAT, TABLES
-from saliency_core.store.sqlite_files import BUSY_SECONDS, release, tables_in, use_wal
+from saliency_core.store.sqlite_files import BUSY_SECONDS, first_value, release, tables_in, use_wal
 
 PAGE_BYTES = 8192
 
@@ -29,7 +29,7 @@ def migrate(path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         if not tables_in(connection):
             _execute(connection, TABLES)
-        (found,) = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+        found = first_value(connection, "SELECT value FROM meta WHERE key = 'format'")
         if found < FORMAT:
             _apply(connection, found)
         connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (FORMAT,))
@@ -104,9 +104,7 @@ def _row_ids(connection: sqlite3.Connection) -> None:
     To find a row of a table WITHOUT ROWID, SQLite reads each row it compares with whole.
     """
     for name in _BLOB_TABLES:
-        (created,) = connection.execute(
-            "SELECT sql FROM sqlite_master WHERE name = ?", (name,)
-        ).fetchone()
+        created = first_value(connection, "SELECT sql FROM sqlite_master WHERE name = ?", name)
         created = created.replace("STRICT, WITHOUT ROWID", "STRICT")
         created = created.replace("repeats BLOB NOT NULL,", "")
         connection.execute(f"ALTER TABLE {name} RENAME TO old_{name}")

@@ -117,11 +117,8 @@ def use_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            is_locked = error.sqlite_errorcode & 0xFF in (
-                sqlite3.SQLITE_BUSY,
-                sqlite3.SQLITE_LOCKED,
-            )
-            if not is_locked or time.monotonic() > patience:
+            locked = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if error.sqlite_errorcode & 0xFF not in locked or time.monotonic() > patience:
                 raise
             time.sleep(0.02)
 
@@ -151,6 +148,12 @@ def matching(
 def first_value(connection: sqlite3.Connection, sql: str, *values: Any) -> Any:
     """Return the first value of the first row of a query."""
     return connection.execute(sql, values).fetchone()[0]
+
+
+def by_name(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
+    """Return the rows of a query by the names of its columns."""
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> int:

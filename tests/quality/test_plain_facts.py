@@ -7,7 +7,7 @@ import pytest
 
 from saliency_core.quality.plain_facts import metadata_facts, problems_of, text_problems
 from saliency_core.store import open_store, open_writer
-from saliency_core.store.read.quality_columns import TEXT_PROBLEMS
+from saliency_core.store.query.terms import TEXT_PROBLEMS
 from tests.support.store_made_up import LABELS, example, write_all
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from saliency_core.errors import UserError
 from saliency_core.store import open_store, open_writer, save_quality
-from saliency_core.store.read.quality_columns import TEXT_PROBLEMS
+from saliency_core.store.query.terms import TEXT_PROBLEMS
 from tests.support.store_made_up import LABELS, audit, example, gold_of, write_all
 
 N = 12

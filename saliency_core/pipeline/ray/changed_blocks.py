@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from saliency_core.records import Example
 from saliency_core.store.format.block_folder import BlockFolder
-from saliency_core.store.format.wire import RESULTS, pack_metadata
+from saliency_core.store.format.wire import RESULTS
 
 FILES_A_PASS = 200
 """Blocks rewritten in one pass through the dataset: their rows' ids and metadata are in memory."""
@@ -93,7 +94,7 @@ def _renamed(table: pa.Table, examples: Sequence[Example]) -> pa.Table:
         "position": [example.position for example in examples],
         "id": [example.id for example in examples],
         "label": [example.label for example in examples],
-        "metadata": [pack_metadata(example) for example in examples],
+        "metadata": [json.dumps(example.metadata) for example in examples],
     }
     for name, values in columns.items():
         field = RESULTS.field(name)

@@ -77,6 +77,7 @@ class Chunk:
 _BY_EXAMPLE = ("positions", "predicted", "n_tokens", "n_words", "target")
 _BY_TOKEN = ("token_starts", "token_ends", "sides", "token_ids")
 _BY_WORD = ("pieces", "word_starts", "word_ends", "word_ids")
+_BY_LAYER_AND_EXAMPLE = ("completeness", "decodability", "explanation")
 
 
 def _by_word(audited: AuditedExample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -179,9 +180,7 @@ def take(chunk: Chunk, slots: Sequence[int] | np.ndarray) -> Chunk:
         **{name: getattr(chunk, name)[tokens] for name in _BY_TOKEN},
         **{name: getattr(chunk, name)[words] for name in _BY_WORD},
         scores=chunk.scores[:, tokens],
-        completeness=chunk.completeness[:, slots],
-        decodability=chunk.decodability[:, slots],
-        explanation=chunk.explanation[:, slots],
+        **{name: getattr(chunk, name)[:, slots] for name in _BY_LAYER_AND_EXAMPLE},
         extra=_take_extras(chunk, slots),
     )
 
@@ -213,7 +212,7 @@ def concat(chunks: Iterable[Chunk]) -> Chunk:
     if len(chunks) == 1:
         return chunks[0]
     flat = (*_BY_EXAMPLE, *_BY_TOKEN, *_BY_WORD)
-    wide = ("scores", "completeness", "decodability", "explanation")
+    wide = ("scores", *_BY_LAYER_AND_EXAMPLE)
     offsets = starts_of(np.array([len(chunk) for chunk in chunks]))
     extra = {}
     for target in sorted({target for chunk in chunks for target in chunk.extra}):
@@ -235,11 +234,6 @@ def concat(chunks: Iterable[Chunk]) -> Chunk:
         },
         extra=extra,
     )
-
-
-def posting_order(chunk: Chunk) -> np.ndarray:
-    """Return (word,) the occurrences sorted by predicted class, word, place in the chunk."""
-    return np.lexsort((chunk.word_ids, np.repeat(chunk.predicted, chunk.n_words)))
 
 
 def layout_row(chunk: Chunk) -> dict[str, bytes | int | None]:
@@ -267,10 +261,10 @@ def layout_row(chunk: Chunk) -> dict[str, bytes | int | None]:
 
 
 def posting_row(chunk: Chunk) -> dict[str, bytes]:
-    """Return the columns of the `postings` table."""
-    order = posting_order(chunk)
-    words = chunk.word_ids[order]
-    classes = np.repeat(chunk.predicted, chunk.n_words)[order]
+    """Return the columns of the `postings` table: by predicted class, word, place in the chunk."""
+    classes = np.repeat(chunk.predicted, chunk.n_words)
+    order = np.lexsort((chunk.word_ids, classes))
+    words, classes = chunk.word_ids[order], classes[order]
     new = np.ones(len(words), bool)
     new[1:] = (words[1:] != words[:-1]) | (classes[1:] != classes[:-1])
     begin = np.flatnonzero(new)

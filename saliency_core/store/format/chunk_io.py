@@ -13,7 +13,7 @@ from saliency_core.jsonable import plain
 from saliency_core.store.format import chunk as columnar
 from saliency_core.store.format import codec
 from saliency_core.store.format.chunk import Chunk, Extra
-from saliency_core.store.sqlite_files import first_value
+from saliency_core.store.sqlite_files import by_name, first_value
 
 
 def run_fact(connection: sqlite3.Connection, run: int, name: str) -> Any:
@@ -43,11 +43,9 @@ def row_of(
     connection: sqlite3.Connection, table: str, run: int, chunk: int, names: Sequence[str] = ("*",)
 ) -> dict[str, Any]:
     """Return one row of a chunk table by column name."""
-    cursor = connection.execute(
-        f"SELECT {', '.join(names)} FROM {table} WHERE run = ? AND chunk = ?", (run, chunk)
-    )
-    row = cursor.fetchone()
-    return dict(zip([column[0] for column in cursor.description], row, strict=True))
+    sql = f"SELECT {', '.join(names)} FROM {table} WHERE run = ? AND chunk = ?"
+    (row,) = by_name(connection.execute(sql, (run, chunk)))
+    return row
 
 
 def column(connection: sqlite3.Connection, run: int, name: str, chunk: int) -> np.ndarray:

@@ -17,17 +17,14 @@ PREDICTION = (
 
 
 def metadata_json(example: Example) -> str | None:
-    """Return the metadata as JSON, None where there is none."""
+    """Return the metadata as JSON, what a cell can't hold as text; None where there is none."""
     if not example.metadata:
         return None
-    plain = {str(name): _json_value(value) for name, value in example.metadata.items()}
-    return json.dumps(plain, ensure_ascii=False)
-
-
-def _json_value(value: Any) -> str | int | float | bool | None:
-    """Return what a cell can hold; anything else as text."""
-    value = plain(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    cells = {
+        name: value if isinstance(value, str | int | float | bool | None) else str(value)
+        for name, value in plain(example.metadata).items()
+    }
+    return json.dumps(cells, ensure_ascii=False)
 
 
 def prediction_row(audited: AuditedExample) -> tuple[Any, ...]:

@@ -43,7 +43,7 @@ RESULTS = pa.schema(
 completeness, (layer, 3) explanation, (n, 2) spans."""
 
 _EXAMPLE = ("position", "id", "text", "pair", "label")
-"""What a row tells of an example as it is; metadata are JSON."""
+"""What a row tells of an example as it is, in the order of its fields; metadata are JSON."""
 
 WORK = pa.schema(
     [(name, pa.list_(RESULTS.field(name).type)) for name in (*_EXAMPLE, "metadata", "gold")]
@@ -53,25 +53,19 @@ WORK = pa.schema(
 _ARRAYS = RESULTS.names[RESULTS.names.index("logits") :]
 
 
-def pack_metadata(example: Example) -> str:
-    """Return the metadata of an example as a cell."""
-    return json.dumps(example.metadata)
-
-
 def pack_work(examples: list[Example], gold: list[int | None]) -> pa.Table:
     """Return a batch as a table of one row."""
     columns = {name: [getattr(example, name) for example in examples] for name in _EXAMPLE}
-    columns["metadata"] = [pack_metadata(example) for example in examples]
+    columns["metadata"] = [json.dumps(example.metadata) for example in examples]
     columns["gold"] = gold
     return pa.Table.from_pylist([columns], schema=WORK)
 
 
 def unpack_work(row: dict[str, Any]) -> tuple[list[Example], list[int | None]]:
     """Return the examples and gold labels of one row of `WORK`."""
-    columns = [row[name] for name in _EXAMPLE]
+    columns = [row[name] for name in (*_EXAMPLE, "metadata")]
     examples = [
-        Example(**dict(zip(_EXAMPLE, values, strict=True)), metadata=json.loads(metadata))
-        for *values, metadata in zip(*columns, row["metadata"], strict=True)
+        Example(*values, json.loads(metadata)) for *values, metadata in zip(*columns, strict=True)
     ]
     return examples, row["gold"]
 
@@ -102,7 +96,7 @@ def unpack_results(table: pa.Table) -> list[AuditedExample]:
 def _flat(record: AuditedExample) -> dict[str, Any]:
     """Return one row of `RESULTS`."""
     row = {name: getattr(record.example, name) for name in _EXAMPLE}
-    row["metadata"] = pack_metadata(record.example)
+    row["metadata"] = json.dumps(record.example.metadata)
     row["words"] = list(record.words)
     row["targets"] = [found.target for found in record.saliency]
     row["scores"] = _joined([found.scores for found in record.saliency])
@@ -119,9 +113,7 @@ def _joined(arrays: list[np.ndarray]) -> np.ndarray:
 
 def _record(row: dict[str, Any]) -> AuditedExample:
     """Return the record of one row of `RESULTS`."""
-    example = Example(
-        **{name: row.pop(name) for name in _EXAMPLE}, metadata=json.loads(row.pop("metadata"))
-    )
+    example = Example(*(row.pop(name) for name in _EXAMPLE), json.loads(row.pop("metadata")))
     targets, scores, completeness = (
         row.pop(name) for name in ("targets", "scores", "completeness")
     )

@@ -89,9 +89,7 @@ def _renamed(tree: Tree, known: dict[int, Term]) -> Tree:
         return known[id(tree)]
     if isinstance(tree, Not):
         return Not(_renamed(tree.part, known))
-    return (And if isinstance(tree, And) else Or)(
-        tuple(_renamed(part, known) for part in tree.parts)
-    )
+    return replace(tree, parts=tuple(_renamed(part, known) for part in tree.parts))
 
 
 def _named(typed: Term, columns: Sequence[str]) -> Term:

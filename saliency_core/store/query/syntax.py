@@ -153,13 +153,12 @@ class _Reader:
     def _add(self, tree: Tree | None, depth: int) -> None:
         """Add a term or a closed bracket to the group that is open; None: it was a mistake."""
         group = self.open[-1]
-        if tree is not None:
-            if len(group.negations) % 2:
-                tree = negated(tree)
-            group.alternatives[-1].append((tree, depth))
-        else:
+        if tree is None:
             # Stands for what could not be read, so that what joins it is no mistake too.
-            group.alternatives[-1].append((EVERYTHING, 0))
+            tree, depth = EVERYTHING, 0
+        elif len(group.negations) % 2:
+            tree = negated(tree)
+        group.alternatives[-1].append((tree, depth))
         group.negations.clear()
         group.operator = None
 

@@ -278,12 +278,9 @@ def _tokens(chunk: columnar.Chunk, row: dict[str, Any]) -> dict[str, Any]:
 
 def _targets(chunk: columnar.Chunk, names: list[str]) -> dict[str, Any]:
     """Return saliency and completeness by target of a chunk of one example."""
-    saliency, completeness = {}, {}
-    if chunk.target[0]:
-        name = names[chunk.target[0] - 1]
-        saliency[name] = chunk.scores.astype(np.float32)
-        completeness[name] = chunk.completeness[:, 0]
-    for target, extra in chunk.extra.items():
-        saliency[names[target - 1]] = extra.scores.astype(np.float32)
-        completeness[names[target - 1]] = extra.completeness[:, 0]
-    return {"saliency": saliency, "completeness": completeness}
+    targets: dict[int, columnar.Chunk | columnar.Extra] = {int(chunk.target[0]): chunk}
+    found = {names[target - 1]: part for target, part in (targets | chunk.extra).items() if target}
+    return {
+        "saliency": {name: part.scores.astype(np.float32) for name, part in found.items()},
+        "completeness": {name: part.completeness[:, 0] for name, part in found.items()},
+    }

@@ -14,12 +14,9 @@ import numpy as np
 
 from saliency_core.store.connection import consistent, writing
 from saliency_core.store.format import codec
-from saliency_core.store.query.terms import TEXT_PROBLEMS
 
 if TYPE_CHECKING:
     from saliency_core.store.read.run import Run
-
-__all__ = ["QUALITY_COLUMNS", "TEXT_PROBLEMS", "quality", "save_quality"]
 
 QUALITY_COLUMNS = {
     "label_quality": "float32: how plausible the label is, 0 to 1; not a number without one",

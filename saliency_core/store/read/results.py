@@ -50,7 +50,6 @@ EVALUATION_COLUMNS = (
 DELETED = ", tokens deleted"
 """What the name of a method ends with where tokens were taken out instead of masked."""
 
-_NUMBERS = EVALUATION_COLUMNS[2:]
 STORED_EVALUATION = (*EVALUATION_COLUMNS, "extra")
 INSERT_EVALUATION = (
     f"INSERT INTO evaluations (run, {', '.join(STORED_EVALUATION)})"
@@ -249,7 +248,7 @@ def evaluations(run: Run) -> pd.DataFrame:
         (run.number,),
     )
     frame = pd.DataFrame([row[:-1] for row in rows], columns=list(EVALUATION_COLUMNS))
-    frame = frame.astype({name: float for name in _NUMBERS})
+    frame = frame.astype({name: float for name in EVALUATION_COLUMNS[2:]})
     frame["layer"] = pd.array(frame["layer"], dtype="Int64")
     extra = pd.DataFrame([json.loads(row[-1]) for row in rows], index=frame.index)
     return pd.concat([frame, extra], axis=1)

@@ -70,14 +70,9 @@ def read_facts(store: Store, run: int) -> Facts:
     row = dict(zip(names, found[0], strict=True))
     kept_as_json = ("label_names", "targets", "tied", "warnings", "extra", "versions")
     row |= {name: json.loads(row[name]) for name in kept_as_json}
-    return Facts(
-        **row
-        | {
-            "model": record_of(ModelInfo, json.loads(row["model"])),
-            "dataset": record_of(DatasetInfo, json.loads(row["dataset"])),
-            "settings": record_of(RunSettings, json.loads(row["settings"])),
-        }
-    )
+    records = {"model": ModelInfo, "dataset": DatasetInfo, "settings": RunSettings}
+    row |= {name: record_of(kind, json.loads(row[name])) for name, kind in records.items()}
+    return Facts(**row)
 
 
 def _fact(name: str) -> Any:

@@ -21,7 +21,7 @@ from saliency_core.store.query.annotations import DECISIONS, Edit
 from saliency_core.store.query.parser import parse
 from saliency_core.store.query.terms import VERDICTS
 from saliency_core.store.read.store import open_store
-from saliency_core.store.sqlite_files import SqlRow
+from saliency_core.store.sqlite_files import SqlRow, by_name, first_value
 from saliency_core.store.write.annotations import add_action, held_annotations
 
 _SAME = "done, what, value, positions"
@@ -78,14 +78,12 @@ def export_annotations(path: str | Path, run: int | None = None) -> dict[str, An
 
 def _orphans(connection: sqlite3.Connection, run: int) -> list[dict[str, Any]]:
     """Return the notes whose row the dataset no longer has, with the text they were written on."""
-    names = ("id", "text", "pair", "note", "proposed_label", "decision", "tags", "updated")
     rows = connection.execute(
-        f"SELECT {', '.join(names)} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
-        " WHERE run = ? ORDER BY id, orphan",
+        "SELECT id, text, pair, note, proposed_label, decision, tags, updated"
+        " FROM orphaned_notes LEFT JOIN texts USING (text_id) WHERE run = ? ORDER BY id, orphan",
         (run,),
     )
-    found = [dict(zip(names, row, strict=True)) for row in rows]
-    return [row | {"tags": json.loads(row["tags"])} for row in found]
+    return [row | {"tags": json.loads(row["tags"])} for row in by_name(rows)]
 
 
 def _digests(
@@ -137,10 +135,7 @@ def import_annotations(
             if note["updated"] > (held.at(position)["updated"] or "")
         }
         add_notes(connection, run, newer)
-        connection.executemany(
-            _ADD_VERDICT,
-            [(run, *row) for row in verdicts],
-        )
+        connection.executemany(_ADD_VERDICT, [(run, *row) for row in verdicts])
         kept = _add_slices(connection, saved)
         texts = {
             position: digest
@@ -216,12 +211,7 @@ def _checked(
             for row in annotations.get("verdicts", [])
         ]
         saved = [
-            (
-                str(row["name"]),
-                str(row["where"]),
-                _text(row, "note"),
-                _text(row, "created", now()),
-            )
+            (str(row["name"]), str(row["where"]), _text(row, "note"), _text(row, "created", now()))
             for row in annotations.get("slices", [])
         ]
     except (KeyError, TypeError, AttributeError) as error:
@@ -282,7 +272,7 @@ def merge_notes(
     """Copy edits and verdicts of a run of another file; the newer of two holds."""
     verdicts = source.execute(_VERDICTS, (theirs,)).fetchall()
     target.executemany(_ADD_VERDICT, [(run, *row) for row in verdicts])
-    (before,) = target.execute("SELECT coalesce(max(action), 0) FROM edits").fetchone()
+    before = first_value(target, "SELECT coalesce(max(action), 0) FROM edits")
     known = set(target.execute(f"SELECT {_SAME} FROM edits WHERE run = ?", (run,)))
     for action, examples, condition, undone, *same in source.execute(
         f"SELECT action, examples, condition, undone, {_SAME} FROM edits WHERE run = ?"

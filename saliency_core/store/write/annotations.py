@@ -21,6 +21,7 @@ from saliency_core.store.query.parser import parse
 from saliency_core.store.query.terms import VERDICTS
 from saliency_core.store.query.tree import text_of
 from saliency_core.store.read.store import open_store
+from saliency_core.store.sqlite_files import first_value
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,15 @@ def save_slice(path: str | Path, name: str, where: str, note: str = "") -> None:
     name = name.strip()
     if not name:
         raise UserError("A saved slice needs a name.")
-    where = text_of(parse(where, _metadata_columns(path)))
+    runs = open_store(path).all_runs()
+    columns = dict.fromkeys(column for run in runs for column in run.metadata_columns())
+    where = text_of(parse(where, [*columns]))
     with writing(path) as connection:
         connection.execute(
             "INSERT INTO slices VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
             " condition = excluded.condition, note = excluded.note",
             (name, where, note, now()),
         )
-
-
-def _metadata_columns(path: str | Path) -> list[str]:
-    """Return the metadata columns of all runs of a file."""
-    runs = open_store(path).all_runs()
-    return list(dict.fromkeys(name for run in runs for name in run.metadata_columns()))
 
 
 def delete_slice(path: str | Path, name: str) -> None:
@@ -118,9 +115,8 @@ def _positions(connection: sqlite3.Connection, run: int, ids: Iterable[str]) -> 
     """Return the positions of ids, the first one where the dataset repeats an id."""
     found = []
     for id in ids:
-        (position,) = connection.execute(
-            "SELECT min(position) FROM examples WHERE run = ? AND id = ?", (run, str(id))
-        ).fetchone()
+        sql = "SELECT min(position) FROM examples WHERE run = ? AND id = ?"
+        position = first_value(connection, sql, run, str(id))
         if position is None:
             raise UserError(f"Run {run} has no example with id {str(id)!r}.")
         found.append(position)
@@ -172,9 +168,8 @@ def undo(path: str | Path, run: int, action: int | None = None) -> int:
     """
     with writing(path) as connection:
         if action is None:
-            (action,) = connection.execute(
-                "SELECT max(action) FROM edits WHERE run = ? AND undone IS NULL", (run,)
-            ).fetchone()
+            sql = "SELECT max(action) FROM edits WHERE run = ? AND undone IS NULL"
+            action = first_value(connection, sql, run)
             if action is None:
                 raise UserError(f"There is nothing to undo in run {run}.")
         _mark(connection, run, action, now())
@@ -193,9 +188,8 @@ def _mark(connection: sqlite3.Connection, run: int, action: int, undone: str | N
         (undone, run, action, undone is not None),
     )
     if not changed.rowcount:
-        known = connection.execute(
-            "SELECT 1 FROM edits WHERE run = ? AND action = ?", (run, action)
-        ).fetchone()
+        sql = "SELECT EXISTS (SELECT 1 FROM edits WHERE run = ? AND action = ?)"
+        known = first_value(connection, sql, run, action)
         state = "undone already" if undone else "not undone"
         raise UserError(
             f"Action {action} is {state}." if known else f"Run {run} has no action {action}."

@@ -31,7 +31,7 @@ from saliency_core.store.read.results import (
     write_tokens,
 )
 from saliency_core.store.read.store import Store, open_store
-from saliency_core.store.sqlite_files import describe, first_value, matching, release
+from saliency_core.store.sqlite_files import by_name, describe, first_value, matching, release
 from saliency_core.store.write.annotation_files import merge_notes, merge_slices
 from saliency_core.store.write.former import forget_summaries
 from saliency_core.store.write.reuse import rename_targets, text_ids
@@ -42,8 +42,7 @@ BLOCK = 2048
 """Examples of one transaction."""
 
 _RUN_COLUMNS = (
-    "key, content, model, dataset, model_info, dataset_info, settings, label_names, versions,"
-    " created"
+    "key content model dataset model_info dataset_info settings label_names versions created"
 )
 
 
@@ -201,9 +200,7 @@ class _Part:
         self, writer: StoreWriter, source: sqlite3.Connection, path: Path, key: str
     ) -> None:
         self.writer, self.source, self.path = writer, source, path
-        cursor = source.execute("SELECT * FROM runs WHERE key = ?", (key,))
-        names = [item[0] for item in cursor.description]
-        self.facts = dict(zip(names, cursor.fetchone(), strict=True))
+        (self.facts,) = by_name(source.execute("SELECT * FROM runs WHERE key = ?", (key,)))
         self.theirs = self.facts["run"]
         self.run = self._begin()
 
@@ -214,8 +211,8 @@ class _Part:
         if known is not None:
             return known
         with self.writer.transaction():
-            row = {name: self.facts[name] for name in _RUN_COLUMNS.split(", ")}
-            return insert_run(self.writer.connection, row)
+            facts = {name: self.facts[name] for name in _RUN_COLUMNS.split()}
+            return insert_run(self.writer.connection, facts)
 
     def copy(self) -> int:
         """Copy examples, results and what belongs to the run; return the results added."""
@@ -313,14 +310,12 @@ class _Part:
         with self.writer.transaction():
             write_tokens(target, self.run, self.facts["recommended"])
             write_layers(target, self.run, layers)
+            directions = self.source.execute(
+                "SELECT ?, tokens, texts, vectors FROM token_directions WHERE run = ?",
+                (self.run, self.theirs),
+            )
             target.executemany(
-                "INSERT OR REPLACE INTO token_directions VALUES (?, ?, ?, ?)",
-                [
-                    (self.run, *row[1:])
-                    for row in self.source.execute(
-                        "SELECT * FROM token_directions WHERE run = ?", (self.theirs,)
-                    )
-                ],
+                "INSERT OR REPLACE INTO token_directions VALUES (?, ?, ?, ?)", directions
             )
             names = ("recommended", "most_readable", "tied", "seconds", "warnings", "extra")
             kept = {name: self.facts[name] for name in names}
@@ -357,10 +352,8 @@ class _Part:
     def _copy_evaluations(self) -> None:
         """Copy the evaluations of methods that the output has none of."""
         target = self.writer.connection
-        known = {
-            row[0]
-            for row in target.execute("SELECT method FROM evaluations WHERE run = ?", (self.run,))
-        }
+        methods = target.execute("SELECT method FROM evaluations WHERE run = ?", (self.run,))
+        known = {method for (method,) in methods}
         rows = self.source.execute(
             f"SELECT {', '.join(STORED_EVALUATION)} FROM evaluations WHERE run = ?"
             " ORDER BY evaluation",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from saliency_core.store.format.chunk_io import run_fact
+from saliency_core.store.sqlite_files import SqlRow, by_name
 from saliency_core.store.write.annotation_files import add_notes
 from saliency_core.store.write.annotations import held_annotations
 
@@ -67,27 +68,25 @@ def attach(connection: sqlite3.Connection, run: int) -> list[str]:
 
 def _taken_up(connection: sqlite3.Connection, orphan: int) -> dict[str, Any]:
     """Return what a loose annotation says, and take it out of the loose ones."""
-    names = ("note", "proposed_label", "decision", "tags", "updated")
-    values = connection.execute(
-        f"SELECT {', '.join(names)} FROM orphaned_notes WHERE orphan = ?", (orphan,)
-    ).fetchone()
-    connection.execute("DELETE FROM orphaned_notes WHERE orphan = ?", (orphan,))
-    note = dict(zip(names, values, strict=True))
+    sql = (
+        "DELETE FROM orphaned_notes WHERE orphan = ?"
+        " RETURNING note, proposed_label, decision, tags, updated"
+    )
+    (note,) = by_name(connection.execute(sql, (orphan,)))
     return note | {"tags": json.loads(note["tags"])}
 
 
-def _by_id(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, int, str, bool]]:
-    """Yield the loose notes whose id the dataset still gives, the newest of an id first."""
-    rows = connection.execute(
+def _by_id(connection: sqlite3.Connection, run: int) -> Iterator[SqlRow]:
+    """Return the loose notes whose id the dataset still gives, the newest of an id first."""
+    return connection.execute(
         "SELECT o.orphan, e.position, o.id, o.text_id IS NULL OR o.text_id = e.text_id"
         " FROM orphaned_notes o JOIN examples e ON e.run = o.run AND e.id = o.id"
         " WHERE o.run = ? AND o.id_column = ? ORDER BY o.updated DESC, o.orphan DESC",
         (run, id_column(connection, run)),
     )
-    return ((*row, bool(same)) for *row, same in rows)
 
 
-def _by_text(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, int, str, bool]]:
+def _by_text(connection: sqlite3.Connection, run: int) -> Iterator[SqlRow]:
     """Yield the loose notes whose text stands in the dataset often enough, the newest first."""
     loose = connection.execute(
         "SELECT orphan, text_id, occurrence FROM orphaned_notes WHERE run = ?"

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from saliency_core.errors import UserError
 from saliency_core.store.connection import connect, transaction
 from saliency_core.store.format import codec
@@ -43,7 +41,10 @@ def prune(path: str | Path, runs: Sequence[int]) -> dict[str, Any]:
         connection.execute("PRAGMA foreign_keys = 0")
         with transaction(connection, path):
             _delete(connection, runs)
-        _give_back(connection)
+        # The full-text index without what was deleted; then free pages are cut off the file.
+        connection.execute("INSERT INTO texts_fts (texts_fts) VALUES ('optimize')")
+        release(connection)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
         raise UserError(describe(path, error)) from error
     finally:
@@ -57,40 +58,22 @@ def prune(path: str | Path, runs: Sequence[int]) -> dict[str, Any]:
 
 
 def _delete(connection: sqlite3.Connection, runs: list[int]) -> None:
-    tables = [
-        name
-        for (name,) in connection.execute(
-            "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c"
-            " WHERE m.type = 'table' AND c.name = 'run'"
-        )
-    ]
-    for run in runs:
-        for table in tables:
-            connection.execute(f'DELETE FROM "{table}" WHERE run = ?', (run,))
+    tables = connection.execute(
+        "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c"
+        " WHERE m.type = 'table' AND c.name = 'run'"
+    )
+    for (table,) in tables.fetchall():
+        connection.executemany(f'DELETE FROM "{table}" WHERE run = ?', [(run,) for run in runs])
     for table in ("digests", "texts"):
         connection.execute(
             f"DELETE FROM {table} WHERE text_id NOT IN (SELECT text_id FROM examples"
             " UNION SELECT text_id FROM former_examples"
             " UNION SELECT text_id FROM orphaned_notes WHERE text_id IS NOT NULL)"
         )
-    known = {word for (word,) in connection.execute("SELECT word_id FROM vocabulary")}
-    unused = known - _words(connection)
+    unused = {word for (word,) in connection.execute("SELECT word_id FROM vocabulary")}
+    for (words,) in connection.execute("SELECT words FROM postings"):
+        unused.difference_update(codec.unpack(words).tolist())
     connection.executemany("DELETE FROM vocabulary WHERE word_id = ?", [(word,) for word in unused])
     connection.execute(
         "INSERT INTO meta VALUES ('pruned', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
     )
-
-
-def _words(connection: sqlite3.Connection) -> set[int]:
-    """Return the ids of the words that any run still holds."""
-    used: set[int] = set()
-    for (words,) in connection.execute("SELECT words FROM postings"):
-        used.update(np.unique(codec.unpack(words)).tolist())
-    return used
-
-
-def _give_back(connection: sqlite3.Connection) -> None:
-    """Rebuild the full-text index without what was deleted and cut free pages off the file."""
-    connection.execute("INSERT INTO texts_fts (texts_fts) VALUES ('optimize')")
-    release(connection)
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -116,12 +116,11 @@ def _copy(writer: StoreWriter, run: int, copies: list[_Copy]) -> None:
     for copy in copies:
         by_chunk.setdefault((copy.donor.run, copy.donor.chunk), []).append(copy)
     for (donor_run, number), wanted in by_chunk.items():
-        donor_names = names if donor_run == run else writer.targets(donor_run)
         chunk = columnar.take(
             load_chunk(writer.connection, donor_run, number), [copy.donor.slot for copy in wanted]
         )
         if donor_run != run:
-            chunk, names = rename_targets(chunk, donor_names, names)
+            chunk, names = rename_targets(chunk, writer.targets(donor_run), names)
         chunk = _drop_contrast(chunk, wanted, names)
         chunk = replace(chunk, positions=np.array([copy.position for copy in wanted], np.int64))
         parts.append(chunk)

@@ -162,14 +162,11 @@ class StoreWriter:
         if not pending:
             return []
         copied = copy_known(self, run, pending)
-        seen, todo = set(), []
+        todo: dict[tuple[int, int | None], Example] = {}
         for example in examples:
-            key = pending.get(example.position)
-            if key is None or example.position in copied or key in seen:
-                continue
-            seen.add(key)
-            todo.append(example)
-        return todo
+            if example.position in pending and example.position not in copied:
+                todo.setdefault(pending[example.position], example)
+        return [*todo.values()]
 
     def _join_closed(self, run: int) -> None:
         """Join chunks that are complete, once enough batches have come in."""
