@@ -23,13 +23,7 @@ import pyarrow.parquet as pq
 
 from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
-from saliency_core.records import (
-    METHOD_VERSION,
-    DatasetInfo,
-    ModelInfo,
-    RunSettings,
-    record_of,
-)
+from saliency_core.records import METHOD_VERSION, DatasetInfo, ModelInfo, RunSettings, record_of
 from saliency_core.store.format.keys import run_key
 from saliency_core.store.format.wire import RESULTS
 

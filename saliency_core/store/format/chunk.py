@@ -279,15 +279,8 @@ def posting_row(chunk: Chunk) -> dict[str, bytes]:
 
 
 SPAN_COLUMNS = (
-    "n_tokens",
-    "n_words",
-    "first",
-    "token_starts",
-    "token_lengths",
-    "sides",
-    "word_before",
-    "word_after",
-)
+    "n_tokens n_words first token_starts token_lengths sides word_before word_after"
+).split()
 """What `span_columns` reads of a `chunks` row, a small part of it."""
 
 

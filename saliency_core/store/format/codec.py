@@ -12,7 +12,7 @@ _KINDS = [
     np.dtype(name) for name in ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<i8", "<f2", "<f4", "<f8")
 ]
 """Of an array, by the code that its blob begins with."""
-_INTEGERS = _KINDS[:7]
+_INTEGERS = {kind: np.iinfo(kind) for kind in _KINDS[:7]}
 
 
 class Damaged(UserError):
@@ -28,13 +28,8 @@ def pack(array: np.ndarray, *, compress: bool = True) -> bytes:
     array = np.ascontiguousarray(array)
     if array.dtype.kind in "iub":
         low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-        array = array.astype(
-            next(
-                kind
-                for kind in _INTEGERS
-                if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max
-            )
-        )
+        kind = next(kind for kind, own in _INTEGERS.items() if own.min <= low and high <= own.max)
+        array = array.astype(kind)
     data = array.tobytes()
     if compress:
         data = zlib.compress(data, 6)

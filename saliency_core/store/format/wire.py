@@ -63,10 +63,8 @@ def pack_work(examples: list[Example], gold: list[int | None]) -> pa.Table:
 
 def unpack_work(row: dict[str, Any]) -> tuple[list[Example], list[int | None]]:
     """Return the examples and gold labels of one row of `WORK`."""
-    columns = [row[name] for name in (*_EXAMPLE, "metadata")]
-    examples = [
-        Example(*values, json.loads(metadata)) for *values, metadata in zip(*columns, strict=True)
-    ]
+    columns = [*(row[name] for name in _EXAMPLE), map(json.loads, row["metadata"])]
+    examples = [Example(*values) for values in zip(*columns, strict=True)]
     return examples, row["gold"]
 
 
@@ -113,10 +111,9 @@ def _joined(arrays: list[np.ndarray]) -> np.ndarray:
 
 def _record(row: dict[str, Any]) -> AuditedExample:
     """Return the record of one row of `RESULTS`."""
-    example = Example(*(row.pop(name) for name in _EXAMPLE), json.loads(row.pop("metadata")))
-    targets, scores, completeness = (
-        row.pop(name) for name in ("targets", "scores", "completeness")
-    )
+    told = [*map(row.pop, _EXAMPLE), json.loads(row.pop("metadata"))]
+    example = Example(*told)
+    targets, scores, completeness = map(row.pop, ("targets", "scores", "completeness"))
     saliency: tuple[Saliency, ...] = ()
     if targets:
         completeness = completeness.reshape(len(targets), -1)

@@ -106,8 +106,7 @@ class Filters:
         """Return (example,) by rising position: what `read` makes of each metadata value."""
         found: np.ndarray = np.zeros(len(self.storage_position), dtype)
         for number, data in self.store.rows(
-            "SELECT chunk, data FROM columns WHERE run = ? AND name = ?",
-            (self.run, f"meta:{name}"),
+            "SELECT chunk, data FROM columns WHERE run = ? AND name = ?", (self.run, f"meta:{name}")
         ):
             values, codes = read_meta_column(data)
             first = self.first_of[number]

@@ -22,14 +22,7 @@ from saliency_core.store.query.mistakes import (
     shown,
 )
 from saliency_core.store.query.syntax import Reading
-from saliency_core.store.query.tree import (
-    And,
-    Not,
-    Or,
-    Term,
-    Tree,
-    Value,
-)
+from saliency_core.store.query.tree import Not, Term, Tree, Value
 
 _TESTED = 500
 """Characters of a line up to which every fix is tried before it is offered."""

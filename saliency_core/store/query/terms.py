@@ -18,16 +18,7 @@ NAMED = (
 NUMBERS = ("confidence", "margin", "length", "coherence", "label_quality")
 TEXTS = ("phrase", "regex")
 """What is written as `"a phrase"` and `/a pattern/`; a phrase is read as `phrase:` too."""
-TEXT_PROBLEMS = (
-    "empty",
-    "one_word",
-    "very_long",
-    "replacement",
-    "mojibake",
-    "html",
-    "escapes",
-    "mixed_scripts",
-)
+TEXT_PROBLEMS = "empty one_word very_long replacement mojibake html escapes mixed_scripts".split()
 """What `data-quality` says of single texts, in the order of their bits in the file."""
 VERDICTS = ("spurious", "genuine", "unsure")
 CHOICES = {

@@ -24,21 +24,10 @@ if TYPE_CHECKING:
 
 SORTS = ("position", "confidence", "margin", "coherence", "length", "label_quality")
 
-EXAMPLE_COLUMNS = [
-    "example",
-    "id",
-    "text",
-    "pair",
-    "gold",
-    "predicted",
-    "confidence",
-    "margin",
-    "length",
-    "coherence",
-    "chars_seen",
-    "chars_total",
-    "failure",
-]
+EXAMPLE_COLUMNS = (
+    "example id text pair gold predicted confidence margin length coherence chars_seen chars_total"
+    " failure"
+).split()
 
 
 @consistent
@@ -203,8 +192,7 @@ def example(run: Run, example: int | str) -> dict[str, Any]:
         **_targets(chunk, run.targets),
         "explanation": chunk.explanation[:, 0],
         "coherence_by_layer": np.array(
-            [index.column(f"coherence:{layer}")[place] for layer in range(chunk.layers)],
-            np.float32,
+            [index.column(f"coherence:{layer}")[place] for layer in range(chunk.layers)], np.float32
         ),
         "note": note(run, row["id"]),
         "annotation": annotation(run, position),

@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 LAYER_COLUMNS = [field.name for field in fields(LayerSummary)]
 """Columns of the table `layers` besides its run."""
 
-METRICS = (
-    "comprehensiveness",
-    "sufficiency",
-    "mosaic",
-    "mosaic_auc",
-    "mosaic_top",
-    "plausibility",
-)
+METRICS = ("comprehensiveness", "sufficiency", "mosaic", "mosaic_auc", "mosaic_top", "plausibility")
 
 EVALUATION_COLUMNS = (
     "method",

@@ -176,8 +176,7 @@ class Run:
         """
         columns = _results.LAYER_COLUMNS
         rows = self.store.rows(
-            f"SELECT {', '.join(columns)} FROM layers WHERE run = ? ORDER BY layer",
-            (self.number,),
+            f"SELECT {', '.join(columns)} FROM layers WHERE run = ? ORDER BY layer", (self.number,)
         )
         frame = pd.DataFrame(rows, columns=columns)
         if len(frame):

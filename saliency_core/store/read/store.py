@@ -39,6 +39,8 @@ FACTS = (
 
 _BATCH = 20_000
 """Rows of a long query that are in memory at once."""
+_CHUNKS = 64
+"""Chunks of which is remembered where their words are."""
 _FEW_WORDS = 5_000
 """Words up to which a file is asked for them rather than for its whole vocabulary."""
 
@@ -56,7 +58,6 @@ class Store:
         self.path = Path(path)
         self._local = threading.local()
         self._readable: File | None = None
-        self._lock = threading.Lock()
         self._facts: dict[int, tuple[State, Facts]] = {}
         self._columns: dict[int, tuple[State, Filters]] = {}
         self._annotations: dict[int, tuple[State, Annotations]] = {}
@@ -286,15 +287,12 @@ class Store:
     def spans(self, run: int, chunk: int, state: State) -> dict[str, np.ndarray]:
         """Return where the words of a chunk are, remembered for a few dozen chunks."""
         key = (run, chunk, state)
-        with self._lock:
-            found = self._spans.get(key)
+        found = self._spans.get(key)
         if found is None:
             row = chunk_io.row_of(self.connection, "chunks", run, chunk, columnar.SPAN_COLUMNS)
-            found = columnar.span_columns(row)
-            with self._lock:
-                if len(self._spans) >= 64:
-                    self._spans.pop(next(iter(self._spans)))
-                self._spans[key] = found
+            found = self._spans[key] = columnar.span_columns(row)
+            for oldest in list(self._spans)[:-_CHUNKS]:
+                self._spans.pop(oldest, None)
         return found
 
 

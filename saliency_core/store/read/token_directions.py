@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from saliency_core.store.connection import consistent
 from saliency_core.store.format import codec
 
 if TYPE_CHECKING:
@@ -82,16 +83,16 @@ def set_token_directions(
         )
 
 
+@consistent
 def token_directions(run: Run) -> TokenDirections | None:
     """Return the directions of a run; None where its audit kept none.
 
     Those asked for last are remembered: every example of a run is compared in the same ones.
     """
     store = run.store
-    with run.steady():
-        key, known = (run.number, store.state()), store.directions
-        if known is None or known[0] != key:
-            known = store.directions = (key, _read(run))
+    key, known = (run.number, store.state()), store.directions
+    if known is None or known[0] != key:
+        known = store.directions = (key, _read(run))
     return known[1]
 
 
@@ -110,6 +111,7 @@ def _read(run: Run) -> TokenDirections | None:
     return TokenDirections(tokens, json.loads(rows[0][1]), components, inverse)
 
 
+@consistent
 def explanations(
     part: Slice, layer: int, *, limit: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -120,29 +122,28 @@ def explanations(
         layer: 0 to L.
         limit: chunks are drawn until they hold this many examples of the slice; None reads all.
     """
-    with part.steady():
-        run, index = part.run, part.run.columns
-        wanted = index.stored_mask(part.mask())
-        order = np.arange(len(index.chunks))
-        if limit is not None:
-            order = np.random.default_rng(0).permutation(order)
-        positions, tokens, held = [], [], 0
-        for at in order:
-            slots = np.flatnonzero(wanted[index.first[at] : index.first[at + 1]])
-            if not len(slots):
-                continue
-            if limit is not None and held >= limit:
-                break
-            found = run.store.rows(
-                "SELECT explanation FROM chunks WHERE run = ? AND chunk = ?",
-                (run.number, int(index.chunks[at])),
-            )[0][0]
-            if found is None:
-                continue
-            found = codec.unpack(found).reshape(-1, int(index.counts[at]), 3)
-            positions.append(index.storage_position[index.first[at] + slots])
-            tokens.append(found[layer][slots])
-            held += len(slots)
+    run, index = part.run, part.run.columns
+    wanted = index.stored_mask(part.mask())
+    order = np.arange(len(index.chunks))
+    if limit is not None:
+        order = np.random.default_rng(0).permutation(order)
+    positions, tokens, held = [], [], 0
+    for at in order:
+        slots = np.flatnonzero(wanted[index.first[at] : index.first[at + 1]])
+        if not len(slots):
+            continue
+        if limit is not None and held >= limit:
+            break
+        found = run.store.rows(
+            "SELECT explanation FROM chunks WHERE run = ? AND chunk = ?",
+            (run.number, int(index.chunks[at])),
+        )[0][0]
+        if found is None:
+            continue
+        found = codec.unpack(found).reshape(-1, int(index.counts[at]), 3)
+        positions.append(index.storage_position[index.first[at] + slots])
+        tokens.append(found[layer][slots])
+        held += len(slots)
     if not positions:
         return np.zeros(0, np.int64), np.zeros((0, 3), np.int64)
     return np.concatenate(positions), np.concatenate(tokens).astype(np.int64)

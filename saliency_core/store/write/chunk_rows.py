@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from saliency_core.store.write.writer import StoreWriter
 
 
-def write_chunk(connection: sqlite3.Connection, run: int, number: int, chunk: Chunk) -> None:
+def write_chunk(writer: StoreWriter, run: int, number: int, chunk: Chunk) -> None:
     """Write everything of a chunk but its filter columns."""
+    connection = writer.connection
     place = {"run": run, "chunk": number}
     insert(connection, "chunks", place | columnar.layout_row(chunk))
     insert(connection, "postings", place | columnar.posting_row(chunk))
@@ -85,35 +86,38 @@ def _meta_columns(writer: StoreWriter, run: int, rows: list[str | None]) -> dict
     }
 
 
-def write_coherence(
+def set_coherence(
     writer: StoreWriter, run: int, values: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     """Store per-example coherence: pairs of positions (n,) and values (layer, n)."""
+    writer.consolidate(run)
     connection, layers = writer.connection, writer.layers(run)
-    rows_of_run = connection.execute("SELECT chunk, examples FROM chunks WHERE run = ?", (run,))
-    sizes: dict[int, int] = dict(rows_of_run.fetchall())
-    connection.execute("DELETE FROM columns WHERE run = ? AND name LIKE 'coherence:%'", (run,))
-    # Only chunks begun and not complete are in memory.
-    begun: dict[int, np.ndarray] = {}
-    left = dict(sizes)
-    for positions, block in values:
-        block = np.asarray(block, np.float16)
-        row_of = {int(position): row for row, position in enumerate(positions)}
-        stored = writer.examples(run, "chunk, slot, position", [*row_of], "AND chunk IS NOT NULL")
-        places = [(chunk, slot, row_of[position]) for chunk, slot, position in stored]
-        chunks, all_slots, all_rows = np.array(places, np.int64).reshape(-1, 3).T
-        for number in np.unique(chunks).tolist():
-            slots, rows = all_slots[chunks == number], all_rows[chunks == number]
-            if number not in begun:
-                begun[number] = np.full((layers, sizes[number]), np.nan, np.float16)
-            begun[number][:, slots] = block[:, rows]
-            left[number] -= len(rows)
-            if not left[number]:
-                del left[number]
-                _insert_coherence(connection, run, number, begun.pop(number))
-    for number in left:
-        nothing = np.full((layers, sizes[number]), np.nan, np.float16)
-        _insert_coherence(connection, run, number, begun.get(number, nothing))
+    with writer.transaction():
+        chunks = connection.execute("SELECT chunk, examples FROM chunks WHERE run = ?", (run,))
+        sizes: dict[int, int] = dict(chunks.fetchall())
+        connection.execute("DELETE FROM columns WHERE run = ? AND name LIKE 'coherence:%'", (run,))
+        # Only chunks begun and not complete are in memory.
+        begun: dict[int, np.ndarray] = {}
+        left = dict(sizes)
+        for positions, block in values:
+            block = np.asarray(block, np.float16)
+            row_of = {int(position): row for row, position in enumerate(positions)}
+            names = "chunk, slot, position"
+            stored = writer.examples(run, names, [*row_of], "AND chunk IS NOT NULL")
+            places = [(chunk, slot, row_of[position]) for chunk, slot, position in stored]
+            numbers, all_slots, all_rows = np.array(places, np.int64).reshape(-1, 3).T
+            for number in np.unique(numbers).tolist():
+                slots, rows = all_slots[numbers == number], all_rows[numbers == number]
+                if number not in begun:
+                    begun[number] = np.full((layers, sizes[number]), np.nan, np.float16)
+                begun[number][:, slots] = block[:, rows]
+                left[number] -= len(rows)
+                if not left[number]:
+                    del left[number]
+                    _insert_coherence(connection, run, number, begun.pop(number))
+        for number in left:
+            nothing = np.full((layers, sizes[number]), np.nan, np.float16)
+            _insert_coherence(connection, run, number, begun.get(number, nothing))
 
 
 def _insert_coherence(

@@ -131,11 +131,7 @@ def _is_final(connection: sqlite3.Connection, run: int, number: int, members: li
 
 
 def _make_room(
-    connection: sqlite3.Connection,
-    run: int,
-    number: int,
-    members: list[Member],
-    opened: _Opened,
+    connection: sqlite3.Connection, run: int, number: int, members: list[Member], opened: _Opened
 ) -> list[Member]:
     """Renumber a chunk that stands where another is to be written, as one of a batch."""
     taken = connection.execute(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from saliency_core.errors import UserError
+from saliency_core.records import DatasetInfo
 from saliency_core.store.format import codec
 from saliency_core.store.format.chunk_io import column, run_fact, set_facts
 from saliency_core.store.format.example_rows import PREDICTION
@@ -80,7 +81,7 @@ def set_aside(writer: StoreWriter, run: int, start: int = 0) -> None:
     )
     connection.execute("DELETE FROM examples WHERE run = ? AND position >= ?", (run, start))
     _remark(connection, run, range(start, 1 << 62), FORMER)
-    writer.forget_joined(run)
+    writer.joined.pop(run, None)
 
 
 def take_up(writer: StoreWriter, run: int, rows: Sequence[Row]) -> list[Row]:
@@ -165,15 +166,15 @@ def _remark(connection: sqlite3.Connection, run: int, old: range, new: int) -> N
 
 
 def settle(
-    writer: StoreWriter, run: int, examples: int, digest: str | None, *, whole: bool
+    writer: StoreWriter, run: int, dataset: DatasetInfo, examples: int, *, whole: bool
 ) -> Changes | None:
     """Leave a run exactly the rows of its dataset, after an audit has stored all of them.
 
     Args:
         writer: What writes the file.
         run: Its number.
+        dataset: As the audit found it.
         examples: Rows that the audit went through.
-        digest: What the dataset held then.
         whole: Whether those are all rows. If not, further ones of the same dataset stay where
             they have results, and results of former rows are kept for the audit of the whole.
 
@@ -186,7 +187,7 @@ def settle(
         connection.execute("PRAGMA foreign_keys = 0")
         try:
             with writer.transaction():
-                _check_digest(writer, run, digest)
+                _check_digest(writer, run, dataset.digest)
                 _settle(writer, run, examples, whole)
         finally:
             connection.execute("PRAGMA foreign_keys = 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -23,14 +23,8 @@ from saliency_core.records import (
 )
 from saliency_core.store.connection import connect, put_away, transaction
 from saliency_core.store.format import chunk as columnar
+from saliency_core.store.format import chunk_io
 from saliency_core.store.format.chunk import Chunk
-from saliency_core.store.format.chunk_io import (
-    chunk_numbers,
-    is_complete,
-    load_chunk,
-    run_fact,
-    set_facts,
-)
 from saliency_core.store.format.example_rows import PREDICTION, metadata_json, prediction_row
 from saliency_core.store.read.results import write_layers, write_tokens
 from saliency_core.store.sqlite_files import SqlRow, describe, first_value, matching, release
@@ -57,8 +51,8 @@ class StoreWriter:
         self.path = Path(path)
         self.connection = connect(self.path)
         self._word_ids: dict[str, int] = {}
-        self._layers: dict[int, int] = {}
-        self._joined: dict[int, compaction.Progress] = {}
+        self.joined: dict[int, compaction.Progress] = {}
+        """How far the chunks of a run are joined."""
         self._unjoined: dict[int, int] = {}
 
     def close(self) -> None:
@@ -81,9 +75,7 @@ class StoreWriter:
 
     def layers(self, run: int) -> int:
         """Return the number of layers of a run, the embeddings included."""
-        if run not in self._layers:
-            self._layers[run] = run_fact(self.connection, run, "model_info")["layers"] + 1
-        return self._layers[run]
+        return chunk_io.run_fact(self.connection, run, "model_info")["layers"] + 1
 
     # Examples
 
@@ -117,19 +109,11 @@ class StoreWriter:
         stored = self.examples(run, former.ROW, [row[0] for row in rows])
         return {row[0]: row for row in stored}
 
-    def settle(
-        self, run: int, dataset: DatasetInfo, examples: int, *, whole: bool
-    ) -> former.Changes | None:
-        """Leave a run exactly the rows of its dataset; see `former.settle`."""
-        return former.settle(self, run, examples, dataset.digest, whole=whole)
+    settle = former.settle
 
     def is_changed(self, run: int) -> bool:
         """Return whether the dataset of a run changed since it was last finished."""
         return former.changes(self.connection, run) is not None
-
-    def forget_joined(self, run: int) -> None:
-        """Forget how far the chunks of a run are joined."""
-        self._joined.pop(run, None)
 
     def forget_tables(self, run: int) -> None:
         """Forget what was computed from other results than the run now has."""
@@ -171,7 +155,7 @@ class StoreWriter:
     def _join_closed(self, run: int) -> None:
         """Join chunks that are complete, once enough batches have come in."""
         if self._unjoined.get(run, JOIN_TOKENS) >= JOIN_TOKENS:
-            progress = self._joined.setdefault(run, compaction.Progress())
+            progress = self.joined.setdefault(run, compaction.Progress())
             compaction.join_closed(self, run, progress)
             self._unjoined[run] = 0
 
@@ -202,7 +186,7 @@ class StoreWriter:
                 return
             used = (found.target for audited in batch for found in audited.saliency)
             names = list(dict.fromkeys([*self.targets(run), *used]))
-            set_facts(self.connection, run, targets=names)
+            chunk_io.set_facts(self.connection, run, targets=names)
             words = self.vocabulary({word.lower() for a in batch if a.saliency for word in a.words})
             chunk = columnar.from_audited(
                 batch,
@@ -249,11 +233,11 @@ class StoreWriter:
 
     def targets(self, run: int) -> list[str]:
         """Return the names of the targets of a run; number 1 is the first."""
-        return run_fact(self.connection, run, "targets")
+        return chunk_io.run_fact(self.connection, run, "targets")
 
     def insert_chunk(self, run: int, chunk: Chunk, predictions: list[SqlRow]) -> None:
         """Write a chunk and point its examples to it."""
-        set_facts(self.connection, run, status="running")
+        chunk_io.set_facts(self.connection, run, status="running")
         self.forget_tables(run)
         self._unjoined[run] = self._unjoined.get(run, 0) + len(chunk.token_ids)
         number = compaction.next_batch_number(self.connection, run)
@@ -270,9 +254,8 @@ class StoreWriter:
         )
         chunk_rows.write_columns(self, run, number, chunk.positions)
 
-    def write_chunk(self, run: int, number: int, chunk: Chunk) -> None:
-        """Write everything of a chunk but its filter columns."""
-        chunk_rows.write_chunk(self.connection, run, number, chunk)
+    write_chunk = chunk_rows.write_chunk
+    set_coherence = chunk_rows.set_coherence
 
     # Finishing
 
@@ -293,7 +276,7 @@ class StoreWriter:
 
     def is_complete(self, run: int) -> bool:
         """Return whether a run is finished and none of its examples waits for a result."""
-        return is_complete(self.connection, run)
+        return chunk_io.is_complete(self.connection, run)
 
     def consolidate(self, run: int) -> None:
         """Join the chunks of batches into large ones, by rising position.
@@ -312,24 +295,20 @@ class StoreWriter:
         Chunks are joined first, so that sums over them come out the same after any interruption.
         """
         self.consolidate(run)
-        for number in chunk_numbers(self.connection, run):
-            chunk = load_chunk(self.connection, run, number, scores=False)
+        for number in chunk_io.chunk_numbers(self.connection, run):
+            chunk = chunk_io.load_chunk(self.connection, run, number, scores=False)
             yield chunk.positions, chunk.predicted, chunk.explanation
 
     def completeness(self, run: int, examples: int) -> np.ndarray:
         """Return (layer, example) completeness of the first examples, failed ones NaN."""
         found = [np.empty((self.layers(run), 0), np.float32)]
-        for number in chunk_numbers(self.connection, run):
-            found.append(load_chunk(self.connection, run, number, scores=False).completeness)
+        for number in chunk_io.chunk_numbers(self.connection, run):
+            found.append(
+                chunk_io.load_chunk(self.connection, run, number, scores=False).completeness
+            )
             if sum(part.shape[1] for part in found) >= examples:
                 break
         return np.concatenate(found, axis=1)[:, :examples]
-
-    def set_coherence(self, run: int, values: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Store per-example coherence: pairs of positions (n,) and values (layer, n)."""
-        self.consolidate(run)
-        with self.transaction():
-            chunk_rows.write_coherence(self, run, values)
 
     def finish_run(
         self,
@@ -348,7 +327,7 @@ class StoreWriter:
         with self.transaction():
             write_tokens(self.connection, run, None if recommended is None else int(recommended))
             write_layers(self.connection, run, [plain(astuple(row)) for row in layers])
-            set_facts(
+            chunk_io.set_facts(
                 self.connection,
                 run,
                 status="finished",
