@@ -93,10 +93,9 @@ def _debias(run: Run, words: list[str]) -> None:
                 options |= {"train-text-column": text.strip(), "train-label-column": label.strip()}
                 if run.model.reference != MEAN_EMBEDDING:
                     options |= {"mask": run.model.reference}
-                named = [f"--{key}={value}" for key, value in options.items() if value]
                 # The file is the page's own: a second cleaning takes the place of the first.
-                named.append("--force")
-                background.start(*named, *(f"--word={word}" for word in words), "--", source)
+                options = commands.as_options(options | {"force": True})
+                background.start(*options, *(f"--word={word}" for word in words), "--", source)
             st.warning("Upload a file or name one, and choose how to clean it.")
     if background.follow("Cleaning the training data") == "finished":
         _cleaned(background.job())

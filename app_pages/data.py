@@ -12,6 +12,7 @@ from saliency_core.errors import UserError
 from saliency_core.quality.duplicates import duplicate_groups
 from saliency_core.quality.findings import issue_rows, kept_data_quality
 from saliency_core.quality.issue_words import words_for_and_against
+from saliency_core.server.commands import as_options
 from saliency_core.store import Run
 from saliency_core.store.query.annotations import Edit
 from saliency_core.store.query.editing import joined
@@ -49,7 +50,7 @@ def start():
         )
         if st.button("Check the data", type="secondary" if again else "primary"):
             train = st.session_state["data_train"].strip()
-            background.start(*([f"--train={train}"] if train else []))
+            background.start(*as_options({"train": train}))
 
 
 def findings():

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 METHOD_VERSION = 4
 """Bumped whenever a stored number would come out differently; part of the content key."""
@@ -122,11 +125,14 @@ class RunSettings:
 
 _EARLIER_NAMES = {"blank_token": "reference"}
 
-Info = TypeVar("Info", DatasetInfo, ModelInfo, RunSettings)
+Kept = TypeVar("Kept", bound="DataclassInstance")
 
 
-def record_of(kind: type[Info], stored: Mapping[str, Any]) -> Info:
-    """Return a record from what a file keeps of it as JSON, under today's names."""
+def record_of(kind: type[Kept], stored: Mapping[str, Any]) -> Kept:
+    """Return a record from what a file keeps of it as JSON, under today's names.
+
+    What is unknown is left out, as another version may have kept more.
+    """
     named = {_EARLIER_NAMES.get(name, name): value for name, value in stored.items()}
     values: dict[str, Any] = {
         field.name: tuple(value) if isinstance(value := named[field.name], list) else value

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from saliency_core.paths import DEMO
+from saliency_core.records import record_of
 from saliency_core.server.commands import audit_arguments, safe_name
 
 NO_COLUMN = "none"
@@ -48,8 +49,7 @@ class AuditRequest:
     @classmethod
     def of(cls, values: dict[str, Any]) -> AuditRequest:
         """Return the request of what a form or a job holds; what is unknown is left out."""
-        known = {part.name for part in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        return record_of(cls, values)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `of` reads."""
@@ -87,12 +87,10 @@ class AuditRequest:
 
     def arguments(self, folder: Path) -> tuple[str, ...]:
         """Return the arguments of the command."""
-        options: dict[str, str | bool | None] = {
-            f"{role}-column": getattr(self, role) for role in ("text", "label", "pair", "id")
-        }
+        roles = ("text", "label", "pair", "id")
+        options = {f"{role}-column": getattr(self, role) for role in roles}
         options |= {"lm-head": self.lm_head, "split": self.split, "no-header": not self.header}
-        options |= {"limit": str(self.limit) if self.limit else None}
-        options |= {"trust-labels": self.trust_labels}
+        options |= {"limit": self.limit, "trust-labels": self.trust_labels}
         if self.label_map:
             options["label-map"] = json.dumps(self.label_map, ensure_ascii=False)
         return audit_arguments(self.model, self.source, self.database(folder), options)

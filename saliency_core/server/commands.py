@@ -16,7 +16,8 @@ import subprocess
 import sys
 import time
 import unicodedata
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import psutil
 
 from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
+from saliency_core.records import record_of
 
 UNSAFE = re.compile(r"[^\w.-]+")
 LONGEST_NAME = 120
@@ -43,6 +45,9 @@ PATIENCE = 10.0
 """Seconds that a job has to end by itself."""
 CLOCK = 5.0
 """Seconds by which a clock that is set may move the start of a process."""
+
+
+Options = Mapping[str, str | int | bool | None]
 
 
 @dataclass(frozen=True)
@@ -134,18 +139,21 @@ def absolute(source: str) -> str:
     return str(path.absolute()) if source and path.exists() else source
 
 
+def as_options(values: Options) -> list[str]:
+    """Return the command-line arguments of options; those that are empty are left out."""
+    # Joined by "=", so that a value that starts with a dash stays a value.
+    return [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in values.items()
+        if value
+    ]
+
+
 def audit_arguments(
-    model: str, dataset: str, database: str | Path, options: dict[str, str | bool | None]
+    model: str, dataset: str, database: str | Path, options: Options
 ) -> tuple[str, ...]:
-    """Return the command-line arguments of an audit; options that are empty are left out."""
-    arguments = ["--db", str(database)]
-    for name, value in options.items():
-        if value is True:
-            arguments.append(f"--{name}")
-        elif value:
-            # Joined by "=", so that a value that starts with a dash stays a value.
-            arguments.append(f"--{name}={value}")
-    return (*arguments, "--", model, dataset)
+    """Return the command-line arguments of an audit."""
+    return ("--db", str(database), *as_options(options), "--", model, dataset)
 
 
 def start(
@@ -168,7 +176,8 @@ def start(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            cwd=_root(),
+            # The folder that holds the package, from which `python -m` finds it.
+            cwd=Path(__file__).parents[2],
         )
     job = Job(
         safe_name(name),
@@ -189,15 +198,7 @@ def start(
 def jobs(folder: Path) -> list[Job]:
     """Return what was started from this folder, newest first."""
     files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    found = []
-    known = {part.name for part in fields(Job)}
-    for path in files:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        # An older dashboard may have kept more.
-        facts = {name: value for name, value in facts.items() if name in known}
-        lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
-        found.append(Job(**{**facts, **lists}))
-    return found
+    return [record_of(Job, json.loads(path.read_text(encoding="utf-8"))) for path in files]
 
 
 def forget(folder: Path, job: Job) -> None:
@@ -264,8 +265,13 @@ def step(job: Job) -> Step | None:
 
 
 def last_words(job: Job) -> str:
-    """Return the last sentence a job printed."""
-    return _sentence(_printed(job))
+    """Return the error that a job printed, unwrapped to one line; else the last line."""
+    printed = _printed(job).replace("\r", "\n")
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    starts = [place for place, line in enumerate(lines) if line.startswith("Error: ")]
+    if starts:
+        return " ".join(lines[starts[-1] :]).removeprefix("Error: ")
+    return lines[-1] if lines else ""
 
 
 def run_number(job: Job) -> int | None:
@@ -292,23 +298,9 @@ def failure(job: Job) -> str | None:
     return last_words(job) or f"{' '.join(job.command)} ended with exit status {status}."
 
 
-def _sentence(printed: str) -> str:
-    """Return the error that was printed, unwrapped to one line; else the last line."""
-    lines = [line.strip() for line in printed.replace("\r", "\n").splitlines() if line.strip()]
-    starts = [place for place, line in enumerate(lines) if line.startswith("Error: ")]
-    if starts:
-        return " ".join(lines[starts[-1] :]).removeprefix("Error: ")
-    return lines[-1] if lines else ""
-
-
 def _status_file(log: Path) -> Path:
     return log.with_suffix(".status")
 
 
 def _command(*names: str) -> list[str]:
     return [sys.executable, "-m", "saliency_core", *names]
-
-
-def _root() -> Path:
-    """Return the folder that holds the package, from which `python -m` finds it."""
-    return Path(__file__).parents[2]

@@ -40,11 +40,7 @@ def serve(database: Path, *, port: int = 8501, open_browser: bool = True) -> Non
     print(f"Dashboard at {address} (stop it with Ctrl-C).", flush=True)
     if open_browser:
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
-    process = subprocess.Popen(
-        [sys.executable, "dashboard_server.py"],
-        env=environment,
-        cwd=folder,
-    )
+    process = subprocess.Popen([sys.executable, "dashboard_server.py"], env=environment, cwd=folder)
     try:
         code = process.wait()
     except KeyboardInterrupt:
