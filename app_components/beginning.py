@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shlex
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import streamlit as st
 from app_components import session
 from saliency_core.paths import DEMO, demo_folder
 from saliency_core.program import program
+from saliency_core.server.audit_request import free_name
 
 DEMONSTRATION_WANTED = "demonstration_wanted"
 """Key of the session: New audit builds the demonstration when it is opened next."""
@@ -33,18 +33,12 @@ def offer(nothing: session.NothingAudited) -> None:
         path = Path(nothing.path)
         if not nothing.takes_an_audit:
             st.markdown("This file can't take an audit; another one can:")
-            path = _beside(path)
+            path = path.with_name(f"{free_name(path.parent, path.stem)}.sqlite")
         st.code(
             f"{program()} audit MODEL DATASET --db {shlex.quote(str(path))}\n{program()} demo",
             language="bash",
             wrap_lines=True,
         )
-
-
-def _beside(path: Path) -> Path:
-    """Return a database that is still to come, where the dashboard finds it."""
-    names = (path.with_name(f"{path.stem}-{number}.sqlite") for number in itertools.count(2))
-    return next(name for name in names if not name.exists())
 
 
 def _look_at_demonstration() -> None:

@@ -61,7 +61,6 @@ def corrections(part: Slice) -> None:
                 lambda write=write: write(part.corrections()),
                 f"corrections.{ending}",
                 mime,
-                key=f"download-corrections-{ending}",
             )
 
 

@@ -183,17 +183,13 @@ def _beside(
 ) -> tuple[int, list[dict[str, Any]]]:
     """Return the place of the first row that the browser gets, and the rows."""
     first = max(place - BEHIND, 0)
-    positions = order[first : place + AHEAD].tolist()
-    frame = session.ask(Run.examples_at, run, positions=positions)
-    words = session.ask(Run.top_words, run, positions=positions, layer=layer)
+    _, found = session.with_words(run, order[first : place + AHEAD].tolist(), layer)
     rows, size = [], 0
-    for number, (example, found) in enumerate(
-        zip(frame.to_dict("records"), words, strict=True), first
-    ):
+    for number, (example, words) in enumerate(found, first):
         size += len(example["text"]) if number > place else 0
         if size > CHARACTERS and number > place + 1:
             break
-        rows.append(shown if number == place else row_of(example, found))
+        rows.append(shown if number == place else row_of(example, words))
     return first, rows
 
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from app_components import navigation
@@ -31,11 +32,7 @@ def name_of(path: str) -> str:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _store(path: str) -> Store:
-    return open_store(path)
-
-
-def store_at(path: str | Path) -> Store:
+def store_at(path: str) -> Store:
     """Return what stands at a path, shared by all sessions; its columns are read once.
 
     A store notices by itself that another file has taken the place of the one it read.
@@ -43,7 +40,7 @@ def store_at(path: str | Path) -> Store:
     Raises:
         UserError: as `open_store`.
     """
-    return _store(str(path))
+    return open_store(path)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -313,7 +310,6 @@ def download(frame, name: str, label: str = "Download table (CSV)") -> None:
         lambda: frame_as_csv(frame() if callable(frame) else frame),
         f"{name}.csv",
         "text/csv",
-        key=f"download-{name}",
     )
 
 
@@ -325,10 +321,16 @@ def written(write: Callable[[Path], object], name: str) -> bytes:
         return output.read_bytes()
 
 
-def offer(label: str, make: Callable[[], Any], file: str, mime: str, key: str) -> None:
+def offer(label: str, make: Callable[[], Any], file: str, mime: str) -> None:
     """Show a button that stands back behind what it offers to keep; made when asked for."""
     st.download_button(
-        f":small[:gray[{label}]]", make, file, mime, key=key, on_click="ignore", type="tertiary"
+        f":small[:gray[{label}]]",
+        make,
+        file,
+        mime,
+        key=f"download-{file}",
+        on_click="ignore",
+        type="tertiary",
     )
 
 
@@ -361,13 +363,7 @@ def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> An
         # In the corner of the chart, seen as its toolbar is: style.css.
         with st.container(horizontal=True, width="content", key=f"files-{name}"):
             download(table, name, "CSV")
-            offer(
-                "SVG",
-                lambda: _as_svg(draw()),
-                f"{name}.svg",
-                "image/svg+xml",
-                key=f"download-{name}-svg",
-            )
+            offer("SVG", lambda: _as_svg(draw()), f"{name}.svg", "image/svg+xml")
     return event
 
 
@@ -390,19 +386,28 @@ def top_words_line(words: list[dict[str, Any]]) -> str:
     return f"Top words: {found}" if found else ""
 
 
+def with_words(
+    run: Run, positions: list[int], *layers: int
+) -> tuple[pd.DataFrame, list[tuple[Any, ...]]]:
+    """Return examples as a table, and each as a record with its words at every layer named."""
+    frame = ask(Run.examples_at, run, positions=positions)
+    words = [ask(Run.top_words, run, positions=positions, layer=layer) for layer in layers]
+    return frame, list(zip(frame.to_dict("records"), *words, strict=True))
+
+
 def reading_layer(run: Run) -> int:
     """Return the layer that was chosen for all pages, else the recommended one."""
     chosen = place().shared.get("layer")
     return int(chosen) if chosen in map(str, range(run.model.layers + 1)) else run.layer_to_read()
 
 
-def layer_slider(run: Run, key: str) -> int:
+def layer_slider(run: Run) -> int:
     """Let the user choose a layer, starting at the recommended one; it is in the URL."""
     recommended = run.layer_to_read()
     layers = list(range(run.model.layers + 1))
     return st.select_slider(
         "Layer",
         layers,
-        key=keep(key, recommended, layers),
+        key=keep("layer", recommended, layers),
         help=f"0 is the embeddings, {run.model.layers} the last block; recommended: {recommended}.",
     )

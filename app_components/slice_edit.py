@@ -10,8 +10,10 @@ import streamlit as st
 from app_components import model_gate, session
 from app_components.example_list import painted_rows
 from saliency_core.errors import UserError
+from saliency_core.model.audited import mask_of
 from saliency_core.output.charts.overview import confusion_matrix
 from saliency_core.output.highlighting import painted_row
+from saliency_core.shortcuts.counterfactuals import confusion_of, replace_in_slice, whole_slice
 from saliency_core.store import Run
 from saliency_core.store.connection import State
 
@@ -26,9 +28,6 @@ HELP = (
 @st.cache_data(max_entries=32, show_spinner="Running the model ...")
 def edited(state: State, number: int, folder: str, edit: dict[str, Any], _run: Run):
     """Return summary, rows, and the accuracy of the whole slice where nothing was left out."""
-    from saliency_core.model.audited import mask_of
-    from saliency_core.shortcuts.counterfactuals import replace_in_slice, whole_slice
-
     classifier = model_gate.loaded(_run, folder)
     part, limit = _run.filter(edit["where"]), edit["limit"]
     ways = {"hide": mask_of(classifier), "delete": "", "replace": edit["new"]}
@@ -87,8 +86,6 @@ def _numbers(summary: dict, whole: dict | None) -> None:
 
 
 def _confusions(frame, labels: list[str]) -> None:
-    from saliency_core.shortcuts.counterfactuals import confusion_of
-
     if not frame["gold"].notna().any():
         return
     titles = {"before": "Original texts", "after": "With the word edited"}
@@ -114,14 +111,10 @@ def _flipped(run: Run, frame, key: str) -> None:
     pages = -(-len(flipped) // ROWS)
     page = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
     rows = flipped.iloc[(page - 1) * ROWS : page * ROWS]
-    positions = rows["example"].tolist()
-    examples = session.ask(Run.examples_at, run, positions=positions).to_dict("records")
-    words = session.ask(Run.top_words, run, positions=positions, layer=session.reading_layer(run))
+    _, found = session.with_words(run, rows["example"].tolist(), session.reading_layer(run))
     painted = [
-        painted_row(
-            example, own, about=f"now {row.after}; original class down {100 * row.drop:.0f} points"
-        )
-        for example, own, row in zip(examples, words, rows.itertuples(), strict=True)
+        painted_row(*one, about=f"now {row.after}; original class down {100 * row.drop:.0f} points")
+        for one, row in zip(found, rows.itertuples(), strict=True)
     ]
     painted_rows(painted, f"{key}-flipped-{page}", session.open_example(""))
     session.download(flipped.drop(columns="example"), "flipped")

@@ -113,6 +113,14 @@ def _finite(value: Any) -> Any:
     return None if pd.isna(value) or not math.isfinite(value) else value
 
 
+def intervals(rows: pd.DataFrame, form: str = "{:.1%}", missing: str = "") -> list[str]:
+    """Return the intervals of rows, from `low` to `high`, as text."""
+    return [
+        missing if low != low else f"{form.format(low)} to {form.format(high)}"
+        for low, high in zip(rows["low"], rows["high"], strict=True)
+    ]
+
+
 def place_of(mask: pd.Series) -> int | None:
     """Return the place of the first row that a mask marks, None where it marks none."""
     places = mask.to_numpy(bool).nonzero()[0]

@@ -2,7 +2,6 @@ import shlex
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from app_components import session
@@ -13,7 +12,7 @@ from app_components.navigation import end_page, keep, name_in_address
 from app_components.new_audit.values import fill_from
 from app_components.other_run import SPEAK, rows_of_both
 from app_components.sorting import in_order
-from app_components.table import Column, show_table
+from app_components.table import Column, intervals, show_table
 from saliency_core.analysis.layers.group_coherence import coherence_of_runs
 from saliency_core.analysis.run_comparison import (
     KINDS,
@@ -156,24 +155,12 @@ def where_they_differ():
         st.session_state["where"] = joined(where, table["filter"][place])
         st.session_state["compare_page"] = 1
 
-    interval = [
-        f"{100 * low:+.1f} to {100 * high:+.1f}"
-        for low, high in zip(table["low"], table["high"], strict=True)
-    ]
-    shown = pd.DataFrame(
-        {
-            "group": table["name"],
-            "kind": table["part"],
-            "n": table["n"],
-            "before": table["before"],
-            "after": table["after"],
-            "difference": 100 * table["difference"],
-            "interval": interval,
-            "q": table["q"],
-        }
+    points = 100 * table[["difference", "low", "high"]]
+    shown = table.rename(columns={"name": "group", "part": "kind"}).assign(
+        difference=points["difference"], interval=intervals(points, "{:+.1f}")
     )
     show_table(
-        shown,
+        shown["group kind n before after difference interval q".split()],
         f"groups-{before.number}-{after.number}",
         "Accuracy of both runs by class, metadata value and saved slice",
         columns={

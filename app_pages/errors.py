@@ -1,3 +1,5 @@
+from functools import partial
+
 import streamlit as st
 
 from app_components import session
@@ -9,20 +11,11 @@ from app_components.review import marks_of, progress_sentence
 from app_components.sorting import ROWS, SORTS, in_order, keep_sort
 from saliency_core.analysis.slice_comparison import settled_prediction
 from saliency_core.output.highlighting import painted_row
-from saliency_core.store import Run
 
 run = session.opened()
 
 
-def first_page():
-    st.session_state["page"] = 1
-
-
-def show_all():
-    st.session_state["where"] = ""
-    first_page()
-
-
+first_page = partial(st.session_state.update, page=1)
 where = filter_line(run, "wrong", first_page)
 entitle(where)
 total, everything = session.counted(run.filter(where)), session.counted(run.filter(""))
@@ -45,11 +38,11 @@ chosen = middle.selectbox(
 if not total:
     st.info("No example matches this filter. Remove a term, or look at all examples.")
     with st.container(horizontal=True):
-        st.button("Show all examples", on_click=show_all)
+        st.button("Show all examples", on_click=first_page, kwargs={"where": ""})
         history(run)
     end_page()
 with right:
-    layer = session.layer_slider(run, "layer")
+    layer = session.layer_slider(run)
 pages = max(1, -(-total // ROWS))
 with st.container(horizontal=True, vertical_alignment="center"):
     st.caption(
@@ -63,17 +56,14 @@ with st.container(horizontal=True, vertical_alignment="center"):
     page = st.pagination(pages, key=keep("page", 1, range(1, pages + 1)), width=318)
 order = in_order(run.filter(where))
 places = order[(page - 1) * ROWS : page * ROWS].tolist()
-frame = session.ask(Run.examples_at, run, positions=places)
-words = session.ask(Run.top_words, run, positions=places, layer=layer)
+frame, found = session.with_words(run, places, layer)
 # What the filter asks for need not stand in every row.
 is_said = session.ask(settled_prediction, run.filter(where)) == "wrong"
 rows = [
-    painted_row(example, found, about=session.top_words_line(found))
+    painted_row(example, words, about=session.top_words_line(words))
     | {"marks": marks_of(held, example["gold"])}
     | ({"wrong": False} if is_said else {})
-    for example, found, held in zip(
-        frame.to_dict("records"), words, run.annotations_at(places), strict=True
-    )
+    for (example, words), held in zip(found, run.annotations_at(places), strict=True)
 ]
 painted_rows(
     rows,
@@ -83,7 +73,7 @@ painted_rows(
 )
 corrections(run.filter(where))
 session.download(
-    frame.drop(columns="example").assign(words=list(map(session.top_words, words))),
+    frame.drop(columns="example").assign(words=[session.top_words(words) for _, words in found]),
     "examples",
     "Download rows (CSV)",
 )

@@ -13,11 +13,7 @@ from app_components.other_run import show_other_run
 from app_components.review_panel import review_panel, row_of
 from app_components.sorting import ROWS, chosen_sort, in_order
 from app_components.table import Column, show_table
-from saliency_core.analysis.example_detail import (
-    word_frame,
-    word_scores_by_target,
-    words_of_layer,
-)
+from saliency_core.analysis.example_detail import word_frame, word_scores_by_target, words_of_layer
 from saliency_core.analysis.similar_explanations import SAMPLE, nearest_explanations
 from saliency_core.errors import UserError
 from saliency_core.output import highlighting
@@ -38,10 +34,6 @@ RELIABLE = (0.7, 1.3)
 """Part of the difference from the blanked-out text between which scores add up well enough."""
 
 run = session.opened()
-
-
-def go(to: str):
-    st.session_state["id"] = to
 
 
 def chosen_example():
@@ -118,22 +110,22 @@ def neighbours(position: int, layer: int, where: str):
         "wrong": "Wrong predictions",
         "unknown": "Without a label",
     }
-    positions = found["example"].tolist()
-    examples = run.examples_at(positions).to_dict("records")
-    texts = session.ask(Run.top_words, run, positions=positions, layer=layer)
+    _, near = session.with_words(run, found["example"].tolist(), layer)
     for place, (name, part) in enumerate(found.groupby("answer", sort=False)):
         with columns[place % 2]:
             st.markdown(f"**{named[name]}**")
             rows = [
                 highlighting.painted_row(
-                    examples[row.Index],
-                    texts[row.Index],
-                    about=f"cosine {row.cosine:.2f}: {row.words}",
+                    *near[row.Index], about=f"cosine {row.cosine:.2f}: {row.words}"
                 )
                 for row in part.itertuples()
             ]
-            painted_rows(rows, f"alike-{name}-{run.number}-{position}-{layer}", on_open=go)
-    kept = found.drop(columns="example").assign(id=[example["id"] for example in examples])
+            painted_rows(
+                rows,
+                f"alike-{name}-{run.number}-{position}-{layer}",
+                on_open=lambda id: st.session_state.update(id=id),
+            )
+    kept = found.drop(columns="example").assign(id=[example["id"] for example, _ in near])
     session.download(kept, "similar-explanations", "Download rows (CSV)")
 
 
@@ -182,11 +174,6 @@ def facts_of(example: dict) -> str:
     return "; ".join(known)
 
 
-def gold_of(example: dict) -> str:
-    """Return the label that the dataset gives, in words."""
-    return example["gold"] or example["label"] or "no label"
-
-
 where, order, example = chosen_example()
 entitle(example["id"], where)
 back_to_the_list(order, example["example"])
@@ -196,7 +183,8 @@ beside = st.container()
 def show(columns: list[list], layer: int):
     """Show the text, painted, and what may be said of it."""
     direction = direction_of(itertools.chain.from_iterable(columns))
-    row = row_of(example, [], gold=gold_of(example), about=facts_of(example))
+    gold = example["gold"] or example["label"] or "no label"
+    row = row_of(example, [], gold=gold, about=facts_of(example))
     with beside:
         review_panel(
             run.filter(where),
@@ -226,7 +214,7 @@ target = controls[0].segmented_control(
     + ". A right prediction has only one class to explain: predicted class and label are the same.",
 )
 with controls[1]:
-    layer = session.layer_slider(run, "layer")
+    layer = session.layer_slider(run)
 scores = by_target[target if target in by_target else targets[0]]  # (layer, word)
 scale = highlighting.scale_of(scores.ravel())
 words = words_of_layer(example, scores[layer])

@@ -26,6 +26,7 @@ from saliency_core.output.charts.layers import (
 )
 from saliency_core.output.charts.theme import class_colours
 from saliency_core.output.highlighting import painted_row
+from saliency_core.server.commands import as_options
 from saliency_core.store import Run, Slice
 
 TITLES = {
@@ -109,7 +110,7 @@ def advice():
     for note in found.notes:
         st.caption(note)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        session.layer_slider(run, "layer")
+        session.layer_slider(run)
         offered = {
             layer: [
                 name
@@ -229,9 +230,8 @@ def evaluate_form():
         st.session_state.setdefault("evaluate_folder", st.session_state.get("model_folder", ""))
         folder = columns[1].text_input("Model folder, if it has moved", key="evaluate_folder")
         if columns[2].form_submit_button("Compare with other methods"):
-            options = ["--other-methods", f"--examples={examples}"]
-            options += [f"--model={folder.strip()}"] * bool(folder.strip())
-            background.start(*options)
+            options = {"other-methods": True, "examples": examples, "model": folder.strip()}
+            background.start(*as_options(options))
 
 
 def same_words(where: str, total: int):
@@ -310,21 +310,16 @@ def side_by_side(where: str):
         )
     chosen = (st.session_state["left"], st.session_state["right"])
     places = session.order(run.filter(where), "confidence", True)[:EXAMPLES].tolist()
-    frame = session.ask(Run.examples_at, run, positions=places)
-    texts = [session.ask(Run.top_words, run, positions=places, layer=layer) for layer in chosen]
-    rows = [
-        painted_row(example, one, other)
-        for example, one, other in zip(frame.to_dict("records"), *texts, strict=True)
-    ]
+    frame, found = session.with_words(run, places, *chosen)
     painted_rows(
-        rows,
+        [painted_row(*one) for one in found],
         key=f"layers-{run.number}-{chosen}-{where}",
         on_open=session.open_example(where),
         headings=tuple(f"layer {n}" for n in chosen),
     )
     words = {
-        f"words_of_layer_{layer}": list(map(session.top_words, found))
-        for layer, found in zip(chosen, texts, strict=True)
+        f"words_of_layer_{layer}": [session.top_words(one[place]) for one in found]
+        for place, layer in enumerate(chosen, 1)
     }
     session.download(
         frame.drop(columns="example").assign(**words), "two-layers", "Download rows (CSV)"

@@ -12,7 +12,7 @@ if shown is not None:
     st.button("Start another audit", on_click=cards.another)
 else:
     form()
-    start_button(cards.start)
+    start_button()
 if earlier := cards.others(shown):
     st.header("Earlier audits", anchor=False)
     for job in earlier:

@@ -19,15 +19,12 @@ from saliency_core.output.charts.overview import (
     reliability_curve,
 )
 from saliency_core.quality.highlights import data_findings
-from saliency_core.records import RunSettings
 from saliency_core.store import Run, Slice
 from saliency_core.store.connection import day
 from saliency_core.store.query.terms import quote
 
 FINDINGS = 6
 """Rows at most."""
-SOURCES = (findings, data_findings)
-"""What says what to look at first: functions that return the findings of a run."""
 
 run = session.opened(tells_all=True)
 filter_chip(run)
@@ -42,19 +39,12 @@ def what_was_audited():
         f"dataset {dataset.source}",
         f"language-model head {head}",
         f"explained class: {'label' if settings.target == 'gold' else settings.target}",
-        rule_of(settings),
+        "secant rule" if settings.rule == "secant" else f"path rule, {settings.steps} steps",
         f"audited on {day(run.created)}",
     ]
     st.markdown(
         session.escape(session.ask(headline, run)), help=session.escape("; ".join(facts) + ".")
     )
-
-
-def rule_of(settings: RunSettings) -> str:
-    """Name the rule that computed the scores."""
-    if settings.rule == "secant":
-        return "secant rule"
-    return f"path rule, {settings.steps} steps"
 
 
 def scores_by_path():
@@ -103,7 +93,7 @@ def numbers() -> int:
 
 def first_looks():
     """Say what to look at first, the worst first."""
-    found = by_severity(finding for source in SOURCES for finding in session.ask(source, run))
+    found = by_severity([*session.ask(findings, run), *session.ask(data_findings, run)])
     if found:
         st.header("Look here first")
         findings_list(found[:FINDINGS])
@@ -220,22 +210,19 @@ def classes():
         name = table["class"].iloc[place]
         session.go_to("errors", where=f"wrong gold:{quote(name)}")
 
-    meanings = {
-        "class": "",
-        "support": "Examples with this label.",
-        "predicted": "Examples predicted as this class.",
-        "precision": "Right among those predicted as this class.",
-        "recall": "Right among those with this label.",
-        "f1": "Harmonic mean of precision and recall.",
+    columns = {
+        "class": Column(),
+        "support": Column("labelled", "Examples with this label."),
+        "predicted": Column(help="Examples predicted as this class."),
+        "precision": Column(help="Right among those predicted as this class."),
+        "recall": Column(help="Right among those with this label."),
+        "f1": Column("F1", "Harmonic mean of precision and recall."),
     }
     show_table(
-        table[list(meanings)],
+        table[list(columns)],
         f"classes-{run.number}",
         "Precision, recall and F1 of every class",
-        columns={
-            name: Column({"support": "labelled", "f1": "F1"}.get(name), meaning)
-            for name, meaning in meanings.items()
-        },
+        columns=columns,
         on_choose=open_class,
         ticks=False,
     )

@@ -8,7 +8,7 @@ from app_components.background_command import Background
 from app_components.clicks import attempt, quoted, tell
 from app_components.filter_line import filter_chip, readable
 from app_components.navigation import keep
-from app_components.table import Column, place_of, show_table
+from app_components.table import Column, intervals, place_of, show_table
 from saliency_core.analysis.error_slices import kept_discovered
 from saliency_core.analysis.run_comparison import ALPHA
 from saliency_core.analysis.slice_comparison import (
@@ -77,14 +77,6 @@ def table(rows: pd.DataFrame, shown: pd.DataFrame, which: str, **columns) -> int
     return chosen
 
 
-def interval_of(rows: pd.DataFrame) -> list[str]:
-    """Return the 95% intervals of error rates as text."""
-    return [
-        "" if low != low else f"{low:.1%} to {high:.1%}"
-        for low, high in zip(rows["low"], rows["high"], strict=True)
-    ]
-
-
 def compare(where: str, name: str):
     """Set a slice against the rest; the answer stands under the table it was chosen in."""
     st.session_state.update(compare_a=where, compare_b=rest_of(where), compare_under=name)
@@ -145,7 +137,7 @@ def saved():
                 f"Highest error rate first. Of all {right + wrong:,} predictions with a label, "
                 f"{wrong / (right + wrong):.1%} are wrong."
             )
-        shown = rows.assign(interval=interval_of(rows))
+        shown = rows.assign(interval=intervals(rows))
         names = ["name", "where", "examples", "error_rate", "interval", "coherence", "note"]
         if rows["problem"].any():
             names.insert(5, "problem")
@@ -233,10 +225,7 @@ def discovered():
             "evenly."
         )
         return
-    shown = found.assign(
-        slice=found["where"].map(in_words),
-        interval=interval_of(found),
-    )
+    shown = found.assign(slice=found["where"].map(in_words), interval=intervals(found))
     names = "slice examples errors error_rate interval rest_error_rate risk_ratio explained where"
     place = table(
         found,
@@ -350,12 +339,7 @@ def side_numbers(side: dict, where: str):
         help="Share of wrong predictions among those with a label, with Wilson's 95% interval.",
     )
     coherence = "–" if side["coherence"] is None else f"{side['coherence']:.3f}"
-    st.metric(
-        "Coherence",
-        coherence,
-        border=True,
-        help="Mean over its texts at the layer shown.",
-    )
+    st.metric("Coherence", coherence, border=True, help="Mean over its texts at the layer shown.")
 
 
 discovered()

@@ -12,6 +12,7 @@ from app_components.verdict_panel import VerdictPanel
 from saliency_core.analysis.features import WORD
 from saliency_core.analysis.kept_suspects import ASSESSMENTS, NONE, kept_suspects
 from saliency_core.output.charts.suspects import MAX_POINTS, SUSPECT_FACTS, suspect_points
+from saliency_core.server.commands import as_options
 from saliency_core.shortcuts.presentation import (
     HONEST,
     SORTS,
@@ -68,10 +69,8 @@ def look(first: bool):
         st.session_state.setdefault("look_folder", st.session_state.get("model_folder", ""))
         folder = columns[2].text_input("Model folder, if it has moved", key="look_folder")
         if st.form_submit_button("Find shortcuts", type="primary"):
-            options = [f"--word={word}" for word in words.split()]
-            options += [f"--train={train.strip()}"] * bool(train.strip())
-            options += [f"--model={folder.strip()}"] * bool(folder.strip())
-            background.start(*options)
+            options = as_options({"train": train.strip(), "model": folder.strip()})
+            background.start(*(f"--word={word}" for word in words.split()), *options)
 
 
 state = background.follow("Looking for suspects")
@@ -103,8 +102,7 @@ if state != "running":
 # Filters
 
 
-def first_page():
-    st.session_state["suspects_page"] = 1
+first_page = partial(st.session_state.update, suspects_page=1)
 
 
 def picker(label: str, key: str, options, width: int, **more) -> str | None:
@@ -155,13 +153,8 @@ if rows.empty:
 # Table and scatter
 
 
-def choose(feature: str, of: str):
-    st.session_state["suspect"], st.session_state["of"] = feature, of
-
-
-def row_chosen(place: int):
-    row = page_rows.iloc[place]
-    choose(row["feature"], row["class"])
+def choose(row):
+    st.session_state.update(suspect=row["feature"], of=row["class"])
 
 
 asked = [st.session_state[keep(name, "")] for name in ("suspect", "of")]
@@ -171,13 +164,11 @@ list_side, evidence_side = st.columns([12, 9], gap="medium")
 with list_side:
     pages = max(1, -(-len(rows) // ROWS))
     # A link that names a suspect opens the page of the list that it stands on.
-    listed = place_of((rows["feature"] == current["feature"]) & (rows["class"] == current["class"]))
-    first = (listed or 0) // ROWS + 1 if arrives() else 1
+    is_current = (rows["feature"] == current["feature"]) & (rows["class"] == current["class"])
+    first = (place_of(is_current) or 0) // ROWS + 1 if arrives() else 1
     page = st.pagination(pages, key=keep("suspects_page", first, range(1, pages + 1)))
-page_rows = rows.iloc[(page - 1) * ROWS : page * ROWS]
-chosen = place_of(
-    (page_rows["feature"] == current["feature"]) & (page_rows["class"] == current["class"])
-)
+on_page = slice((page - 1) * ROWS, page * ROWS)
+page_rows = rows.iloc[on_page]
 key = f"suspects-{run.number}-{page}-{assessment}-{class_name}-{kind}-{judgement}-{text}-{sort}"
 with list_side:
     show_table(
@@ -196,8 +187,8 @@ with list_side:
             ),
             "judgement": Column("your verdict"),
         },
-        on_choose=row_chosen,
-        chosen=chosen,
+        on_choose=lambda place: choose(page_rows.iloc[place]),
+        chosen=place_of(is_current.iloc[on_page]),
         height=560,
     )
     st.caption(
@@ -241,15 +232,11 @@ st.caption(
     * (len(rows) > MAX_POINTS)
 )
 session.figure(
-    partial(
-        suspect_points,
-        rows[SUSPECT_FACTS],
-        (current["feature"], current["class"]),
-    ),
+    partial(suspect_points, rows[SUSPECT_FACTS], (current["feature"], current["class"])),
     "Association and reliance of the suspects; size is support, colour the effect",
     rows,
     "suspects-scatter",
-    **on_click(f"scatter-{key}", "mark", lambda mark: choose(mark["feature"], mark["class"])),
+    **on_click(f"scatter-{key}", "mark", choose),
 )
 with st.expander("All numbers for these suspects"):
     interval = "Examples and 95% interval. "

@@ -17,6 +17,13 @@ from saliency_core.output.charts.counterfactuals import (
     pair_labels,
 )
 from saliency_core.output.charts.words import heatmap
+from saliency_core.shortcuts.counterfactuals import (
+    aligned_words,
+    changed_words,
+    edit_text,
+    edits,
+    most_changed_first,
+)
 from saliency_core.store import Slice
 from saliency_core.store.query.editing import joined
 from saliency_core.store.query.terms import quote
@@ -37,8 +44,6 @@ view = st.segmented_control(
 
 @st.cache_data(max_entries=32, show_spinner="Running the model ...")
 def explained(audited: str, folder: str, before: tuple, after: tuple, rule: str, steps: int):
-    from saliency_core.shortcuts.counterfactuals import edit_text
-
     classifier = model_gate.loaded(run, folder)
     with model_gate.RUNNING:
         return edit_text(classifier, before, after, rule=rule, steps=steps)
@@ -94,8 +99,6 @@ def one_text():
         st.info("Name an example or type a text to continue.")
         return
     after = edited_of(text, pair, name)
-    from saliency_core.shortcuts.counterfactuals import edits
-
     changes = [
         change
         for one, other in zip((text, pair), after, strict=True)
@@ -161,13 +164,7 @@ def answers(found: dict):
 
 def layer_by_layer(found: dict):
     """Show the saliency of both texts at a layer, and how aligned words differ."""
-    from saliency_core.shortcuts.counterfactuals import (
-        aligned_words,
-        changed_words,
-        most_changed_first,
-    )
-
-    layer = session.layer_slider(run, "layer")
+    layer = session.layer_slider(run)
     sides = [found[side] for side in ("before", "after")]
     # One scale over both texts and all layers, so that colours compare.
     scale = highlighting.scale_of(

@@ -1,6 +1,5 @@
 from functools import partial
 
-import pandas as pd
 import streamlit as st
 
 from app_components import session
@@ -8,7 +7,7 @@ from app_components.clicks import on_click
 from app_components.example_list import painted_rows
 from app_components.filter_line import filter_line, readable
 from app_components.navigation import end_page, keep
-from app_components.table import Column, place_of, show_table
+from app_components.table import Column, intervals, place_of, show_table
 from saliency_core.analysis.word_profile import SAMPLE, word_profile
 from saliency_core.analysis.word_tables import contrast, telling, word_table
 from saliency_core.errors import UserError
@@ -29,6 +28,7 @@ EXAMPLES = 10
 FAINT = 0.05
 """Part of a class's strongest vocabulary up to which a layer has none to speak of."""
 EVERY_CLASS = "all classes"
+TOO_FEW = "too few texts"
 RELIED, CONTRAST, TWO, VOCABULARY = (
     "Words relied on",
     "Wrong vs right",
@@ -96,15 +96,6 @@ def bars(table, value: str, title: str, name: str, every, heading: str, longest=
     )
 
 
-def interval_of(table):
-    """Return 95% intervals as text, "not known" where a side has too few texts."""
-    sign = "+" if "difference" in table else ""
-    return [
-        "too few texts" if low != low else f"{low:{sign}.1%} to {high:{sign}.1%}"
-        for low, high in zip(table["low"], table["high"], strict=True)
-    ]
-
-
 def first_of(rows) -> str:
     """Say that a table is cut, where it is."""
     return f" The first {ROWS:,}; the CSV has all." if len(rows) == ROWS else ""
@@ -165,7 +156,7 @@ def relied_on(where: str, layer: int):
         st.caption(f"{SHARE} Whiskers are 95% intervals. Click a bar for details of its word.")
     with table_tab:
         shown = ["word", "class", "examples", "mean_share", "interval", "top3_rate", "mean_score"]
-        listed = rows.assign(interval=interval_of(rows))[shown]
+        listed = rows.assign(interval=intervals(rows, missing=TOO_FEW))[shown]
         if len(classes) == 1:
             listed = listed.drop(columns="class")
         pick(listed, f"words-{run.number}-{layer}-{minimum}-{chosen}-{where}")
@@ -198,29 +189,18 @@ def set_against(one: str, other: str, names: tuple[str, str], layer: int):
             lambda: contrast(a, **choices),
             "Words whose share differs between the two sides, with 95% intervals",
         )
-    sides = {f"{what}_{side}": f"{side} {what}" for side in "ab" for what in ("examples", "share")}
     with table_tab:
-        listed = pd.DataFrame(
-            {
-                "word": rows["word"],
-                sides["examples_a"]: rows["examples_a"],
-                sides["share_a"]: rows["mean_share_a"],
-                sides["examples_b"]: rows["examples_b"],
-                sides["share_b"]: rows["mean_share_b"],
-                "difference": rows["difference"],
-                "interval": interval_of(rows),
-                "z": rows["z"],
-            }
-        )
         heads = {
-            sides[f"{what}_{side}"]: Column(f"{name}: {said}", form, format_of)
+            f"{what}_{side}": Column(f"{name}: {said}", meaning, form)
             for side, name in zip("ab", names, strict=True)
-            for what, said, form, format_of in (
+            for what, said, meaning, form in (
                 ("examples", "texts", "Texts that contain the word.", "{:,.0f}"),
-                ("share", "share", SHARE, "{:.1%}"),
+                ("mean_share", "share", SHARE, "{:.1%}"),
             )
         }
-        pick(listed, f"contrast-{run.number}-{layer}-{minimum}-{one}-{other}", {**COLUMNS, **heads})
+        listed = rows.assign(interval=intervals(rows, "{:+.1%}", TOO_FEW))
+        listed = listed[["word", *heads, "difference", "interval", "z"]]
+        pick(listed, f"contrast-{run.number}-{layer}-{minimum}-{one}-{other}", COLUMNS | heads)
     st.caption(
         f"Chart and table are sorted by z: words typical of {names[0]} come first, those typical "
         f"of {names[1]} last. Words whose difference may be chance are left out: their interval "
@@ -378,14 +358,11 @@ def examples_of(word: str, where: str, layer: int):
     holding = joined(f"word:{quote(word)}", where)
     st.header(f"Texts with “{session.escape(word)}”")
     places = session.order(run.filter(holding), "confidence", True)[:EXAMPLES].tolist()
-    frame = session.ask(Run.examples_at, run, positions=places)
-    found = session.ask(Run.top_words, run, positions=places, layer=layer)
-    rows = [
-        painted_row(example, words)
-        for example, words in zip(frame.to_dict("records"), found, strict=True)
-    ]
+    frame, found = session.with_words(run, places, layer)
     painted_rows(
-        rows, f"word-rows-{run.number}-{word}-{layer}-{where}", session.open_example(holding)
+        [painted_row(*one) for one in found],
+        f"word-rows-{run.number}-{word}-{layer}-{where}",
+        session.open_example(holding),
     )
     session.download(frame.drop(columns="example"), "examples-of-word", "Download rows (CSV)")
 
@@ -405,7 +382,7 @@ view = left.segmented_control(
     help=" ".join(f"{name}: {meaning}" for name, meaning in VIEWS.items()),
 )
 with right:
-    layer = session.layer_slider(run, "layer")
+    layer = session.layer_slider(run)
 st.caption(f"{total:,} examples. {VIEWS[view]}")
 list_side, word_side = st.columns([8, 5], gap="medium")
 with list_side:

@@ -40,13 +40,8 @@ def folder() -> Path:
     return cache_folder() / "jobs"
 
 
-def start(request: AuditRequest) -> None:
+def begin(request: AuditRequest) -> None:
     """Start the audit that a form asks for; the page is about it from now on."""
-    _begin(request)
-    st.rerun()
-
-
-def _begin(request: AuditRequest) -> None:
     place = cache_folder()
     _launch(
         request.job_name(place),
@@ -250,7 +245,7 @@ def _failed(job: commands.Job) -> None:
 def _change_and_start(job: commands.Job, change: dict[str, Any]) -> None:
     """Start a failed audit with something changed; its card gives way to the new one."""
     _correct(job, change)
-    _begin(AuditRequest.of(values()))
+    begin(AuditRequest.of(values()))
 
 
 def _correct(job: commands.Job, change: dict[str, Any]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
 from app_components import session
+from app_components.new_audit.cards import begin
 from app_components.new_audit.columns import columns
 from app_components.new_audit.values import (
     FIELD,
@@ -219,14 +219,15 @@ def _proposed_name(called: str) -> str:
     return free_name(cache_folder(), called.partition(".")[0]) if called else ""
 
 
-def start_button(start: Callable[[AuditRequest], None]) -> None:
+def start_button() -> None:
     """Show the button that starts the audit, whatever is still missing, and say what is."""
     is_asked = st.button("Start", type="primary", on_click=_try)
     request = AuditRequest.of(values())
     missing = request.missing(cache_folder())
     if is_asked and not missing:
         st.session_state.pop(TRIED, None)
-        start(request)
+        begin(request)
+        st.rerun()
     if missing and st.session_state.get(TRIED):
         st.warning(f"Before the audit can start: {session.escape(' '.join(missing.values()))}")
 
