@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import streamlit as st
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 
 CONTENT_SECURITY_POLICY = (
@@ -24,11 +25,11 @@ DRAWN_LATER = ("ArrowVegaLiteChart", "embed", "DataFrame", "arrowFormatUtils")
 """Scripts of Streamlit that draw charts and tables, without their version."""
 
 
-def read_ahead() -> bytes:
+def read_ahead() -> str:
     """Return a `Link` header: two megabytes that the first chart would wait for otherwise."""
     folder = Path(st.__file__).parent / "static" / "static" / "js"
     found = [path for name in DRAWN_LATER for path in folder.glob(f"{name}.*.js")]
-    return ", ".join(f"</static/js/{path.name}>; rel=modulepreload" for path in found).encode()
+    return ", ".join(f"</static/js/{path.name}>; rel=modulepreload" for path in found)
 
 
 LOADED_AHEAD = (
@@ -40,38 +41,31 @@ LOADED_AHEAD = (
 )
 """Modules of the core that some page needs and that take long to import."""
 
-HEADERS = [
-    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-]
-PAGE_HEADERS = [(b"link", read_ahead())]
+HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+READ_AHEAD = read_ahead()
 
 
-class Headers:
-    """Adds the headers to every HTTP answer, and those of a page to every page."""
+def with_headers(application):
+    """Return an ASGI application that adds the headers to every answer, and to pages a link."""
 
-    def __init__(self, application):
-        """Wrap an ASGI application."""
-        self.application = application
-
-    async def __call__(self, scope, receive, send):
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self.application(scope, receive, send)
-            return
-
+    async def answer(scope, receive, send):
         async def send_with_headers(message):
             if message["type"] == "http.response.start":
-                own = list(message.get("headers", []))
-                page = any(
-                    name.lower() == b"content-type" and value.startswith(b"text/html")
-                    for name, value in own
-                )
-                message["headers"] = [*own, *HEADERS, *(PAGE_HEADERS if page else [])]
+                message.setdefault("headers", [])
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.append(name, value)
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers.append("link", READ_AHEAD)
             await send(message)
 
-        await self.application(scope, receive, send_with_headers)
+        await application(scope, receive, send_with_headers)
+
+    return answer
 
 
 def load_what_pages_need():
@@ -86,7 +80,7 @@ def load_what_pages_need():
     gc.freeze()
 
 
-app = st.App(Path(__file__).with_name("dashboard.py"), middleware=[Middleware(Headers)])
+app = st.App(Path(__file__).with_name("dashboard.py"), middleware=[Middleware(with_headers)])
 
 if __name__ == "__main__":
     Thread(target=load_what_pages_need).start()
