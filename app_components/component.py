@@ -14,8 +14,5 @@ def component(module: str, name: str, element: str = "", css: str = "") -> Calla
     if style.is_file():
         css += style.read_text("utf-8")
     return st.components.v2.component(
-        name,
-        html=f"<div class='{element}'></div>",
-        css=css or None,
-        js=script.read_text("utf-8"),
+        name, html=f"<div class='{element}'></div>", css=css or None, js=script.read_text("utf-8")
     )

@@ -80,19 +80,18 @@ def filter_chip(run: Run) -> None:
     line = st.session_state[keep(KEY, "")]
     if line:
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            chips(run, line, lambda new: st.session_state.update({KEY: new}), within=True)
+            chips(run, line, lambda new: st.session_state.update({KEY: new}))
             st.caption("Applies to the pages that show examples; this page covers the whole run.")
 
 
-def chips(run: Run, line: str, put: Callable[[str], None], *, within: bool = False) -> None:
+def chips(run: Run, line: str, put: Callable[[str], None]) -> None:
     """Show each term of a filter with a cross that takes it out."""
     terms = Line(line, run.metadata_columns()).terms()
     if not 0 < len(terms) <= CHIPS:
         terms = [(line, "")] if terms else []
     if not terms:
         return
-    key = None if within else "filter-chips"
-    with st.container(horizontal=True, gap="xsmall", key=key, width="content"):
+    with st.container(horizontal=True, gap="xsmall", width="content"):
         for number, (text, rest) in enumerate(terms):
             st.button(
                 session.escape(text),

@@ -26,8 +26,7 @@ class Picker:
 
     def __init__(self, run: Run, text: str, put: Callable[[str], None]) -> None:
         """Read the line."""
-        self.run, self.put = run, put
-        self.text, self.columns = text, run.metadata_columns()
+        self.run, self.put, self.columns = run, put, run.metadata_columns()
         self.line = Line(text, self.columns)
 
     def show(self) -> None:
@@ -62,9 +61,8 @@ class Picker:
 
     def _edit(self, change: Callable[[Line, Any], None], key: str) -> None:
         """Change the line by what a picker says now; a callback."""
-        line = Line(self.text, self.columns)
-        change(line, st.session_state[key])
-        self.put(line.text())
+        change(self.line, st.session_state[key])
+        self.put(self.line.text())
 
     def _start(self, name: str, value: Any, change: Callable[[Line, Any], None]) -> dict[str, Any]:
         """Let a picker stand at what the line says; return how it is drawn."""

@@ -11,6 +11,7 @@ import streamlit as st
 
 from app_components import session
 from saliency_core.errors import UserError
+from saliency_core.model.audited import classifier_of
 from saliency_core.store import Run
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ RUNNING = threading.Lock()
 
 @st.cache_resource(max_entries=1, show_spinner="Loading the model ...")
 def _loaded(audited: str, folder: str, _run: Run) -> Classifier:
-    from saliency_core.model.audited import classifier_of
-
     return classifier_of(_run, folder or None)
 
 

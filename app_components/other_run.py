@@ -53,16 +53,16 @@ def _back(before: Run, after: Run) -> None:
 def rows_of_both(before: Run, after: Run, positions: list[int]) -> list[dict[str, Any]]:
     """Return examples as rows of `painted_rows`, each side headed by what that run says."""
     runs = (before, after)
-    frames = [session.ask(Run.examples_at, side, positions=positions) for side in runs]
+    examples = [
+        session.ask(Run.examples_at, side, positions=positions).to_dict("records") for side in runs
+    ]
     words = [
         session.ask(words_for_label, side, positions=positions, layer=side.layer_to_read())
         for side in runs
     ]
     names = names_of(*runs)
     rows = []
-    for place in range(len(positions)):
-        sides = [frame.iloc[place].to_dict() for frame in frames]
-        found = [side[place] for side in words]
+    for sides, found in zip(zip(*examples, strict=True), zip(*words, strict=True), strict=True):
         # Each run's own facts of the example, in the words of a row.
         said = [painted_row(side, own) for side, (own, _) in zip(sides, found, strict=True)]
         columns = [row["columns"][0] for row in said]

@@ -212,12 +212,7 @@ def examples(found):
         rows_of_both(before, after, places),
         key=f"compared-{before.number}-{after.number}-{kind}-{page}-{where}",
         on_open=lambda id: session.go_to(
-            "example",
-            id=id,
-            run=after.number,
-            other=before.number,
-            where=narrowed,
-            compared=where,
+            "example", id=id, run=after.number, other=before.number, where=narrowed, compared=where
         ),
     )
 

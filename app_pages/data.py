@@ -109,16 +109,11 @@ def labels():
     page = st.pagination(pages, key=keep("issues_page", 1, range(1, pages + 1)))
     rows = session.ask(issue_rows, part, limit=ROWS, offset=(page - 1) * ROWS)
     words = session.ask(words_for_and_against, run, positions=rows["example"].tolist(), layer=layer)
-    shown = pd.DataFrame(
-        {
-            "label": rows["gold"],
-            "likely": rows["likely"],
-            "plausible": rows["quality"],
-            "text": rows["text"].map(_shortened),
-            "for_it": [word["predicted"] for word in words],
-            "for_label": [word["label"] for word in words],
-            "decided": [*map(decided, run.annotations_at(rows["example"].tolist()))],
-        }
+    shown = rows[["gold", "likely", "quality", "text"]].assign(
+        text=rows["text"].map(_shortened),
+        for_it=[word["predicted"] for word in words],
+        for_label=[word["label"] for word in words],
+        decided=[*map(decided, run.annotations_at(rows["example"].tolist()))],
     )
     key = f"issue-{session.here(run)}"
 
@@ -131,8 +126,9 @@ def labels():
         f"issues-{session.here(run)}-{page}-{run.store.version()}",
         "Examples whose label may be wrong",
         columns={
+            "gold": Column("label"),
             "likely": Column("likely label"),
-            "plausible": Column(
+            "quality": Column(
                 "plausibility",
                 help="Probability that the model gives to the label.",
                 format="{:.1%}",

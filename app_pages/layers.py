@@ -111,15 +111,10 @@ def advice():
         st.caption(note)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         session.layer_slider(run)
-        offered = {
-            layer: [
-                name
-                for name, chosen in (("recommended", recommended), ("most readable", most_readable))
-                if chosen == layer
-            ]
-            for layer in dict.fromkeys((recommended, most_readable))
-            if layer is not None
-        }
+        offered: dict[int, list[str]] = {}
+        for name, layer in (("recommended", recommended), ("most readable", most_readable)):
+            if layer is not None:
+                offered.setdefault(layer, []).append(name)
         for layer, names in offered.items():
             st.button(
                 f"Use the {' and '.join(names)} layer ({layer})",
@@ -153,7 +148,6 @@ def measures():
 
 
 def measure(name: str):
-    """Draw one measure by layer."""
     title, level = TITLES[name], levels.get(name)
     st.subheader(title, help=HELP[name])
     st.caption(DIRECTIONS[name])

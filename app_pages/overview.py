@@ -100,7 +100,6 @@ def first_looks():
 
 
 def open_errors(row: dict):
-    """Show the examples of what was clicked."""
     session.go_to("errors", where=row["where"])
 
 
@@ -178,17 +177,10 @@ def which_layer():
     known = [name for name in shown if layers[name].notna().any()]
     advice = layer_advice(run, layers)
     if known:
-        chart = partial(
-            by_layer,
-            layers,
-            known[0],
-            shown[known[0]],
-            run.recommended,
-            run.most_readable,
-        )
+        name, title = known[0], shown[known[0]]
         session.figure(
-            chart,
-            f"{shown[known[0]]} by layer",
+            partial(by_layer, layers, name, title, run.recommended, run.most_readable),
+            f"{title} by layer",
             layers,
             "layers",
             **on_click(

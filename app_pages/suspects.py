@@ -114,38 +114,32 @@ def picker(label: str, key: str, options, width: int, **more) -> str | None:
 
 
 with st.container(horizontal=True):
-    assessment = picker(
-        "Assessment",
-        "suspect_assessment",
-        ASSESSMENTS,
-        180,
-        format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
-        help="Relied on: more salient than frequency-matched words, and predictions change without "
-        "it. Harmful: predictions of the class are also wrong more often with it. In the data "
-        "only: the labels go with it, but the model does not rely on it.",
-    )
-    class_name = picker("Class", "suspect_class", run.label_names, 110)
-    kind = picker("Kind", "suspect_kind", sorted(table["kind"].unique()), 100)
-    judgement = picker("Your verdict", "suspect_judgement", VERDICTS, 105)
-    text = st.text_input(
-        "Feature contains", key=keep("suspect_text", ""), on_change=first_page, width=110
-    )
-    sort = st.selectbox(
-        "Sort by",
-        SORTS,
-        key=keep("suspect_sort", next(iter(SORTS)), SORTS),
-        on_change=first_page,
-        width=115,
-    )
-rows = filtered(
-    table,
-    assessment=assessment,
-    class_name=class_name,
-    kind=kind,
-    judgement=judgement,
-    text=text,
-    sort=sort,
-)
+    choices = {
+        "assessment": picker(
+            "Assessment",
+            "suspect_assessment",
+            ASSESSMENTS,
+            180,
+            format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
+            help="Relied on: more salient than frequency-matched words, and predictions change "
+            "without it. Harmful: predictions of the class are also wrong more often with it. In "
+            "the data only: the labels go with it, but the model does not rely on it.",
+        ),
+        "class_name": picker("Class", "suspect_class", run.label_names, 110),
+        "kind": picker("Kind", "suspect_kind", sorted(table["kind"].unique()), 100),
+        "judgement": picker("Your verdict", "suspect_judgement", VERDICTS, 105),
+        "text": st.text_input(
+            "Feature contains", key=keep("suspect_text", ""), on_change=first_page, width=110
+        ),
+        "sort": st.selectbox(
+            "Sort by",
+            SORTS,
+            key=keep("suspect_sort", next(iter(SORTS)), SORTS),
+            on_change=first_page,
+            width=115,
+        ),
+    }
+rows = filtered(table, **choices)
 if rows.empty:
     st.info("No suspect matches these choices. Choose “all” in one of them to see more.")
     end_page()
@@ -169,7 +163,7 @@ with list_side:
     page = st.pagination(pages, key=keep("suspects_page", first, range(1, pages + 1)))
 on_page = slice((page - 1) * ROWS, page * ROWS)
 page_rows = rows.iloc[on_page]
-key = f"suspects-{run.number}-{page}-{assessment}-{class_name}-{kind}-{judgement}-{text}-{sort}"
+key = "-".join(map(str, ("suspects", run.number, page, *choices.values())))
 with list_side:
     show_table(
         shown(page_rows),

@@ -86,19 +86,13 @@ def pick(table, key: str, columns=COLUMNS):
 
 def bars(table, value: str, title: str, name: str, every, heading: str, longest=None):
     """Draw words as bars; a click on one shows it."""
-    key = f"bars-{name}-{run.number}"
     session.figure(
         partial(word_bars, table, value, title, clickable=True, longest=longest),
         heading,
         every,
         name,
-        **on_click(key, "mark", lambda mark: choose(mark["word"])),
+        **on_click(f"bars-{name}-{run.number}", "mark", lambda mark: choose(mark["word"])),
     )
-
-
-def first_of(rows) -> str:
-    """Say that a table is cut, where it is."""
-    return f" The first {ROWS:,}; the CSV has all." if len(rows) == ROWS else ""
 
 
 def minimum_support() -> int:
@@ -160,7 +154,8 @@ def relied_on(where: str, layer: int):
         if len(classes) == 1:
             listed = listed.drop(columns="class")
         pick(listed, f"words-{run.number}-{layer}-{minimum}-{chosen}-{where}")
-        st.caption(f"Highest share first.{first_of(rows)} Choose a row for details of its word.")
+        cut = f" The first {ROWS:,}; the CSV has all." * (len(rows) == ROWS)
+        st.caption(f"Highest share first.{cut} Choose a row for details of its word.")
 
 
 def set_against(one: str, other: str, names: tuple[str, str], layer: int):

@@ -79,7 +79,6 @@ def others(shown: commands.Job | None) -> list[commands.Job]:
 
 
 def card(job: commands.Job) -> None:
-    """Show an audit."""
     with st.container(border=True):
         st.markdown(f"**{title(job)}**")
         {"running": _running, "finished": _finished, "stopped": _stopped, "failed": _failed}[

@@ -35,7 +35,6 @@ TABLES = (".csv", ".tsv", ".xlsx", ".csv.gz", ".tsv.gz", ".csv.zip")
 
 
 def form() -> None:
-    """Show the form."""
     st.header("1. Dataset", anchor=False)
     _dataset()
     st.header("2. Model", anchor=False)
