@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import streamlit as st
 
@@ -62,16 +61,14 @@ def filter_line(run: Run, first: str = "", on_change: Callable[[], None] | None 
                 Picker(run, shown, put).show()
         with st.popover("Syntax", help="The terms that a filter can contain."):
             st.html(_help(run))
+    if not mistakes:
+        chips(run, line, put)
+    is_told = _tell(run, line, mistakes, KEY, put)
     if mistakes:
-        _tell(mistakes, line, f"mistake-{KEY}", st.error, put)
         kept = session.escape(shown) or "all examples"
         st.caption(f"Showing the last valid filter: {kept}.")
-    else:
-        chips(run, line, put)
-        notes = session.ask(Slice.notes, run.filter(line))
-        _tell(notes, line, f"note-{KEY}", st.info, put)
-        if not notes:
-            _tell_why_nothing_fits(run, line)
+    elif not is_told:
+        _tell_why_nothing_fits(run, line)
     return shown
 
 
@@ -119,31 +116,28 @@ def readable(run: Run, line: str, key: str) -> bool:
         st.session_state[key] = new
 
     mistakes = mistakes_of(run, line)
-    _tell(mistakes, line, f"mistake-{key}", st.error, put)
-    if not mistakes:
-        _tell(session.ask(Slice.notes, run.filter(line)), line, f"note-{key}", st.info, put)
+    _tell(run, line, mistakes, key, put)
     return not mistakes
 
 
 def _tell(
-    mistakes: Sequence[Mistake],
-    line: str,
-    key: str,
-    tell: Callable[..., Any],
-    put: Callable[[str], None],
-) -> None:
-    """Tell of each mistake in an alert, with buttons that put it right."""
-    for number, mistake in enumerate(mistakes):
+    run: Run, line: str, mistakes: Sequence[Mistake], field: str, put: Callable[[str], None]
+) -> bool:
+    """Tell mistakes, else what never occurs, with buttons that put it right; whether any is."""
+    kind, tell = ("mistake", st.error) if mistakes else ("note", st.info)
+    key, told = f"{kind}-{field}", mistakes or session.ask(Slice.notes, run.filter(line))
+    for number, mistake in enumerate(told):
         with st.container(
             horizontal=True, vertical_alignment="center", gap="small", key=f"told-{key}-{number}"
         ):
             asks = " Did you mean" if mistake.fixes else ""
-            place = f"Character {mistake.start + 1}: " if len(mistakes) > 1 else ""
+            place = f"Character {mistake.start + 1}: " if len(told) > 1 else ""
             tell(session.escape(place + mistake.sentence + asks))
             for which, fix in enumerate(mistake.fixes):
                 label = session.escape(fix.label)
                 new = fix.apply(line)
                 st.button(label, key=f"{key}-{number}-{which}", on_click=put, args=(new,))
+    return bool(told)
 
 
 def _tell_why_nothing_fits(run: Run, line: str) -> None:

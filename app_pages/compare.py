@@ -1,5 +1,6 @@
 import shlex
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -31,17 +32,22 @@ from saliency_core.store.query.editing import joined
 from saliency_core.store.query.terms import quote
 
 ROWS = 20
+
+
+class Kind(NamedTuple):
+    """A kind of examples, and what the predictions of both runs are there."""
+
+    name: str
+    meaning: str
+    then: str
+    now: str
+
+
 SHOWN = {
-    "fixed": "Newly right",
-    "broken": "Newly wrong",
-    "wrong in both": "Wrong in both",
-    "right in both": "Right in both",
-}
-MEANING = {
-    "fixed": "Wrong before, right after.",
-    "broken": "Right before, wrong after.",
-    "wrong in both": "Wrong before and after.",
-    "right in both": "Right before and after.",
+    "fixed": Kind("Newly right", "Wrong before, right after.", "wrong", "right"),
+    "broken": Kind("Newly wrong", "Right before, wrong after.", "right", "wrong"),
+    "wrong in both": Kind("Wrong in both", "Wrong before and after.", "wrong", "wrong"),
+    "right in both": Kind("Right in both", "Right before and after.", "right", "right"),
 }
 DIFFER = "differ"
 """The one kind of examples without labels."""
@@ -49,20 +55,14 @@ DIFFER = "differ"
 run = session.opened()
 
 
-def second_audit(*, first: bool):
+def second_audit(which: str):
     """Lead to the form of an audit of the same dataset into the same file."""
 
     def open_form():
         fill_from(run)
         session.go_to("new_audit")
 
-    st.button(
-        "Audit this dataset with a second model →"
-        if first
-        else "Audit this dataset with another model →",
-        type="tertiary",
-        on_click=open_form,
-    )
+    st.button(f"Audit this dataset with {which} model →", type="tertiary", on_click=open_form)
 
 
 def chosen_runs() -> tuple[Run, Run]:
@@ -74,7 +74,7 @@ def chosen_runs() -> tuple[Run, Run]:
             f"“{session.escape(run.dataset.name)}”. To compare two models here, audit the dataset "
             "with a second model and save the results in this database."
         )
-        second_audit(first=True)
+        second_audit("a second")
         with st.expander("On the command line"):
             st.code(
                 f"{program()} audit OTHER_MODEL {shlex.quote(run.dataset.source)} "
@@ -132,8 +132,9 @@ def headline(found):
             f"{100 * test['difference']:+.1f} points",
             f"After minus before, in percentage points; paired 95% interval {interval}.",
         ),
-        **{SHOWN[kind]: (f"{int(test[kind]):,}", MEANING[kind]) for kind in ("fixed", "broken")},
     }
+    for kind in ("fixed", "broken"):
+        tiles[SHOWN[kind].name] = (f"{int(test[kind]):,}", SHOWN[kind].meaning)
     with st.grid(len(tiles), min_column_width=130):
         for name, (value, meaning) in tiles.items():
             st.metric(name, value, border=True, help=meaning)
@@ -152,8 +153,7 @@ def where_they_differ():
     st.caption("Choose a row to see only its examples below.")
 
     def open_group(place: int):
-        st.session_state["where"] = joined(where, table["filter"][place])
-        st.session_state["compare_page"] = 1
+        st.session_state.update(where=joined(where, table["filter"][place]), compare_page=1)
 
     points = 100 * table[["difference", "low", "high"]]
     shown = table.rename(columns={"name": "group", "part": "kind"}).assign(
@@ -181,12 +181,9 @@ def where_they_differ():
 def examples(found):
     """Show the examples of one kind, each painted by both runs."""
     counts = dict(zip(found.counts["kind"], found.counts["examples"], strict=True))
-    shown = {kind: f"{SHOWN[kind]} ({counts[kind]:,})" for kind in KINDS}
+    shown = {kind: f"{SHOWN[kind].name} ({counts[kind]:,})" for kind in KINDS}
     if not sum(counts.values()):
         shown = {DIFFER: f"Predicted differently ({int(found.differs.sum()):,})"}
-
-    def first_page():
-        st.session_state["compare_page"] = 1
 
     kind = st.segmented_control(
         "Examples",
@@ -194,10 +191,11 @@ def examples(found):
         key=keep("kind", next(iter(shown)), shown),
         format_func=shown.__getitem__,
         required=True,
-        on_change=first_page,
-        help=" ".join(f"{SHOWN[kind]}: {meaning}" for kind, meaning in MEANING.items()),
+        on_change=partial(st.session_state.update, compare_page=1),
+        help=" ".join(f"{kind.name}: {kind.meaning}" for kind in SHOWN.values()),
     )
-    narrowed = joined(where, filter_of(kind))
+    asked = SHOWN.get(kind)
+    narrowed = joined(where, f"{asked.now} {asked.then}_in:{before.number}" if asked else "")
     positions = in_order(after.filter(narrowed))
     if kind == DIFFER:
         positions = positions[np.isin(positions, found.positions[found.differs])]
@@ -226,19 +224,6 @@ def examples(found):
         )
 
     session.download(table, "compared", "Download rows (CSV)")
-
-
-def filter_of(kind: str) -> str:
-    """Return the filter that names a kind in the run after."""
-    if kind == DIFFER:
-        return ""
-    then, now = {
-        "fixed": ("wrong", "right"),
-        "broken": ("right", "wrong"),
-        "wrong in both": ("wrong", "wrong"),
-        "right in both": ("right", "right"),
-    }[kind]
-    return f"{now} {then}_in:{before.number}"
 
 
 def words_that_differ():
@@ -300,4 +285,4 @@ with left:
     words_that_differ()
 with right:
     coherence_between()
-second_audit(first=False)
+second_audit("another")

@@ -43,10 +43,10 @@ view = st.segmented_control(
 
 
 @st.cache_data(max_entries=32, show_spinner="Running the model ...")
-def explained(audited: str, folder: str, before: tuple, after: tuple, rule: str, steps: int):
-    classifier = model_gate.loaded(run, folder)
+def explained(audited: str, folder: str, before: tuple, after: tuple):
+    classifier, settings = model_gate.loaded(run, folder), run.settings
     with model_gate.RUNNING:
-        return edit_text(classifier, before, after, rule=rule, steps=steps)
+        return edit_text(classifier, before, after, rule=settings.rule, steps=settings.steps)
 
 
 def original() -> tuple[str, str | None, str]:
@@ -113,14 +113,7 @@ def one_text():
     if folder is None:
         return
     try:
-        found = explained(
-            model_gate.audited(run),
-            folder,
-            (text, pair),
-            after,
-            run.settings.rule,
-            run.settings.steps,
-        )
+        found = explained(model_gate.audited(run), folder, (text, pair), after)
     except UserError as error:
         st.error(session.escape(error))
         return

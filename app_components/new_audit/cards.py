@@ -12,7 +12,7 @@ import streamlit as st
 
 from app_components import session
 from app_components.background_command import watch
-from app_components.new_audit.values import cache_folder, fill, values
+from app_components.new_audit.values import cache_folder, choose, fill, values
 from saliency_core.errors import UserError
 from saliency_core.output.report import write_report
 from saliency_core.paths import DEMO, demo_folder
@@ -102,8 +102,7 @@ def title(job: commands.Job) -> str:
 def another() -> None:
     """Show the form again, with what was filled in."""
     st.session_state["audit_job"] = None
-    values()["name"] = ""
-    st.session_state.pop("audit_field_name", None)
+    choose("name", "")
 
 
 def _button(

@@ -198,7 +198,7 @@ def _place() -> None:
         found["into"] = st.selectbox(
             "Database",
             there,
-            key=key_of("into", found.get("into") if found.get("into") in there else there[0]),
+            key=key_of("into", there[0]),
             format_func=lambda path: Path(path).name,
             width=400,
         )
