@@ -292,17 +292,17 @@ def side_by_side(where: str):
     """Paint the same examples at two layers."""
     st.subheader("Two layers on the same examples")
     every = list(range(run.model.layers + 1))
-    sides = st.columns(2)
     # The embeddings beside the recommended layer, or beside the last where that is the embeddings.
     other = recommended or run.model.layers
-    for side, key, default in ((sides[0], "left", 0), (sides[1], "right", other)):
+    chosen = [
         side.select_slider(
             f"Layer on the {key}",
             every,
             key=keep(key, default, every),
             help=f"0 is the embeddings, {run.model.layers} the last block.",
         )
-    chosen = (st.session_state["left"], st.session_state["right"])
+        for side, key, default in zip(st.columns(2), ("left", "right"), (0, other), strict=True)
+    ]
     places = session.order(run.filter(where), "confidence", True)[:EXAMPLES].tolist()
     frame, found = session.with_words(run, places, *chosen)
     painted_rows(

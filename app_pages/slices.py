@@ -237,9 +237,7 @@ def discovered():
             "times the rate elsewhere", "Error rate divided by that of all other texts.", "{:.1f}"
         ),
         explained=Column(
-            "excess errors",
-            "Errors beyond those expected at the error rate of the rest.",
-            "{:.0f}",
+            "excess errors", "Errors beyond those expected at the error rate of the rest.", "{:.0f}"
         ),
     )
     session.download(found, "discovered-slices")

@@ -190,8 +190,8 @@ def layer_by_layer(found: dict):
     )
     st.caption(
         "Edited words first, then those whose score differs most"
-        + f"; {SHOWN_WORDS} of {len(words):,}." * (len(words) > SHOWN_WORDS)
-        + "." * (len(words) <= SHOWN_WORDS)
+        + f"; {SHOWN_WORDS} of {len(words):,}" * (len(words) > SHOWN_WORDS)
+        + "."
     )
     differences = {
         f"layer {number}": aligned_words(found, number)["difference"].loc[words.index].to_numpy()
