@@ -13,8 +13,6 @@ from saliency_core.analysis.slice_comparison import settled_prediction
 from saliency_core.output.highlighting import painted_row
 
 run = session.opened()
-
-
 first_page = partial(st.session_state.update, page=1)
 where = filter_line(run, "wrong", first_page)
 entitle(where)

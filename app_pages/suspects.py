@@ -101,7 +101,6 @@ if state != "running":
 
 # Filters
 
-
 first_page = partial(st.session_state.update, suspects_page=1)
 
 
