@@ -23,15 +23,13 @@ CONTENT_SECURITY_POLICY = (
 )
 DRAWN_LATER = ("ArrowVegaLiteChart", "embed", "DataFrame", "arrowFormatUtils")
 """Scripts of Streamlit that draw charts and tables, without their version."""
-
-
-def read_ahead() -> str:
-    """Return a `Link` header: two megabytes that the first chart would wait for otherwise."""
-    folder = Path(st.__file__).parent / "static" / "static" / "js"
-    found = [path for name in DRAWN_LATER for path in folder.glob(f"{name}.*.js")]
-    return ", ".join(f"</static/js/{path.name}>; rel=modulepreload" for path in found)
-
-
+SCRIPTS = Path(st.__file__).parent / "static" / "static" / "js"
+READ_AHEAD = ", ".join(
+    f"</static/js/{path.name}>; rel=modulepreload"
+    for name in DRAWN_LATER
+    for path in SCRIPTS.glob(f"{name}.*.js")
+)
+"""A `Link` header: two megabytes that the first chart would wait for otherwise."""
 LOADED_AHEAD = (
     "output.charts.overview",
     "store.read.word_sums_kernel",
@@ -46,7 +44,6 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
-READ_AHEAD = read_ahead()
 
 
 def with_headers(application):

@@ -18,6 +18,7 @@ from app_components import navigation
 from app_components.markdown import escape
 from app_components.navigation import end_page, keep, name_in_address, place
 from saliency_core.errors import NothingYetError, UserError
+from saliency_core.output.charts import svg
 from saliency_core.output.charts.theme import for_dark
 from saliency_core.output.export import frame_as_csv
 from saliency_core.paths import DEMO, default_database, demo_folder
@@ -363,15 +364,8 @@ def figure(draw: partial, alt: str, table: Any, name: str, **options: Any) -> An
         # In the corner of the chart, seen as its toolbar is: style.css.
         with st.container(horizontal=True, width="content", key=f"files-{name}"):
             download(table, name, "CSV")
-            offer("SVG", lambda: _as_svg(draw()), f"{name}.svg", "image/svg+xml")
+            offer("SVG", lambda: svg.draw(draw(), SVG_WIDTH), f"{name}.svg", "image/svg+xml")
     return event
-
-
-def _as_svg(drawn: Any) -> str:
-    # What draws on the server takes a second to import, and most people never ask for it.
-    from saliency_core.output.charts.svg import draw
-
-    return draw(drawn, SVG_WIDTH)
 
 
 def top_words(words: list[dict[str, Any]]) -> str:

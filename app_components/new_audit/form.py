@@ -220,7 +220,8 @@ def _proposed_name(called: str) -> str:
 
 def start_button() -> None:
     """Show the button that starts the audit, whatever is still missing, and say what is."""
-    is_asked = st.button("Start", type="primary", on_click=_try)
+    tries = {TRIED: True}
+    is_asked = st.button("Start", type="primary", on_click=st.session_state.update, kwargs=tries)
     request = AuditRequest.of(values())
     missing = request.missing(cache_folder())
     if is_asked and not missing:
@@ -229,7 +230,3 @@ def start_button() -> None:
         st.rerun()
     if missing and st.session_state.get(TRIED):
         st.warning(f"Before the audit can start: {session.escape(' '.join(missing.values()))}")
-
-
-def _try() -> None:
-    st.session_state[TRIED] = True
