@@ -57,24 +57,17 @@ def words_of_layer(example: dict[str, Any], scores: np.ndarray) -> list[dict[str
         example: as `Store.example` gives it.
         scores: (word,) logits.
     """
-    return [
+    frame = pd.DataFrame(
         {
-            "word": word_name(word),
-            "side": int(side),
-            "start": int(span[0]),
-            "end": int(span[1]),
-            "score": float(score),
-            "share": float(share),
+            "word": [word_name(word) for word in example["words"]],
+            "side": example["word_sides"],
+            "start": example["word_spans"][:, 0],
+            "end": example["word_spans"][:, 1],
+            "score": scores.astype(float),
+            "share": shares(scores).astype(float),
         }
-        for word, side, span, score, share in zip(
-            example["words"],
-            example["word_sides"],
-            example["word_spans"],
-            scores,
-            shares(scores),
-            strict=True,
-        )
-    ]
+    )
+    return frame.to_dict("records")
 
 
 def word_frame(words: list[dict[str, Any]]) -> pd.DataFrame:

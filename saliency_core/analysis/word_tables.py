@@ -57,6 +57,7 @@ def word_table(
     spread = _spread(sums.share, sums.square, n)
     low, high = mean_interval(mean, spread / np.sqrt(n))
     labels = np.array([*names, None], object)
+    whole = total[sums.label]
     return pd.DataFrame(
         {
             "word": pd.Series(part.run.store.words_of(sums.word), dtype=object),
@@ -65,7 +66,7 @@ def word_table(
             "mean_share": mean,
             "low": np.clip(low, 0, 1),
             "high": np.clip(high, 0, 1),
-            "total_share": _part(sums.share, total[sums.label]),
+            "total_share": np.divide(sums.share, whole, out=np.zeros_like(whole), where=whole > 0),
             "top3_rate": sums.top3 / n,
             "mean_score": sums.score / n,
             "sd_share": spread,
@@ -103,10 +104,6 @@ def _spread(total: np.ndarray, square: np.ndarray, n: np.ndarray) -> np.ndarray:
     return np.where(n > 1, np.sqrt(variance), 0.0)
 
 
-def _part(values: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    return np.divide(values, totals, out=np.zeros_like(totals), where=totals > 0)
-
-
 def contrast(
     part_a: Slice,
     part_b: Slice,
@@ -138,9 +135,7 @@ def contrast(
         _indexed(part.word_sums(own, chunks=chunks).merged())
         for part, own in zip((part_a, part_b), layers, strict=True)
     )
-    both = a.merge(b, how="outer", left_index=True, right_index=True, suffixes=("_a", "_b")).fillna(
-        0.0
-    )
+    both = a.add_suffix("_a").join(b.add_suffix("_b"), how="outer").fillna(0.0)
     frame = pd.DataFrame(index=both.index)
     for side in "ab":
         n = both[f"examples_{side}"]

@@ -10,8 +10,6 @@ from saliency_core.store import Run, Slice
 
 CLASSES = 8
 """Classes shown at most, the most often predicted first: more lines can't be told apart."""
-AT_ONCE = 12
-"""Groups summed in one pass: a bit of 16 each."""
 
 
 def coherence_of_classes(part: Slice) -> pd.DataFrame:
@@ -48,35 +46,16 @@ def coherence_of_runs(run: Run, runs: list[int]) -> pd.DataFrame:
 
 def _means(run: Run, groups: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return the mean coherence of groups, layer by layer; (example,) members of each, by name."""
-    names, rows = list(groups), []
-    for start in range(0, len(names), AT_ONCE):
-        some = names[start : start + AT_ONCE]
-        sums, held = _sums_by_cell(run, [groups[name] for name in some])
-        for place, name in enumerate(some):
-            own = sums[:, :, held >> place & 1 > 0].sum(2)  # (layer, sum)
-            for layer, (n, total, squares) in enumerate(own):
-                if n:
-                    mean = total / n
-                    error = np.sqrt(max(squares / n - mean**2, 0) / n)
-                    rows.append((name, layer, mean, *mean_interval(mean, error), int(n)))
-    return pd.DataFrame(rows, columns=["group", "layer", "coherence", "low", "high", "examples"])
-
-
-def _sums_by_cell(run: Run, groups: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (layer, 3, cell) number, sum and squares of coherence, and the groups of each cell.
-
-    A cell is the examples of the very same groups, a bit each: one pass over a layer serves all.
-    """
-    cells = np.zeros(len(run.columns), np.int16)
-    for place, members in enumerate(groups):
-        cells |= members.astype(np.int16) << place
-    grouped = np.flatnonzero(cells)
-    order = grouped[np.argsort(cells[grouped], kind="stable")]
-    held, first = np.unique(cells[order], return_index=True)
-    sums = []
+    members = {name: np.flatnonzero(group) for name, group in groups.items()}
+    rows = []
     for layer in range(run.model.layers + 1):
-        values = run.column(f"coherence:{layer}")[order].astype(np.float64)
-        known = ~np.isnan(values)
-        values[~known] = 0
-        sums.append([np.add.reduceat(kind, first) for kind in (known, values, values**2)])
-    return np.array(sums, np.float64), held
+        values = run.column(f"coherence:{layer}")
+        for place, (name, own) in enumerate(members.items()):
+            known = values[own].astype(np.float64)
+            known = known[~np.isnan(known)]
+            if len(known):
+                mean, error = known.mean(), known.std() / np.sqrt(len(known))
+                rows.append((place, name, layer, mean, *mean_interval(mean, error), len(known)))
+    columns = ["place", "group", "layer", "coherence", "low", "high", "examples"]
+    found = pd.DataFrame(rows, columns=columns).sort_values(["place", "layer"], ignore_index=True)
+    return found.drop(columns="place")
