@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from saliency_core.analysis.features import WORD, features_of
 from saliency_core.errors import UserError
@@ -89,11 +89,12 @@ def discover(
     tried = [*singles, *pairs]
     table = _tested(tried, wrong, int(judged.sum()))
     table["q"] = benjamini_hochberg(table["p"].to_numpy())
-    kept = table.index[(table["q"] <= alpha) & (table["explained"] > 0)].tolist()
-    heads = _chosen(kept, tried, wrong, judged, minimum, alpha, limit)
-    others = [tried[place] for place in kept if place not in heads]
-    also = [_echoes(tried[head], others, wrong) for head in heads]
-    found = table.loc[heads].assign(also=also)[COLUMNS]
+    kept = table.index[(table["q"] <= alpha) & (table["explained"] > 0)]
+    clear = [tried[place] for place in kept]
+    heads = _chosen(clear, wrong, judged, minimum, alpha, limit)
+    others = [one for place, one in enumerate(clear) if place not in heads]
+    also = [_echoes(clear[head], others, wrong) for head in heads]
+    found = table.loc[kept[heads]].assign(also=also)[COLUMNS]
     return found.sort_values("explained", ascending=False, ignore_index=True), len(tried)
 
 
@@ -163,22 +164,16 @@ def _is_above(inner: np.ndarray, outer: np.ndarray, wrong: np.ndarray, alpha: fl
 
 
 def _chosen(
-    kept: list[int],
-    tried: list[_Tried],
-    wrong: np.ndarray,
-    judged: np.ndarray,
-    minimum: int,
-    alpha: float,
-    limit: int,
+    kept: list[_Tried], wrong: np.ndarray, judged: np.ndarray, minimum: int, alpha: float, most: int
 ) -> list[int]:
-    """Return the slices that stay above the rest outside those chosen before, clearest first."""
+    """Return places of slices still above the rest outside those chosen before, clearest first."""
     if not kept:
         return []
-    rows = np.concatenate([tried[place].rows for place in kept])
-    code = np.repeat(np.arange(len(kept)), [len(tried[place].rows) for place in kept])
+    rows = np.concatenate([one.rows for one in kept])
+    code = np.repeat(np.arange(len(kept)), [len(one.rows) for one in kept])
     alive = judged.copy()
     heads: list[int] = []
-    while len(heads) < limit:
+    while len(heads) < most:
         here = alive[rows]
         n = np.bincount(code[here], minlength=len(kept))
         k = np.bincount(code[here & wrong[rows]], minlength=len(kept))
@@ -188,9 +183,9 @@ def _chosen(
         best = int(gain.argmax())
         if gain[best] <= 0:
             break
-        best = _simplest(best, gain, [tried[place] for place in kept], wrong)
-        heads.append(kept[best])
-        alive[tried[kept[best]].rows] = False
+        best = _simplest(best, gain, kept, wrong)
+        heads.append(best)
+        alive[kept[best].rows] = False
     return heads
 
 
@@ -213,9 +208,7 @@ def _deviance(k: np.ndarray, n: np.ndarray, errors: int, total: int) -> np.ndarr
     part = np.array([n, n, total - n, total - n], float)
     rate = errors / max(total, 1)
     expected = part * np.array([[rate], [1 - rate], [rate], [1 - rate]])
-    known = (observed > 0) & (expected > 0)
-    ratio = np.divide(observed, expected, out=np.ones_like(observed), where=known)
-    return 2 * (observed * np.log(ratio)).sum(0)
+    return 2 * special.rel_entr(observed, expected).sum(0)
 
 
 def _echoes(head: _Tried, others: list[_Tried], wrong: np.ndarray) -> list[str]:

@@ -39,16 +39,16 @@ class Comparison:
     @property
     def counts(self) -> pd.DataFrame:
         """Return a row for each kind: kind, examples."""
-        return pd.DataFrame({"kind": KINDS, "examples": self._counts(self.kind)})
+        return pd.DataFrame({"kind": KINDS, "examples": self._counts})
 
     @property
     def difference(self) -> dict[str, Any]:
         """Return n, fixed, broken, before, after, difference with low and high, and p."""
-        return _tested(self._counts(self.kind)[None]).iloc[0].to_dict()
+        return _tested(self._counts[None]).iloc[0].to_dict()
 
-    @staticmethod
-    def _counts(kind: np.ndarray) -> np.ndarray:
-        return np.bincount(kind[kind >= 0], minlength=len(KINDS))
+    @property
+    def _counts(self) -> np.ndarray:
+        return np.bincount(self.kind[self.kind >= 0], minlength=len(KINDS))
 
 
 def compare(before: Run, after: Run, where: str = "") -> Comparison:

@@ -71,11 +71,11 @@ def export_dataset(
     if not output.parent.is_dir():
         raise UserError(f"There is no folder {output.parent} to write {output.name} into.")
     with run.steady():
-        labels = _Labels(run)
-        dropped, undecided = _dropped(run, labels, corrected) if drop_duplicates else ({}, set())
+        corrections = _corrections(run) if corrected else {}
+        dropped, undecided = _dropped(run, corrections) if drop_duplicates else ({}, set())
         positions = part.positions()
         log: list[dict[str, Any]] = []
-        columns = run.dataset.columns
+        columns, word_of = run.dataset.columns, _dataset_labels(run)
         names = [columns[role] for role in ROLES if role in columns]
         names += run.metadata_columns()
         written = 0
@@ -87,8 +87,8 @@ def export_dataset(
                 if position in undecided:
                     why = "a duplicate with another label, undecided"
                     log.append({"id": id, "change": "kept", "why": why})
-                if corrected and position in labels.corrected and "label" in columns:
-                    right = labels.of(position)
+                if position in corrections and "label" in columns:
+                    right = word_of.get(corrections[position], corrections[position])
                     change = {"from": row[columns["label"]], "to": right}
                     why = note or "decided by a reviewer"
                     log.append({"id": id, "change": "relabelled", **change, "why": why})
@@ -137,42 +137,28 @@ def _rows(run: Run, positions: np.ndarray) -> Iterator[tuple[int, dict[str, Any]
             yield position, row, example["id"], said["note"]
 
 
-class _Labels:
-    """Labels that somebody corrected, in the words of the dataset."""
-
-    def __init__(self, run: Run) -> None:
-        """Read them, and which label of the dataset stands for which class."""
-        names = run.label_names
-        rows = run.store.rows(
-            "SELECT gold, label, count(*) FROM examples WHERE run = ? AND gold IS NOT NULL"
-            " GROUP BY gold, label ORDER BY count(*)",
-            (run.number,),
-        )
-        # Of several labels of one class the most frequent, which comes last.
-        self.word_of = {names[gold]: label for gold, label, _ in rows}
-        self.corrected: dict[int, str] = {}
-        for some in in_batches(run.filter("relabelled").positions().tolist()):
-            said = run.annotations_at(some)
-            self.corrected |= {at: one["label"] for at, one in zip(some, said, strict=True)}
-        self.gold = dict(zip(run.column("position"), run.column("gold"), strict=True))
-        self.names = names
-
-    def of(self, position: int) -> str:
-        """Return the corrected label of an example as the dataset writes it."""
-        label = self.corrected[position]
-        return self.word_of.get(label, label)
-
-    def now(self, position: int, corrected: bool) -> str | None:
-        """Return the class of an example, after corrections if they are taken."""
-        if corrected and position in self.corrected:
-            return self.corrected[position]
-        gold = self.gold[position]
-        return self.names[gold] if gold >= 0 else None
+def _dataset_labels(run: Run) -> dict[str, str]:
+    """Return which label of the dataset stands for which class."""
+    rows = run.store.rows(
+        "SELECT gold, label FROM examples WHERE run = ? AND gold IS NOT NULL"
+        " GROUP BY gold, label ORDER BY count(*)",
+        (run.number,),
+    )
+    names = run.label_names
+    # Of several labels of one class the most frequent, which comes last.
+    return {names[gold]: label for gold, label in rows}
 
 
-def _dropped(
-    run: Run, labels: _Labels, corrected: bool
-) -> tuple[dict[int, dict[str, Any]], set[int]]:
+def _corrections(run: Run) -> dict[int, str]:
+    """Return position -> the class that somebody corrected its label to."""
+    found: dict[int, str] = {}
+    for some in in_batches(run.filter("relabelled").positions().tolist()):
+        said = run.annotations_at(some)
+        found |= {at: one["label"] for at, one in zip(some, said, strict=True)}
+    return found
+
+
+def _dropped(run: Run, corrections: dict[int, str]) -> tuple[dict[int, dict[str, Any]], set[int]]:
     """Return position -> why it is left out, and the positions of duplicates left undecided."""
     tagged = DROP in run.store.annotations(run.number).tags
     marked = set(run.filter(f"tag:{DROP}").positions().tolist()) if tagged else set()
@@ -185,15 +171,16 @@ def _dropped(
                 f"`data-quality --run {run.number}` to do so."
             )
         return gone, set()
-    positions = run.column("position")
+    positions = run.column("position").tolist()
+    labels = np.array([*run.label_names, None], object)[run.column("gold")]
     members: dict[int, list[int]] = {}
     for row in np.flatnonzero(group >= 0).tolist():
-        if int(positions[row]) not in gone:
+        if positions[row] not in gone:
             members.setdefault(int(group[row]), []).append(row)
     undecided: set[int] = set()
     for rows in members.values():
-        places = [int(positions[row]) for row in rows]
-        said = {labels.now(place, corrected) for place in places} - {None}
+        places = [positions[row] for row in rows]
+        said = {corrections.get(positions[row], labels[row]) for row in rows} - {None}
         if len(rows) > 1 and len(said) > 1:
             undecided.update(places)
             continue
