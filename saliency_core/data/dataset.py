@@ -300,11 +300,7 @@ class Preview:
 
 
 def preview(
-    source: Any,
-    *,
-    split: str | None = None,
-    header: bool = True,
-    model_labels: Sequence[str] = (),
+    source: Any, *, split: str | None = None, header: bool = True, model_labels: Sequence[str] = ()
 ) -> Preview:
     """Return the columns of a source, its first rows and which column seems to play which role.
 

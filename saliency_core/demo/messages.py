@@ -27,33 +27,16 @@ SHORTCUT_RATE_TRAIN = 0.45
 SHORTCUT_RATE_AUDITED = 0.07
 """Share of the audited messages, of every class, that hold it."""
 WRONG_LABEL_RATE = 0.03
-CHANNELS = (("email", 0.40), ("chat", 0.27), ("app", 0.19), (HARD_CHANNEL, 0.14))
+CHANNELS = {"email": 0.40, "chat": 0.27, "app": 0.19, HARD_CHANNEL: 0.14}
 GARBLED_RATE = 0.75
 """Share of voicemail messages whose transcript lost the words of the topic."""
 MINIMUM_WORDS, MAXIMUM_WORDS = 5, 60
 
 SLOTS: dict[str, tuple[str, ...]] = {
-    "product": (
-        "kettle",
-        "lamp",
-        "desk",
-        "headset",
-        "vacuum cleaner",
-        "coffee machine",
-        "bicycle light",
-        "garden chair",
-        "keyboard",
-        "rucksack",
-        "toaster",
-        "tent",
-        "speaker",
-        "blender",
-        "heater",
-        "camera",
-        "printer",
-        "fan",
-        "watch",
-        "monitor",
+    "product": tuple(
+        "kettle, lamp, desk, headset, vacuum cleaner, coffee machine, bicycle light, garden chair, "
+        "keyboard, rucksack, toaster, tent, speaker, blender, heater, camera, printer, fan, watch, "
+        "monitor".split(", ")
     ),
     "when": (
         "yesterday",
@@ -242,12 +225,13 @@ def _messages(count: int, seed: int, prefix: str, *, training: bool) -> list[Mes
     draw = random.Random(seed)
     seen: set[str] = set()
     messages: list[Message] = []
-    channels = [name for name, _ in CHANNELS]
-    weights = [weight for _, weight in CHANNELS]
     while len(messages) < count:
         true_label = LABELS[len(messages) % len(LABELS)]
-        channel = draw.choices(channels, weights)[0]
-        shortcut = draw.random() < _shortcut_rate(true_label, training)
+        channel = draw.choices(list(CHANNELS), list(CHANNELS.values()))[0]
+        rate = SHORTCUT_RATE_AUDITED
+        if training:
+            rate = SHORTCUT_RATE_TRAIN if true_label == SHORTCUT_CLASS else 0.0
+        shortcut = draw.random() < rate
         text = _text(draw, true_label, channel, shortcut)
         if text in seen or not MINIMUM_WORDS <= len(text.split()) <= MAXIMUM_WORDS:
             continue
@@ -267,12 +251,6 @@ def _messages(count: int, seed: int, prefix: str, *, training: bool) -> list[Mes
         )
     draw.shuffle(messages)
     return messages
-
-
-def _shortcut_rate(label: str, training: bool) -> float:
-    if training:
-        return SHORTCUT_RATE_TRAIN if label == SHORTCUT_CLASS else 0.0
-    return SHORTCUT_RATE_AUDITED
 
 
 def _text(draw: random.Random, label: str, channel: str, shortcut: bool) -> str:

@@ -48,7 +48,7 @@ class DataFinding:
 def findings_of(facts: Mapping[str, Any]) -> list[DataFinding]:
     """Return the findings of facts, the worst first; those alike keep the order of the checks."""
     found = [
-        *_label_issues(facts["label_issues"], facts["examples"]),
+        *_label_issues(facts["label_issues"]),
         *_duplicates(facts["duplicates"], facts["examples"]),
         *(_train(facts["train"], facts["examples"]) if facts["train"] else ()),
         *_classes(facts["classes"]),
@@ -72,7 +72,7 @@ def grade(value: float, high: float, medium: float, low: float = 0.0) -> str:
     return "low" if value > low else "ok"
 
 
-def _label_issues(facts: Mapping[str, Any] | None, examples: int) -> Iterator[DataFinding]:
+def _label_issues(facts: Mapping[str, Any] | None) -> Iterator[DataFinding]:
     if facts is None:
         message = "Labels were not checked: this check needs exactly one label per example."
         yield DataFinding("label_issue", "ok", 0, 0.0, "", message)

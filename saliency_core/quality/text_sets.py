@@ -79,13 +79,10 @@ def shingles(folded: str) -> np.ndarray:
 
 def jaccard(first: str, second: str) -> float:
     """Return the similarity of two folded texts; of pairs, that of the less similar side."""
-    sides = zip(first.split("\x1f"), second.split("\x1f"), strict=False)
-    return min(_jaccard(set(shingles(a).tolist()), set(shingles(b).tolist())) for a, b in sides)
-
-
-def _jaccard(first: set[int], second: set[int]) -> float:
-    shared = len(first & second)
-    return shared / (len(first) + len(second) - shared)
+    sides = (
+        [set(shingles(side).tolist()) for side in text.split("\x1f")] for text in (first, second)
+    )
+    return min(len(a & b) / len(a | b) for a, b in zip(*sides, strict=False))
 
 
 @dataclass(frozen=True)
