@@ -1,4 +1,4 @@
-"""The one exception a user can cause."""
+"""The one exception a user can cause, and what keeps a sentence short."""
 
 import re
 
@@ -8,6 +8,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 def first_line(error: Exception) -> str:
     """Return the first line of what was raised, its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def cut(text: str, room: int) -> str:
+    """Return a text that has no more characters than there is room for."""
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 class UserError(ValueError):

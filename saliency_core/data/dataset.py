@@ -22,13 +22,13 @@ from saliency_core.data.files.csv_rows import check_names
 from saliency_core.data.files.json_rows import listed
 from saliency_core.data.formats import Row
 from saliency_core.data.sources import Opened, open_source
-from saliency_core.errors import UserError
+from saliency_core.errors import UserError, cut
 from saliency_core.records import DatasetInfo, Example
 
 PEEKED_ROWS = 500
 """Rows by whose values columns are guessed."""
-SHOWN_CELL = 24
-"""Characters of a first row's cell shown where a column has to be chosen."""
+SHOWN_NAME, SHOWN_CELL = 48, 24
+"""Characters of a column's name and of its first cell shown where a column has to be chosen."""
 BIGGEST = 2**63
 NESTED = (list, tuple, dict, set, frozenset)
 
@@ -329,7 +329,8 @@ def _look(opened: Opened, limit: int | None, model_labels: Sequence[str] = ()) -
     if not names:
         raise UserError(f"{opened.source} has no columns: its rows are empty.")
     clean = {name: _clean(name) or f"column{n}" for n, name in enumerate(names, 1)}
-    check_names(list(clean.values()), opened.source)
+    columns = list(clean.values())
+    check_names(columns, opened.source)
     rows = opened.rows
     if any(old != new for old, new in clean.items()):
         first = [{clean[name]: value for name, value in row.items()} for row in first]
@@ -338,9 +339,7 @@ def _look(opened: Opened, limit: int | None, model_labels: Sequence[str] = ()) -
             for row in opened.rows():
                 yield {clean[name]: value for name, value in row.items() if name in clean}
 
-    return Preview(
-        list(clean.values()), first, guess_columns(list(clean.values()), first, model_labels), rows
-    )
+    return Preview(columns, first, guess_columns(columns, first, model_labels), rows)
 
 
 def _roles(
@@ -383,16 +382,8 @@ def _check_distinct(columns: dict[str, str], described: str) -> None:
 
 def _shown(names: list[str], first: Row) -> str:
     """Return columns with the start of their first cell."""
-    cells = []
-    for name in names:
-        cell = " ".join(str(first.get(name, "")).split())
-        cut = cell if len(cell) <= SHOWN_CELL else cell[: SHOWN_CELL - 1] + "…"
-        cells.append(f"{_short(name)} ({cut!r})")
-    return listed(cells)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 2 * SHOWN_CELL else name[: 2 * SHOWN_CELL - 1] + "…"
+    cells = ((name, " ".join(str(first.get(name, "")).split())) for name in names)
+    return listed([f"{cut(name, SHOWN_NAME)} ({cut(cell, SHOWN_CELL)!r})" for name, cell in cells])
 
 
 def _header_hint(may_lack_header: bool) -> str:
@@ -406,7 +397,7 @@ def _check_column(
         return
     near = difflib.get_close_matches(name, names, 1, 0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    shown = listed([_short(known) for known in names])
+    shown = listed([cut(known, SHOWN_NAME) for known in names])
     raise UserError(
         f"{described} has no column {name!r}; its columns are {shown}.{hint}"
         f"{_header_hint(may_lack_header and not near)}"

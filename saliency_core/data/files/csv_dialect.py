@@ -345,17 +345,15 @@ class _Column:
     """What the cells of a column look like in the rows that stand on one line, unquoted."""
 
     def __init__(self) -> None:
-        self.values: set[str] | None = set()
+        self.values: set[str] = set()
         self.shapes: set[str] = set()
         self.rows = 0
 
     def add(self, value: str) -> None:
         self.rows += 1
         self.shapes.add(_shape(value))
-        if self.values is not None:
+        if len(self.values) <= KEPT_VALUES:
             self.values.add(value)
-            if len(self.values) > KEPT_VALUES:
-                self.values = None
 
     def tells(self) -> bool:
         """Return whether the column isn't one of texts."""
@@ -365,7 +363,7 @@ class _Column:
         """Return whether a cell is like those of the column; one with a quote may be any."""
         if '"' in value:
             return True
-        if self.values is not None and 2 <= len(self.values) <= self.rows / 2:
+        if 2 <= len(self.values) <= min(KEPT_VALUES, self.rows / 2):
             return value in self.values
         return _shape(value) in self.shapes
 

@@ -11,7 +11,7 @@ from typing import Any
 from saliency_core.data.columns import guess_columns, role_of_name
 from saliency_core.data.files.csv_rows import check_names
 from saliency_core.data.files.file_bytes import Row, json_of, lines
-from saliency_core.errors import UserError
+from saliency_core.errors import UserError, cut
 
 SHOWN_NAMES, LONGEST_NAME = 12, 100
 TIGHT = ("index_names", "column_names")
@@ -227,10 +227,8 @@ def _columns(value: dict[str, list[Any]], path: Path) -> Iterator[Row]:
 
 def listed(names: list[str]) -> str:
     """Return names as a list that stays short."""
-    cut = (name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names)
-    shown = ", ".join(itertools.islice(cut, SHOWN_NAMES))
-    more = len(names) - SHOWN_NAMES
-    return f"{shown}, ... {len(names)} in all" if more > 0 else shown
+    shown = ", ".join(cut(name, LONGEST_NAME) for name in names[:SHOWN_NAMES])
+    return f"{shown}, ... {len(names)} in all" if len(names) > SHOWN_NAMES else shown
 
 
 def split_of(loaded: Any, split: str | None, described: str) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from saliency_core.data.labels.label_map import NO_LABEL
-from saliency_core.errors import UserError
+from saliency_core.errors import UserError, cut
 
 SHOWN = 12
 """Labels shown in a sentence."""
@@ -232,6 +232,5 @@ def listed(labels: Sequence[str]) -> str:
 
 def shortened(label: str) -> str:
     """Return a label, cut where it is long, in quotes where it would not be seen as one."""
-    if len(label) > SHOWN_CHARACTERS:
-        label = label[: SHOWN_CHARACTERS - 1] + "…"
+    label = cut(label, SHOWN_CHARACTERS)
     return label if label.isprintable() and "," not in label else repr(label)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from saliency_core.errors import cut
 from saliency_core.output.report.blocks import Paragraph, Section, Table
-from saliency_core.output.report.scope import View, shortened
+from saliency_core.output.report.scope import View
 from saliency_core.quality.findings import issue_rows, kept_data_quality
 
 ISSUES = 10
@@ -49,6 +50,6 @@ def _issues(view: View) -> Table:
     frame = issue_rows(view.run.filter("label_issue"), limit=ISSUES)
     rows = []
     for row in frame.to_dict("records"):
-        text = shortened(row["text"], CHARACTERS)
+        text = cut(row["text"], CHARACTERS)
         rows.append([row["id"], row["gold"], row["likely"], f"{row['quality']:.1%}", text])
     return Table(["Example*", "Label", "Likely label", "Plausibility#", "Text~"], rows)

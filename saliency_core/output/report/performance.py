@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from saliency_core.errors import cut
 from saliency_core.output.charts.svg import draw
 from saliency_core.output.report.blocks import Chart, Charts, Paragraph, Section, Table
-from saliency_core.output.report.scope import View, number, percent, shortened
+from saliency_core.output.report.scope import View, number, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,7 +192,7 @@ def words_section(view: View) -> Section | None:
         bars = word_bars(
             rows[["word", "examples", "mean_share", "low", "high"]], "mean_share", "Mean share"
         )
-        heading = shortened(f"Predicted {name}" if name is not None else "All examples", 60)
+        heading = cut(f"Predicted {name}" if name is not None else "All examples", 60)
         drawn = draw(bars.properties(title=heading), 240)
         charts.append(Chart(drawn, f"{heading}: words by mean share, with its 95% interval."))
     return Section(

@@ -74,11 +74,6 @@ def number(value: Any, form: str = ".3f") -> str:
     return text if text.strip("-0.,%") else text.lstrip("-")
 
 
-def shortened(text: str, room: int) -> str:
-    """Return a text that has no more characters than there is room for."""
-    return text if len(text) <= room else f"{text[: room - 1]}…"
-
-
 def plain_text(value: Any) -> str:
     """Return a cell as text; what is missing is empty."""
     return "" if value is None or value != value else str(value)
