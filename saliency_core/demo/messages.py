@@ -38,17 +38,9 @@ SLOTS: dict[str, tuple[str, ...]] = {
         "keyboard, rucksack, toaster, tent, speaker, blender, heater, camera, printer, fan, watch, "
         "monitor".split(", ")
     ),
-    "when": (
-        "yesterday",
-        "last week",
-        "this morning",
-        "on Monday",
-        "two days ago",
-        "in March",
-        "over the weekend",
-        "on Friday evening",
-        "at the end of last month",
-        "a fortnight ago",
+    "when": tuple(
+        "yesterday, last week, this morning, on Monday, two days ago, in March, over the weekend, "
+        "on Friday evening, at the end of last month, a fortnight ago".split(", ")
     ),
     "number": ("two", "three", "four", "five", "six", "seven"),
     "amount": ("12 euros", "40 pounds", "19.99", "85 dollars", "7.50", "120 euros", "34 pounds"),
