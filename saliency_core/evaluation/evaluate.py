@@ -86,7 +86,7 @@ class Evaluation:
 
     examples: int
     metrics: pd.DataFrame
-    """One row per method and layer, columns of `store.results.EVALUATION_COLUMNS`; forwards and
+    """One row per method and layer, columns of `EVALUATION_COLUMNS`; forwards and
     backwards are passes per example, seconds those of the whole sample."""
     mosaics: dict[str, Any]
     """How many there were, chance, and what became of the other pairs."""

@@ -38,7 +38,7 @@ def debias(
     mask: the words become the mask token. drop: rows that contain one of them go.
 
     Args:
-        dataset: of `data.load_examples`.
+        dataset: of `load_examples`.
         words: any case.
         way: one of `WAYS`.
         output: JSON Lines or CSV by its ending; replaced when all is written.

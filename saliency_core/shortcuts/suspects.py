@@ -109,7 +109,7 @@ def suspects(
         seed: of the shuffling.
 
     Returns:
-        The table, strongest first, without the causal evidence (`effects.with_effects` adds it),
+        The table, strongest first, without the causal evidence (`with_effects` adds it),
         and the control: tests (of association and errors); repeats; means over the shufflings:
         mean_flagged, tests that pass alpha; expected, alpha x tests; mean_discovered, tests that
         also pass Benjamini-Hochberg and so could make an assessment.

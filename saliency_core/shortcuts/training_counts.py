@@ -28,7 +28,7 @@ def count_features(
     """Return in how many examples of each class every feature of a text is.
 
     Args:
-        dataset: of `data.load_examples`.
+        dataset: of `load_examples`.
         label_names: the model's classes.
         label_map: dataset label -> model label, as for an audit.
 
