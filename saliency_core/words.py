@@ -84,12 +84,9 @@ def words_of(texts: tuple[str, ...], spans: np.ndarray, sides: np.ndarray) -> Wo
     blank, unseen = _snapped(spans, sides[token], [blank_spans(text) for text in texts])
     snapped[~seen] = blank[~seen]
     builder = _Builder()
-    rows = zip(snapped.tolist(), (seen | unseen).tolist(), sides[token].tolist(), strict=True)
-    for (start, end), touches, side in rows:
-        if touches:
-            builder.add(start, end, side)
-        else:
-            builder.wait(start, side)
+    columns = (*snapped.T.tolist(), sides[token].tolist(), (seen | unseen).tolist())
+    for piece in zip(*columns, strict=True):
+        builder.add(*piece)
     builder.settle()
     return Words(
         tuple(word_name(texts[side][start:end]) for start, end, side in builder.words),
@@ -110,22 +107,19 @@ class _Builder:
         self.word_of_token: list[int] = []
         self.waiting: list[tuple[int, int]] = []  # place and side of pieces without a character
 
-    def add(self, start: int, end: int, side: int) -> None:
-        """Add a piece whose words span these characters."""
+    def add(self, start: int, end: int, side: int, touches: bool) -> None:
+        """Add a piece whose words span these characters; the word behind it, if it touches none."""
         if self.waiting and self.waiting[0][1] != side:
             self.settle()
+        if not touches:
+            self.waiting.append((start, side))
+            return
         last = self.words[-1] if self.words else None
         if last and last[2] == side and (start < last[1] or (start, end) == last[:2]):
             self.words[-1] = (min(start, last[0]), max(end, last[1]), side)
         else:
             self.words.append((start, end, side))
         self._give(1 + len(self.waiting))
-
-    def wait(self, place: int, side: int) -> None:
-        """Add a piece that belongs to the word behind it."""
-        if self.waiting and self.waiting[0][1] != side:
-            self.settle()
-        self.waiting.append((place, side))
 
     def settle(self) -> None:
         """Give pieces that no word stands behind to the one before them."""

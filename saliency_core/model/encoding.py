@@ -37,10 +37,7 @@ class Encoding:
 
 
 def encode(
-    tokenizer: Any,
-    texts: Sequence[str],
-    pairs: Sequence[str] | None,
-    max_length: int,
+    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int
 ) -> list[Encoding]:
     """Tokenize texts; long ones are truncated (the longer side of a pair first)."""
     rows = list(zip(texts, [None] * len(texts) if pairs is None else pairs, strict=True))
@@ -84,10 +81,7 @@ def _without_tokens(text: str, pair: str | None) -> Encoding:
 
 
 def encode_windows(
-    tokenizer: Any,
-    texts: Sequence[str],
-    pairs: Sequence[str] | None,
-    max_length: int,
+    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int
 ) -> list[Encoding]:
     """Tokenize texts; long ones are cut into overlapping windows, long pairs truncated."""
     whole = encode(tokenizer, texts, pairs, max_length)

@@ -100,7 +100,8 @@ def compare(run: Run, column: str, label_map: dict[str, str]) -> Comparison:
     """Compare a metadata column of a finished run with what the model predicted."""
     names = run.label_names
     cells, codes = np.unique(run.metadata_values(column).astype(str), return_inverse=True)
-    index = _indices(cells.tolist(), names, label_map)
+    known = known_labels([cell for cell in cells.tolist() if cell], names, label_map)
+    index = np.array([known.get(cell, -1) for cell in cells.tolist()], np.int64)
     own = np.asarray(run.column("predicted"), np.int64)
     there = index[codes]
     comparable = (there >= 0) & (own >= 0)
@@ -117,9 +118,3 @@ def compare(run: Run, column: str, label_map: dict[str, str]) -> Comparison:
         unknown=int((~comparable).sum()),
         commonest=commonest,
     )
-
-
-def _indices(cells: list[str], names: list[str], label_map: dict[str, str]) -> np.ndarray:
-    """Return (cell,) class indices; -1 for a cell that is no label."""
-    found = known_labels([cell for cell in cells if cell], names, label_map)
-    return np.array([found.get(cell, -1) for cell in cells], np.int64)

@@ -9,10 +9,7 @@ from saliency_core.errors import UserError, first_line
 
 
 def first_that_works(
-    attempts: Sequence[tuple[str, Callable[[], None]]],
-    left_out: list[str],
-    *,
-    needed: bool = True,
+    attempts: Sequence[tuple[str, Callable[[], None]]], left_out: list[str], *, needed: bool = True
 ) -> None:
     """Do the first of several things that does not fail; note before the next what is left out.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shlex
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -74,16 +73,19 @@ def label_index_of(
         check_label_sets(list(survey.labels), info.label_names, options.label_map)
     if not survey.labels or info.task != "single-label":
         return {}
-    predicted_sample = partial(_predicted, survey, classifier)
     index = map_labels(
         list(survey.labels),
-        list(info.label_names),
+        info.label_names,
         options.label_map,
-        list(dataset.info.label_names) if dataset.info.label_names else None,
-        sample=predicted_sample,
+        dataset.info.label_names,
+        sample=partial(_predicted, survey, classifier),
     )
     if not options.trust_labels:
-        _guard_label_order(index, predicted_sample, list(info.label_names), options.label_map)
+        labels, predicted = _predicted(survey, classifier)
+        rows = [row for row, label in enumerate(labels) if label in index]
+        gold = np.array([index[labels[row]] for row in rows])
+        if rows:
+            check_label_order(gold, predicted[rows], info.label_names, index, options.label_map)
     return index
 
 
@@ -92,21 +94,6 @@ def _predicted(survey: Survey, classifier: Any) -> tuple[list[str], np.ndarray]:
     labelled = [example for example in survey.sample if example.label is not None]
     sample, _, logits = answered(classifier, labelled)
     return [str(example.label) for example in sample], logits.argmax(axis=1)
-
-
-def _guard_label_order(
-    index: dict[str, int],
-    predicted_sample: Callable[[], tuple[list[str], np.ndarray]],
-    names: list[str],
-    label_map: dict[str, str],
-) -> None:
-    """Stop before any score where another order of the labels fits a sample clearly better."""
-    labels, predicted = predicted_sample()
-    rows = [row for row, label in enumerate(labels) if label in index]
-    if not rows:
-        return
-    gold = np.array([index[labels[row]] for row in rows])
-    check_label_order(gold, predicted[rows], names, index, label_map)
 
 
 def label_hint(dataset: Dataset, survey: Survey, label_names: tuple[str, ...]) -> str:

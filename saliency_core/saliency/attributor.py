@@ -278,10 +278,7 @@ class Attributor:
         return decoded
 
     def audit(
-        self,
-        examples: Sequence[Example],
-        encodings: Sequence[Encoding],
-        gold: Sequence[int | None],
+        self, examples: Sequence[Example], encodings: Sequence[Encoding], gold: Sequence[int | None]
     ) -> list[AuditedExample]:
         """Return what the store writes for one batch; a broken example fails alone."""
         return self.records(examples, encodings, gold, self.compute(encodings, gold))
@@ -317,10 +314,7 @@ class Attributor:
         ]
 
     def _rows(
-        self,
-        encodings: list[Encoding],
-        gold: list[int | None],
-        decided: Tensor | None = None,
+        self, encodings: list[Encoding], gold: list[int | None], decided: Tensor | None = None
     ) -> list[ExampleMaps | str]:
         """Return the maps of each row; where the model refuses a batch, halves are tried.
 

@@ -58,18 +58,15 @@ def decodability(classifier: Classifier, encodings: Sequence[Encoding], seed: in
             start = 0 if classifier.padding_side == "right" else hidden[0].shape[1] - length
             for layer in range(layers):
                 states[layer].append(hidden[layer][place, start + sampled[row][1]])
-    ids = [np.array(encoding.input_ids) for encoding, _ in sampled]
-    own = np.concatenate([tokens[chosen] for tokens, (_, chosen) in zip(ids, sampled, strict=True)])
-    wanted = [own]
-    if classifier.head.causal:
-        wanted.append(np.concatenate([_next_tokens(*pair) for pair in sampled]))
+    wanted = np.concatenate([_own_and_next(*pair) for pair in sampled], axis=1)
+    wanted = wanted if classifier.head.causal else wanted[:1]
     chances = np.array(
         [
-            _chances(classifier, torch.cat(found), np.stack(wanted), layer == layers - 1)
+            _chances(classifier, torch.cat(found), wanted, layer == layers - 1)
             for layer, found in enumerate(states)
         ]
     )  # (layer, own or next, position)
-    known = np.stack(wanted) >= 0
+    known = wanted >= 0
     total = np.where(known, chances, 0).sum(-1)
     means = np.divide(
         total, known.sum(-1), out=np.full(total.shape, np.nan), where=known.any(-1)
@@ -84,10 +81,10 @@ def decodability(classifier: Classifier, encodings: Sequence[Encoding], seed: in
     )
 
 
-def _next_tokens(encoding: Encoding, chosen: np.ndarray) -> np.ndarray:
-    """Return the token after each chosen one, -1 where the text ends or a special one follows."""
-    following = np.append(np.where(encoding.special, -1, encoding.input_ids)[1:], -1)
-    return following[chosen]
+def _own_and_next(encoding: Encoding, chosen: np.ndarray) -> np.ndarray:
+    """Return (2, position): chosen tokens and those behind them, -1 for a special one or none."""
+    ids = np.where(encoding.special, -1, encoding.input_ids)
+    return np.stack([ids, np.append(ids[1:], -1)])[:, chosen]
 
 
 def _chances(classifier: Classifier, states: Tensor, wanted: np.ndarray, last: bool) -> np.ndarray:

@@ -77,15 +77,11 @@ class Pairing:
 
     def by_row(self, values: Tensor) -> Tensor:
         """Return values with the batch alone as leading axis: (rows, ...)."""
-        if values.shape[0] == self.rows:
-            return values
-        return values.unflatten(0, (self.rows, -1))
+        return values if len(values) == self.rows else values.unflatten(0, (self.rows, -1))
 
     def by_text(self, values: Tensor) -> Tensor:
         """Return values of texts alone with the batch alone as leading axis: (text, ...)."""
-        if values.shape[0] == self.texts:
-            return values
-        return values.unflatten(0, (self.texts, -1))
+        return values if len(values) == self.texts else values.unflatten(0, (self.texts, -1))
 
     def of_texts(self, values: Tensor) -> Tensor:
         """Return the texts' part of a tensor, in the tensor's own shape otherwise."""
@@ -98,9 +94,8 @@ class Pairing:
 
     def matched(self, values: Tensor) -> Tensor:
         """Return (text, ...) u(reference), one for each text or one that broadcasts to all."""
-        if len(self.parts) == 1:
-            return values[self.parts[0].references]
-        return values[self.reference_rows]
+        one = len(self.parts) == 1
+        return values[self.parts[0].references if one else self.reference_rows]
 
     def means(self, values: Tensor) -> Tensor:
         """Return 1/2 (u(text) + u(reference)), shaped like `of_texts`, in float32 at least."""
