@@ -145,6 +145,12 @@ def matching(
     return rows
 
 
+def words_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Return the words of ids, lower-cased."""
+    sql = "SELECT word_id, word FROM vocabulary WHERE word_id IN ({})"
+    return dict(matching(connection, sql, ids))
+
+
 def first_value(connection: sqlite3.Connection, sql: str, *values: Any) -> Any:
     """Return the first value of the first row of a query."""
     return connection.execute(sql, values).fetchone()[0]

@@ -36,7 +36,6 @@ def content_key(
         text: `text_digest` of the example; empty for the key that all texts of a run share.
         gold: Index of the gold label; takes part only where the target depends on it.
     """
-    depends_on_gold = settings.target in ("gold", "contrast")
     return _digest(
         METHOD_VERSION,
         model.model_digest,
@@ -52,7 +51,7 @@ def content_key(
         settings.long_text,
         settings.dtype,
         text.hex(),
-        gold if depends_on_gold else None,
+        gold if settings.target in ("gold", "contrast") else None,
     ).hex()
 
 

@@ -318,28 +318,19 @@ def _numbers(term: Term) -> list[float]:
 
 def _meta_test(term: Term) -> Callable[[Any], bool]:
     """Return the test of a metadata value."""
-    if term.operator in (":", "="):
-        texts = {value.text for value in term.values}
-        numbers = set(_numbers(term))
-        return lambda value: (
-            value is not None
-            and (
-                metadata_text(value) in texts
-                or (
-                    isinstance(value, int | float)
-                    and not isinstance(value, bool)
-                    and value in numbers
-                )
-            )
-        )
-    limits = _numbers(term)
+    texts, numbers = {value.text for value in term.values}, set(_numbers(term))
     compare = _COMPARE[term.operator]
 
-    def test(value: Any) -> bool:
-        number = None if isinstance(value, bool) else as_number(value)
-        return number is not None and any(bool(compare(number, limit)) for limit in limits)
+    def equals(value: Any) -> bool:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_same = metadata_text(value) in texts or (is_number and value in numbers)
+        return value is not None and is_same
 
-    return test
+    def compares(value: Any) -> bool:
+        number = None if isinstance(value, bool) else as_number(value)
+        return number is not None and any(bool(compare(number, limit)) for limit in numbers)
+
+    return equals if term.operator in (":", "=") else compares
 
 
 def metadata_text(value: Any) -> str:

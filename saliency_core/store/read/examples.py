@@ -163,12 +163,9 @@ def examples_at(run: Run, positions: Sequence[int] | np.ndarray) -> pd.DataFrame
 
 @consistent
 def position_of(run: Run, id: str) -> int | None:
-    """Return the position of an external id."""
-    rows = run.store.rows(
-        "SELECT position FROM examples WHERE run = ? AND id = ? ORDER BY position",
-        (run.number, str(id)),
-    )
-    return rows[0][0] if rows else None
+    """Return the position of an external id, the first one where the dataset repeats it."""
+    sql = "SELECT min(position) FROM examples WHERE run = ? AND id = ?"
+    return run.store.rows(sql, (run.number, str(id)))[0][0]
 
 
 @consistent

@@ -5,7 +5,6 @@ No torch, no sqlite-utils. What is asked of a run is asked of `Store.run` and of
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,14 @@ from saliency_core.store.format import chunk_io, codec
 from saliency_core.store.query.annotations import Annotations
 from saliency_core.store.query.columns import Filters
 from saliency_core.store.read.run import Facts, Run, read_facts
-from saliency_core.store.sqlite_files import READING, SqlRow, describe, is_sound, read_connection
+from saliency_core.store.sqlite_files import (
+    READING,
+    SqlRow,
+    describe,
+    is_sound,
+    read_connection,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from saliency_core.store.read.token_directions import TokenDirections
@@ -242,13 +248,7 @@ class Store:
         if self._words is not None or len(ids) > _FEW_WORDS:
             return self.vocabulary()[ids]
         asked = np.asarray(ids).tolist()
-        found: dict[int, str] = dict(
-            self.rows(
-                "SELECT word_id, word FROM vocabulary"
-                " WHERE word_id IN (SELECT value FROM json_each(?))",
-                (json.dumps(asked),),
-            )
-        )
+        found = words_of(self.connection, asked)
         return np.array([found[word_id] for word_id in asked], object)
 
     def word_id(self, word: str) -> int | None:

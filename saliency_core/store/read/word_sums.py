@@ -162,10 +162,8 @@ def load_word_chunk(connection: sqlite3.Connection, run: int, number: int, layer
     ).fetchone()
     words, classes, groups, counts, occurrences, n_words = map(codec.unpack, row[:-1])
     scores = np.frombuffer(data, np.float16)
-    first, top3 = (
-        codec.unpack_bits(blob, count)
-        for blob, count in ((row[-1], len(scores)), (top3, len(occurrences)))
-    )
+    first = codec.unpack_bits(row[-1], len(scores))
+    top3 = codec.unpack_bits(top3, len(occurrences))
     if len(classes) != len(groups) or groups.sum(dtype=np.int64) != len(words):
         raise codec.Damaged
     chunk = WordChunk(

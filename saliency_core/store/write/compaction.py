@@ -173,12 +173,8 @@ def _write(
 
 def delete(connection: sqlite3.Connection, run: int, chunk: int, layers: int) -> None:
     """Delete a chunk."""
-    targets = [0] + [
-        row[0]
-        for row in connection.execute(
-            "SELECT target FROM extra_targets WHERE run = ? AND chunk = ?", (run, chunk)
-        )
-    ]
+    sql = "SELECT target FROM extra_targets WHERE run = ? AND chunk = ?"
+    targets = [0, *(target for (target,) in connection.execute(sql, (run, chunk)))]
     # By full key, which the index begins with.
     connection.executemany(
         "DELETE FROM scores WHERE run = ? AND target = ? AND layer = ? AND chunk = ?",

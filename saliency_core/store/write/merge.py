@@ -31,7 +31,7 @@ from saliency_core.store.read.results import (
     write_tokens,
 )
 from saliency_core.store.read.store import Store, open_store
-from saliency_core.store.sqlite_files import by_name, describe, first_value, matching, release
+from saliency_core.store.sqlite_files import by_name, describe, first_value, release, words_of
 from saliency_core.store.write.annotation_files import merge_notes, merge_slices
 from saliency_core.store.write.former import forget_summaries
 from saliency_core.store.write.reuse import rename_targets, text_ids
@@ -268,11 +268,8 @@ class _Part:
                 (self.theirs, number, *span),
             )
         }
-        slots = [
-            slot
-            for slot, place in enumerate(positions.tolist())
-            if slot in rows and place in waiting
-        ]
+        places = enumerate(positions.tolist())
+        slots = [slot for slot, place in places if slot in rows and place in waiting]
         if not slots:
             return
         chunk = columnar.take(load_chunk(self.source, self.theirs, number), slots)
@@ -287,13 +284,7 @@ class _Part:
     def _with_words(self, chunk: Chunk) -> Chunk:
         """Return the chunk with the output's word ids."""
         theirs = np.unique(chunk.word_ids)
-        words: dict[int, str] = dict(
-            matching(
-                self.source,
-                "SELECT word_id, word FROM vocabulary WHERE word_id IN ({})",
-                theirs.tolist(),
-            )
-        )
+        words = words_of(self.source, theirs.tolist())
         ours = self.writer.vocabulary(set(words.values()))
         number = np.array([ours[words[int(word)]] for word in theirs], np.int32)
         return replace(chunk, word_ids=number[np.searchsorted(theirs, chunk.word_ids)])
