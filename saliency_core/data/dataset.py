@@ -346,7 +346,8 @@ def _roles(
     table: Preview, wanted: dict[str, str | None], opened: Opened
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return role -> column, and the guessed part of it."""
-    names, described, may_lack_header = table.names, opened.source, opened.may_lack_header
+    names, described = table.names, opened.source
+    hint = " If its first line is no header, say --no-header." if opened.may_lack_header else ""
     columns: dict[str, str] = {}
     guessed: dict[str, str] = {}
     refused = set()
@@ -354,20 +355,21 @@ def _roles(
         if name == "none" and name not in names and role != "text":
             refused.add(role)
         elif name is not None:
-            _check_column(name, names, described, may_lack_header)
+            _check_column(name, names, described, hint)
             columns[role] = name
     _check_distinct(columns, described)
     free = [name for name in names if name not in columns.values()]
-    first_is_data = may_lack_header and may_be_data(names, table.first)
+    first_is_data = opened.may_lack_header and may_be_data(names, table.first)
     for role, guess in guess_columns(free, table.first).items():
         taken = guess.sure and not (guess.by == "values" and first_is_data)
         if taken and role not in columns and role not in refused:
             columns[role] = guessed[role] = guess.column
     if "text" not in columns:
+        cells = ((name, " ".join(str(table.first[0].get(name, "")).split())) for name in names)
+        shown = [f"{cut(name, SHOWN_NAME)} ({cut(cell, SHOWN_CELL)!r})" for name, cell in cells]
         raise UserError(
-            f"{described}: which column holds the text? Its columns are "
-            f"{_shown(names, table.first[0])}; choose one with --text-column."
-            f"{_header_hint(may_lack_header)}"
+            f"{described}: which column holds the text? Its columns are {listed(shown)}; choose "
+            f"one with --text-column.{hint}"
         )
     return columns, guessed
 
@@ -380,25 +382,10 @@ def _check_distinct(columns: dict[str, str], described: str) -> None:
             )
 
 
-def _shown(names: list[str], first: Row) -> str:
-    """Return columns with the start of their first cell."""
-    cells = ((name, " ".join(str(first.get(name, "")).split())) for name in names)
-    return listed([f"{cut(name, SHOWN_NAME)} ({cut(cell, SHOWN_CELL)!r})" for name, cell in cells])
-
-
-def _header_hint(may_lack_header: bool) -> str:
-    return " If its first line is no header, say --no-header." if may_lack_header else ""
-
-
-def _check_column(
-    name: str, names: list[str], described: str, may_lack_header: bool = False
-) -> None:
+def _check_column(name: str, names: list[str], described: str, hint: str = "") -> None:
     if name in names:
         return
-    near = difflib.get_close_matches(name, names, 1, 0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    if near := difflib.get_close_matches(name, names, 1, 0.5):
+        hint = f" Did you mean {near[0]!r}?"
     shown = listed([cut(known, SHOWN_NAME) for known in names])
-    raise UserError(
-        f"{described} has no column {name!r}; its columns are {shown}.{hint}"
-        f"{_header_hint(may_lack_header and not near)}"
-    )
+    raise UserError(f"{described} has no column {name!r}; its columns are {shown}.{hint}")

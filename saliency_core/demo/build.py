@@ -92,10 +92,9 @@ def build_demo(folder: Path, progress: Progress = silent) -> Demo:
     write_json_lines(demo.dataset, [message.row() for message in audited])
     write_json_lines(demo.answer_key, [message.answer_key() for message in audited])
     torch.manual_seed(0)
-    tokenizer = train_tokenizer([message.text for message in training])
-    encoded = [
-        torch.tensor(ids) for ids in tokenizer([message.text for message in training])["input_ids"]
-    ]
+    texts = [message.text for message in training]
+    tokenizer = train_tokenizer(texts)
+    encoded = [torch.tensor(ids) for ids in tokenizer(texts)["input_ids"]]
     language_model = train_language_model(tokenizer, encoded, progress)
     language_model.save_pretrained(demo.lm_head)
     tokenizer.save_pretrained(demo.lm_head)

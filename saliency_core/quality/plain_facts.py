@@ -160,8 +160,7 @@ def _identifier(
         # As file systems and people sort names: digits by their value.
         natural = [_natural(value) for value in values]
         order = sorted(range(len(values)), key=natural.__getitem__)
-        ranks = np.empty(len(values))
-        ranks[order] = np.arange(1, len(values) + 1)
+        ranks = np.argsort(order) + 1
     else:
         ranks = stats.rankdata(np.array(numbers, float))
     best, label = 0.5, None
