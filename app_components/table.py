@@ -121,6 +121,15 @@ def intervals(rows: pd.DataFrame, form: str = "{:.1%}", missing: str = "") -> li
     ]
 
 
+def remembered(key: str, values: pd.Series) -> tuple[int | None, Callable[[int], None]]:
+    """Return the place of the value that the session keeps, and what keeps that of another row."""
+
+    def choose(place: int) -> None:
+        st.session_state[key] = values.iloc[place]
+
+    return place_of(values == st.session_state.get(key)), choose
+
+
 def place_of(mask: pd.Series) -> int | None:
     """Return the place of the first row that a mask marks, None where it marks none."""
     places = mask.to_numpy(bool).nonzero()[0]

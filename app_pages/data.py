@@ -6,7 +6,7 @@ from app_components.background_command import Background
 from app_components.clicks import attempt, tell
 from app_components.filter_line import filter_chip
 from app_components.navigation import keep
-from app_components.table import Column, place_of, show_table
+from app_components.table import Column, remembered, show_table
 from saliency_core.analysis.similar_explanations import nearest_explanations
 from saliency_core.errors import UserError
 from saliency_core.quality.duplicates import duplicate_groups
@@ -115,12 +115,7 @@ def labels():
         for_label=[word["label"] for word in words],
         decided=[*map(decided, run.annotations_at(rows["example"].tolist()))],
     )
-    key = f"issue-{session.here(run)}"
-
-    def choose(place: int):
-        st.session_state[key] = rows["id"].iloc[place]
-
-    place = place_of(rows["id"] == st.session_state.get(key))
+    place, choose = remembered(f"issue-{session.here(run)}", rows["id"])
     show_table(
         shown,
         f"issues-{session.here(run)}-{page}-{run.store.version()}",
@@ -256,12 +251,7 @@ def duplicates():
         labels=groups["labels"].map(", ".join), text=groups["text"].map(_shortened)
     )
     shown["labels"] = shown["labels"].where(~groups["conflict"], "≠ " + shown["labels"])
-    key = f"group-{session.here(run)}"
-
-    def choose(place: int):
-        st.session_state[key] = int(groups["group"].iloc[place])
-
-    place = place_of(groups["group"] == st.session_state.get(key))
+    place, choose = remembered(f"group-{session.here(run)}", groups["group"])
     show_table(
         shown[["kind", "size", "labels", "text"]],
         f"groups-{session.here(run)}",

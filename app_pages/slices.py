@@ -8,7 +8,7 @@ from app_components.background_command import Background
 from app_components.clicks import attempt, quoted, tell
 from app_components.filter_line import filter_chip, readable
 from app_components.navigation import keep
-from app_components.table import Column, intervals, place_of, show_table
+from app_components.table import Column, intervals, remembered, show_table
 from saliency_core.analysis.error_slices import kept_discovered
 from saliency_core.analysis.run_comparison import ALPHA
 from saliency_core.analysis.slice_comparison import (
@@ -57,11 +57,7 @@ compared_under: list[str] = []
 
 def table(rows: pd.DataFrame, shown: pd.DataFrame, which: str, **columns) -> int:
     """Show a table of slices; return the place of the chosen row, the first one at first."""
-
-    def choose(place: int):
-        st.session_state[f"slice-{which}"] = rows["where"].iloc[place]
-
-    chosen = place_of(rows["where"] == st.session_state[keep(f"slice-{which}", "")]) or 0
+    chosen, choose = remembered(keep(f"slice-{which}", ""), rows["where"])
     st.caption(
         "Choose a row. The buttons below the table open its examples or compare it with all other "
         "texts."
@@ -72,9 +68,9 @@ def table(rows: pd.DataFrame, shown: pd.DataFrame, which: str, **columns) -> int
         f"Slices that are {which}",
         columns=METRICS | columns,
         on_choose=choose,
-        chosen=chosen,
+        chosen=chosen or 0,
     )
-    return chosen
+    return chosen or 0
 
 
 def compare(where: str, name: str):

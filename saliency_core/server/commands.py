@@ -45,8 +45,6 @@ PATIENCE = 10.0
 """Seconds that a job has to end by itself."""
 CLOCK = 5.0
 """Seconds by which a clock that is set may move the start of a process."""
-
-
 Options = Mapping[str, str | int | bool | None]
 
 
@@ -254,14 +252,11 @@ def step(job: Job) -> Step | None:
     if not found:
         return None
     stage, number, stages, done, total, left = found[-1]
-    return Step(
-        stage,
-        int(done),
-        int(total) if total.isdigit() else None,
-        int(number) if number else None,
-        int(stages) if stages else None,
-        left,
-    )
+    return Step(stage, int(done), _number(total), _number(number), _number(stages), left)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
 
 
 def last_words(job: Job) -> str:
