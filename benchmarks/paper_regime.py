@@ -88,7 +88,7 @@ def _decoded(
 ) -> Tensor:
     """Return (batch, token) scores of the text's own tokens."""
     head = classifier.head
-    features = head.features(state, classifier.normed_last and layer == classifier.info.layers)
+    features = classifier.features(state, layer)
     bias = None if head.bias is None else head.bias[ids]
     offsets = column_offsets(ids, own, bias, head.causal)
     weights = decoding_weights(features, head.embeddings[ids], offsets)

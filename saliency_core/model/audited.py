@@ -29,10 +29,8 @@ Texts = tuple[str, str | None]
 def classifier_of(run: Run, model: str | None = None) -> Classifier:
     """Load the model that a run audited.
 
-    Args:
-        run: a run.
-        model: where the model is now; a language-model head that is no longer where it was is
-            looked for beside it.
+    `model` is where it is now; a language-model head that is no longer where it was is looked for
+    beside it.
 
     Raises:
         UserError: it is no longer where the run says, or its weights have changed.
@@ -173,10 +171,7 @@ class Edit:
 def edit_of(before: np.ndarray, after: np.ndarray, label: int | np.ndarray) -> Edit:
     """Return the effect of edits on one class, or on one (example,) each.
 
-    Args:
-        before: (example, class) probabilities.
-        after: the same of the edited texts.
-        label: the class.
+    From (example, class) probabilities before and after.
     """
     every = np.arange(len(before))
     drops = before[every, label] - after[every, label]

@@ -137,11 +137,8 @@ def _pickle_fault(file: Path, start: bytes) -> str | None:
 def refuse_missing(name: str, loading: dict[str, Any], lacks: str, fix: str) -> None:
     """Refuse a model some of whose weights would be random, or do not fit the configuration.
 
-    Args:
-        name: of the model.
-        loading: what transformers reports of the loading.
-        lacks: what to say after the name of a model without some of its weights.
-        fix: a sentence on what to do.
+    By what transformers reports of the loading. `lacks` goes on after the name of a model without
+    some of its weights, `fix` is a sentence on what to do then.
     """
     for key, stored, wanted in sorted(loading["mismatched_keys"]):
         raise UserError(
@@ -189,10 +186,7 @@ def refuse_adapter(name: str) -> None:
 def has_tokenizer_files(name: str, tokenizer: Any, revision: str | None = None) -> bool:
     """Return whether a checkpoint holds a vocabulary: without, transformers makes an empty one.
 
-    Args:
-        name: folder or hub name.
-        tokenizer: what was loaded; None where that failed.
-        revision: revision on the hub.
+    `tokenizer` is what was loaded, None where that failed.
     """
     own = getattr(tokenizer, "vocab_files_names", {}).values()
     files = {*TOKENIZER_FILES, *own} - {"tokenizer_config.json"}

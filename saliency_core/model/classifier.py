@@ -185,6 +185,10 @@ class Classifier:
     def _taken(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: value for name, value in batch.items() if name in self.inputs}
 
+    def features(self, states: Tensor, layer: int) -> Tensor:
+        """Return what the head multiplies with its vocabulary, of the states of a layer."""
+        return self.head.features(states, self.normed_last and layer == self.info.layers)
+
     def logits(self, encodings: Sequence[Encoding], batch_tokens: int | None = None) -> np.ndarray:
         """Return the (example, class) float32 logits, without gradient, length-sorted batches.
 
@@ -227,9 +231,7 @@ def changed_embeddings(
 ) -> Iterator[None]:
     """Let embedding modules return something else, from which gradients can be taken.
 
-    Args:
-        modules: the input-embedding modules.
-        change: (module, ids, (row, token, embedding) embeddings) -> what it returns instead.
+    `change` makes it of the module, the ids and its (row, token, embedding) embeddings.
     """
 
     def replace(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:

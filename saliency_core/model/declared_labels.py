@@ -12,9 +12,6 @@ def declared_labels(model: str) -> tuple[str, ...]:
 
     Nothing where the configuration names none, is of another task, or lies neither in a folder of
     this machine nor in the cache of the hub: then only loading tells.
-
-    Args:
-        model: folder or hub name.
     """
     config = _config(model)
     names = config.get("id2label")

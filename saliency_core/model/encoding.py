@@ -159,12 +159,8 @@ def _chars_seen(
     A tokenizer may drop marks and white space at the ends of a text; nothing was cut there.
     Tokens of white space, or of some bytes of a character, may be cut.
 
-    Args:
-        text: the first text.
-        pair: the second text.
-        spans: (token, 2) characters of the tokens that were kept.
-        sides: (token,) 0 the text, 1 the pair, -1 neither.
-        overflowing: the tokenizer's encodings of what was cut off, at whichever end.
+    From the (token, 2) spans and (token,) sides (0 the text, 1 the pair, -1 neither) of the tokens
+    that were kept, and the tokenizer's encodings of what was cut off, at whichever end.
     """
     total = len(text) + len(pair or "")
     if not overflowing:

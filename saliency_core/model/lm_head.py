@@ -35,14 +35,10 @@ class LanguageModelHead:
         self.final_norm = None if model.config.is_encoder_decoder else final_norm(model.base_model)
 
     def features(self, states: Tensor, normed: bool) -> Tensor:
-        """Return what the head multiplies with its output embeddings.
+        """Return what the head multiplies with its output embeddings, (batch, token, embedding).
 
-        Args:
-            states: (batch, token, hidden) hidden states of one layer.
-            normed: the states already went through the model's final norm.
-
-        Returns:
-            (batch, token, embedding).
+        `states` are those of one layer, (batch, token, hidden); `normed` tells that they already
+        went through the model's final norm.
         """
         if self.final_norm is not None and not normed:
             states = self.final_norm(states)

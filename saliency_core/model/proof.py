@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -35,13 +36,7 @@ def prove(
 ) -> list[str]:
     """Prove on a few texts that the model is what transformers itself would run.
 
-    Args:
-        classifier: as it is to be audited.
-        texts: the first texts of a dataset; a hundred are enough.
-        pairs: their second texts.
-
-    Returns:
-        What a reader of the numbers must be warned of.
+    A hundred texts of a dataset are enough. Returns what a reader of the numbers must be warned of.
 
     Raises:
         UserError: the tokenizer does not know the texts, the logits are others than transformers'
@@ -115,10 +110,10 @@ def _check_logits(
         return
     name = classifier.info.name
     ours = classifier.logits([encodings[row] for row in rows])  # (text, class)
-    theirs = [
-        _own_logits_or_none(classifier, texts[row], pairs[row] if pairs else None) for row in rows
-    ]
-    compared = {place: logits for place, logits in enumerate(theirs) if logits is not None}
+    compared: dict[int, np.ndarray] = {}
+    for place, row in enumerate(rows):
+        with suppress(Exception):  # Such a text fails in the audit too, and alone.
+            compared[place] = own_logits(classifier, texts[row], pairs[row] if pairs else None)
     finite = [place for place, logits in compared.items() if np.isfinite(logits).all()]
     if compared and not finite:
         raise UserError(
@@ -133,14 +128,7 @@ def _check_logits(
                 f"in transformers: its logits differ by {difference:.2g}. It can't be audited in "
                 "batches."
             )
-    _check_depends_on_text(name, [encodings[rows[place]] for place in finite], ours[finite])
-
-
-def _own_logits_or_none(classifier: Classifier, text: str, pair: str | None) -> np.ndarray | None:
-    try:
-        return own_logits(classifier, text, pair)
-    except Exception:  # Such a text fails in the audit too, and alone.
-        return None
+    _check_depends_on_text(name, ours[finite])
 
 
 def _chosen(encodings: Sequence[Encoding]) -> list[int]:
@@ -157,14 +145,14 @@ def _chosen(encodings: Sequence[Encoding]) -> list[int]:
     return list(rows.values())
 
 
-def _check_depends_on_text(name: str, encodings: list[Encoding], logits: np.ndarray) -> None:
-    """Refuse a model that gives different texts the same logits."""
-    if len(encodings) < 2:
+def _check_depends_on_text(name: str, logits: np.ndarray) -> None:
+    """Refuse a model that gives different texts the same (text, class) logits."""
+    if len(logits) < 2:
         return
     spread = float(np.ptp(logits, axis=0).max())
     if spread <= 1e-6 * max(1.0, float(np.abs(logits).max())):
         raise UserError(
-            f"{name} gives {len(encodings)} different texts the same logits "
+            f"{name} gives {len(logits)} different texts the same logits "
             f"({', '.join(f'{value:.3g}' for value in logits[0][:4])}): its answer does not "
             "depend on the text, so there is nothing to explain."
         )

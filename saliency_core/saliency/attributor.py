@@ -96,13 +96,8 @@ class Attributor:
     ) -> None:
         """Check the target against the model's labels, and the rule against the model.
 
-        Args:
-            classifier: the model, its tokenizer and its language-model head.
-            rule: `secant` or `path`.
-            steps: nodes of the path rule.
-            target: `predicted`, `gold` or `class:NAME`.
-            batch_tokens: tokens of a batch, padding included.
-            variants: also keep the undecoded, the pooled and the multipliers' map.
+        `steps` are the nodes of the path rule; `batch_tokens` are of a batch, padding included;
+        `variants` also keeps the undecoded, the pooled and the multipliers' map.
         """
         if rule not in RULES:
             raise UserError(f"--rule {rule!r} is unknown; choose {' or '.join(RULES)}.")
@@ -253,7 +248,7 @@ class Attributor:
         for rows in layout_batches(
             range(len(encodings)), encodings, self.classifier.pad_token_id, batch_tokens
         ):
-            run_in_halves(list(rows), fill)
+            run_in_halves(rows, fill)
         return maps
 
     @torch.no_grad()
@@ -271,8 +266,7 @@ class Attributor:
             if positions is not None:
                 state, rows = _at(positions, state), _at(positions, offsets)
                 scores = scores.gather(-1, positions.expand(len(scores), -1, -1))
-            normed = self.classifier.normed_last and layer == local.shape[1] - 1
-            weights = decoding_weights(head.features(state, normed), columns, rows)
+            weights = decoding_weights(self.classifier.features(state, layer), columns, rows)
             for target in range(len(local)):
                 decoded[target, layer] = decode(weights, scores[target])
         return decoded

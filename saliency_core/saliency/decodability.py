@@ -62,7 +62,7 @@ def decodability(classifier: Classifier, encodings: Sequence[Encoding], seed: in
     wanted = wanted if classifier.head.causal else wanted[:1]
     chances = np.array(
         [
-            _chances(classifier, torch.cat(found), wanted, layer == layers - 1)
+            _chances(classifier, torch.cat(found), layer, wanted)
             for layer, found in enumerate(states)
         ]
     )  # (layer, own or next, position)
@@ -87,14 +87,10 @@ def _own_and_next(encoding: Encoding, chosen: np.ndarray) -> np.ndarray:
     return np.stack([ids, np.append(ids[1:], -1)])[:, chosen]
 
 
-def _chances(classifier: Classifier, states: Tensor, wanted: np.ndarray, last: bool) -> np.ndarray:
+def _chances(classifier: Classifier, states: Tensor, layer: int, wanted: np.ndarray) -> np.ndarray:
     """Return the probability of each kind of wanted token, (kind, position).
 
-    Args:
-        classifier: holds the head.
-        states: (position, hidden) of one layer.
-        wanted: (kind, position) vocabulary ids; any number where it is -1.
-        last: the states are those of the last layer.
+    From the (position, hidden) states of a layer; any number for the wanted vocabulary id -1.
     """
     head = classifier.head
     tokens = torch.from_numpy(wanted).to(states.device)
@@ -102,7 +98,7 @@ def _chances(classifier: Classifier, states: Tensor, wanted: np.ndarray, last: b
     for part, ids in zip(
         states.split(DECODED_TOGETHER), tokens.split(DECODED_TOGETHER, dim=1), strict=True
     ):
-        features = head.features(part.unsqueeze(0), classifier.normed_last and last)[0]
+        features = classifier.features(part.unsqueeze(0), layer)[0]
         logits = (features @ head.embeddings.T).float()  # (position, vocab)
         if head.bias is not None:
             logits += head.bias

@@ -60,16 +60,8 @@ def _batch_features(classifier: Classifier, batch: dict[str, Tensor]) -> tuple[T
     weights = gradient.norm(dim=-1) * batch["attention_mask"]  # (batch, token)
     weights = weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     with torch.no_grad():
-        found = [
-            torch.einsum(
-                "bt,bte->be",
-                weights,
-                classifier.head.features(
-                    states[layer].detach(), classifier.normed_last and layer == top
-                ),
-            )
-            for layer in range(top + 1)
-        ]
+        features = (classifier.features(states[layer].detach(), layer) for layer in range(top + 1))
+        found = [torch.einsum("bt,bte->be", weights, of_layer) for of_layer in features]
     return torch.stack(found), highest.indices
 
 

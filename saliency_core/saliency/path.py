@@ -45,13 +45,9 @@ def path_maps(
     from the reference and half of the next. The path is walked from the text back to the
     reference, so that the target is known before the first gradient.
 
-    Args:
-        call: one forward pass of texts and references, the texts at the present share of the path.
-        share: the number `reading_references` reads.
-        nodes: (step,) t_1 < ... < t_m = 1, at least one.
-        pairing: which rows are references, and of which texts.
-        targets: logits (text, class) -> weights (target, text, class).
-        variants: also return the pooled map and the gradient norm.
+    `nodes` are (step,) t_1 < ... < t_m = 1, at least one; `call` runs the texts at the present
+    share of the path, the number that `reading_references` reads. The variants are the pooled map
+    and the gradient norm.
     """
     share[0] = 1.0
     hidden, logits = call()

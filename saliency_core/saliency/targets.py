@@ -18,12 +18,7 @@ class Targets:
     """The run's own target, and the contrast beside it wherever the prediction is wrong."""
 
     def __init__(self, model: ModelInfo, target: str) -> None:
-        """Check the target against the model's labels.
-
-        Args:
-            model: task and label names.
-            target: `predicted`, `gold` or `class:NAME`.
-        """
+        """Check the target, `predicted`, `gold` or `class:NAME`, against the model's labels."""
         self.model = model
         self.target = target
         self.class_index = self._class_index()
@@ -70,11 +65,7 @@ class Targets:
         return torch.stack([first, contrast])
 
     def names(self, weights: np.ndarray) -> list[str | None]:
-        """Return the name of each target of an example, None where it has none.
-
-        Args:
-            weights: (target, class).
-        """
+        """Return the names of an example's targets, (target, class); None where it has none."""
         if self.model.task == "multi-label" and self.class_index is None:
             names = self.model.label_names
             return [f"label:{names[row.argmax()]}" if row.any() else None for row in weights]

@@ -32,7 +32,8 @@ def to_record(
         row: its maps, why it has none, or None where there is no token to read.
     """
     if row is None:
-        row = _nothing_to_read(example)
+        has_text = example.text.strip() or (example.pair or "").strip()
+        row = "The text holds no token that the model reads." if has_text else "The text is empty."
     if isinstance(row, str):
         return _failed(example, encoding, gold, row)
     if not (np.isfinite(row.logits).all() and np.isfinite(row.scores).all()):
@@ -67,12 +68,6 @@ def to_record(
         explanation=top_tokens(row.scores[0], token_ids),
         incomplete=row.incomplete,
     )
-
-
-def _nothing_to_read(example: Example) -> str:
-    if example.text.strip() or (example.pair or "").strip():
-        return "The text holds no token that the model reads."
-    return "The text is empty."
 
 
 def top_tokens(scores: np.ndarray, token_ids: np.ndarray, count: int = 3) -> np.ndarray:

@@ -20,12 +20,8 @@ FILES_A_PASS = 200
 def follow(folder: BlockFolder, contents: np.ndarray, dataset: Iterable[Example]) -> None:
     """Rewrite the blocks of a changed dataset; a row whose text and label it lacks is dropped.
 
-    Stopped anywhere, it goes on: a row that stands where it belongs is left there.
-
-    Args:
-        folder: The blocks.
-        contents: (example,) content of every row of the dataset, as `content_of` gives it.
-        dataset: The dataset.
+    Stopped anywhere, it goes on: a row that stands where it belongs is left there. `contents` are
+    the (example,) `content_of` every row of the dataset.
     """
     rows = {file: rows_of(folder, file) for file in folder.files()}
     fits = {file: _fits(contents, *found) for file, found in rows.items()}

@@ -370,13 +370,14 @@ def compute_into_folder(inputs: AuditInputs, place: Path, progress: Progress) ->
                 write(table)
                 tally.count(len(table), computed=len(table))
     tally.finish()
+    failures = (folder.read(file, ["failure"])["failure"].drop_null() for file in folder.files())
     return AuditResult(
         run=None,
         database=str(place),
         examples=inputs.survey.examples,
         computed=tally.computed,
         reused=len(kept),
-        failed=sum(_failed(folder, file) for file in folder.files()),
+        failed=sum(map(len, failures)),
         seconds=time.perf_counter() - started,
         warnings=tuple(inputs.warnings()),
         guessed=inputs.dataset.guessed,
@@ -406,9 +407,3 @@ def kept_rows(folder: BlockFolder, contents: np.ndarray) -> np.ndarray:
         else:
             file.unlink()
     return np.unique(np.concatenate(kept))
-
-
-def _failed(folder: BlockFolder, file: Path) -> int:
-    """Return how many examples of a block have no scores."""
-    failure = folder.read(file, ["failure"])["failure"]
-    return len(failure) - failure.null_count
