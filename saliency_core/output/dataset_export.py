@@ -16,7 +16,7 @@ import numpy as np
 from saliency_core.atomic import replacing
 from saliency_core.data.files.row_writer import ENDINGS, RowWriter, write_json_lines
 from saliency_core.errors import UserError
-from saliency_core.output.export import BATCH, in_batches
+from saliency_core.output.export import counted, in_batches
 from saliency_core.progress import Progress, silent
 from saliency_core.store import Run, Slice
 
@@ -80,7 +80,8 @@ def export_dataset(
         names += run.metadata_columns()
         written = 0
         with replacing(output) as partial, RowWriter(partial, output.suffix, names) as writer:
-            for done, (position, row, id, note) in enumerate(_rows(run, positions), 1):
+            rows = counted(_rows(run, positions), len(positions), progress)
+            for position, row, id, note in rows:
                 if position in dropped:
                     log.append({"id": id, "change": "dropped", **dropped[position]})
                     continue
@@ -95,8 +96,6 @@ def export_dataset(
                     row[columns["label"]] = right
                 writer.write(row)
                 written += 1
-                if done % BATCH == 0 or done == len(positions):
-                    progress("exporting", done, len(positions))
         _name_kept(run, log)
     changes = Counter(entry["change"] for entry in log)
     log_path = None

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
-from saliency_core.progress import Progress
+from saliency_core.jsonable import plain
+from saliency_core.progress import Progress, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ def export(
     *,
     format: str | None = None,
     layers: Iterable[int] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Exported:
     """Write the examples of a slice with predictions, words, notes and verdicts.
 
@@ -75,7 +76,7 @@ def export(
     _check_place(output, format, run.store.path)
     layers = _layers(run, layers)
     total = part.count()
-    rows = _counted(records(part, layers=layers), total, progress)
+    rows = counted(records(part, layers=layers), total, progress)
     write = {
         "jsonl": _write_jsonl,
         "csv": _write_csv,
@@ -137,16 +138,20 @@ def in_batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
+def counted(rows: Iterable[Row], total: int, progress: Progress) -> Iterator[Row]:
+    """Yield rows, telling how many of them were written."""
+    for done, row in enumerate(rows, 1):
+        yield row
+        if done % 100 == 0 or done == total:
+            progress("exporting", done, total)
+
+
 def _of(row: Record, *names: str) -> Record:
     return {name: row[name] for name in names}
 
 
-def _rows(frame: Any) -> list[Record]:
-    """Return a frame's rows; what pandas calls missing is None."""
-    return [
-        {name: None if value != value else value for name, value in row.items()}
-        for row in frame.to_dict("records")
-    ]
+def _rows(frame: pd.DataFrame) -> list[Record]:
+    return plain(frame.to_dict("records"))
 
 
 # What may be asked for
@@ -229,13 +234,6 @@ def _common(kinds: set[type]) -> type:
     if len(kinds) == 1:
         return next(iter(kinds))
     return float if kinds == {int, float} else str
-
-
-def _counted(rows: Iterable[Record], total: int, progress: Progress | None) -> Iterator[Record]:
-    for done, row in enumerate(rows, 1):
-        yield row
-        if progress is not None and (done % 100 == 0 or done == total):
-            progress("exporting", done, total)
 
 
 def _write_jsonl(target: Path, rows: Iterable[Record], shape: _Shape) -> None:
