@@ -14,7 +14,6 @@ from app_components import session
 from app_components.background_command import watch
 from app_components.new_audit.values import cache_folder, choose, fill, values
 from saliency_core.errors import UserError
-from saliency_core.output.report import write_report
 from saliency_core.paths import DEMO, demo_folder
 from saliency_core.progress import duration
 from saliency_core.server import commands
@@ -142,6 +141,13 @@ def _run(job: commands.Job) -> Run | None:
         return None
 
 
+def _report(run: Run) -> bytes:
+    # Charts and statistics take seconds to load, which an audit can be begun without.
+    from saliency_core.output.report import write_report
+
+    return session.written(partial(write_report, run.filter()), "report.html")
+
+
 def _finished(job: commands.Job) -> None:
     run = _run(job)
     if run is None:
@@ -157,7 +163,7 @@ def _finished(job: commands.Job) -> None:
             _button(job, "Compare", "compare", _lead_to("compare", job, run))
         st.download_button(
             "Download report",
-            lambda: session.written(partial(write_report, run.filter()), "report.html"),
+            lambda: _report(run),
             f"{Path(job.database).stem}-report.html",
             "text/html",
             key=f"report-{job.name}",

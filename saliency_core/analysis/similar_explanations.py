@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from saliency_core.errors import UserError
-from saliency_core.store import Run, Slice
+from saliency_core.store import Slice
 from saliency_core.store.read.token_directions import (
     TokenDirections,
     explanations,
@@ -54,7 +54,10 @@ def nearest_explanations(
     blocks = np.array_split(tokens, max(1, len(tokens) // BLOCK))
     cosines = np.concatenate([directions.explanations(block) @ own for block in blocks])
     chosen = []
-    for name, members in _answers(run, positions).items():
+    rows = run.columns.rows_of(positions)
+    right, wrong = (run.filter(answer).mask()[rows] for answer in ("right", "wrong"))
+    answers = {"right": right, "wrong": wrong, "unknown": ~right & ~wrong}
+    for name, members in answers.items():
         places = np.flatnonzero(members & (tokens >= 0).any(1))
         places = places[np.lexsort((positions[places], -cosines[places]))][:count]
         chosen += [
@@ -62,13 +65,6 @@ def nearest_explanations(
             for at in places
         ]
     return pd.DataFrame(chosen, columns=["example", "answer", "cosine", "words"])
-
-
-def _answers(run: Run, positions: np.ndarray) -> dict[str, np.ndarray]:
-    """Return (example,) members of each kind of answer."""
-    rows = np.searchsorted(run.column("position"), positions)
-    right, wrong = (run.filter(answer).mask()[rows] for answer in ("right", "wrong"))
-    return {"right": right, "wrong": wrong, "unknown": ~right & ~wrong}
 
 
 def _words(directions: TokenDirections, tokens: np.ndarray) -> str:

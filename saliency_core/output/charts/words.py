@@ -29,8 +29,7 @@ def share_by_layer(rows: pd.DataFrame) -> alt.LayerChart:
     )
     whiskers = base.mark_rule(color=GREY).encode(y="low:Q", y2="high:Q")
     points = base.mark_point(filled=True, size=90, color=BLUE).encode(
-        y="mean_share:Q",
-        tooltip=["layer:O", *_tooltips(rows[["mean_share", "examples"]])],
+        y="mean_share:Q", tooltip=["layer:O", *_tooltips(rows[["mean_share", "examples"]])]
     )
     return alt.LayerChart(layer=[line, whiskers, points], height=200)
 

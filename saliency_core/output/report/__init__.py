@@ -7,7 +7,7 @@ trusted, in words of someone who never saw the tool.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from saliency_core.errors import UserError
 from saliency_core.output.highlighting import COLOURS
@@ -15,10 +15,8 @@ from saliency_core.output.rendering import render
 from saliency_core.output.report import brief, data, findings, performance, provenance
 from saliency_core.output.report.blocks import Document
 from saliency_core.output.report.scope import View, name_of
+from saliency_core.store import Slice
 from saliency_core.store.connection import day
-
-if TYPE_CHECKING:
-    from saliency_core.store import Slice
 
 FORMATS = {"html": "report.html", "markdown": "report.md"}
 """The template of each."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from saliency_core.analysis.error_slices import kept_discovered
 from saliency_core.analysis.highlights import CONFIDENT, findings
 from saliency_core.analysis.kept_suspects import HARMFUL
 from saliency_core.output.report.blocks import Bullets, Facts, Paragraph, Section
 from saliency_core.output.report.scope import View, interval, lower_first, percent
 from saliency_core.quality.findings import kept_data_quality
 from saliency_core.quality.highlights import data_findings
+from saliency_core.shortcuts.presentation import leading_suspects, name_of
 from saliency_core.store.query.wording import in_words
 
 
@@ -106,8 +108,6 @@ def next_steps_section(view: View) -> Section | None:
 
 def _against_shortcuts(view: View) -> Iterator[str]:
     """Say what to do about the words that the model relies on, spurious ones first."""
-    from saliency_core.shortcuts.presentation import leading_suspects, name_of
-
     spurious = view.run.verdicts().query("verdict == 'spurious'")
     for word, rows in spurious.groupby("word"):
         classes = ", ".join(rows["class"])
@@ -135,9 +135,6 @@ def _against_shortcuts(view: View) -> Iterator[str]:
 
 def _against_slices(view: View) -> Iterator[str]:
     """Say what to do about slices with many errors; words are the business of the shortcuts."""
-    from saliency_core.analysis.error_slices import kept_discovered
-    from saliency_core.shortcuts.presentation import leading_suspects
-
     found, words = kept_discovered(view.run), {row["where"] for row in leading_suspects(view.run)}
     rows = [] if found is None else found[~found["where"].isin(words)].to_dict("records")
     wrong = view.run.filter("wrong").count()
@@ -152,8 +149,6 @@ def _against_slices(view: View) -> Iterator[str]:
 
 
 def _against_labels(view: View) -> Iterator[str]:
-    from saliency_core.shortcuts.presentation import leading_suspects, name_of
-
     notes = view.run.notes()
     corrected = int(notes["proposed_label"].notna().sum())
     if corrected:

@@ -35,21 +35,16 @@ def data_section(view: View) -> Section | None:
     if labels and labels["trained_on"]:
         blocks.append(Paragraph(labels["trained_on"]))
     if labels and labels["estimated"]:
-        blocks += [
-            Paragraph(
-                "The least plausible labels come first. The list also contains correct labels, of "
-                "examples on which the model is confidently wrong: check each label before you "
-                "change it."
-            ),
-            _issues(view),
-        ]
+        said = (
+            "The least plausible labels come first. The list also contains correct labels, of "
+            "examples on which the model is confidently wrong: check each label before you "
+            "change it."
+        )
+        rows = []
+        frame = issue_rows(view.run.filter("label_issue"), limit=ISSUES)
+        for row in frame.to_dict("records"):
+            text = cut(row["text"], CHARACTERS)
+            rows.append([row["id"], row["gold"], row["likely"], f"{row['quality']:.1%}", text])
+        columns = ["Example*", "Label", "Likely label", "Plausibility#", "Text~"]
+        blocks += [Paragraph(said), Table(columns, rows)]
     return Section("Data quality", blocks)
-
-
-def _issues(view: View) -> Table:
-    frame = issue_rows(view.run.filter("label_issue"), limit=ISSUES)
-    rows = []
-    for row in frame.to_dict("records"):
-        text = cut(row["text"], CHARACTERS)
-        rows.append([row["id"], row["gold"], row["likely"], f"{row['quality']:.1%}", text])
-    return Table(["Example*", "Label", "Likely label", "Plausibility#", "Text~"], rows)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from saliency_core.analysis.error_slices import kept_discovered
+from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, UNTESTED, kept_suspects
+from saliency_core.analysis.slice_comparison import settled_prediction
 from saliency_core.errors import UserError
 from saliency_core.output.highlighting import folded, pieces_of_example, scale_of
-from saliency_core.output.report.blocks import (
-    Examples,
-    PaintedExample,
-    Paragraph,
-    Section,
-    Table,
-)
+from saliency_core.output.report.blocks import Examples, PaintedExample, Paragraph, Section, Table
 from saliency_core.output.report.scope import (
     View,
     interval,
@@ -20,6 +17,14 @@ from saliency_core.output.report.scope import (
     number,
     percent,
     plain_text,
+)
+from saliency_core.shortcuts.presentation import (
+    companion,
+    evidence,
+    grouped,
+    name_of,
+    sanity_check,
+    with_judgements,
 )
 from saliency_core.store.query.wording import in_words
 
@@ -51,15 +56,6 @@ SHOWN_CHARACTERS = 1200
 
 def suspects_section(view: View) -> Section | None:
     """Return the suspects that were measured, or judged by somebody, and kept with the run."""
-    from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, UNTESTED, kept_suspects
-    from saliency_core.shortcuts.presentation import (
-        evidence,
-        grouped,
-        name_of,
-        sanity_check,
-        with_judgements,
-    )
-
     kept = kept_suspects(view.run)
     if kept is None:
         return None
@@ -89,8 +85,6 @@ def suspects_section(view: View) -> Section | None:
 
 
 def _suspect(row: dict[str, Any]) -> list[str]:
-    from saliency_core.shortcuts.presentation import companion
-
     beside = companion(row)
     changed = f"{row['flip_rate']:.0%} ({number(row['control_flip_rate'], '.0%')})"
     if row["flip_rate"] != row["flip_rate"]:
@@ -110,8 +104,6 @@ def _suspect(row: dict[str, Any]) -> list[str]:
 
 def discovered_section(view: View) -> Section | None:
     """Return the slices in which the model was found to err more than elsewhere."""
-    from saliency_core.analysis.error_slices import kept_discovered
-
     found = kept_discovered(view.run)
     if found is None:
         return None
@@ -141,8 +133,6 @@ def discovered_section(view: View) -> Section | None:
 
 def saved_section(view: View) -> Section | None:
     """Return the slices people saved, with the accuracy on each."""
-    from saliency_core.analysis.slice_comparison import settled_prediction
-
     rows = []
     for row in view.run.store.slices().head(SLICES).to_dict("records"):
         try:

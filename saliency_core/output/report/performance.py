@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from saliency_core.analysis.calibration import calibration
+from saliency_core.analysis.layers.advice import layer_advice
+from saliency_core.analysis.word_tables import contrast, word_table
 from saliency_core.errors import cut
+from saliency_core.output.charts.layers import by_layer
+from saliency_core.output.charts.overview import (
+    MAX_CONFUSION_CLASSES,
+    confidence_histogram,
+    confusion_matrix,
+)
 from saliency_core.output.charts.svg import draw
+from saliency_core.output.charts.words import word_bars
 from saliency_core.output.report.blocks import Chart, Charts, Paragraph, Section, Table
 from saliency_core.output.report.scope import View, number, percent
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CHARTED_CLASSES = 6
 """Classes that get a chart of words each; more get a table."""
@@ -21,13 +30,6 @@ TABLED_CLASSES = 40
 
 def accuracy_section(view: View) -> Section | None:
     """Return how right the model is, in charts; of a filter that asks for errors, which ones."""
-    from saliency_core.analysis.calibration import calibration
-    from saliency_core.output.charts.overview import (
-        MAX_CONFUSION_CLASSES,
-        confidence_histogram,
-        confusion_matrix,
-    )
-
     found = calibration(view)
     if found["bins"].empty:
         return None
@@ -100,9 +102,6 @@ def _settled_classes(view: View, metrics: pd.DataFrame) -> Section:
 
 def layers_section(view: View) -> Section:
     """Return which layer is read, and why."""
-    from saliency_core.analysis.layers.advice import layer_advice
-    from saliency_core.output.charts.layers import by_layer
-
     layers = view.run.layers()
     recommended, most_readable = view.run.recommended, view.run.most_readable
     blocks: list[Any] = [
@@ -179,8 +178,6 @@ def _with_interval(row: dict[str, Any], *names: str) -> tuple[str, str]:
 
 def words_section(view: View) -> Section | None:
     """Return the words the model relies on, in a chart for each predicted class."""
-    from saliency_core.output.charts.words import word_bars
-
     by_class = _words_by_class(view)
     if not by_class:
         said = "No word occurs in five or more examples, so no mean is shown."
@@ -232,8 +229,6 @@ def _share_meaning(view: View) -> str:
 
 def _words_by_class(view: View) -> dict[str | None, pd.DataFrame]:
     """Return the first words of each predicted class, of all examples in a regression."""
-    from saliency_core.analysis.word_tables import word_table
-
     regression = view.run.model.task == "regression"
     table = word_table(view, view.layer, by_class=not regression)
     table = table[table["word"].str.contains(r"\w", regex=True)]
@@ -246,8 +241,6 @@ def _words_by_class(view: View) -> dict[str | None, pd.DataFrame]:
 
 def contrast_section(view: View) -> Section | None:
     """Return the words that lead more often in wrong predictions, and in right ones."""
-    from saliency_core.analysis.word_tables import contrast
-
     if not (view.right and view.wrong):
         return None
     table = contrast(view.filter("wrong"), view.filter("right"), view.layer)

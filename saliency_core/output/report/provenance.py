@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from saliency_core.output.report.blocks import Bullets, Paragraph, Section, Table
 from saliency_core.output.report.scope import View, name_of
+from saliency_core.records import DatasetInfo, ModelInfo
+from saliency_core.store import Run
 from saliency_core.store.connection import day
 
-if TYPE_CHECKING:
-    from saliency_core.records import DatasetInfo, ModelInfo
-    from saliency_core.store import Run
-
 NAMED = 20
-"""Classes and columns that are named of many."""
+"""Classes that are named of many."""
 TARGETS = {"predicted": "the class that the model predicted", "gold": "the class of the label"}
 
 
@@ -25,11 +23,13 @@ def audited_section(view: View) -> Section:
     cut = "read in windows" if settings.long_text == "window" else "truncated"
     rule = f"the {settings.rule} rule"
     rule += f", {settings.steps} steps" * (settings.rule == "path")
+    names = run.label_names
+    labels = ", ".join(names[:NAMED]) + f", ... ({len(names)} in all)" * (len(names) > NAMED)
     roles = ", ".join(f"{role} = {column}" for role, column in dataset.columns.items())
     rows = [
         ["Model", f"{name_of(model.name)}{_revision(model)}"],
         ["Kind", f"{model.architecture}, {model.layers} layers, {model.task}"],
-        ["Labels", _some(run.label_names)],
+        ["Labels", labels],
         ["Dataset", f"{name_of(dataset.source)}{_revision(dataset)}"],
         ["Split", dataset.split or ""],
         ["Columns", roles],
@@ -63,12 +63,6 @@ def _without_paths(view: View, sentences: Iterable[str]) -> list[str]:
 
 def _revision(what: ModelInfo | DatasetInfo) -> str:
     return f" at {what.revision}" if what.revision else ""
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f", ... ({len(names)} in all)" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 def _how(run: Run) -> str:

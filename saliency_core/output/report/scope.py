@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import PureWindowsPath
 from typing import Any
 
+from saliency_core.analysis.slice_comparison import settled_prediction
 from saliency_core.stats import wilson
 from saliency_core.store.read.run import Slice
 
@@ -31,8 +32,6 @@ class View(Slice):
     @cached_property
     def settled(self) -> str | None:
         """`right` or `wrong` where the filter asks for such; see `settled_prediction`."""
-        from saliency_core.analysis.slice_comparison import settled_prediction
-
         return settled_prediction(self)
 
     @property
