@@ -167,12 +167,9 @@ def _clean(text: str) -> str:
     """Replace what neither SQLite nor a tokenizer takes, one character for one."""
     if text.isascii() and "\0" not in text:
         return text
-    text = text.replace("\0", "\ufffd")
-    try:
-        text.encode()
-        return text
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can write
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    # JSON can write half a surrogate pair.
+    halves = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass")
+    return halves.decode("utf-16", "replace")
 
 
 def _python(value: Any) -> Any:
@@ -190,10 +187,6 @@ def _plain(value: Any) -> Any:
     value = _python(value)
     if is_missing(value):
         return None
-    if isinstance(value, str):
-        return _clean(value)
-    if isinstance(value, bool):
-        return value
     if isinstance(value, int):
         return value if -BIGGEST <= value < BIGGEST else str(value)
     if isinstance(value, float):

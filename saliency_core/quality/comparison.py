@@ -77,10 +77,7 @@ def _audited_sample(run: Run, seed: int) -> list[str]:
     draw = np.random.default_rng(seed)
     chosen = np.sort(draw.choice(positions, min(SAMPLED, len(positions)), replace=False))
     frame = run.examples_at(chosen)
-    return [
-        whole(text, pair if isinstance(pair, str) else None)
-        for text, pair in zip(frame["text"], frame["pair"], strict=True)
-    ]
+    return list(map(whole, frame["text"], frame["pair"]))
 
 
 def _labels(

@@ -78,13 +78,17 @@ def label_issues(run: Run, *, seed: int = 0) -> LabelIssues:
     Raises:
         UserError: the run has no single labels, or none at all.
     """
+    from scipy.special import softmax
+
     if run.model.task != "single-label":
         raise UserError(
             f"Run {run.number} is {run.model.task}; label issues need one label per example."
         )
     with run.steady():
         gold, probabilities = run.column("gold").astype(np.int32), run.logits()
-    _softmax(probabilities)
+    for start in range(0, len(probabilities), BLOCK):
+        block = probabilities[start : start + BLOCK]
+        block[:] = softmax(block, axis=1)
     judged = (gold >= 0) & ~np.isnan(probabilities[:, :1]).any(1)
     if not judged.any():
         raise UserError(
@@ -174,15 +178,6 @@ def trained_on(run: Run) -> str | None:
             "was trained on; if so, some wrong labels may go undetected."
         )
     return None
-
-
-def _softmax(logits: np.ndarray) -> None:
-    """Turn logits into probabilities in place, a block at a time."""
-    for start in range(0, len(logits), BLOCK):
-        part = logits[start : start + BLOCK]
-        part -= part.max(1, keepdims=True)
-        np.exp(part, out=part)
-        part /= part.sum(1, keepdims=True)
 
 
 def _interval(
