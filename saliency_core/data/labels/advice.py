@@ -72,12 +72,11 @@ class Advice:
         )
 
     def _way_on(self, sample: Sample | None) -> str:
-        ways = (self._no_label, lambda: self._by_sample(sample), self._by_order)
-        for way in ways:
-            if sentence := way():
-                return sentence
         return (
-            "Say what they mean with --label-map and pairs DATASET_LABEL=MODEL_LABEL between "
+            self._no_label()
+            or self._by_sample(sample)
+            or self._by_order()
+            or "Say what they mean with --label-map and pairs DATASET_LABEL=MODEL_LABEL between "
             "commas; DATASET_LABEL= with nothing behind it means no label."
         )
 
