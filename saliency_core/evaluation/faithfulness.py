@@ -17,7 +17,7 @@ import numpy as np
 
 from saliency_core.evaluation.layer_choice import REPEATS
 from saliency_core.model.classifier import Classifier
-from saliency_core.model.encoding import Encoding
+from saliency_core.model.encoding import Encoding, tokens_at
 
 TOKEN_SHARES = (0.1, 0.2, 0.3)
 """Shares of the non-special tokens that are masked or kept."""
@@ -122,18 +122,10 @@ def without(encoding: Encoding, chosen: np.ndarray, blank_id: int, delete: bool)
     """
     drop = np.zeros(len(encoding.input_ids), bool)
     drop[np.flatnonzero(~encoding.special)[chosen]] = True
-    if not delete:
-        ids = np.where(drop, blank_id, encoding.input_ids)
-        return replace(encoding, input_ids=tuple(ids.tolist()))
-    types = encoding.type_ids
-    return replace(
-        encoding,
-        input_ids=tuple(np.array(encoding.input_ids)[~drop].tolist()),
-        special=encoding.special[~drop],
-        spans=encoding.spans[~drop],
-        sides=encoding.sides[~drop],
-        type_ids=None if types is None else tuple(np.array(types)[~drop].tolist()),
-    )
+    if delete:
+        return tokens_at(encoding, np.flatnonzero(~drop))
+    ids = np.where(drop, blank_id, encoding.input_ids)
+    return replace(encoding, input_ids=tuple(ids.tolist()))
 
 
 def rationale_tokens(encoding: Encoding, spans: Sequence[tuple[int, int]]) -> np.ndarray:

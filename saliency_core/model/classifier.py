@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -139,14 +139,6 @@ class Classifier:
             module.forward(piece[None])[0].double().sum(0) for piece in ids.split(VOCABULARY_PIECE)
         )
         return (total / len(ids)).to(module.weight.dtype)
-
-    def blank(self, encoding: Encoding) -> Encoding:
-        """Return the reference input of the same layout as tokens."""
-        ids = tuple(
-            token if special else self.blank_token_id
-            for token, special in zip(encoding.input_ids, encoding.special, strict=True)
-        )
-        return replace(encoding, input_ids=ids)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the (layer + 1) hidden states and the logits of a padded batch.

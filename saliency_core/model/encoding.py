@@ -109,17 +109,17 @@ def _windows(tokenizer: Any, text: str, max_length: int) -> Encoding:
     step = content - int(content * WINDOW_OVERLAP)
     starts = range(0, max(len(own) - content + step, 1), step)
     return replace(
-        _tokens_at(whole, own),
+        tokens_at(whole, own),
         type_ids=None,
         windows=tuple(
-            _tokens_at(whole, np.concatenate([before, own[start : start + content], after]))
+            tokens_at(whole, np.concatenate([before, own[start : start + content], after]))
             for start in starts
         ),
         window_starts=tuple(starts),
     )
 
 
-def _tokens_at(whole: Encoding, at: np.ndarray) -> Encoding:
+def tokens_at(whole: Encoding, at: np.ndarray) -> Encoding:
     """Return the encoding of some of the tokens."""
     ids, types = np.array(whole.input_ids), whole.type_ids
     return replace(

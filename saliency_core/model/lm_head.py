@@ -61,11 +61,7 @@ class LanguageModelHead:
 
 
 class _Reached(Exception):
-    """Carries the input of the output embeddings out of a head."""
-
-    def __init__(self, features: Tensor) -> None:
-        super().__init__()
-        self.features = features
+    """Carries the input of the output embeddings, its one argument, out of a head."""
 
 
 def _before_output(model: Any, output: nn.Module, states: Tensor) -> Tensor:
@@ -78,7 +74,6 @@ def _before_output(model: Any, output: nn.Module, states: Tensor) -> Tensor:
     def stop(module: nn.Module, arguments: tuple[Any, ...]) -> None:
         raise _Reached(arguments[0])
 
-    hook = output.register_forward_pre_hook(stop)
     base = model.base_model
     # Some causal models call the decoder inside their base model and not the base model itself.
     bodies = [body for body in (base, getattr(base, "decoder", None)) if body is not None]
@@ -89,13 +84,13 @@ def _before_output(model: Any, output: nn.Module, states: Tensor) -> Tensor:
                 transformers.modeling_outputs.BaseModelOutput(last_hidden_state=states)
             )
         ids = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
-        model(input_ids=ids)
+        with output.register_forward_pre_hook(stop):
+            model(input_ids=ids)
     except _Reached as reached:
-        return reached.features
+        return reached.args[0]
     finally:
         for body, forward in zip(bodies, forwards, strict=True):
             body.forward = forward
-        hook.remove()
     raise AssertionError("the head never reached its output embeddings")
 
 

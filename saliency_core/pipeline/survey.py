@@ -46,7 +46,7 @@ def survey_of(dataset: Dataset, seed: int) -> Survey:
     examples = characters = readable = 0
     for example in dataset:
         examples += 1
-        readable += not example.text.isspace() and bool(example.text)
+        readable += bool(example.text.strip())
         characters += len(example.text)
         if example.label is not None:
             labels[example.label] += 1

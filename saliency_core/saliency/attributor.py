@@ -63,11 +63,6 @@ class BatchMaps:
     own: Tensor
     """(batch, token) bool: real and not special."""
 
-    @property
-    def completeness(self) -> Tensor:
-        """Return (target, layer, batch) total / change."""
-        return self.total / self.change.unsqueeze(1)
-
 
 @dataclass(frozen=True)
 class Reach:
@@ -125,7 +120,7 @@ class Attributor:
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             return Reach("path", {}, f"The secant rule fails on this model: {first_line(error)}")
         away = self._away(maps).amax((0, 2))  # (layer,)
-        parts = maps.completeness[0].median(-1).values
+        parts = (maps.total[0] / maps.change[0]).median(-1).values
         if away[0] > 1:
             return Reach(
                 "path",

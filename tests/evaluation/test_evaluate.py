@@ -29,7 +29,7 @@ from saliency_core.saliency.attributor import Attributor
 from saliency_core.store import open_store
 from tests.support.components import tables_of
 from tests.support.paths import DASHBOARD
-from tests.support.tiny_models import TEXTS, save_tiny
+from tests.support.tiny_models import TEXTS, blanked, save_tiny
 
 LABELS = {"id2label": {0: "joy", 1: "anger", 2: "fear"}}
 KEYS = {"method", "layer", "comprehensiveness", "sufficiency", "plausibility"}
@@ -195,7 +195,7 @@ def test_integrated_gradients_add_up_to_the_change_of_the_logit(classifier, monk
     monkeypatch.setattr("saliency_core.evaluation.other_methods.PATH_STEPS", 40)
     maps, encodings, predicted = of(classifier, "integrated gradients, mask")
     for scores, encoding, label in zip(maps, encodings, predicted, strict=True):
-        text, blank = classifier.logits([encoding, classifier.blank(encoding)])[:, label]
+        text, blank = classifier.logits([encoding, blanked(classifier, encoding)])[:, label]
         assert scores.sum() == pytest.approx(text - blank, rel=0.02, abs=0.01)
 
 
@@ -214,7 +214,7 @@ def test_occlusion_is_the_drop_of_the_probability(classifier):
 def test_kernel_shap_adds_up_to_the_change_of_the_probability(classifier):
     maps, encodings, predicted = of(classifier, "KernelSHAP")
     for scores, encoding, label in zip(maps, encodings, predicted, strict=True):
-        both = [encoding, classifier.blank(encoding)]
+        both = [encoding, blanked(classifier, encoding)]
         whole, blank = probability(classifier, both, label)
         assert scores.sum() == pytest.approx(whole - blank, abs=1e-3) or len(scores) == 1
 

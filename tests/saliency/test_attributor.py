@@ -10,6 +10,7 @@ from saliency_core.records import Example
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.words import word_scores
 from tests.support.tiny_bert import WORDS, save_tiny_bert
+from tests.support.tiny_models import blanked
 
 TEXTS = [
     "the film was good .",
@@ -36,7 +37,7 @@ def test_one_step_equals_captum_at_every_layer(classifier):
     batch = classifier.collate(encodings)
     maps = Attributor(classifier, rule="path", steps=1).maps(encodings, [None])
     predicted = int(maps.logits.argmax())
-    references, _ = classifier.forward(classifier.collate([classifier.blank(encodings[0])]))
+    references, _ = classifier.forward(classifier.collate([blanked(classifier, encodings[0])]))
     classifier.model.enable_input_require_grads()
     states, logits = classifier.forward(batch)
     classifier.model.disable_input_require_grads()

@@ -7,7 +7,7 @@ from captum.attr import IntegratedGradients, LayerConductance, LayerGradientXAct
 from saliency_core.model.loading import load_classifier
 from saliency_core.saliency.attributor import Attributor
 from saliency_core.saliency.references import Pairing
-from tests.support.tiny_models import TEXTS, save_tiny
+from tests.support.tiny_models import TEXTS, blanked, save_tiny
 
 MODULES = {
     "bert": lambda body: [body.embeddings, *body.encoder.layer],
@@ -28,7 +28,7 @@ def one(request, tmp_path_factory):
     classifier = load_classifier(model, lm_head=lm_head)
     encodings = classifier.encode(TEXTS[:1])
     ids = classifier.collate(encodings)["input_ids"]
-    blank = classifier.collate([classifier.blank(encodings[0])])["input_ids"]
+    blank = classifier.collate([blanked(classifier, encodings[0])])["input_ids"]
     return classifier, MODULES[request.param](classifier.model.base_model), encodings, ids, blank
 
 

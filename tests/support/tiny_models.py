@@ -1,9 +1,10 @@
 """Tiny seeded models of every architecture, with tokenizers of three families built on the spot."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers as T
 from tokenizers import (
@@ -266,3 +267,9 @@ def _enlarge(model):
                 0.5 if "embed" in name or "shared" in name else 0.7 * parameter.shape[1] ** -0.5
             )
             parameter.normal_(0, spread)
+
+
+def blanked(classifier, encoding):
+    """Return an encoding with the blank token in the place of every token that is not special."""
+    ids = np.where(encoding.special, encoding.input_ids, classifier.blank_token_id)
+    return replace(encoding, input_ids=tuple(ids.tolist()))
