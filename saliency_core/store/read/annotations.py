@@ -160,20 +160,12 @@ def in_words(edits: Sequence[Sequence[str]]) -> str:
 def orphaned_notes(run: Run) -> pd.DataFrame:
     """Return the notes whose row the dataset no longer has, with the text of that row."""
     columns = ["id", "text", "pair", "note", "proposed_label", "updated"]
-    rows = run.store.rows(
-        f"SELECT {', '.join(columns)} FROM orphaned_notes LEFT JOIN texts USING (text_id)"
-        " WHERE run = ? ORDER BY id, orphan",
-        (run.number,),
-    )
-    return pd.DataFrame(rows, columns=columns)
+    rows = "orphaned_notes LEFT JOIN texts USING (text_id) WHERE run = ? ORDER BY id, orphan"
+    return run.store.frame(columns, rows, run.number)
 
 
 @consistent
 def verdicts(run: Run) -> pd.DataFrame:
     """Return the analyst's verdicts on words."""
     columns = ["word", "class", "verdict", "note", "updated"]
-    rows = run.store.rows(
-        f"SELECT {', '.join(columns)} FROM verdicts WHERE run = ? ORDER BY word, class",
-        (run.number,),
-    )
-    return pd.DataFrame(rows, columns=columns)
+    return run.store.frame(columns, "verdicts WHERE run = ? ORDER BY word, class", run.number)

@@ -236,14 +236,11 @@ def _load(text: str) -> pd.DataFrame:
 @consistent
 def evaluations(run: Run) -> pd.DataFrame:
     """Return one row per method and layer, in the order saved."""
-    rows = run.store.rows(
-        f"SELECT {', '.join(STORED_EVALUATION)} FROM evaluations WHERE run = ? ORDER BY evaluation",
-        (run.number,),
-    )
-    frame = pd.DataFrame([row[:-1] for row in rows], columns=list(EVALUATION_COLUMNS))
+    rows = "evaluations WHERE run = ? ORDER BY evaluation"
+    frame = run.store.frame(STORED_EVALUATION, rows, run.number)
+    extra = pd.DataFrame([json.loads(text) for text in frame.pop("extra")], index=frame.index)
     frame = frame.astype({name: float for name in EVALUATION_COLUMNS[2:]})
     frame["layer"] = pd.array(frame["layer"], dtype="Int64")
-    extra = pd.DataFrame([json.loads(row[-1]) for row in rows], index=frame.index)
     return pd.concat([frame, extra], axis=1)
 
 

@@ -174,11 +174,8 @@ class Run:
 
         Those of a causal model have `next_decodability` too.
         """
-        columns = _results.LAYER_COLUMNS
-        rows = self.store.rows(
-            f"SELECT {', '.join(columns)} FROM layers WHERE run = ? ORDER BY layer", (self.number,)
-        )
-        frame = pd.DataFrame(rows, columns=columns)
+        rows = "layers WHERE run = ? ORDER BY layer"
+        frame = self.store.frame(_results.LAYER_COLUMNS, rows, self.number)
         if len(frame):
             frame = frame.assign(**self.extra.get("intervals", {}))
         following = self.extra.get("next_decodability")

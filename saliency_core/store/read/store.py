@@ -128,6 +128,11 @@ class Store:
         except READING as error:
             raise UserError(describe(self.path, error)) from error
 
+    def frame(self, columns: Sequence[str], rest: str, *values: Any) -> pd.DataFrame:
+        """Return columns of the rows that the rest of a query names, which begins with a table."""
+        rows = self.rows(f"SELECT {', '.join(columns)} FROM {rest}", values)
+        return pd.DataFrame(rows, columns=list(columns))
+
     def batches(self, sql: str, values: Sequence[Any] = ()) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows of a query that holds too many for one list; inside of `steady`."""
         try:

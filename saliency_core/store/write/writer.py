@@ -127,7 +127,10 @@ class StoreWriter:
     def examples(
         self, run: int, columns: str, values: Sequence[Any], also: str = "", by: str = "position"
     ) -> list[SqlRow]:
-        """Return columns of the examples at some positions, or of other values of a column `by`."""
+        """Return columns of the examples with these positions, or these values of another column.
+
+        `also` is a further condition in SQL, beginning with AND.
+        """
         sql = f"SELECT {columns} FROM examples WHERE run = ? {also} AND {by} IN ({{}})"
         return self.matching(sql, values, run)
 
