@@ -18,7 +18,7 @@ from scipy import special, stats
 from saliency_core.analysis.features import WORD, features_of
 from saliency_core.errors import UserError
 from saliency_core.stats import benjamini_hochberg, excess_errors, wilson
-from saliency_core.store import Run
+from saliency_core.store import Run, save_table
 from saliency_core.store.query.editing import joined
 from saliency_core.store.query.terms import quote
 from saliency_core.words import is_spoken
@@ -40,8 +40,6 @@ COLUMNS = (
 
 def keep_discovered(run: Run, table: pd.DataFrame) -> None:
     """Keep discovered slices with the run, replacing older ones."""
-    from saliency_core.store import save_table
-
     save_table(run.store.path, run.number, TABLE, table)
 
 

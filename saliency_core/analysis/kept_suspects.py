@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from saliency_core.store import Run
+from saliency_core.store import Run, save_table
 
 HARMFUL, RELIED, UNTESTED, DATA, NONE = (
     "relied on and harmful",
@@ -25,8 +25,6 @@ KEPT_ROWS = 5000
 
 def keep_suspects(run: Run, table: pd.DataFrame, control: Mapping[str, Any]) -> None:
     """Keep the strongest suspects and the control with the run, replacing older ones."""
-    from saliency_core.store import save_table
-
     save_table(run.store.path, run.number, TABLE, table.head(KEPT_ROWS))
     save_table(run.store.path, run.number, CONTROL_TABLE, [dict(control)])
 

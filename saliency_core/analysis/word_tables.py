@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from saliency_core.stats import Z95, mean_interval
-
-if TYPE_CHECKING:
-    from saliency_core.store import Slice
-    from saliency_core.store.read.word_sums import WordSums
+from saliency_core.store import Slice
+from saliency_core.store.read.word_sums import WordSums
 
 MOST_TELLING = 25
 """Words of each side that `telling` returns."""

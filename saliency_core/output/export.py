@@ -13,17 +13,18 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from saliency_core.atomic import replacing
 from saliency_core.errors import UserError
 from saliency_core.jsonable import plain
 from saliency_core.progress import Progress, silent
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from saliency_core.store import Run, Slice
+from saliency_core.store import Run, Slice
+from saliency_core.store.read.examples import probabilities
 
 FORMATS = ("jsonl", "csv", "parquet", "datasets")
 ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -90,8 +91,6 @@ def export(
 
 def records(part: Slice, *, layers: Iterable[int] | None = None) -> Iterator[Record]:
     """Yield the examples of a slice as JSON Lines hold them, in the order of the dataset."""
-    from saliency_core.store.read.examples import probabilities
-
     run = part.run
     layers = _layers(run, layers)
     names, task = run.label_names, run.model.task
@@ -293,7 +292,6 @@ def _cells(row: Record, shape: _Shape) -> Record:
 
 def _schema(shape: _Shape) -> Any:
     """Return the Arrow schema of the records; a struct without fields can't be written."""
-    import pyarrow as pa
 
     def each(kind: Any, *names: str) -> list[tuple[str, Any]]:
         return [(name, kind) for name in names]
@@ -318,13 +316,10 @@ def _schema(shape: _Shape) -> Any:
 
 
 def _write_parquet(target: Path, rows: Iterable[Record], shape: _Shape) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
     schema = _schema(shape)
-    with pyarrow.parquet.ParquetWriter(target, schema, compression="zstd") as writer:
+    with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
         for batch in in_batches(_typed(row, shape) for row in rows):
-            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
 
 
 def _typed(row: Record, shape: _Shape) -> Record:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from saliency_core.output.highlighting import painted, pieces_of_example, scale_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from saliency_core.store import Run
+from saliency_core.store import Run
 
 LEADING = 3
 """Words named where only text can be shown."""
@@ -37,8 +35,6 @@ class PaintedExample:
 
     def frame(self) -> pd.DataFrame:
         """Return the words with their scores, in the order of the text."""
-        import pandas as pd
-
         return pd.DataFrame(self.words, columns=["word", "start", "end", "side", "score", "share"])
 
     def __repr__(self) -> str:

@@ -9,12 +9,10 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jinja2
 from markupsafe import Markup
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 FOLDER = Path(__file__).with_name("templates")
 MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$&@]|!(?=\[)|:(?=//)|(?<=www)\.|^[#+=-](?!\d))")
@@ -30,9 +28,7 @@ def render(template: str, **values: Any) -> str:
 
 
 @cache
-def _environment(markdown: bool) -> Environment:
-    import jinja2
-
+def _environment(markdown: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
