@@ -8,7 +8,7 @@ from app_components.filter_line import filter_chip
 from app_components.navigation import keep
 from app_components.table import Column, remembered, show_table
 from saliency_core.analysis.similar_explanations import nearest_explanations
-from saliency_core.errors import UserError
+from saliency_core.errors import UserError, cut
 from saliency_core.quality.duplicates import duplicate_groups
 from saliency_core.quality.findings import issue_rows, kept_data_quality
 from saliency_core.quality.issue_words import words_for_and_against
@@ -20,6 +20,8 @@ from saliency_core.store.query.terms import quote
 from saliency_core.store.write.annotations import annotate
 
 ROWS = 20
+SHOWN = 160
+"""Characters of a text in a table."""
 DROP = "drop"
 """Tag of examples that a cleaned dataset leaves out."""
 SAID = "data-said"
@@ -110,7 +112,7 @@ def labels():
     rows = session.ask(issue_rows, part, limit=ROWS, offset=(page - 1) * ROWS)
     words = session.ask(words_for_and_against, run, positions=rows["example"].tolist(), layer=layer)
     shown = rows[["gold", "likely", "quality", "text"]].assign(
-        text=rows["text"].map(_shortened),
+        text=[cut(text, SHOWN) for text in rows["text"]],
         for_it=[word["predicted"] for word in words],
         for_label=[word["label"] for word in words],
         decided=[*map(decided, run.annotations_at(rows["example"].tolist()))],
@@ -147,10 +149,6 @@ def labels():
     else:
         issue(rows.iloc[place], words[place])
     mixed_up(pd.DataFrame(facts["noise"]))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 160 else f"{text[:159]}…"
 
 
 def decided(said: dict) -> str:
@@ -248,7 +246,7 @@ def duplicates():
         "one label come first. Choose a group to see its texts."
     )
     shown = groups.assign(
-        labels=groups["labels"].map(", ".join), text=groups["text"].map(_shortened)
+        labels=groups["labels"].map(", ".join), text=[cut(text, SHOWN) for text in groups["text"]]
     )
     shown["labels"] = shown["labels"].where(~groups["conflict"], "≠ " + shown["labels"])
     place, choose = remembered(f"group-{session.here(run)}", groups["group"])
