@@ -154,9 +154,9 @@ class Attributor:
             decided: (batch, class) logits that decide the target in place of the batch's own.
             rule: another rule than the model's.
         """
-        order, models, pairing = pair_up(
-            [layout_of(encoding, self.classifier.pad_token_id) for encoding in encodings]
-        )
+        classifier = self.classifier
+        layouts = [layout_of(encoding, classifier.pad_token_id) for encoding in encodings]
+        order, models, pairing = pair_up(layouts)
 
         def targets(logits: Tensor) -> Tensor:
             known = [gold[row] for row in order]
@@ -164,19 +164,13 @@ class Attributor:
 
         texts = [encodings[row] for row in order]
         rows = [*texts, *(encodings[row] for row in models)]
-        batch = self.classifier.collate(rows)
+        batch = classifier.collate(rows)
         ids = batch["input_ids"]
-        own = torch.from_numpy(self.classifier.own_tokens(rows, ids.shape[1])).to(ids.device)
-        share = [1.0]
+        own = torch.from_numpy(classifier.own_tokens(rows, ids.shape[1])).to(ids.device)
+        call, share = partial(classifier.forward, batch), [1.0]
         with reading_references(
-            self.classifier.embeddings,
-            self.classifier.reference_embedding,
-            ids,
-            own,
-            pairing,
-            share,
+            classifier.embeddings, classifier.reference_embedding, ids, own, pairing, share
         ):
-            call = partial(self.classifier.forward, batch)
             if (rule or self.reach.rule) == "secant":
                 maps = secant_maps(call, pairing, targets, self.variants)
             else:

@@ -108,8 +108,8 @@ class Plan:
         def is_first(*columns: str) -> pd.Series:
             return rows.groupby([*columns])["block"].transform("min") == rows["block"]
 
-        kinds = [is_first("text"), is_first("text", "gold")]
-        states[rows["position"]] = np.select(kinds, [SEND, WAIT], DONE)
+        masks = [is_first("text"), is_first("text", "gold")]
+        states[rows["position"]] = np.select(masks, [SEND, WAIT], DONE)
         return states
 
 
@@ -246,12 +246,8 @@ def stream(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # The source may be a file of this machine, so it is read on this machine.
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    work = ray.data.read_datasource(
-        _datasource(reader, ray.put(states)),
-        override_num_blocks=1,
-        num_cpus=1,
-        label_selector=here,
-    )
+    source = _datasource(reader, ray.put(states))
+    work = ray.data.read_datasource(source, override_num_blocks=1, num_cpus=1, label_selector=here)
     results = work.map_batches(
         Worker,
         fn_constructor_args=worker,
