@@ -98,11 +98,7 @@ class Evaluation:
 
 
 def evaluate(
-    run: Run,
-    options: EvaluationOptions,
-    *,
-    model: str | None = None,
-    progress: Progress = silent,
+    run: Run, options: EvaluationOptions, *, model: str | None = None, progress: Progress = silent
 ) -> Evaluation:
     """Return the metrics of every method with 95 % intervals, and keep them.
 

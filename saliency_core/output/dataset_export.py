@@ -78,7 +78,6 @@ def export_dataset(
         columns, word_of = run.dataset.columns, _dataset_labels(run)
         names = [columns[role] for role in ROLES if role in columns]
         names += run.metadata_columns()
-        written = 0
         with replacing(output) as partial, RowWriter(partial, output.suffix, names) as writer:
             rows = counted(_rows(run, positions), len(positions), progress)
             for position, row, id, note in rows:
@@ -95,7 +94,6 @@ def export_dataset(
                     log.append({"id": id, "change": "relabelled", **change, "why": why})
                     row[columns["label"]] = right
                 writer.write(row)
-                written += 1
         _name_kept(run, log)
     changes = Counter(entry["change"] for entry in log)
     log_path = None
@@ -107,7 +105,7 @@ def export_dataset(
         str(output),
         output.suffix.removeprefix("."),
         run.number,
-        written,
+        len(positions) - changes["dropped"],
         changes["relabelled"],
         changes["dropped"],
         changes["kept"],

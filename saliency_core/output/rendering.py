@@ -51,9 +51,7 @@ def escape_markdown(text: str) -> str:
 
 def _markdown_value(value: Any) -> Any:
     """Escape what a template of Markdown fills in, once."""
-    if isinstance(value, Markup):
-        return value
-    return Markup(escape_markdown(str(value)))
+    return value if isinstance(value, Markup) else Markup(escape_markdown(str(value)))
 
 
 def _inline(text: str) -> Markup:

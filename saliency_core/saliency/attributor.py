@@ -23,12 +23,7 @@ from saliency_core.saliency.decoding import (
 )
 from saliency_core.saliency.maps import ExampleMaps, LayerMaps
 from saliency_core.saliency.path import path_maps, path_nodes
-from saliency_core.saliency.references import (
-    layout_batches,
-    layout_of,
-    pair_up,
-    reading_references,
-)
+from saliency_core.saliency.references import layout_batches, layout_of, pair_up, reading_references
 from saliency_core.saliency.secant import secant_maps
 from saliency_core.saliency.targets import Targets
 from saliency_core.saliency.to_records import to_record

@@ -35,11 +35,8 @@ def for_dark(chart: Any) -> Any:
         return chart
     shown: dict[str, Any] = {}
     for key, value in chart.items():
-        dark = ON_DARK.get((key, value)) if isinstance(value, str) else None
-        if dark is None:
-            shown[key] = for_dark(value)
-        else:
-            shown.update(dark)
+        text = value if isinstance(value, str) else ""
+        shown |= ON_DARK.get((key, text)) or {key: for_dark(value)}
     return shown
 
 

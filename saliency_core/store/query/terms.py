@@ -21,10 +21,7 @@ TEXTS = ("phrase", "regex")
 TEXT_PROBLEMS = "empty one_word very_long replacement mojibake html escapes mixed_scripts".split()
 """What `data-quality` says of single texts, in the order of their bits in the file."""
 VERDICTS = ("spurious", "genuine", "unsure")
-CHOICES = {
-    "verdict": ("verdict", VERDICTS),
-    "problem": ("problem of texts", TEXT_PROBLEMS),
-}
+CHOICES = {"verdict": ("verdict", VERDICTS), "problem": ("problem of texts", TEXT_PROBLEMS)}
 """Name -> what its values are, and which there are."""
 META = "meta."
 ALIASES = {
@@ -64,10 +61,7 @@ TABLE = (
         "identical or nearly identical to another text; and labelled differently",
     ),
     ("in_train", "is in the training data"),
-    (
-        "problem:html",
-        "has this problem: empty, one_word, very_long, mojibake, escapes or another",
-    ),
+    ("problem:html", "has this problem: empty, one_word, very_long, mojibake, escapes or another"),
 )
 """Every term, and what it says of an example."""
 JOINS = (
