@@ -75,22 +75,17 @@ def word_table(
 def _strongest(sums: WordSums, most: int | None) -> np.ndarray:
     """Return the rows by mean share, then by support; of each class `most` at most."""
     mean = sums.share / sums.examples
-    if most is None:
-        return _sorted(sums, mean, np.arange(len(mean)))
-    kept = []
+    most = len(mean) if most is None else most
+    near = np.ones(len(mean), bool)
     for label in np.unique(sums.label):
-        rows = np.flatnonzero(sums.label == label)
+        own = np.flatnonzero(sums.label == label)
         # Sorting is for those that reach the last place, not for all.
-        if len(rows) > most:
-            last = np.partition(mean[rows], -most)[-most]
-            rows = rows[mean[rows] >= last]
-        kept.append(_sorted(sums, mean, rows)[:most])
-    return _sorted(sums, mean, np.sort(np.concatenate([np.zeros(0, int), *kept])))
-
-
-def _sorted(sums: WordSums, mean: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        if len(own) > most:
+            near[own] = mean[own] >= np.partition(mean[own], -most)[-most]
+    rows = np.flatnonzero(near)
     # Rows come by class and word, an order that those alike keep.
-    return rows[np.lexsort((-sums.examples[rows], -mean[rows]))]
+    rows = rows[np.lexsort((-sums.examples[rows], -mean[rows]))]
+    return rows[pd.Series(rows).groupby(sums.label[rows]).cumcount().to_numpy() < most]
 
 
 def _spread(total: np.ndarray, square: np.ndarray, n: np.ndarray) -> np.ndarray:
