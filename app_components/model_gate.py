@@ -52,7 +52,7 @@ def asked_for(run: Run) -> str | None:
     if st.session_state.get("model_wanted") != wanted:
         name = session.escape(session.name_of(run.model.name))
         st.caption(
-            f"This section needs the model “{name}”. Loading it takes a few seconds and some "
+            f"The model “{name}” is needed here. Loading it takes a few seconds and some "
             "memory; the rest of the dashboard works without it."
         )
         if st.button("Load the model", type="primary"):

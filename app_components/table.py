@@ -94,7 +94,7 @@ def _as_data(name: Any, values: pd.Series, column: Column) -> dict[str, Any]:
     }
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         numbers = [_finite(value) for value in values.tolist()]
-        pattern = column.format or ("{:.3f}" if values.dtype.kind == "f" else "{:,}")
+        pattern = column.format or ("{:z.3f}" if values.dtype.kind == "f" else "{:,}")
         texts = ["–" if number is None else pattern.format(number) for number in numbers]
         kind = "bar" if column.bar else "number"
         return head | {"kind": kind, "values": numbers, "texts": texts}

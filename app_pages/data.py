@@ -95,9 +95,9 @@ def labels():
         return
     st.caption(
         f"Confident learning estimates that {facts['estimated']:,} of {facts['judged']:,} labels "
-        f"are wrong (95% interval {facts['low']:,.0f} to {facts['high']:,.0f}). The least "
-        "plausible label comes first. The list also contains correct labels, of examples on which "
-        "the model is confidently wrong: check each label before you change it."
+        f"are wrong (95% interval {facts['low']:,.0f} to {facts['high']:,.0f}). Here are the "
+        "candidates, the least plausible label first. Some may be right, because the model can be "
+        "confidently wrong: check each label before you change it."
     )
     if facts["trained_on"]:
         st.warning(session.escape(facts["trained_on"]))
@@ -314,8 +314,8 @@ def training():
             f"{facts['leaked']:,}",
             f"{facts['exact']:,} word for word, the rest nearly so.",
         ),
-        "Accuracy": (_share(facts["accuracy"]), "Of all labelled examples."),
-        "Accuracy on unseen texts": (
+        "Accuracy on all texts": (_share(facts["accuracy"]), "Of all labelled examples."),
+        "Accuracy without those": (
             _share(facts["accuracy_without"]),
             "Of labelled examples that are not in the training data.",
         ),

@@ -42,7 +42,7 @@ def chosen_example():
     with columns[0]:
         where = filter_line(run, "wrong")
     order = in_order(run.filter(where))
-    wanted = columns[1].text_input("Id", key=keep("id", ""), help="The example's id.")
+    wanted = columns[1].text_input("ID", key=keep("id", ""), help="The example's ID.")
     asked = str(wanted) if wanted or not len(order) else int(order[0])
     try:
         return where, order, session.ask(Run.example, run, example=asked)
@@ -221,7 +221,7 @@ words = words_of_layer(example, scores[layer])
 show(painted(example, words, scale), layer)
 sentence = (
     "Orange words support this class; blue, underlined words count against it. The darkest shade "
-    f"is {scale:.2f} logits at every layer."
+    f"stands for {scale:.2f} logits at every layer."
 )
 if example["incomplete"] or run.settings.rule == "path":
     completeness = float(example["completeness"][target][layer])

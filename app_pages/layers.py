@@ -246,7 +246,10 @@ def same_words(where: str, total: int):
         "layer-agreement",
     )
     drawn = ", drawn at random with a fixed seed" if total > SAMPLE else ""
-    st.caption(f"Mean over {pairs['examples'].iloc[0]:,} of the {total:,} examples{drawn}.")
+    st.caption(
+        "Rank correlation of word scores: mean over "
+        f"{pairs['examples'].iloc[0]:,} of the {total:,} examples{drawn}."
+    )
 
 
 def groups(where: str):
@@ -273,7 +276,7 @@ def groups(where: str):
         if len(run.label_names) > CLASSES:
             st.caption(f"The {CLASSES} most often predicted classes.")
     with right:
-        st.markdown("**This filter compared with all, right and wrong**")
+        st.markdown("**These examples compared with all, with right and with wrong predictions**")
         # The same for every filter, so asked for apart from it.
         fixed = ["", "right", "wrong"]
         by_slice = session.ask(coherence_of_slices, run, slices=fixed)

@@ -239,7 +239,10 @@ def discovered():
     session.download(found, "discovered-slices")
     also = "; ".join(map(in_words, filter(spoken, found["also"].iloc[place])))
     if also:
-        st.caption(f"Not listed, because its errors are nearly the same: {session.escape(also)}.")
+        st.caption(
+            "Left out because they cover nearly the same errors as the chosen row: "
+            f"{session.escape(also)}."
+        )
     actions(found["where"].iloc[place], "discovered")
 
 

@@ -186,9 +186,8 @@ with list_side:
     )
     st.caption(
         f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Choose a row for its "
-        "evidence. ↳ marks a suspect that belongs to the nearest one above it without this sign: "
-        "it occurs only in texts that also contain that one, or most of its wrong predictions are "
-        "in such texts."
+        "evidence. ↳ marks a suspect tied to the unmarked one above it: it occurs only in texts "
+        "that contain that one too, or most of its wrong predictions are in such texts."
     )
     session.download(rows, "suspects", "Download suspects (CSV)")
 
@@ -221,7 +220,7 @@ st.caption(
     "At the top right are features that both the labels and the model tie to the class. Size: "
     "how many examples contain the feature. Colour: how many predictions change when it is "
     "deleted (hollow: not measured). Click a point for its evidence."
-    + f" Only the {MAX_POINTS:,} strongest suspects are drawn."
+    + f" Only the {MAX_POINTS:,} highest-ranked pairs are drawn."
     * (len(rows) > MAX_POINTS)
 )
 session.figure(

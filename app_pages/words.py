@@ -30,13 +30,13 @@ FAINT = 0.05
 EVERY_CLASS = "all classes"
 TOO_FEW = "too few texts"
 RELIED, CONTRAST, TWO, VOCABULARY = (
-    "Words relied on",
+    "Salient words",
     "Wrong vs right",
-    "Two filters",
+    "Compare two filters",
     "Class vocabulary",
 )
 VIEWS = {
-    RELIED: "The words that the model relies on, by predicted class.",
+    RELIED: "The words with the largest shares of the saliency, by predicted class.",
     CONTRAST: "Words whose share of the saliency differs between wrong and right predictions.",
     TWO: "The words of this filter compared with those of another.",
     VOCABULARY: "Words that the language-model head associates with a class, whether or not the "

@@ -32,7 +32,7 @@ from saliency_core.server.page_words import called_by, in_page_words
 SHOWN_ROWS = 8
 SHOWN_LABELS = 40
 """Labels that a table of selects can hold; beyond, they must be the model's own."""
-NAMES = {"text": "Text", "label": "Label", "pair": "Second text", "id": "Id"}
+NAMES = {"text": "Text", "label": "Label", "pair": "Second text", "id": "ID"}
 
 
 @st.cache_resource(max_entries=16, show_spinner="Reading the first rows ...")
@@ -45,7 +45,7 @@ def columns() -> None:
     found = values()
     source = found.get("source")
     if not source:
-        st.caption("Appears once you have chosen a dataset.")
+        st.caption("These settings appear once you have chosen a dataset.")
         return
     labels = model_labels()
     try:

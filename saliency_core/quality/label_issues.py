@@ -161,7 +161,7 @@ def trained_on(run: Run) -> str | None:
     known = run.quality("in_train")
     if known is not None:
         return (
-            f"{np.mean(known > 0):.0%} of these texts are in the training data; models often "
+            f"{np.mean(known > 0):.0%} of the audited texts are in the training data; models often "
             "memorise wrong training labels, so some wrong labels may go undetected."
             if (known > 0).any()
             else None

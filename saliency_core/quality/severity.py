@@ -83,9 +83,8 @@ def _label_issues(facts: Mapping[str, Any] | None) -> Iterator[DataFinding]:
         most = facts["noise"][0]
         times = "once" if most["examples"] == 1 else f"{most['examples']:,} times"
         message = (
-            f"{count:,} of {judged:,} labels ({share:.1%}) may be wrong (95% interval: "
-            f"{facts['low']:,.0f} to {facts['high']:,.0f} labels). Some of them are probably "
-            "right: the model can be confidently wrong. The most common case: labelled "
+            f"An estimated {count:,} of {judged:,} labels ({share:.1%}) are wrong (95% interval: "
+            f"{facts['low']:,.0f} to {facts['high']:,.0f} labels). The most common case: labelled "
             f"“{most['gold']}” where “{most['likely']}” is more likely ({times})."
         )
         severity = grade(facts["low"] / judged, 0.05, 0.01, -1)
@@ -162,10 +161,10 @@ def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
         most = max(facts["labels"], key=lambda row: abs(row["audited"] - row["train"]))
         severity = grade(moved, 0.5, 0.2, 0.05)
         message = (
-            f"Labels are {'' if severity == 'ok' else 'not '}distributed "
-            f"{'almost ' * (severity == 'ok')}as in the training data: changing {moved:.1%} of "
-            f"them would make the shares equal. “{most['label']}” differs most "
-            f"({most['audited']:.1%} here, {most['train']:.1%} there)."
+            f"The label distribution {'is almost' if severity == 'ok' else 'is not'} the same as "
+            f"in the training data: changing {moved:.1%} of the labels would make the two "
+            f"identical. “{most['label']}” differs most ({most['audited']:.1%} here, "
+            f"{most['train']:.1%} there)."
         )
         yield DataFinding("label_shift", severity, round(moved * examples), moved, "", message)
 
@@ -221,8 +220,8 @@ def _texts(texts: Mapping[str, int], truncated: int, examples: int) -> Iterator[
             yield DataFinding(name, severity, count, share, f"problem:{name}", message)
     if not any(texts[name] for name in TEXTS):
         message = (
-            "No text is empty or garbled by a wrong encoding, and none contains markup or escape "
-            "sequences."
+            "No text is empty, none is garbled by a wrong encoding, and none contains markup or "
+            "escape sequences."
         )
         yield DataFinding("texts", "ok", 0, 0.0, "", message)
     if truncated:

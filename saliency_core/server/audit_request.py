@@ -16,7 +16,7 @@ NO_COLUMN = "none"
 """What stands for a column that there is none of."""
 NO_LABEL = ""
 """What a label of the dataset becomes that means "no label"."""
-NEW, EXISTING = "a new database", "an existing one, to compare"
+NEW, EXISTING = "a new database", "an existing database, to compare runs"
 
 
 @dataclass(frozen=True)

@@ -203,8 +203,8 @@ def _effect(row: dict[str, Any]) -> str:
         return "Not measured: deleting it changes no text."
     moved = "rises" if row["mean_drop"] < 0 else "falls"
     return (
-        f"When it is deleted from {row['effect_n']:,.0f} texts, {row['flip_rate']:.0%} of the "
-        f"predictions change (95% interval {row['flip_low']:.0%} to {row['flip_high']:.0%}), "
+        f"When it is deleted from {row['effect_n']:,.0f} of these texts, {row['flip_rate']:.0%} of "
+        f"the predictions change (95% interval {row['flip_low']:.0%} to {row['flip_high']:.0%}), "
         f"against {row['control_flip_rate']:.0%} for a frequency-matched control word. The "
         f"probability of {row['class']} {moved} by {100 * abs(row['mean_drop']):.0f} percentage "
         "points on average."
@@ -217,7 +217,7 @@ def _errors(row: dict[str, Any]) -> str:
     are = "is" if row["errors_k"] == 1 else "are"
     return (
         f"Of the {row['errors_n']:,} {row['class']} predictions for texts with it, "
-        f"{row['errors_k']:,} {are} wrong ({row['errors_k'] / row['errors_n']:.0%}). That is "
+        f"{row['errors_k']:,} {are} wrong ({row['errors_k'] / row['errors_n']:.0%}). That is about "
         f"{row['risk_ratio']:.2g} times the error rate of other {row['class']} predictions (95% "
         f"interval {row['risk_low']:.2g} to {row['risk_high']:.2g} times)."
     )
@@ -282,8 +282,12 @@ def places_of(row: dict[str, Any]) -> list[tuple[str, int, str]]:
         return []
     own = joined(f"predicted:{quote(row['class'])}", row["where"])
     return [
-        ("Wrong predictions", row["errors_k"], joined("wrong", own)),
-        ("Right predictions", row["errors_n"] - row["errors_k"], joined("right", own)),
+        (f"Wrong {row['class']} predictions", row["errors_k"], joined("wrong", own)),
+        (
+            f"Right {row['class']} predictions",
+            row["errors_n"] - row["errors_k"],
+            joined("right", own),
+        ),
         ("All texts with it", row["examples"], row["where"]),
     ]
 

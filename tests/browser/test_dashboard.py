@@ -30,7 +30,7 @@ def query(page) -> dict[str, str]:
 
 
 def shown_id(page) -> str:
-    return page.get_by_label("Id", exact=True).input_value()
+    return page.get_by_label("ID", exact=True).input_value()
 
 
 def move_layer(page, key: str) -> None:
@@ -76,7 +76,7 @@ def test_confusion_cell_to_rows_to_example_to_layer_to_neighbour(page, address, 
     page.locator(".row .about").first.click()
     settle(page)
     expected = store.run().examples_at([int(first["example"])])["id"].iloc[0]
-    expect(page.get_by_label("Id", exact=True)).to_have_value(expected)
+    expect(page.get_by_label("ID", exact=True)).to_have_value(expected)
     assert at_top(page)
     assert query(page)["layer"] == str(layer)
 
@@ -242,7 +242,7 @@ def test_rows_are_walked_and_opened_by_keyboard(page, address, demo):
     )
     assert shown_id(page) == frame["id"].iloc[1]
     page.keyboard.press("j")
-    expect(page.get_by_label("Id", exact=True)).to_have_value(frame["id"].iloc[2])
+    expect(page.get_by_label("ID", exact=True)).to_have_value(frame["id"].iloc[2])
     settle(page)
 
 
@@ -318,7 +318,7 @@ def test_back_and_forward_bring_back_what_was_there_one_entry_a_change(page, add
     page.keyboard.press("j")
     settle(page)
     # Next follows the order of the list.
-    expect(page.get_by_label("Id", exact=True)).to_have_value(rows.iloc[13])
+    expect(page.get_by_label("ID", exact=True)).to_have_value(rows.iloc[13])
     settle(page)
     scroll_down(page, 400)
     half_read = place(page)

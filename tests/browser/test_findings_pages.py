@@ -79,7 +79,7 @@ def test_the_planted_flaw_is_found_in_three_clicks(page, address, database):
     expect(heading).to_be_visible()
     assert query(page)["suspect"] == SHORTCUT and query(page)["of"] == row["class"]
     assert page.get_by_text("is for you to judge").first.is_visible()
-    page.get_by_role("button", name="Wrong predictions").click()
+    page.get_by_role("button", name=re.compile(r"^Wrong .*predictions")).click()
     page.wait_for_url(re.compile("/errors\\?"))
     settle(page)
     assert query(page)["where"] == where
@@ -157,7 +157,7 @@ def test_slices_are_discovered_compared_and_opened(page, address, database):
     assert query(page)["compare_a"] == "meta.channel:voicemail"
     assert query(page)["compare_b"] == "-meta.channel:voicemail"
     assert page.get_by_text("Fisher's exact test").last.is_visible()
-    page.get_by_role("button", name="Wrong predictions").click()
+    page.get_by_role("button", name=re.compile(r"^Wrong .*predictions")).click()
     page.wait_for_url(re.compile("/errors\\?"))
     settle(page)
     assert query(page)["where"] == "wrong meta.channel:voicemail"

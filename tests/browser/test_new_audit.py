@@ -141,7 +141,7 @@ def second_audit(page, model):
     to_page(page, "Overview")
     to_page(page, "New audit")
     assert page.get_by_role("combobox", name="Text", exact=True).input_value() == "comment"
-    assert page.get_by_role("radio", name="an existing one, to compare").is_checked()
+    assert page.get_by_role("radio", name="an existing database, to compare runs").is_checked()
     choose(page, "Classifier", model)
     press(page, "Start")
     expect(page.get_by_text("Finished:").first).to_be_visible()

@@ -84,7 +84,7 @@ def test_ten_keys_a_second_and_each_decision_is_stored(page, address, database):
     said = f"30 of {len(rows)} reviewed · 10 relabelled"
     expect(page.get_by_text(said)).to_be_visible()
     expect(page.get_by_text(f"31 of {len(rows)} in the filter")).to_be_visible()
-    assert page.get_by_label("Id", exact=True).input_value() == rows["id"].iloc[30]
+    assert page.get_by_label("ID", exact=True).input_value() == rows["id"].iloc[30]
 
     page.keyboard.press("k")
     expect(page.get_by_text(f"30 of {len(rows)} in the filter")).to_be_visible()

@@ -138,10 +138,13 @@ def test_the_strongest_suspect_stands_first_with_its_evidence(looked, monkeypatc
     assert (
         f"{row['k']} of the {row['n']} labelled texts with it have the label {BIASED_TO}" in shown
     )
-    assert f"deleted from {row['effect_n']:.0f} texts, {row['flip_rate']:.0%} of the" in shown
+    assert (
+        f"deleted from {row['effect_n']:.0f} of these texts, {row['flip_rate']:.0%} of the" in shown
+    )
     store = open_store(looked)
     wrong = store.run().filter(f"wrong predicted:{BIASED_TO} word:{SHORTCUT}").count()
-    assert wrong and button(app, "Wrong predictions").label == f"Wrong predictions ({wrong}) →"
+    named = f"Wrong {BIASED_TO} predictions"
+    assert wrong and button(app, named).label == f"{named} ({wrong}) →"
 
 
 def test_the_address_names_the_suspect_and_the_filters(looked, monkeypatch):

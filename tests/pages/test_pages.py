@@ -100,7 +100,7 @@ def test_the_dashboard_loads_neither_torch_nor_transformers(database):
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("view", ["Wrong vs right", "Two filters", "Class vocabulary"])
+@pytest.mark.parametrize("view", ["Wrong vs right", "Compare two filters", "Class vocabulary"])
 def test_words_are_shown_in_every_view(view, database, monkeypatch):
     app = opened("words", database, monkeypatch)
     app.button_group(key="view").set_value([view]).run()

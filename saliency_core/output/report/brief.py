@@ -143,8 +143,8 @@ def _against_slices(view: View) -> Iterator[str]:
             f"Improve the model for texts where {in_words(row['where'])}: {row['errors']:,} of "
             f"{row['examples']:,} predictions are wrong ({row['error_rate']:.0%}, against "
             f"{row['rest_error_rate']:.0%} elsewhere); these are {row['errors'] / wrong:.0%} "
-            "of all wrong predictions. Add training texts of this kind, and until "
-            "then have a person check these predictions."
+            "of all wrong predictions. Add training texts of this kind and "
+            "retrain; until then, have a person check these predictions."
         )
 
 
@@ -166,8 +166,9 @@ def _against_labels(view: View) -> Iterator[str]:
             among = of_sure.filter(row["where"]).count() if row["where"] else 0
             if among and row["assessment"] == HARMFUL:
                 shortcut = (
-                    f" {among:,} of them contain {name_of(row['feature'], row['kind'])}, which may "
-                    "be the cause: decide about it first."
+                    f" {among:,} of these texts contain {name_of(row['feature'], row['kind'])}: "
+                    "there the shortcut may be the cause rather than a wrong label, so decide "
+                    "about it before you relabel them."
                 )
         yield (
             f"Check the labels of wrong predictions made with more than {CONFIDENT:.0%} confidence "

@@ -36,12 +36,13 @@ def data_section(view: View) -> Section | None:
         blocks.append(Paragraph(labels["trained_on"]))
     if labels and labels["estimated"]:
         said = (
-            "The least plausible labels come first. The list also contains correct labels, of "
-            "examples on which the model is confidently wrong: check each label before you "
-            "change it."
+            "Labels that may be wrong, the least plausible first. Some may be right, because the "
+            "model can be confidently wrong: check each label before you change it."
         )
-        rows = []
-        frame = issue_rows(view.run.filter("label_issue"), limit=ISSUES)
+        rows, listed = [], view.run.filter("label_issue")
+        if (count := listed.count()) > ISSUES:
+            said = f"{said} These are {ISSUES} of {count:,}; the Data page lists them all."
+        frame = issue_rows(listed, limit=ISSUES)
         for row in frame.to_dict("records"):
             text = cut(row["text"], CHARACTERS)
             rows.append([row["id"], row["gold"], row["likely"], f"{row['quality']:.1%}", text])

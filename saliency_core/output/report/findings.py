@@ -119,9 +119,9 @@ def discovered_section(view: View) -> Section | None:
         for row in found.head(SLICES).to_dict("records")
     ]
     said = (
-        "Slices of all audited examples in which a larger share of predictions is wrong than "
-        "elsewhere; the one that accounts for the most errors comes first. Significance is "
-        "corrected for the number of slices tried."
+        "Slices of the audited data in which a larger share of predictions is wrong than "
+        "elsewhere, by more than chance would explain after so many slices were tried. The one "
+        "that accounts for the most errors comes first."
         if rows
         else "A search found no slice in which the model is wrong more often than chance would "
         "explain."

@@ -149,7 +149,7 @@ def layer_table_section(view: View) -> Section:
     lead = (
         "The layer read here has an asterisk. Higher is better, except for sufficiency (is the "
         "prediction kept when only the layer's words remain?). Coherence: does the layer point at "
-        "words of similar meaning when the prediction is the same? Decodability: can its states "
+        "words of similar meaning in texts with the same prediction? Decodability: can its states "
         "still be decoded into the words they stand for?"
     )
     columns = [
@@ -181,7 +181,7 @@ def words_section(view: View) -> Section | None:
     by_class = _words_by_class(view)
     if not by_class:
         said = "No word occurs in five or more examples, so no mean is shown."
-        return Section("Words the model relies on", [Paragraph(said)])
+        return Section("Most salient words", [Paragraph(said)])
     if len(by_class) > CHARTED_CLASSES:
         return None
     charts = []
@@ -193,8 +193,11 @@ def words_section(view: View) -> Section | None:
         drawn = draw(bars.properties(title=heading), 240)
         charts.append(Chart(drawn, f"{heading}: words by mean share, with its 95% interval."))
     return Section(
-        "Words the model relies on",
-        [Paragraph(f"{_share_meaning(view)} The appendix has the table."), Charts(charts)],
+        "Most salient words",
+        [
+            Paragraph(f"{_share_meaning(view)} The appendix lists them by predicted class."),
+            Charts(charts),
+        ],
     )
 
 
@@ -222,8 +225,9 @@ def word_table_section(view: View) -> Section | None:
 
 def _share_meaning(view: View) -> str:
     return (
-        f"Words in at least five examples, at layer {view.layer}, by mean share: how much of a "
-        "text's total support for the prediction comes from the word."
+        f"The words with the largest mean share at layer {view.layer}, of those in at least five "
+        "examples. A word's share is how much of a text's total support for the prediction comes "
+        "from it."
     )
 
 

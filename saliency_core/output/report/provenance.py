@@ -99,14 +99,14 @@ def method_section(view: View) -> Section:
         [
             Paragraph(
                 f"{_how(view.run)} The pretrained language model from which the classifier "
-                "was fine-tuned then tells which of the text's own words each position stands for. "
-                "So every word gets a score at every layer."
+                "was fine-tuned then determines which of the text's own words each position stands "
+                "for. So every word gets a score at every layer."
             ),
             Paragraph(
                 "Scores are in logits, the model's raw outputs, before they are turned into "
-                "probabilities. The scores of a text add up to the difference between the text and "
-                "the same text blanked out. A word's share is how much of a text's total support "
-                "for the prediction comes from that word, from 0 to 1."
+                "probabilities. The scores of a text add up to the difference in logits between "
+                "the text and the same text blanked out. A word's share is how much of a text's "
+                "total support for the prediction comes from that word, from 0 to 1."
             ),
             Paragraph(
                 "Taken from Hou and Castañón, Decoding Layer Saliency in Language Transformers "
