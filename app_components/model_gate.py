@@ -21,26 +21,22 @@ RUNNING = threading.Lock()
 """Held while the model runs: several sessions share it, and an attribution changes its hooks."""
 
 
-@st.cache_resource(max_entries=1, show_spinner="Loading the model ...")
-def _loaded(audited: str, folder: str, _run: Run) -> Classifier:
-    return classifier_of(_run, folder or None)
-
-
-def loaded(run: Run, folder: str) -> Classifier:
-    """Return the classifier of a run; `folder` says where it is, empty: where the run says.
-
-    Raises:
-        UserError: it is not there, or is another model.
-    """
-    return _loaded(audited(run), folder, run)
-
-
 def audited(run: Run) -> str:
     """Return what tells the model of a run, as it was audited, from every other one.
 
     Answers of the model are kept by it: a run of that number in another file may be of another.
     """
     return json.dumps([asdict(run.model), asdict(run.settings)], sort_keys=True)
+
+
+@st.cache_resource(max_entries=1, show_spinner="Loading the model ...", hash_funcs={Run: audited})
+def loaded(run: Run, folder: str) -> Classifier:
+    """Return the classifier of a run; `folder` says where it is, empty: where the run says.
+
+    Raises:
+        UserError: it is not there, or is another model.
+    """
+    return classifier_of(run, folder or None)
 
 
 def asked_for(run: Run) -> str | None:
