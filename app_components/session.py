@@ -44,8 +44,16 @@ def store_at(path: str) -> Store:
     return open_store(path)
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _answer(path: str, state: State, name: str, arguments: dict[str, Any], _compute: Callable):
+_KEYS = {
+    Store: lambda store: str(store.path),
+    Run: lambda run: (str(run.store.path), run.number),
+    Slice: lambda part: (str(part.store.path), part.run.number, part.where),
+}
+"""What tells a file, a run and a slice from others, beside the state of the file."""
+
+
+@st.cache_data(max_entries=256, show_spinner=False, hash_funcs=_KEYS)
+def _answer(state: State, name: str, arguments: dict[str, Any], _compute: Callable):
     return _compute()
 
 
@@ -58,38 +66,23 @@ def ask(function: Callable, source: Store | Run | Slice, **arguments: Any) -> An
         arguments: numbers, texts, runs, slices and lists of numbers and texts.
     """
     store = source if isinstance(source, Store) else source.store
-    named = {name: _named(value) for name, value in (arguments | {"source": source}).items()}
+    name = f"{function.__module__}.{function.__qualname__}"
+    named = arguments | {"source": source}
     with store.steady():
-        return _answer(
-            str(store.path),
-            store.state(),
-            f"{function.__module__}.{function.__qualname__}",
-            named,
-            lambda: function(source, **arguments),
-        )
+        return _answer(store.state(), name, named, lambda: function(source, **arguments))
 
 
-def _named(value: Any) -> Any:
-    """Return what tells an argument from others about the same file."""
-    if isinstance(value, Slice):
-        return ("slice", value.run.number, value.where)
-    if isinstance(value, Store):
-        return "store"
-    return ("run", value.number) if isinstance(value, Run) else value
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _order(path: str, state: State, run: int, where: str, sort: str, down: bool, _part: Slice):
-    positions = _part.positions(sort=sort, descending=down)
+@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=_KEYS)
+def _order(state: State, part: Slice, sort: str, descending: bool):
+    positions = part.positions(sort=sort, descending=descending)
     positions.flags.writeable = False
     return positions
 
 
 def order(part: Slice, sort: str, descending: bool) -> np.ndarray:
     """Return the positions of a slice in order; shared and not copied, as there may be millions."""
-    store, run = part.store, part.run.number
-    with store.steady():
-        return _order(str(store.path), store.state(), run, part.where, sort, descending, part)
+    with part.store.steady():
+        return _order(part.store.state(), part, sort, descending)
 
 
 def here(run: Run) -> str:
