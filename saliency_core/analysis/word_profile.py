@@ -93,7 +93,7 @@ def _by_class(run: Run, every: np.ndarray, holding: np.ndarray) -> pd.DataFrame:
 
 def _by_layer(part: Slice, word: str) -> pd.DataFrame:
     number = part.run.store.word_id(word)
-    kept: dict[str, list[np.ndarray]] = {"share": [], "score": [], "top": []}
+    parts = []
     for chunk in sampled(part, examples=SAMPLE, seed=0):
         owner = np.repeat(np.arange(len(chunk.n_words)), chunk.n_words)
         here = np.flatnonzero(chunk.word_ids == number)
@@ -102,10 +102,9 @@ def _by_layer(part: Slice, word: str) -> pd.DataFrame:
             (word_math.shares(row, chunk.n_words), row, word_math.top3(row, chunk.n_words))
             for row in chunk.scores
         ]
-        for parts, values in zip(kept.values(), zip(*layers, strict=True), strict=True):
-            found = np.stack(values)[:, here].astype(np.float64)
-            parts.append(np.add.reduceat(found, starts, axis=1))  # (layer, example)
-    share, score, top = (np.concatenate(parts, axis=1) for parts in kept.values())
+        found = np.array([[kind[here] for kind in layer] for layer in layers], np.float64)
+        parts.append(np.add.reduceat(found, starts, axis=2))
+    share, score, top = np.concatenate(parts, axis=2).swapaxes(0, 1)  # (layer, example) each
     n = share.shape[1]
     mean = share.mean(1)
     low, high = mean_interval(mean, share.std(1, ddof=1) / np.sqrt(n) if n > 1 else 0.0)
