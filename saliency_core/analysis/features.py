@@ -142,7 +142,7 @@ def features_in(texts: Sequence[str]) -> set[tuple[str, str]]:
 def _carried(run: Run, layer: int, positions: np.ndarray) -> Iterator[Features]:
     """Yield the features that words carry: the words, first and last ones, `WORD_TESTS`."""
     found = run.filter().occurrences(layer)
-    words = found.vocabulary
+    words = found.vocabulary.tolist()
     example = np.searchsorted(positions, found.example).astype(np.int64)
 
     def part(kind: str, names: list[str], chosen: Any, feature: np.ndarray) -> Features:

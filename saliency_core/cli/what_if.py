@@ -93,6 +93,7 @@ def _edit(drop: str | None, replace: str | None, mask: str | None) -> tuple[str,
 def _text(run: Run, text: str | None, pair: str | None, example: str | None) -> Texts:
     if text is not None:
         return text, pair
+    assert example is not None
     position = run.position_of(example)
     if position is None:
         raise UserError(f"The run has no example {example!r}.")

@@ -124,11 +124,12 @@ def evaluate(
     available = available_methods() if others else []
     methods = [*VARIANTS, *available]
     positions = _sample(run, options)
+    mosaic_count = 0 if options.delete else options.mosaics
     settings = {
         "seed": options.seed,
         "examples": len(positions),
         "run_examples": run.filter("-failed").count(),
-        "mosaics": 0 if options.delete else options.mosaics,
+        "mosaics": mosaic_count,
         "delete": options.delete,
         "rationale_column": options.rationale_column,
     }
@@ -141,7 +142,7 @@ def evaluate(
         spans = _spans(run, positions, options.rationale_column)
         classifier = classifier_of(run, model)
         encodings = _encode(run, positions, classifier)
-        mosaics = _mosaics(run, classifier, settings["mosaics"], options.seed)
+        mosaics = _mosaics(run, classifier, mosaic_count, options.seed)
         rationales = None
         if spans is not None:
             rationales = [rationale_tokens(*pair) for pair in zip(encodings, spans, strict=True)]

@@ -6,7 +6,28 @@ Reading needs no torch; names are imported on first use for that reason.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saliency_core.store.format.keys import content_key
+    from saliency_core.store.query.annotations import Edit
+    from saliency_core.store.read.quality_columns import save_quality
+    from saliency_core.store.read.results import save_evaluation, save_table, set_layer_choice
+    from saliency_core.store.read.run import Run, Slice
+    from saliency_core.store.read.store import Store, open_store
+    from saliency_core.store.read.words import Occurrences
+    from saliency_core.store.write.annotation_files import export_annotations, import_annotations
+    from saliency_core.store.write.annotations import (
+        annotate,
+        delete_slice,
+        redo,
+        save_slice,
+        set_verdict,
+        undo,
+    )
+    from saliency_core.store.write.merge import merge
+    from saliency_core.store.write.prune import prune
+    from saliency_core.store.write.writer import StoreWriter, open_writer
 
 _HOMES = {
     "Occurrences": "read.words",
