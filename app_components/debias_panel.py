@@ -21,12 +21,12 @@ WAYS = {
     "drop": "texts that contain one of the words are left out",
 }
 
-CALLED = {"mask": "mask the words", "drop": "leave out the texts"}
+CALLED = {"mask": "mask the words", "drop": "leave out texts with them"}
 
 
 def show(run: Run, current: str | None) -> None:
     """Offer what helps against the words with the verdict spurious and for the one on show."""
-    st.header("Fix a spurious word")
+    st.header("Fix reliance on a spurious word")
     verdicts = run.verdicts()
     spurious = sorted(set(verdicts.loc[verdicts["verdict"] == "spurious", "word"]))
     options = sorted({*spurious, *([current] if current else [])})

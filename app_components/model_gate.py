@@ -49,7 +49,7 @@ def asked_for(run: Run) -> str | None:
         name = session.escape(session.name_of(run.model.name))
         st.caption(
             f"The model “{name}” is needed here. Loading it takes a few seconds and some "
-            "memory; the rest of the dashboard works without it."
+            "memory; only a few parts of the dashboard need it."
         )
         if st.button("Load the model", type="primary"):
             st.session_state["model_wanted"] = wanted

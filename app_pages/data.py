@@ -13,6 +13,7 @@ from saliency_core.quality.duplicates import duplicate_groups
 from saliency_core.quality.findings import issue_rows, kept_data_quality
 from saliency_core.quality.issue_words import words_for_and_against
 from saliency_core.server.commands import as_options
+from saliency_core.shortcuts.presentation import shortcut_doubt
 from saliency_core.store import Run
 from saliency_core.store.query.annotations import Edit
 from saliency_core.store.query.editing import joined
@@ -74,7 +75,7 @@ def findings():
         if where:
             session.go_to("errors", where=where)
 
-    st.caption("Worst first. Click a row that names a filter to open its examples.")
+    st.caption("Findings, worst first. Click a row that names a filter to open its examples.")
     show_table(
         rows,
         f"data-findings-{session.here(run)}",
@@ -106,6 +107,8 @@ def labels():
     if not total:
         st.info("No label looks wrong.")
         return
+    if doubt := session.ask(shortcut_doubt, part):
+        st.info(session.escape(doubt))
     tell(SAID)
     pages = max(1, -(-total // ROWS))
     page = st.pagination(pages, key=keep("issues_page", 1, range(1, pages + 1)))
@@ -124,7 +127,7 @@ def labels():
         "Examples whose label may be wrong",
         columns={
             "gold": Column("label"),
-            "likely": Column("likely label"),
+            "likely": Column("suggested label"),
             "quality": Column(
                 "plausibility",
                 help="Probability that the model gives to the label.",
@@ -225,7 +228,7 @@ def mixed_up(noise: pd.DataFrame):
         "Pairs of labels that are mixed up",
         columns={
             "gold": Column("label"),
-            "likely": Column("likely label"),
+            "likely": Column("suggested label"),
             "rate": Column(help="Share of the label's examples.", format="{:.1%}"),
         },
         on_choose=open_pair,
@@ -315,7 +318,7 @@ def training():
             f"{facts['exact']:,} word for word, the rest nearly so.",
         ),
         "Accuracy on all texts": (_share(facts["accuracy"]), "Of all labelled examples."),
-        "Accuracy without those": (
+        f"Accuracy without these {facts['leaked']:,}": (
             _share(facts["accuracy_without"]),
             "Of labelled examples that are not in the training data.",
         ),

@@ -215,9 +215,9 @@ def evaluate_form():
     with st.form("evaluate", border=False):
         st.caption(
             "How faithful is this saliency compared with integrated gradients, LIME, KernelSHAP, "
-            "attention and others? The comparison needs up to several hundred passes per example "
-            "and takes several minutes. It continues if you leave this page, and the results are "
-            "saved in this database."
+            "attention and others? The comparison needs up to several hundred forward passes per "
+            "example and takes several minutes. It continues if you leave this page, and the "
+            "results are saved in this database."
         )
         columns = st.columns([1, 2, 1], vertical_alignment="bottom")
         examples = columns[0].selectbox("Examples", SAMPLE_SIZES, index=1, key="evaluate_examples")
@@ -276,7 +276,7 @@ def groups(where: str):
         if len(run.label_names) > CLASSES:
             st.caption(f"The {CLASSES} most often predicted classes.")
     with right:
-        st.markdown("**These examples compared with all, with right and with wrong predictions**")
+        st.markdown("**By slice**")
         # The same for every filter, so asked for apart from it.
         fixed = ["", "right", "wrong"]
         by_slice = session.ask(coherence_of_slices, run, slices=fixed)

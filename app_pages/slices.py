@@ -237,11 +237,10 @@ def discovered():
         ),
     )
     session.download(found, "discovered-slices")
-    also = "; ".join(map(in_words, filter(spoken, found["also"].iloc[place])))
+    also = [session.escape(in_words(where)) for where in filter(spoken, found["also"].iloc[place])]
     if also:
         st.caption(
-            "Left out because they cover nearly the same errors as the chosen row: "
-            f"{session.escape(also)}."
+            f"Not listed, as nearly the same errors are in the chosen row: *{'*; *'.join(also)}*."
         )
     actions(found["where"].iloc[place], "discovered")
 

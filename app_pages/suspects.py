@@ -185,9 +185,9 @@ with list_side:
         height=560,
     )
     st.caption(
-        f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Choose a row for its "
-        "evidence. ↳ marks a suspect tied to the unmarked one above it: it occurs only in texts "
-        "that contain that one too, or most of its wrong predictions are in such texts."
+        f"{len(rows):,} of {len(table):,} pairs of a feature and a class. Choose a row to see "
+        "its evidence. ↳ marks a suspect tied to the nearest unmarked one above: it occurs only in "
+        "texts that also contain that one, or most of its wrong predictions are in such texts."
     )
     session.download(rows, "suspects", "Download suspects (CSV)")
 
@@ -220,7 +220,7 @@ st.caption(
     "At the top right are features that both the labels and the model tie to the class. Size: "
     "how many examples contain the feature. Colour: how many predictions change when it is "
     "deleted (hollow: not measured). Click a point for its evidence."
-    + f" Only the {MAX_POINTS:,} highest-ranked pairs are drawn."
+    + f" Only the {MAX_POINTS:,} highest-ranked pairs are shown."
     * (len(rows) > MAX_POINTS)
 )
 session.figure(

@@ -147,7 +147,7 @@ def relied_on(where: str, layer: int):
                     f"Words that the model relies on for {name}, with 95% intervals",
                     longest=None if tops is None else float(tops.max()),
                 )
-        st.caption(f"{SHARE} Whiskers are 95% intervals. Click a bar for details of its word.")
+        st.caption(f"{SHARE} Whiskers are 95% intervals. Click a bar for details of the word.")
     with table_tab:
         shown = ["word", "class", "examples", "mean_share", "interval", "top3_rate", "mean_score"]
         listed = rows.assign(interval=intervals(rows, missing=TOO_FEW))[shown]
@@ -155,7 +155,7 @@ def relied_on(where: str, layer: int):
             listed = listed.drop(columns="class")
         pick(listed, f"words-{run.number}-{layer}-{minimum}-{chosen}-{where}")
         cut = f" The first {ROWS:,}; the CSV has all." * (len(rows) == ROWS)
-        st.caption(f"Highest share first.{cut} Choose a row for details of its word.")
+        st.caption(f"Highest share first.{cut} Choose a row for details of the word.")
 
 
 def set_against(one: str, other: str, names: tuple[str, str], layer: int):

@@ -1,4 +1,4 @@
-"""The one exception a user can cause, and what keeps a sentence short."""
+"""The one exception a user can cause, and what fits a text into a sentence."""
 
 import re
 
@@ -13,6 +13,11 @@ def first_line(error: Exception) -> str:
 def cut(text: str, room: int) -> str:
     """Return a text that has no more characters than there is room for."""
     return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def lower_first(sentence: str) -> str:
+    """Return a sentence as it goes on after a colon."""
+    return sentence[:1].lower() + sentence[1:]
 
 
 class UserError(ValueError):

@@ -163,8 +163,8 @@ def _confident_errors(run: Run, wrong: int) -> Finding | None:
         return None
     return Finding(
         f"{count:,} of {wrong:,}",
-        f"wrong predictions were made with more than {CONFIDENT:.0%} confidence: their labels "
-        "may be wrong",
+        f"wrong predictions were made with more than {CONFIDENT:.0%} confidence: check the "
+        "labels of these texts",
         where=where,
     )
 

@@ -25,7 +25,7 @@ def _findings(found: DataQuality) -> Iterator[Finding]:
         count = labels["estimated"]
         yield Finding(
             "1 label" if count == 1 else f"{count:,} labels",
-            f"may be wrong ({count / labels['judged']:.1%} of {labels['judged']:,})",
+            f"look wrong ({count / labels['judged']:.1%} of {labels['judged']:,})",
             severity=severity["label_issue"],
             page=PAGE,
             where="label_issue",

@@ -85,7 +85,7 @@ def _label_issues(facts: Mapping[str, Any] | None) -> Iterator[DataFinding]:
         message = (
             f"An estimated {count:,} of {judged:,} labels ({share:.1%}) are wrong (95% interval: "
             f"{facts['low']:,.0f} to {facts['high']:,.0f} labels). The most common case: labelled "
-            f"“{most['gold']}” where “{most['likely']}” is more likely ({times})."
+            f"“{most['gold']}” where “{most['likely']}” is suggested ({times})."
         )
         severity = grade(facts["low"] / judged, 0.05, 0.01, -1)
     else:
@@ -136,8 +136,8 @@ def _train(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
         )
         if facts["accuracy_without"] is not None:
             message += (
-                f" Accuracy is {facts['accuracy']:.1%}, and {facts['accuracy_without']:.1%} "
-                "without them."
+                f" Accuracy is {facts['accuracy']:.1%}; without these {leaked:,} texts, it is "
+                f"{facts['accuracy_without']:.1%}."
             )
     else:
         message = f"None of the {facts['rows']:,} training texts is in the audited set."

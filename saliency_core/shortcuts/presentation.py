@@ -9,9 +9,10 @@ import pandas as pd
 
 from saliency_core.analysis.features import LENGTH, METADATA, WORD
 from saliency_core.analysis.kept_suspects import ASSESSMENTS, HARMFUL, RELIED, kept_suspects
+from saliency_core.errors import lower_first
 from saliency_core.shortcuts.companions import ALWAYS
 from saliency_core.stats import wilson
-from saliency_core.store import Run
+from saliency_core.store import Run, Slice
 from saliency_core.store.query.editing import joined
 from saliency_core.store.query.terms import quote
 from saliency_core.store.query.wording import in_words
@@ -201,13 +202,14 @@ def _effect(row: dict[str, Any]) -> str:
         )
     if not row["effect_n"]:
         return "Not measured: deleting it changes no text."
+    these = "these " if row["effect_n"] == row["predictions"] else ""
     moved = "rises" if row["mean_drop"] < 0 else "falls"
     return (
-        f"When it is deleted from {row['effect_n']:,.0f} of these texts, {row['flip_rate']:.0%} of "
-        f"the predictions change (95% interval {row['flip_low']:.0%} to {row['flip_high']:.0%}), "
-        f"against {row['control_flip_rate']:.0%} for a frequency-matched control word. The "
-        f"probability of {row['class']} {moved} by {100 * abs(row['mean_drop']):.0f} percentage "
-        "points on average."
+        f"When it is deleted from {these}{row['effect_n']:,.0f} texts, "
+        f"{row['flip_rate']:.0%} of the predictions change (95% interval {row['flip_low']:.0%} to "
+        f"{row['flip_high']:.0%}), against {row['control_flip_rate']:.0%} for a frequency-matched "
+        f"control word. The probability of {row['class']} {moved} by "
+        f"{100 * abs(row['mean_drop']):.0f} percentage points on average."
     )
 
 
@@ -261,10 +263,13 @@ def companion(row: dict[str, Any]) -> str:
     count = f"{row['leader_n']:,} of {row['leader_k']:,}"
     if row["leader_n"] == row["leader_k"]:
         count = f"All {row['leader_k']:,}"
-    which = f"that contain “{leader}”" if kind == WORD else f"where {_where(leader, kind)}"
-    if row["leader_of"] == ALWAYS:
-        return f"{count} texts with it are texts {which}."
-    return f"{count} wrong {row['class']} predictions with it are for texts {which}."
+    where = "" if kind == WORD else _where(leader, kind)
+    if row["leader_of"] != ALWAYS:
+        which = f"where {where}" if where else f"that contain “{leader}”"
+        return f"{count} wrong {row['class']} predictions with it are for texts {which}."
+    if where:
+        return f"In {lower_first(count)} texts with it, {where}."
+    return f"{count} texts with it also contain “{leader}”."
 
 
 def _where(feature: str, kind: str | None) -> str:
@@ -303,3 +308,19 @@ def leading_suspects(run: Run) -> list[dict[str, Any]]:
     table = with_judgements(kept[0], run.verdicts())
     table = table[table["assessment"].isin([HARMFUL, RELIED]) & (table["judgement"] != "genuine")]
     return table[table["leader"] == ""].to_dict("records")
+
+
+def shortcut_doubt(part: Slice) -> str:
+    """Say in which examples of a slice a shortcut may be at fault rather than the label.
+
+    Empty where no leading suspect is harmful, or the slice has no example of the first one.
+    """
+    for row in leading_suspects(part.run)[:1]:
+        if row["where"] and row["assessment"] == HARMFUL:
+            own = joined(f"predicted:{quote(row['class'])}", row["where"])
+            if among := part.filter(own).count():
+                return (
+                    f"Where {in_words(row['where'])} and {row['class']} is predicted ({among:,} of "
+                    "these texts), a possible shortcut may be at fault rather than the label."
+                )
+    return ""

@@ -134,7 +134,7 @@ def test_verdict_table_training_data_and_checks(page, address, database, demo):
     page.get_by_role("textbox", name="or enter the path of a file").fill(
         str(demo.folder / "training-messages.jsonl")
     )
-    page.get_by_role("radio", name="leave out the texts").click()
+    page.get_by_role("radio", name="leave out texts with them").click()
     page.get_by_role("button", name="Create cleaned file").click()
     with page.expect_download(timeout=LONG) as found:
         page.get_by_role("button", name="Download cleaned file").click(timeout=LONG)
@@ -170,7 +170,7 @@ def test_wrong_labels_are_found_told_at_first_sight_and_put_right(page, address,
     assert len(found & demo.wrong_labels) >= 0.7 * len(demo.wrong_labels)
     assert len(set(issues["id"][:10]) & demo.wrong_labels) >= 5
     visit(page, address)
-    page.get_by_role("button", name="labels may be wrong").click()
+    page.get_by_role("button", name="labels look wrong").click()
     page.wait_for_url(re.compile("/data"))
     settle(page)
     assert page.get_by_text("high").first.is_visible()

@@ -20,6 +20,7 @@ from saliency_core.errors import UserError
 from saliency_core.output.rendering import css_text, escape_markdown
 from saliency_core.output.report import build_report, write_report
 from saliency_core.quality.findings import check_data
+from saliency_core.shortcuts.presentation import shortcut_doubt
 from saliency_core.shortcuts.suspects import Thresholds, suspects
 from saliency_core.store import (
     open_store,
@@ -27,6 +28,8 @@ from saliency_core.store import (
     save_slice,
     set_verdict,
 )
+from saliency_core.store.query.editing import joined
+from saliency_core.store.query.terms import quote
 from saliency_core.store.read.results import set_warning
 from tests.support.notes import set_note
 from tests.support.store_made_up import DATASET, LABELS, MODEL, SETTINGS, example, write_all
@@ -151,7 +154,7 @@ def test_a_report_says_what_the_file_holds(store, tmp_path):
     for part in [
         "61 examples",
         "Accuracy and confidence",
-        "This report reads layer 2",
+        "This report uses layer 2",
         "europe",
         "sold there",
         "gives it away",
@@ -182,11 +185,11 @@ def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
     assert "Possible shortcuts" not in Page(html_of(store, tmp_path)).text
     table, control = suspects(store.run(), null_repeats=2, thresholds=Thresholds(alpha=1))
     table = table.assign(assessment=UNTESTED, leader="")
-    table.loc[table.index[0], "assessment"] = HARMFUL
+    first = table[table["where"] != ""].iloc[0]
+    table.loc[first.name, "assessment"] = HARMFUL
     keep_suspects(store.run(), table, control)
     text = Page(html_of(open_store(store.path), tmp_path)).text
-    first = table.iloc[0]
-    row = f"{first['feature']}{first['class']}{HARMFUL}none yet{first['examples']}"
+    row = f"{first['feature']}{first['class']}{HARMFUL}not judged{first['examples']}"
     assert row.replace(" ", "") in text.replace(" ", "")
     judged = table[(table["feature"] == "people") & (table["class"] == "negative")]
     assert f"peoplenegative{UNTESTED}spurious{judged['examples'].item()}".replace(" ", "") in (
@@ -197,9 +200,15 @@ def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
         in text
     )
     assert "Sanity check" in text
+    predicted = store.run().filter(joined(f"predicted:{quote(first['class'])}", first["where"]))
+    assert f"({predicted.count():,} of these texts)" in shortcut_doubt(
+        open_store(store.path).run().filter()
+    )
+    assert shortcut_doubt(open_store(store.path).run().filter("confidence>2")) == ""
     keep_suspects(store.run(), table.assign(assessment=NONE), {**control, "repeats": 0})
+    assert shortcut_doubt(open_store(store.path).run().filter()) == ""
     text = Page(html_of(open_store(store.path), tmp_path)).text
-    assert f"{HARMFUL}none yet" not in text
+    assert f"{HARMFUL}not judged" not in text
     assert "Sanity check with shuffled labels: not run." in text
 
 

@@ -138,8 +138,9 @@ def test_the_strongest_suspect_stands_first_with_its_evidence(looked, monkeypatc
     assert (
         f"{row['k']} of the {row['n']} labelled texts with it have the label {BIASED_TO}" in shown
     )
+    these = "these " if row["effect_n"] == row["predictions"] else ""
     assert (
-        f"deleted from {row['effect_n']:.0f} of these texts, {row['flip_rate']:.0%} of the" in shown
+        f"deleted from {these}{row['effect_n']:.0f} texts, {row['flip_rate']:.0%} of the" in shown
     )
     store = open_store(looked)
     wrong = store.run().filter(f"wrong predicted:{BIASED_TO} word:{SHORTCUT}").count()

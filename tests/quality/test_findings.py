@@ -70,7 +70,7 @@ def test_the_overview_says_the_same(run, tmp_path):
     train = load_examples(str(write_train(tmp_path, [TWICE])), id_column="none")
     facts = check_data(run, train=train).facts
     said = {finding.where: finding.sentence for finding in data_findings(run)}
-    assert f"{facts['label_issues']['estimated']:,} labels may be wrong" in said["label_issue"]
+    assert f"{facts['label_issues']['estimated']:,} labels look wrong" in said["label_issue"]
     assert f"{facts['duplicates']['in_conflict']} duplicates" in said["duplicate_conflict"]
     assert "2 texts (3.3%) also occur in the training data" in said["in_train"]
 

@@ -42,7 +42,7 @@ def suspect_points(table: pd.DataFrame, current: tuple[str, str]) -> alt.LayerCh
         y=alt.Y("z:Q", title="Association with the class in the labels (z)"),
         size=alt.Size(
             "examples:Q",
-            title="Examples with it",
+            title="Examples with the feature",
             scale=alt.Scale(range=[30, 600]),
             legend=alt.Legend(orient="bottom", tickCount=3),
         ),

@@ -7,12 +7,12 @@ from typing import Any
 
 from saliency_core.analysis.error_slices import kept_discovered
 from saliency_core.analysis.highlights import CONFIDENT, findings
-from saliency_core.analysis.kept_suspects import HARMFUL
+from saliency_core.errors import lower_first
 from saliency_core.output.report.blocks import Bullets, Facts, Paragraph, Section
-from saliency_core.output.report.scope import View, interval, lower_first, percent
+from saliency_core.output.report.scope import View, interval, percent
 from saliency_core.quality.findings import kept_data_quality
 from saliency_core.quality.highlights import data_findings
-from saliency_core.shortcuts.presentation import leading_suspects, name_of
+from saliency_core.shortcuts.presentation import leading_suspects, name_of, shortcut_doubt
 from saliency_core.store.query.wording import in_words
 
 
@@ -142,9 +142,10 @@ def _against_slices(view: View) -> Iterator[str]:
         yield (
             f"Improve the model for texts where {in_words(row['where'])}: {row['errors']:,} of "
             f"{row['examples']:,} predictions are wrong ({row['error_rate']:.0%}, against "
-            f"{row['rest_error_rate']:.0%} elsewhere); these are {row['errors'] / wrong:.0%} "
+            f"{row['rest_error_rate']:.0%} elsewhere); these {row['errors']:,} are "
+            f"{row['errors'] / wrong:.0%} "
             "of all wrong predictions. Add training texts of this kind and "
-            "retrain; until then, have a person check these predictions."
+            "retrain; until then, have a person check the predictions for such texts."
         )
 
 
@@ -161,20 +162,11 @@ def _against_labels(view: View) -> Iterator[str]:
     of_sure = view.run.filter(f"wrong confidence>{CONFIDENT:g}")
     sure = of_sure.count()
     if sure > corrected:
-        shortcut = ""
-        for row in leading_suspects(view.run)[:1]:
-            among = of_sure.filter(row["where"]).count() if row["where"] else 0
-            if among and row["assessment"] == HARMFUL:
-                shortcut = (
-                    f" {among:,} of these texts contain {name_of(row['feature'], row['kind'])}: "
-                    "there the shortcut may be the cause rather than a wrong label, so decide "
-                    "about it before you relabel them."
-                )
         yield (
             f"Check the labels of wrong predictions made with more than {CONFIDENT:.0%} confidence "
-            f"({sure:,} here): where the model is this confident, the label itself may be "
-            f"wrong.{shortcut}"
-        )
+            f"({sure:,} here): where the model is this confident, the label itself may be wrong. "
+            f"{shortcut_doubt(of_sure)}"
+        ).rstrip()
 
 
 def _against_data(view: View) -> Iterator[str]:

@@ -8,6 +8,7 @@ from saliency_core.errors import cut
 from saliency_core.output.report.blocks import Paragraph, Section, Table
 from saliency_core.output.report.scope import View
 from saliency_core.quality.findings import issue_rows, kept_data_quality
+from saliency_core.shortcuts.presentation import shortcut_doubt
 
 ISSUES = 10
 """Labels that may be wrong listed at most."""
@@ -42,10 +43,11 @@ def data_section(view: View) -> Section | None:
         rows, listed = [], view.run.filter("label_issue")
         if (count := listed.count()) > ISSUES:
             said = f"{said} These are {ISSUES} of {count:,}; the Data page lists them all."
+        said = f"{said} {shortcut_doubt(listed)}".rstrip()
         frame = issue_rows(listed, limit=ISSUES)
         for row in frame.to_dict("records"):
             text = cut(row["text"], CHARACTERS)
             rows.append([row["id"], row["gold"], row["likely"], f"{row['quality']:.1%}", text])
-        columns = ["Example*", "Label", "Likely label", "Plausibility#", "Text~"]
+        columns = ["Example*", "Label", "Suggested label", "Plausibility#", "Text~"]
         blocks += [Paragraph(said), Table(columns, rows)]
     return Section("Data quality", blocks)

@@ -7,13 +7,12 @@ from typing import Any
 from saliency_core.analysis.error_slices import kept_discovered
 from saliency_core.analysis.kept_suspects import HARMFUL, RELIED, UNTESTED, kept_suspects
 from saliency_core.analysis.slice_comparison import settled_prediction
-from saliency_core.errors import UserError
+from saliency_core.errors import UserError, lower_first
 from saliency_core.output.highlighting import folded, pieces_of_example, scale_of
 from saliency_core.output.report.blocks import Examples, PaintedExample, Paragraph, Section, Table
 from saliency_core.output.report.scope import (
     View,
     interval,
-    lower_first,
     number,
     percent,
     plain_text,
@@ -94,7 +93,7 @@ def _suspect(row: dict[str, Any]) -> list[str]:
         row["feature"],
         row["class"],
         f"{row['assessment']}{'. ' if beside else ''}{beside}",
-        row["judgement"] or "none yet",
+        row["judgement"] or "not judged",
         f"{row['examples']:,}",
         number(row["mean_share"], ".0%"),
         changed,
@@ -120,7 +119,7 @@ def discovered_section(view: View) -> Section | None:
     ]
     said = (
         "Slices of the audited data in which a larger share of predictions is wrong than "
-        "elsewhere, by more than chance would explain after so many slices were tried. The one "
+        "elsewhere, by more than chance would explain, given how many were tried. The one "
         "that accounts for the most errors comes first."
         if rows
         else "A search found no slice in which the model is wrong more often than chance would "

@@ -117,7 +117,7 @@ def layers_section(view: View) -> Section:
         over = ", chosen over the whole audit" if view.where else ""
         advice = layer_advice(view.run, layers)
         why = " ".join(filter(None, [advice.why, advice.tied, advice.readable, *advice.notes]))
-        blocks.append(Paragraph(f"This report reads layer {recommended}{over}. {why}"))
+        blocks.append(Paragraph(f"This report uses layer {recommended}{over}. {why}"))
     shown = [
         ("choice", "Choice score"),
         ("comprehensiveness", "Comprehensiveness"),
@@ -147,10 +147,10 @@ def layer_table_section(view: View) -> Section:
     ]
     chosen = ["Choice score#", "95% interval#"] if layers["choice"].notna().any() else []
     lead = (
-        "The layer read here has an asterisk. Higher is better, except for sufficiency (is the "
-        "prediction kept when only the layer's words remain?). Coherence: does the layer point at "
-        "words of similar meaning in texts with the same prediction? Decodability: can its states "
-        "still be decoded into the words they stand for?"
+        "The layer used here has an asterisk. Higher is better, except for sufficiency (how far "
+        "the probability falls when only the layer's top words remain). Coherence: does the layer "
+        "point at words of similar meaning in texts with the same prediction? Decodability: can "
+        "its states still be decoded into the words they stand for?"
     )
     columns = [
         "Layer*",
@@ -195,7 +195,9 @@ def words_section(view: View) -> Section | None:
     return Section(
         "Most salient words",
         [
-            Paragraph(f"{_share_meaning(view)} The appendix lists them by predicted class."),
+            Paragraph(
+                f"The appendix lists these words, by predicted class. {_share_meaning(view)}"
+            ),
             Charts(charts),
         ],
     )
@@ -227,7 +229,7 @@ def _share_meaning(view: View) -> str:
     return (
         f"The words with the largest mean share at layer {view.layer}, of those in at least five "
         "examples. A word's share is how much of a text's total support for the prediction comes "
-        "from it."
+        "from that word."
     )
 
 

@@ -46,11 +46,6 @@ def name_of(source: str) -> str:
     return (PureWindowsPath(source).name or source) if is_path else source
 
 
-def lower_first(sentence: str) -> str:
-    """Return a sentence as it goes on after a colon."""
-    return sentence[:1].lower() + sentence[1:]
-
-
 def percent(part: float, whole: float) -> str:
     """Return a part of a whole in per cent, a dash where there is no whole."""
     return f"{part / whole:.1%}" if whole else "–"
