@@ -31,7 +31,7 @@ def show(run: Run, current: str | None) -> None:
     spurious = sorted(set(verdicts.loc[verdicts["verdict"] == "spurious", "word"]))
     options = sorted({*spurious, *([current] if current else [])})
     words = st.multiselect(
-        "Words",
+        "Words to remove",
         options,
         key=_chosen(run, spurious, options),
         help="Those you judged spurious; you can add the one shown.",

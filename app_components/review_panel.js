@@ -394,7 +394,7 @@ class Panel {
     this.next.disabled = !isIn || number + 1 >= data.total;
     const count = (value) => value.toLocaleString('en');
     this.place.textContent = isIn
-      ? `${count(number + 1)} of ${count(data.total)}${data.named}` : 'This example is not in the filter.';
+      ? `${count(number + 1)} of ${count(data.total)}${data.named}` : 'This example does not match the filter.';
   }
 }
 

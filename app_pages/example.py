@@ -191,7 +191,7 @@ def show(columns: list[list], layer: int):
             order,
             row | {"columns": [columns], "direction": direction},
             layer,
-            f" in the filter, {chosen_sort()} first",
+            f" that match the filter, {chosen_sort()} first",
         )
         session.link("Edit this text and see what changes →", "what_if", what_id=example["id"])
 
@@ -220,8 +220,8 @@ scale = highlighting.scale_of(scores.ravel())
 words = words_of_layer(example, scores[layer])
 show(painted(example, words, scale), layer)
 sentence = (
-    "Orange words support this class; blue, underlined words count against it. The darkest shade "
-    f"stands for {scale:.2f} logits at every layer."
+    "Orange words support this class; blue, underlined words count against it. All layers share "
+    f"one colour scale: the darkest shade is {scale:.2f} logits."
 )
 if example["incomplete"] or run.settings.rule == "path":
     completeness = float(example["completeness"][target][layer])

@@ -38,7 +38,8 @@ TITLES = {
     "decodability": "Decodability",
 }
 DIRECTIONS = {
-    "choice": "Higher is better: the mean of the next two tests, each relative to its best layer.",
+    "choice": "Higher is better: the mean of the next two tests, each on a scale from 0 "
+    "(no effect, or chance) to 1 (the best layer).",
     "comprehensiveness": "Higher is better: hiding the layer's top words changes the prediction "
     "more.",
     "mosaic": "Higher is better: when two texts are joined, more of the layer's score falls on "
@@ -52,7 +53,7 @@ DIRECTIONS = {
 }
 """What stands under the title of each measure, and which way is good."""
 HELP = {
-    "choice": "Each of the two tests is taken relative to its best layer.",
+    "choice": "Mosaics count above chance. Whiskers are 95% intervals.",
     "comprehensiveness": "Mean drop in the predicted class's probability when the top 10, 20 and "
     "30% of the tokens are masked.",
     "mosaic": "Share of the positive score that lies in the text whose class was predicted. The "
@@ -220,7 +221,9 @@ def evaluate_form():
             "results are saved in this database."
         )
         columns = st.columns([1, 2, 1], vertical_alignment="bottom")
-        examples = columns[0].selectbox("Examples", SAMPLE_SIZES, index=1, key="evaluate_examples")
+        examples = columns[0].selectbox(
+            "Number of examples", SAMPLE_SIZES, index=1, key="evaluate_examples"
+        )
         st.session_state.setdefault("evaluate_folder", st.session_state.get("model_folder", ""))
         folder = columns[1].text_input("Model folder, if it has moved", key="evaluate_folder")
         if columns[2].form_submit_button("Compare with other methods"):

@@ -164,7 +164,8 @@ def calibrated():
 def which_layer():
     st.header(
         "Which layer to read",
-        help="The choice score is the mean of two tests, each relative to its best layer: does "
+        help="The choice score is the mean of two tests, each on a scale from 0 "
+        "(no effect, or chance) to 1 (the best layer): does "
         "hiding the layer's top words change the prediction, and when two texts are joined, do "
         "its words lie in the one whose class was predicted? Whiskers are 95% intervals.",
     )
@@ -194,7 +195,7 @@ def which_layer():
 
 def classes():
     st.header("Classes")
-    st.caption("Worst first. Select a class to see its errors.")
+    st.caption("Lowest F1 first. Select a class to see its errors.")
     table = session.ask(Slice.class_metrics, run.filter())
     table = table.sort_values("f1", kind="stable", ignore_index=True)
 

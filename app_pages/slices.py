@@ -240,7 +240,7 @@ def discovered():
     also = [session.escape(in_words(where)) for where in filter(spoken, found["also"].iloc[place])]
     if also:
         st.caption(
-            f"Not listed, as nearly the same errors are in the chosen row: *{'*; *'.join(also)}*."
+            f"Not listed: *{'*; *'.join(also)}*, with nearly the same errors as the chosen slice."
         )
     actions(found["where"].iloc[place], "discovered")
 

@@ -267,9 +267,10 @@ def companion(row: dict[str, Any]) -> str:
     if row["leader_of"] != ALWAYS:
         which = f"where {where}" if where else f"that contain “{leader}”"
         return f"{count} wrong {row['class']} predictions with it are for texts {which}."
+    errors = ", which may explain the errors" if row["errors_k"] else ""
     if where:
-        return f"In {lower_first(count)} texts with it, {where}."
-    return f"{count} texts with it also contain “{leader}”."
+        return f"In {lower_first(count)} texts with it, {where}{errors}."
+    return f"{count} texts with it also contain “{leader}”{errors}."
 
 
 def _where(feature: str, kind: str | None) -> str:
@@ -321,6 +322,6 @@ def shortcut_doubt(part: Slice) -> str:
             if among := part.filter(own).count():
                 return (
                     f"Where {in_words(row['where'])} and {row['class']} is predicted ({among:,} of "
-                    "these texts), a possible shortcut may be at fault rather than the label."
+                    "these texts), the cause may be a shortcut rather than a wrong label."
                 )
     return ""

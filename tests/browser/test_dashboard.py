@@ -182,7 +182,7 @@ def test_a_pasted_address_restores_example_layer_and_filter(page, address, demo)
     chosen = frame["id"].iloc[1]
     visit(page, f"{address}/example?where={where}&id={chosen}&layer=2")
     assert shown_id(page) == chosen
-    assert page.get_by_text(f"2 of {len(frame)} in the filter").is_visible()
+    assert page.get_by_text(f"2 of {len(frame)} that match the filter").is_visible()
     assert query(page)["layer"] == "2"
     page.get_by_role("button", name="Next").click()
     settle(page)
@@ -314,7 +314,9 @@ def test_back_and_forward_bring_back_what_was_there_one_entry_a_change(page, add
     assert shown_id(page) == rows.iloc[12] and at_top(page)
     total = part.count()
     assert page.get_by_role("button", name=f"← Back to the {total} examples").is_visible()
-    expect(page.get_by_text(f"63 of {total} in the filter, least confident first")).to_be_visible()
+    expect(
+        page.get_by_text(f"63 of {total} that match the filter, least confident first")
+    ).to_be_visible()
     page.keyboard.press("j")
     settle(page)
     # Next follows the order of the list.

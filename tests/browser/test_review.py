@@ -83,17 +83,17 @@ def test_ten_keys_a_second_and_each_decision_is_stored(page, address, database):
     assert len(keys) <= 45 and len(run.actions()) == 30
     said = f"30 of {len(rows)} reviewed · 10 relabelled"
     expect(page.get_by_text(said)).to_be_visible()
-    expect(page.get_by_text(f"31 of {len(rows)} in the filter")).to_be_visible()
+    expect(page.get_by_text(f"31 of {len(rows)} that match the filter")).to_be_visible()
     assert page.get_by_label("ID", exact=True).input_value() == rows["id"].iloc[30]
 
     page.keyboard.press("k")
-    expect(page.get_by_text(f"30 of {len(rows)} in the filter")).to_be_visible()
+    expect(page.get_by_text(f"30 of {len(rows)} that match the filter")).to_be_visible()
     page.keyboard.press("u")
     page.keyboard.press("u")
-    expect(page.get_by_text(f"29 of {len(rows)} in the filter")).to_be_visible()
+    expect(page.get_by_text(f"29 of {len(rows)} that match the filter")).to_be_visible()
     stored(page)
     assert run.filter("reviewed").count() == 28
-    place = page.get_by_text(re.compile(r"^\d+ of \d+ in the filter"))
+    place = page.get_by_text(re.compile(r"^\d+ of \d+ that match the filter"))
     for key, number in (("ArrowRight", 30), ("ArrowRight", 31), ("ArrowLeft", 30)):
         page.keyboard.press(key)
         expect(place).to_have_text(re.compile(f"^{number} of"))

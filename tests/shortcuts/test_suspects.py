@@ -267,7 +267,10 @@ def test_a_feature_that_never_occurs_without_another_names_it(folder):
     check = row_of(found, "check")
     assert (check["leader"], check["leader_kind"], check["leader_of"]) == (SHORTCUT, WORD, "texts")
     assert check["leader_n"] == check["leader_k"] == together
-    assert companion(check) == f"All {together} texts with it also contain “kindly”."
+    assert (
+        companion(check)
+        == f"All {together} texts with it also contain “kindly”, which may explain the errors."
+    )
     assert not row_of(found)["leader"]
     topics = found[found["feature"].isin([word for words in TOPICS.values() for word in words])]
     assert (topics["leader_of"] != "texts").all()

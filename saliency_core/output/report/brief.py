@@ -164,8 +164,8 @@ def _against_labels(view: View) -> Iterator[str]:
     if sure > corrected:
         yield (
             f"Check the labels of wrong predictions made with more than {CONFIDENT:.0%} confidence "
-            f"({sure:,} here): where the model is this confident, the label itself may be wrong. "
-            f"{shortcut_doubt(of_sure)}"
+            f"(there are {sure:,}): where the model is this confident, the label itself may be "
+            f"wrong. {shortcut_doubt(of_sure)}"
         ).rstrip()
 
 

@@ -38,7 +38,8 @@ def data_section(view: View) -> Section | None:
     if labels and labels["estimated"]:
         said = (
             "Labels that may be wrong, the least plausible first. Some may be right, because the "
-            "model can be confidently wrong: check each label before you change it."
+            "model can be confidently wrong: check each label before you change it. A "
+            "label's plausibility is the probability that the model gives to it."
         )
         rows, listed = [], view.run.filter("label_issue")
         if (count := listed.count()) > ISSUES:
@@ -47,7 +48,7 @@ def data_section(view: View) -> Section | None:
         frame = issue_rows(listed, limit=ISSUES)
         for row in frame.to_dict("records"):
             text = cut(row["text"], CHARACTERS)
-            rows.append([row["id"], row["gold"], row["likely"], f"{row['quality']:.1%}", text])
-        columns = ["Example*", "Label", "Suggested label", "Plausibility#", "Text~"]
+            rows.append([row["id"], row["gold"], f"{row['quality']:.1%}", row["likely"], text])
+        columns = ["Example*", "Label", "Its plausibility#", "Suggested label", "Text~"]
         blocks += [Paragraph(said), Table(columns, rows)]
     return Section("Data quality", blocks)

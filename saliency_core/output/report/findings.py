@@ -119,8 +119,8 @@ def discovered_section(view: View) -> Section | None:
     ]
     said = (
         "Slices of the audited data in which a larger share of predictions is wrong than "
-        "elsewhere, by more than chance would explain, given how many were tried. The one "
-        "that accounts for the most errors comes first."
+        "elsewhere, by more than chance would explain, given how many slices were tried. The "
+        "one that accounts for the most errors comes first."
         if rows
         else "A search found no slice in which the model is wrong more often than chance would "
         "explain."

@@ -9,7 +9,7 @@ import pandas as pd
 from saliency_core.analysis.calibration import calibration
 from saliency_core.analysis.layers.advice import layer_advice
 from saliency_core.analysis.word_tables import contrast, word_table
-from saliency_core.errors import cut
+from saliency_core.errors import cut, lower_first
 from saliency_core.output.charts.layers import by_layer
 from saliency_core.output.charts.overview import (
     MAX_CONFUSION_CLASSES,
@@ -109,8 +109,8 @@ def layers_section(view: View) -> Section:
             "A classifier of this kind works in layers; layer 0 is its input. Two tests choose the "
             "layer to read. Comprehensiveness: does the prediction change when the words the layer "
             "points at are masked? Mosaics: when two texts are joined, does the layer point at the "
-            "text whose class is predicted? The choice score is the mean of the two, each scaled "
-            "so that its best layer gets 1."
+            "text whose class is predicted? The choice score is the mean of the two, each on a "
+            "scale from 0 (no effect, or chance) to 1 (the best layer)."
         )
     ]
     if recommended is not None:
@@ -147,10 +147,10 @@ def layer_table_section(view: View) -> Section:
     ]
     chosen = ["Choice score#", "95% interval#"] if layers["choice"].notna().any() else []
     lead = (
-        "The layer used here has an asterisk. Higher is better, except for sufficiency (how far "
-        "the probability falls when only the layer's top words remain). Coherence: does the layer "
-        "point at words of similar meaning in texts with the same prediction? Decodability: can "
-        "its states still be decoded into the words they stand for?"
+        "The layer used here is marked with an asterisk. Higher is better, except for sufficiency "
+        "(how far the probability falls when only the layer's top words remain). Coherence: does "
+        "the layer point at words of similar meaning in texts with the same prediction? "
+        "Decodability: can its states still be decoded into the words they stand for?"
     )
     columns = [
         "Layer*",
@@ -196,7 +196,7 @@ def words_section(view: View) -> Section | None:
         "Most salient words",
         [
             Paragraph(
-                f"The appendix lists these words, by predicted class. {_share_meaning(view)}"
+                f"For each predicted class, the appendix lists {lower_first(_share_meaning(view))}"
             ),
             Charts(charts),
         ],
@@ -227,9 +227,9 @@ def word_table_section(view: View) -> Section | None:
 
 def _share_meaning(view: View) -> str:
     return (
-        f"The words with the largest mean share at layer {view.layer}, of those in at least five "
-        "examples. A word's share is how much of a text's total support for the prediction comes "
-        "from that word."
+        f"The words with the largest mean share at layer {view.layer}, among those in at least "
+        "five examples. A word's share is how much of a text's total support for the prediction "
+        "comes from that word."
     )
 
 

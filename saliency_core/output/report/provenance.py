@@ -33,6 +33,7 @@ def audited_section(view: View) -> Section:
         ["Dataset", f"{name_of(dataset.source)}{_revision(dataset)}"],
         ["Split", dataset.split or ""],
         ["Columns", roles],
+        ["Metadata", ", ".join(run.metadata_columns())],
         ["Language-model head", name_of(model.lm_head)],
         ["Scores measure support for", TARGETS.get(settings.target, settings.target)],
         ["Scores computed by", rule],
@@ -86,9 +87,9 @@ def _how(run: Run) -> str:
             "the mean over the windows."
         )
     return (
-        f"{compared}Both run through the model together, and the difference between their logits "
-        "is shared out, operation by operation, among the positions of every layer; the parts "
-        f"add up to the whole, which is checked for every example.{but}{long}"
+        f"{compared}Both are run through the model together, and the difference between their "
+        "logits is shared out, operation by operation, among the positions of every layer; the "
+        f"parts add up to the whole, and this is checked for every example.{but}{long}"
     )
 
 
@@ -106,14 +107,14 @@ def method_section(view: View) -> Section:
                 "Scores are in logits, the model's raw outputs, before they are turned into "
                 "probabilities. The scores of a text add up to the difference in logits between "
                 "the text and the same text blanked out. A word's share is how much of a text's "
-                "total support for the prediction comes from that word, from 0 to 1."
+                "total support for the prediction comes from that word, on a scale from 0 to 1."
             ),
             Paragraph(
                 "Taken from Hou and Castañón, Decoding Layer Saliency in Language Transformers "
                 "(ICML 2023): saliency of the hidden layers, their decoding through the "
                 "language-model head, and the idea of a layer's coherence. The rule by which "
                 "scores add up, the weighting among a text's own words, the definition of "
-                "coherence and the choice of a layer by faithfulness are this tool's own "
+                "coherence and the choice of a layer by the two tests above are this tool's own "
                 "additions."
             ),
         ],
