@@ -162,7 +162,7 @@ def _confident_errors(run: Run, wrong: int) -> Finding | None:
     if not count:
         return None
     return Finding(
-        f"{count:,} of {wrong:,}",
+        f"{count:,} of the {wrong:,}",
         f"wrong predictions were made with more than {CONFIDENT:.0%} confidence: check the "
         "labels of these texts",
         where=where,

@@ -321,7 +321,8 @@ def shortcut_doubt(part: Slice) -> str:
             own = joined(f"predicted:{quote(row['class'])}", row["where"])
             if among := part.filter(own).count():
                 return (
-                    f"Where {in_words(row['where'])} and {row['class']} is predicted ({among:,} of "
-                    "these texts), the cause may be a shortcut rather than a wrong label."
+                    f"In {among:,} of these {part.count():,}, {in_words(row['where'])} and "
+                    f"{row['class']} is predicted; there, a shortcut rather than a wrong label may "
+                    "explain the disagreement."
                 )
     return ""

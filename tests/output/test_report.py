@@ -201,7 +201,7 @@ def test_suspects_are_shown_where_they_were_kept(store, tmp_path):
     )
     assert "Sanity check" in text
     predicted = store.run().filter(joined(f"predicted:{quote(first['class'])}", first["where"]))
-    assert f"({predicted.count():,} of these texts)" in shortcut_doubt(
+    assert f"In {predicted.count():,} of these " in shortcut_doubt(
         open_store(store.path).run().filter()
     )
     assert shortcut_doubt(open_store(store.path).run().filter("confidence>2")) == ""

@@ -128,8 +128,8 @@ def _against_shortcuts(view: View) -> Iterator[str]:
         )
         yield (
             f"Decide whether {name} should count as evidence for {row['class']}{rate}. If not, "
-            "create a cleaned training file on the Suspects page, retrain the model on it, and run "
-            "the regression tests from the same page."
+            "create a cleaned training file on the Suspects page of the dashboard, retrain the "
+            "model on it, and run the regression tests from the same page."
         )
 
 
@@ -183,6 +183,6 @@ def _against_data(view: View) -> Iterator[str]:
     if train and train["leaked"]:
         yield (
             f"When you state the model's accuracy, leave out the {train['leaked']:,} texts that "
-            "also occur, exactly or nearly, in its training data; in the dashboard, the filter "
-            "“in_train” finds them."
+            "also occur in its training data, word for word or nearly so; in the dashboard, the "
+            "filter “in_train” finds them."
         )

@@ -39,16 +39,16 @@ def data_section(view: View) -> Section | None:
         said = (
             "Labels that may be wrong, the least plausible first. Some may be right, because the "
             "model can be confidently wrong: check each label before you change it. A "
-            "label's plausibility is the probability that the model gives to it."
+            "label's plausibility is the probability that the model gives it."
         )
         rows, listed = [], view.run.filter("label_issue")
         if (count := listed.count()) > ISSUES:
-            said = f"{said} These are {ISSUES} of {count:,}; the Data page lists them all."
+            said += f" The table shows {ISSUES} of the {count:,}; the dashboard lists them all."
         said = f"{said} {shortcut_doubt(listed)}".rstrip()
         frame = issue_rows(listed, limit=ISSUES)
         for row in frame.to_dict("records"):
             text = cut(row["text"], CHARACTERS)
             rows.append([row["id"], row["gold"], f"{row['quality']:.1%}", row["likely"], text])
-        columns = ["Example*", "Label", "Its plausibility#", "Suggested label", "Text~"]
+        columns = ["Example*", "Label", "Label's plausibility#", "Suggested label", "Text~"]
         blocks += [Paragraph(said), Table(columns, rows)]
     return Section("Data quality", blocks)

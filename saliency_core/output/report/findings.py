@@ -31,9 +31,10 @@ SUSPECTS = (
     "Words and other features that may give a class away without being about it. Relied on: the "
     "word accounts for more of the saliency than frequency-matched words do, and predictions "
     "change without it. Harmful: predictions of the class are also wrong more often in texts that "
-    "contain it. A word that carries the meaning of a class is relied on too, so a person must "
-    "decide whether it is spurious. The control is a frequency-matched word in the same texts. "
-    "“Wrong predictions” counts only texts that contain the feature and are predicted as the class."
+    "contain it than in others. The model also relies on words that carry the meaning of a class, "
+    "so a person must decide whether a feature is spurious. The control is a frequency-matched "
+    "word in the same texts. “Wrong predictions” counts only texts that contain the feature and "
+    "are predicted as the class."
 )
 SUSPECT_COLUMNS = (
     "Feature*",

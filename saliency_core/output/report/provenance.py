@@ -25,7 +25,9 @@ def audited_section(view: View) -> Section:
     rule += f", {settings.steps} steps" * (settings.rule == "path")
     names = run.label_names
     labels = ", ".join(names[:NAMED]) + f", ... ({len(names)} in all)" * (len(names) > NAMED)
-    roles = ", ".join(f"{role} = {column}" for role, column in dataset.columns.items())
+    roles = ", ".join(
+        role if role == column else f"{role} = {column}" for role, column in dataset.columns.items()
+    )
     rows = [
         ["Model", f"{name_of(model.name)}{_revision(model)}"],
         ["Kind", f"{model.architecture}, {model.layers} layers, {model.task}"],
@@ -110,10 +112,10 @@ def method_section(view: View) -> Section:
                 "total support for the prediction comes from that word, on a scale from 0 to 1."
             ),
             Paragraph(
-                "Taken from Hou and Castañón, Decoding Layer Saliency in Language Transformers "
-                "(ICML 2023): saliency of the hidden layers, their decoding through the "
-                "language-model head, and the idea of a layer's coherence. The rule by which "
-                "scores add up, the weighting among a text's own words, the definition of "
+                "The following are taken from Hou and Castañón, Decoding Layer Saliency in "
+                "Language Transformers (ICML 2023): saliency of the hidden layers, their decoding "
+                "through the language-model head, and the idea of a layer's coherence. The rule by "
+                "which scores add up, the weighting among a text's own words, the definition of "
                 "coherence and the choice of a layer by the two tests above are this tool's own "
                 "additions."
             ),
