@@ -83,8 +83,8 @@ def _label_issues(facts: Mapping[str, Any] | None) -> Iterator[DataFinding]:
         most = facts["noise"][0]
         times = "once" if most["examples"] == 1 else f"{most['examples']:,} times"
         message = (
-            f"An estimated {count:,} of {judged:,} labels ({share:.1%}) are wrong (95% interval: "
-            f"{facts['low']:,.0f} to {facts['high']:,.0f} labels). The most common case: labelled "
+            f"{count:,} of {judged:,} labels ({share:.1%}) look wrong (95% interval: "
+            f"{facts['low']:,.0f} to {facts['high']:,.0f}). The most common case: labelled "
             f"“{most['gold']}” where “{most['likely']}” is suggested ({times})."
         )
         severity = grade(facts["low"] / judged, 0.05, 0.01, -1)
@@ -117,7 +117,7 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
         )
         if facts["accuracy"] is not None and facts["accuracy_once"] is not None:
             message += (
-                f" Accuracy is {facts['accuracy']:.1%}; counting each text once, it is "
+                f" Accuracy is {facts['accuracy']:.1%}; counting each group once, it is "
                 f"{facts['accuracy_once']:.1%}."
             )
     else:

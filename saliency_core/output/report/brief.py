@@ -128,8 +128,8 @@ def _against_shortcuts(view: View) -> Iterator[str]:
         )
         yield (
             f"Decide whether {name} should count as evidence for {row['class']}{rate}. If not, "
-            "create a cleaned training file on the Suspects page of the dashboard, retrain the "
-            "model on it, and run the regression tests from the same page."
+            "create a training file cleaned of it on the Suspects page of the dashboard, retrain "
+            "the model on it, and run the regression tests from the same page."
         )
 
 
@@ -177,7 +177,8 @@ def _against_data(view: View) -> Iterator[str]:
     if conflict := found.facts["duplicates"]["in_conflict"]:
         yield (
             f"Decide which label is right where identical or nearly identical texts are labelled "
-            f"differently ({conflict:,} examples); the Data page lists the groups."
+            f"differently ({conflict:,} examples); the Data page of the dashboard lists the "
+            "groups."
         )
     train = found.facts["train"]
     if train and train["leaked"]:

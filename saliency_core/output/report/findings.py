@@ -32,9 +32,9 @@ SUSPECTS = (
     "word accounts for more of the saliency than frequency-matched words do, and predictions "
     "change without it. Harmful: predictions of the class are also wrong more often in texts that "
     "contain it than in others. The model also relies on words that carry the meaning of a class, "
-    "so a person must decide whether a feature is spurious. The control is a frequency-matched "
-    "word in the same texts. “Wrong predictions” counts only texts that contain the feature and "
-    "are predicted as the class."
+    "so a person must decide whether a feature is spurious. The control: a word of similar "
+    "frequency is removed from the same texts instead. The last three columns count only texts "
+    "that contain the feature and are predicted as the class."
 )
 SUSPECT_COLUMNS = (
     "Feature*",
@@ -176,7 +176,7 @@ def examples_section(view: View, limit: int) -> Section | None:
         pieces = pieces_of_example(row, found, scale_of([word["score"] for word in found]))
         texts = [folded(one, SHOWN_CHARACTERS) for one in pieces]
         painted.append(PaintedExample(heading, details, texts))
-    lead = f"{len(painted)} of {part.count():,}, highlighted at layer {view.layer}."
+    lead = f"These are {len(painted)} of {part.count():,}, highlighted at layer {view.layer}."
     if view.wrong:
         lead += " Where the model is this confident, the label itself may be wrong."
     return Section(title, [Paragraph(lead), Examples(painted)])

@@ -148,9 +148,10 @@ def layer_table_section(view: View) -> Section:
     chosen = ["Choice score#", "95% interval#"] if layers["choice"].notna().any() else []
     lead = (
         "The layer used here is marked with an asterisk. Higher is better, except for sufficiency "
-        "(how far the probability falls when only the layer's top words remain). Coherence: does "
-        "the layer point at words of similar meaning in texts with the same prediction? "
-        "Decodability: can its states still be decoded into the words they stand for?"
+        "(how far the probability falls when only the layer's top words remain; below 0 it rises). "
+        "Coherence: does the layer point at words of similar meaning in texts with the same "
+        "prediction? Decodability: can the layer's states still be decoded into the words they "
+        "stand for?"
     )
     columns = [
         "Layer*",

@@ -112,7 +112,7 @@ def method_section(view: View) -> Section:
                 "total support for the prediction comes from that word, on a scale from 0 to 1."
             ),
             Paragraph(
-                "The following are taken from Hou and Castañón, Decoding Layer Saliency in "
+                "Three ideas are taken from Hou and Castañón, Decoding Layer Saliency in "
                 "Language Transformers (ICML 2023): saliency of the hidden layers, their decoding "
                 "through the language-model head, and the idea of a layer's coherence. The rule by "
                 "which scores add up, the weighting among a text's own words, the definition of "
@@ -135,8 +135,7 @@ def limits_section(view: View) -> Section:
         "some stand out by chance.",
         "Scores depend on the blanked-out text that each text is compared with; here its words "
         f"are replaced by {view.run.model.reference}.",
-        "Labels may be wrong too, especially where the model is confident and its prediction "
-        "counts as wrong.",
+        "Labels may also be wrong, especially where a confident prediction counts as an error.",
         "The numbers describe these examples only; another dataset may give different ones.",
     ]
     if view.run.model.causal:
