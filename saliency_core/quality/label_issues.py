@@ -161,8 +161,9 @@ def trained_on(run: Run) -> str | None:
     known = run.quality("in_train")
     if known is not None:
         return (
-            f"{np.mean(known > 0):.0%} of the audited texts are in the training data; models often "
-            "memorise wrong training labels, so some wrong labels may go undetected."
+            f"{np.mean(known > 0):.0%} of the audited texts also occur in the training data, word "
+            "for word or nearly so; models often memorise wrong training labels, so some wrong "
+            "labels may go undetected."
             if (known > 0).any()
             else None
         )

@@ -84,7 +84,7 @@ def _label_issues(facts: Mapping[str, Any] | None) -> Iterator[DataFinding]:
         times = "once" if most["examples"] == 1 else f"{most['examples']:,} times"
         message = (
             f"{count:,} of {judged:,} labels ({share:.1%}) look wrong (95% interval: "
-            f"{facts['low']:,.0f} to {facts['high']:,.0f}). The most common case: labelled "
+            f"{facts['low']:,.0f} to {facts['high']:,.0f} labels). The most common case: labelled "
             f"“{most['gold']}” where “{most['likely']}” is suggested ({times})."
         )
         severity = grade(facts["low"] / judged, 0.05, 0.01, -1)
@@ -163,8 +163,8 @@ def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
         message = (
             f"The label distribution {'is almost' if severity == 'ok' else 'is not'} the same as "
             f"in the training data: changing {moved:.1%} of the labels would make the two "
-            f"identical. “{most['label']}” differs most ({most['audited']:.1%} here, "
-            f"{most['train']:.1%} there)."
+            f"identical. “{most['label']}” differs most ({most['audited']:.1%} of the "
+            f"audited texts, {most['train']:.1%} of the training texts)."
         )
         yield DataFinding("label_shift", severity, round(moved * examples), moved, "", message)
 

@@ -136,4 +136,4 @@ def test_rows_that_were_trained_on_are_told(tmp_path):
     run = run_of(tmp_path, probabilities, labels)
     assert trained_on(run) is None
     save_quality(run.store.path, run.number, {"in_train": np.arange(20) % 4 == 0})
-    assert "25% of the audited texts are in the training data" in trained_on(run)
+    assert "25% of the audited texts also occur in the training data" in trained_on(run)

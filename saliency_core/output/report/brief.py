@@ -128,8 +128,8 @@ def _against_shortcuts(view: View) -> Iterator[str]:
         )
         yield (
             f"Decide whether {name} should count as evidence for {row['class']}{rate}. If not, "
-            "create a training file cleaned of it on the Suspects page of the dashboard, retrain "
-            "the model on it, and run the regression tests from the same page."
+            "use the Suspects page of the dashboard to create a training file without it, retrain "
+            "the model on that file, and run the regression tests from the same page."
         )
 
 
@@ -183,7 +183,7 @@ def _against_data(view: View) -> Iterator[str]:
     train = found.facts["train"]
     if train and train["leaked"]:
         yield (
-            f"When you state the model's accuracy, leave out the {train['leaked']:,} texts that "
-            "also occur in its training data, word for word or nearly so; in the dashboard, the "
-            "filter “in_train” finds them."
+            f"Report the model's accuracy without the {train['leaked']:,} texts that also occur in "
+            "its training data, word for word or nearly so; in the dashboard, the filter "
+            "“in_train” finds them."
         )

@@ -30,11 +30,11 @@ from saliency_core.store.query.wording import in_words
 SUSPECTS = (
     "Words and other features that may give a class away without being about it. Relied on: the "
     "word accounts for more of the saliency than frequency-matched words do, and predictions "
-    "change without it. Harmful: predictions of the class are also wrong more often in texts that "
-    "contain it than in others. The model also relies on words that carry the meaning of a class, "
-    "so a person must decide whether a feature is spurious. The control: a word of similar "
-    "frequency is removed from the same texts instead. The last three columns count only texts "
-    "that contain the feature and are predicted as the class."
+    "change without it. Harmful: in addition, predictions of the class are wrong more often in "
+    "texts that contain it than in others. The model also relies on words that carry the meaning "
+    "of a class, so a person must decide whether a feature is spurious. The control: a word of "
+    "similar frequency is removed from the same texts instead. The last three columns count only "
+    "texts that contain the feature and are predicted as the class."
 )
 SUSPECT_COLUMNS = (
     "Feature*",
@@ -119,9 +119,9 @@ def discovered_section(view: View) -> Section | None:
         for row in found.head(SLICES).to_dict("records")
     ]
     said = (
-        "Slices of the audited data in which a larger share of predictions is wrong than "
-        "elsewhere, by more than chance would explain, given how many slices were tried. The "
-        "one that accounts for the most errors comes first."
+        "Slices of the audited data in which the error rate is higher than elsewhere by more than "
+        "chance would explain, even allowing for the number of slices tried. The one that accounts "
+        "for the most errors comes first."
         if rows
         else "A search found no slice in which the model is wrong more often than chance would "
         "explain."
@@ -176,7 +176,10 @@ def examples_section(view: View, limit: int) -> Section | None:
         pieces = pieces_of_example(row, found, scale_of([word["score"] for word in found]))
         texts = [folded(one, SHOWN_CHARACTERS) for one in pieces]
         painted.append(PaintedExample(heading, details, texts))
-    lead = f"These are {len(painted)} of {part.count():,}, highlighted at layer {view.layer}."
+    lead = (
+        f"These are {len(painted)} of {part.count():,} predictions, their words highlighted as "
+        f"layer {view.layer} scores them."
+    )
     if view.wrong:
         lead += " Where the model is this confident, the label itself may be wrong."
     return Section(title, [Paragraph(lead), Examples(painted)])

@@ -109,8 +109,9 @@ def layers_section(view: View) -> Section:
             "A classifier of this kind works in layers; layer 0 is its input. Two tests choose the "
             "layer to read. Comprehensiveness: does the prediction change when the words the layer "
             "points at are masked? Mosaics: when two texts are joined, does the layer point at the "
-            "text whose class is predicted? The choice score is the mean of the two, each on a "
-            "scale from 0 (no effect, or chance) to 1 (the best layer)."
+            "text whose class is predicted? The choice score is the mean of the two results after "
+            "each has been rescaled so that 0 means no effect (or chance) and 1 is the result of "
+            "the best layer."
         )
     ]
     if recommended is not None:
@@ -148,10 +149,10 @@ def layer_table_section(view: View) -> Section:
     chosen = ["Choice score#", "95% interval#"] if layers["choice"].notna().any() else []
     lead = (
         "The layer used here is marked with an asterisk. Higher is better, except for sufficiency "
-        "(how far the probability falls when only the layer's top words remain; below 0 it rises). "
-        "Coherence: does the layer point at words of similar meaning in texts with the same "
-        "prediction? Decodability: can the layer's states still be decoded into the words they "
-        "stand for?"
+        "(how far the probability falls when only the layer's top words remain; a value below 0 "
+        "means that it rises). Coherence: does the layer point at words of similar meaning in "
+        "texts with the same prediction? Decodability: can the layer's states still be decoded "
+        "into the words they stand for?"
     )
     columns = [
         "Layer*",

@@ -103,13 +103,14 @@ def method_section(view: View) -> Section:
             Paragraph(
                 f"{_how(view.run)} The pretrained language model from which the classifier "
                 "was fine-tuned then determines which of the text's own words each position stands "
-                "for. So every word gets a score at every layer."
+                "for. In this way, every word gets a score at every layer."
             ),
             Paragraph(
                 "Scores are in logits, the model's raw outputs, before they are turned into "
-                "probabilities. The scores of a text add up to the difference in logits between "
-                "the text and the same text blanked out. A word's share is how much of a text's "
-                "total support for the prediction comes from that word, on a scale from 0 to 1."
+                "probabilities. The scores of a text's words add up to the difference in logits "
+                "between the text and the same text blanked out. A word's share is how much of a "
+                "text's total support for the prediction comes from that word, on a scale from 0 "
+                "to 1."
             ),
             Paragraph(
                 "Three ideas are taken from Hou and Castañón, Decoding Layer Saliency in "
@@ -133,9 +134,9 @@ def limits_section(view: View) -> Section:
         "change shows an effect.",
         "Means over few examples are uncertain; read the intervals. When many words are compared, "
         "some stand out by chance.",
-        "Scores depend on the blanked-out text that each text is compared with; here its words "
-        f"are replaced by {view.run.model.reference}.",
-        "Labels may also be wrong, especially where a confident prediction counts as an error.",
+        "Scores depend on the blanked-out copy that each text is compared with; in that copy, "
+        f"words are replaced by {view.run.model.reference}.",
+        "Some labels may be wrong, especially where a confident prediction counts as an error.",
         "The numbers describe these examples only; another dataset may give different ones.",
     ]
     if view.run.model.causal:
