@@ -163,7 +163,7 @@ def _drift(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
         message = (
             f"The label distribution {'is almost' if severity == 'ok' else 'is not'} the same as "
             f"in the training data: changing {moved:.1%} of the labels would make the two "
-            f"identical. “{most['label']}” differs most ({most['audited']:.1%} of the "
+            f"identical. The share of “{most['label']}” differs most ({most['audited']:.1%} of the "
             f"audited texts, {most['train']:.1%} of the training texts)."
         )
         yield DataFinding("label_shift", severity, round(moved * examples), moved, "", message)

@@ -105,19 +105,14 @@ def _readable(run: Run, rows: pd.DataFrame) -> str:
     layer = run.most_readable
     if layer is None:
         return ""
-    coherence = rows.loc[layer, "coherence"]
-    if layer == run.recommended:
-        return (
-            f"Of the layers that do well in the tests, layer {layer} is also the most readable "
-            f"(coherence {coherence:.2f})."
-        )
+    also = "also " if layer == run.recommended else ""
     sentence = (
-        f"Of the layers that do well in the tests, layer {layer} is the most readable: its words "
-        "are the most similar in meaning among texts with the same prediction "
-        f"(coherence {coherence:.2f})"
+        f"Of the layers that do well in the tests, layer {layer} is {also}the most readable: its "
+        "words are the most similar in meaning among texts with the same prediction (coherence "
+        f"{rows.loc[layer, 'coherence']:.2f})"
     )
     best = rows["choice"].max()
-    if not best > 0:
+    if also or not best > 0:
         return f"{sentence}."
     return f"{sentence}, and its test score is {rows.loc[layer, 'choice'] / best:.0%} of the best."
 

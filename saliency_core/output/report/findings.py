@@ -33,7 +33,7 @@ SUSPECTS = (
     "change without it. Harmful: in addition, predictions of the class are wrong more often in "
     "texts that contain it than in others. The model also relies on words that carry the meaning "
     "of a class, so a person must decide whether a feature is spurious. The control: a word of "
-    "similar frequency is removed from the same texts instead. The last three columns count only "
+    "similar frequency is removed from the same texts instead. The last three columns cover only "
     "texts that contain the feature and are predicted as the class."
 )
 SUSPECT_COLUMNS = (
@@ -177,8 +177,8 @@ def examples_section(view: View, limit: int) -> Section | None:
         texts = [folded(one, SHOWN_CHARACTERS) for one in pieces]
         painted.append(PaintedExample(heading, details, texts))
     lead = (
-        f"These are {len(painted)} of {part.count():,} predictions, their words highlighted as "
-        f"layer {view.layer} scores them."
+        f"These are {len(painted)} of the {part.count():,} {'wrong ' if view.wrong else ''}"
+        f"predictions. Their words are highlighted by their scores at layer {view.layer}."
     )
     if view.wrong:
         lead += " Where the model is this confident, the label itself may be wrong."

@@ -70,13 +70,21 @@ def classes_section(view: View) -> Section | None:
             Paragraph(f"The {TABLED_CLASSES} of {len(metrics)} classes with the most errors:")
         )
         metrics = metrics.nlargest(TABLED_CLASSES, "wrong")
-    columns = "Class* Labelled# Predicted# Wrong# Precision# Recall# F1#".split()
+    columns = [
+        "Class*",
+        "Labelled#",
+        "Of these, wrong#",
+        "Predicted#",
+        "Precision#",
+        "Recall#",
+        "F1#",
+    ]
     rows = [
         [
             str(row["class"]),
             f"{row['support']:,}",
-            f"{row['predicted']:,}",
             f"{row['wrong']:,}",
+            f"{row['predicted']:,}",
             *(number(row[name]) for name in ("precision", "recall", "f1")),
         ]
         for row in metrics.to_dict("records")
@@ -107,11 +115,11 @@ def layers_section(view: View) -> Section:
     blocks: list[Any] = [
         Paragraph(
             "A classifier of this kind works in layers; layer 0 is its input. Two tests choose the "
-            "layer to read. Comprehensiveness: does the prediction change when the words the layer "
-            "points at are masked? Mosaics: when two texts are joined, does the layer point at the "
-            "text whose class is predicted? The choice score is the mean of the two results after "
-            "each has been rescaled so that 0 means no effect (or chance) and 1 is the result of "
-            "the best layer."
+            "layer to read. Comprehensiveness: how far does the probability of the predicted "
+            "class fall when the words the layer points at are hidden? Mosaics: when two texts are "
+            "joined, does the layer point at the text whose class is predicted? The choice score "
+            "is the mean of the two results after each has been rescaled so that 0 means no effect "
+            "(or chance) and 1 is the result of the best layer."
         )
     ]
     if recommended is not None:
