@@ -120,9 +120,10 @@ with st.container(horizontal=True):
             ASSESSMENTS,
             180,
             format_func=lambda name: name if name == ANY else f"{name} ({number[name]:,})",
-            help="Relied on: more salient than frequency-matched words, and predictions change "
-            "without it. Harmful: predictions of the class are also wrong more often with it. In "
-            "the data only: the labels go with it, but the model does not rely on it.",
+            help="Relied on: more salient than frequency-matched words, and deleting it lowers "
+            "the probability of the class more than deleting such a word does. Harmful: "
+            "predictions of the class are also wrong more often with it. In the data only: the "
+            "labels go with it, but the model does not rely on it.",
         ),
         "class_name": picker("Class", "suspect_class", run.label_names, 110),
         "kind": picker("Kind", "suspect_kind", sorted(table["kind"].unique()), 100),

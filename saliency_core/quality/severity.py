@@ -83,9 +83,10 @@ def _label_issues(facts: Mapping[str, Any] | None) -> Iterator[DataFinding]:
         most = facts["noise"][0]
         times = "once" if most["examples"] == 1 else f"{most['examples']:,} times"
         message = (
-            f"{count:,} of {judged:,} labels ({share:.1%}) look wrong (95% interval: "
-            f"{facts['low']:,.0f} to {facts['high']:,.0f} labels). The most common case: labelled "
-            f"“{most['gold']}” where “{most['likely']}” is suggested ({times})."
+            f"Confident learning estimates that {count:,} of {judged:,} labels ({share:.1%}) are "
+            f"wrong (95% interval: {facts['low']:,.0f} to {facts['high']:,.0f} labels). The most "
+            f"common case: labelled “{most['gold']}” where “{most['likely']}” is suggested "
+            f"({times})."
         )
         severity = grade(facts["low"] / judged, 0.05, 0.01, -1)
     else:

@@ -162,10 +162,15 @@ def _against_labels(view: View) -> Iterator[str]:
     of_sure = view.run.filter(f"wrong confidence>{CONFIDENT:g}")
     sure = of_sure.count()
     if sure > corrected:
+        both = ""
+        if kept_data_quality(view.run) and (listed := view.run.filter("label_issue").count()):
+            among = of_sure.filter("label_issue").count()
+            some = "all" if among == sure else f"{among:,}"
+            both = f"; {some} of them are among the {listed:,} labels that look wrong"
         yield (
             f"Check the labels of wrong predictions made with more than {CONFIDENT:.0%} confidence "
-            f"(there are {sure:,}): where the model is this confident, the label itself may be "
-            f"wrong. {shortcut_doubt(of_sure)}"
+            f"(there are {sure:,}{both}): where the model is this confident, the label itself may "
+            f"be wrong. {shortcut_doubt(of_sure)}"
         ).rstrip()
 
 

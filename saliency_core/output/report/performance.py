@@ -73,7 +73,7 @@ def classes_section(view: View) -> Section | None:
     columns = [
         "Class*",
         "Labelled#",
-        "Of these, wrong#",
+        "Of these, predicted wrongly#",
         "Predicted#",
         "Precision#",
         "Recall#",
@@ -275,8 +275,9 @@ def contrast_section(view: View) -> Section | None:
         [
             Paragraph(
                 "Words that are more often, or less often, among a text's three most salient "
-                "words in wrong predictions than in right ones (|z| above 1.96). Log-odds are "
-                "shrunk for rare words. With many words tested, some differences are due to chance."
+                "words in wrong predictions than in right ones (|z| above 1.96), at most ten of "
+                "each. Log-odds are shrunk for rare words. With many words tested, some "
+                "differences are due to chance."
             ),
             Table(["Typical of", "Word*", "Log-odds#", "z#"], rows),
         ],

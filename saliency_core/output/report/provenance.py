@@ -115,8 +115,8 @@ def method_section(view: View) -> Section:
             Paragraph(
                 "Three ideas are taken from Hou and Castañón, Decoding Layer Saliency in "
                 "Language Transformers (ICML 2023): saliency of the hidden layers, their decoding "
-                "through the language-model head, and the idea of a layer's coherence. The rule by "
-                "which scores add up, the weighting among a text's own words, the definition of "
+                "through the language-model head, and the notion of a layer's coherence. The rule "
+                "by which scores add up, the weighting among a text's own words, the definition of "
                 "coherence and the choice of a layer by the two tests above are this tool's own "
                 "additions."
             ),
