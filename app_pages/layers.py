@@ -235,7 +235,7 @@ def same_words(where: str, total: int):
     """Draw the rank correlation of word scores between layers."""
     st.subheader(
         "Agreement between layers",
-        help="Do they point at the same words? Spearman's rank correlation of word scores: 1 "
+        help="Do they point to the same words? Spearman's rank correlation of word scores: 1 "
         "means the same order, 0 no relation.",
     )
     pairs = session.ask(layer_agreement, run.filter(where))

@@ -114,7 +114,8 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
         message = (
             f"{facts['examples']:,} examples are in {groups:,} "
             f"{'group' if groups == 1 else 'groups'} of identical or nearly identical texts; "
-            f"keeping one text per group would remove {surplus:,} ({share:.1%})."
+            f"keeping only one text per group would mean removing {surplus:,} examples "
+            f"({share:.1%})."
         )
         if facts["accuracy"] is not None and facts["accuracy_once"] is not None:
             message += (

@@ -322,7 +322,7 @@ def shortcut_doubt(part: Slice) -> str:
             if among := part.filter(own).count():
                 return (
                     f"In {among:,} of these {part.count():,}, {in_words(row['where'])} and "
-                    f"{row['class']} is predicted; there, a shortcut rather than a wrong label may "
-                    "explain the disagreement."
+                    f"{row['class']} is predicted; in these cases, a shortcut rather than a wrong "
+                    "label may explain why label and prediction differ."
                 )
     return ""

@@ -252,8 +252,9 @@ def test_the_advice_names_both_tests_ties_and_the_readable_layer():
         "probability of the predicted class by 0.51 on average; when two texts are joined, 87% of "
         "its positive score falls on the text whose class was predicted (53% would be chance). "
         "Layers 1 and 2 are about as good. Of the layers that do well in the tests, layer 1 is the "
-        "most readable: its words are the most similar in meaning among texts with the same "
-        "prediction (coherence 0.30), and its test score is 97% of the best."
+        "most readable: among texts with the same prediction, the words it points to are closer in "
+        "meaning than those of the other layers (coherence 0.30), and its test score is 97% of the "
+        "best."
     )
     assert advice(layers, tied=[1], mosaics=MOSAICS).tied == "Layer 1 is about as good."
     assert "also the most readable" in advice(layers, most_readable=0, mosaics=MOSAICS).readable

@@ -149,6 +149,7 @@ def charts_of(page):
 
 def test_a_report_says_what_the_file_holds(store, tmp_path):
     text = Page(html_of(store, tmp_path)).text
+    assert "{" not in text, "a sentence shows the name of a value instead of the value"
     right, wrong = store.run().filter("right").count(), store.run().filter("wrong").count()
     assert f"Accuracy {right / (right + wrong):.1%}".replace(" ", "") in text.replace(" ", "")
     for part in [

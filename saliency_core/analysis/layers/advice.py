@@ -95,8 +95,8 @@ def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
             f"run `{program()} evaluate`."
         )
     return (
-        "Its words are the most similar in meaning among texts with the same prediction "
-        f"(coherence {own['coherence']:.2f}). "
+        "Among texts with the same prediction, the words it points to are closer in meaning than "
+        f"those of the other layers (coherence {own['coherence']:.2f}). "
         f"Nothing else was measured: to test the layers, run `{program()} evaluate`."
     )
 
@@ -107,9 +107,9 @@ def _readable(run: Run, rows: pd.DataFrame) -> str:
         return ""
     also = "also " if layer == run.recommended else ""
     sentence = (
-        f"Of the layers that do well in the tests, layer {layer} is {also}the most readable: its "
-        "words are the most similar in meaning among texts with the same prediction (coherence "
-        f"{rows.loc[layer, 'coherence']:.2f})"
+        f"Of the layers that do well in the tests, layer {layer} is {also}the most readable: among "
+        "texts with the same prediction, the words it points to are closer in meaning than those "
+        f"of the other layers (coherence {rows.loc[layer, 'coherence']:.2f})"
     )
     best = rows["choice"].max()
     if also or not best > 0:

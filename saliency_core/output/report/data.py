@@ -39,7 +39,7 @@ def data_section(view: View) -> Section | None:
         said = (
             "Labels that may be wrong, the least plausible first. Some may be right, because the "
             "model can be confidently wrong: check each label before you change it. A "
-            "label's plausibility is the probability that the model gives it."
+            "label's plausibility is the probability that the model assigns to it."
         )
         rows, listed = [], view.run.filter("label_issue")
         if (count := listed.count()) > ISSUES:

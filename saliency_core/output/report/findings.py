@@ -31,11 +31,11 @@ SUSPECTS = (
     "Words and other features that may give a class away without being about it. Relied on: the "
     "word accounts for more of the saliency than words of similar frequency do, and deleting it "
     "lowers the probability of the class more than deleting such a word does. Harmful: in "
-    "addition, predictions of the class are wrong more often in texts that contain it than in "
+    "addition, predictions of the class are wrong more often for texts that contain it than for "
     "others. The model also relies on words that carry the meaning of a class, so a person must "
-    "decide whether a feature is spurious. The control deletes a word of similar frequency "
-    "instead. The last three columns cover only texts that contain the feature and are predicted "
-    "as the class."
+    "decide whether a feature is spurious. In the control (in brackets), a word of similar "
+    "frequency is deleted instead. The last three columns cover only texts that contain the "
+    "feature and for which the class is predicted."
 )
 SUSPECT_COLUMNS = (
     "Feature*",
@@ -178,8 +178,8 @@ def examples_section(view: View, limit: int) -> Section | None:
         texts = [folded(one, SHOWN_CHARACTERS) for one in pieces]
         painted.append(PaintedExample(heading, details, texts))
     lead = (
-        f"These are {len(painted)} of the {part.count():,}. Words are highlighted according to "
-        f"their scores at layer {view.layer}."
+        f"These are {len(painted)} of the {part.count():,}, with words highlighted by their scores "
+        f"at layer {view.layer}."
     )
     if view.wrong:
         lead += " Where the model is this confident, the label itself may be wrong."

@@ -50,8 +50,8 @@ def accuracy_section(view: View) -> Section | None:
     if view.settled:
         return Section("Which classes they are", [Charts(charts)])
     said = Paragraph(
-        f"Expected calibration error: {found['error']:.3f}, the mean gap between the model's "
-        "confidence and how often it is right; 0 is best."
+        "Expected calibration error (the mean gap between the model's confidence and how often it "
+        f"is right; 0 is best): {found['error']:.3f}."
     )
     return Section("Accuracy and confidence", [Charts(charts), said])
 
@@ -73,7 +73,7 @@ def classes_section(view: View) -> Section | None:
     columns = [
         "Class*",
         "Labelled#",
-        "Of these, predicted wrongly#",
+        "Of these, misclassified#",
         "Predicted#",
         "Precision#",
         "Recall#",
@@ -116,8 +116,8 @@ def layers_section(view: View) -> Section:
         Paragraph(
             "A classifier of this kind works in layers; layer 0 is its input. Two tests choose the "
             "layer to read. Comprehensiveness: how far does the probability of the predicted "
-            "class fall when the words the layer points at are hidden? Mosaics: when two texts are "
-            "joined, does the layer point at the text whose class is predicted? The choice score "
+            "class fall when the words the layer points to are hidden? Mosaics: when two texts are "
+            "joined, does the layer point to the text whose class is predicted? The choice score "
             "is the mean of the two results after each has been rescaled so that 0 means no effect "
             "(or chance) and 1 is the result of the best layer."
         )
@@ -158,7 +158,7 @@ def layer_table_section(view: View) -> Section:
     lead = (
         "The layer used here is marked with an asterisk. Higher is better, except for sufficiency "
         "(how far the probability falls when only the layer's top words remain; a value below 0 "
-        "means that it rises). Coherence: does the layer point at words of similar meaning in "
+        "means that it rises). Coherence: does the layer point to words of similar meaning in "
         "texts with the same prediction? Decodability: can the layer's states still be decoded "
         "into the words they stand for?"
     )

@@ -90,8 +90,8 @@ def _how(run: Run) -> str:
         )
     return (
         f"{compared}Both are run through the model together, and the difference between their "
-        "logits is shared out, operation by operation, among the positions of every layer; the "
-        f"parts add up to the whole, and this is checked for every example.{but}{long}"
+        "logits is shared out, operation by operation, among the positions at each layer; at each "
+        f"layer, the parts add up to the whole, and this is checked for every example.{but}{long}"
     )
 
 
