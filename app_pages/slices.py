@@ -229,9 +229,7 @@ def discovered():
         "discovered",
         errors=Column("wrong"),
         rest_error_rate=Column("elsewhere", "Error rate of all other texts.", "{:.1%}"),
-        risk_ratio=Column(
-            "times the rate elsewhere", "Error rate divided by that of all other texts.", "{:.1f}"
-        ),
+        risk_ratio=Column("ratio", "Error rate divided by that of all other texts.", "{:.1f}"),
         explained=Column(
             "excess errors", "Errors beyond those expected at the error rate of the rest.", "{:.0f}"
         ),
