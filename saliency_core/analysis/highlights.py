@@ -93,7 +93,7 @@ def _worst_group(run: Run, error_rate: float) -> Finding | None:
     column, value, wrong_there, there = worst
     return Finding(
         f"{wrong_there / there:.0%} wrong",
-        f"where {{}} is {{}} ({wrong_there:,} of {there:,} predictions, against "
+        f"where “{{}}” is {{}} ({wrong_there:,} of {there:,} predictions, against "
         f"{(wrong.sum() - wrong_there) / (judged.sum() - there):.0%} elsewhere)",
         (column, value),
         severity="high",

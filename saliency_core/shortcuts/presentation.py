@@ -269,13 +269,13 @@ def companion(row: dict[str, Any]) -> str:
         return f"{count} wrong {row['class']} predictions with it are for texts {which}."
     errors = ", which may explain the errors" if row["errors_k"] else ""
     if where:
-        return f"In {lower_first(count)} texts with it, {where}{errors}."
+        return f"For {lower_first(count)} texts with it, {where}{errors}."
     return f"{count} texts with it also contain “{leader}”{errors}."
 
 
 def _where(feature: str, kind: str | None) -> str:
     if kind == METADATA:
-        return " is ".join(feature.split(" = ", 1))
+        return "“{}” is {}".format(*feature.split(" = ", 1))
     return in_words(feature) if kind == LENGTH else f"the text {feature}"
 
 

@@ -38,7 +38,7 @@ def test_findings_bars_and_points_lead_to_what_they_count(page, database):
     run = open_store(database).run()
     visit(page, page.address)
     finding = page.locator("[class*=st-key-finding-] button").first
-    expect(finding).to_contain_text(re.compile(r"^\d+% wrong where channel is voicemail"))
+    expect(finding).to_contain_text(re.compile(r"^\d+% wrong where “channel” is voicemail"))
     # The whole row leads there, not its words alone.
     finding.click(position={"x": finding.bounding_box()["width"] - 20, "y": 5})
     page.wait_for_url(re.compile("/errors\\?"))

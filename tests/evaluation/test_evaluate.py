@@ -349,7 +349,7 @@ def test_the_layers_page_offers_layers_for_all_pages_and_costs(
     page.switch_page("app_pages/layers.py").run()
     assert not page.exception
     assert page.markdown[0].value.startswith(
-        f"**Use layer {run.recommended}.** It scores best on two"
+        f"**Use layer {run.recommended}.** It scores best on the two"
     )
     assert any("further left is cheaper" in caption.value for caption in page.caption)
     ways = [shown for shown in page.caption if re.match("(Higher|Lower) is better: ", shown.value)]

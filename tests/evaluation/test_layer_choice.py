@@ -248,13 +248,13 @@ def test_the_advice_names_both_tests_ties_and_the_readable_layer():
     ]
     found = advice(layers, most_readable=1, tied=[1, 2], mosaics=MOSAICS)
     assert found.text() == (
-        "Use layer 0. It scores best on two tests combined: hiding its top words lowers the "
+        "Use layer 0. It scores best on the two tests combined: hiding its top words lowers the "
         "probability of the predicted class by 0.51 on average; when two texts are joined, 87% of "
         "its positive score falls on the text whose class was predicted (53% would be chance). "
         "Layers 1 and 2 are about as good. Of the layers that do well in the tests, layer 1 is the "
         "most readable: among texts with the same prediction, the words it points to are closer in "
-        "meaning than those of the other layers (coherence 0.30), and its test score is 97% of the "
-        "best."
+        "meaning to one another than those that the other layers point to (coherence 0.30), and "
+        "its test score is 97% of the best."
     )
     assert advice(layers, tied=[1], mosaics=MOSAICS).tied == "Layer 1 is about as good."
     assert "also the most readable" in advice(layers, most_readable=0, mosaics=MOSAICS).readable

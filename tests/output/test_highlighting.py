@@ -70,7 +70,7 @@ def example(text):
     ("where", "words"),
     [
         ("", ""),
-        ("meta.channel:voicemail", "channel is voicemail"),
+        ("meta.channel:voicemail", "“channel” is voicemail"),
         ("wrong -word:kindly", "the prediction is wrong and the text does not contain “kindly”"),
         ("gold:a,b length>=10", "the label is a or b and length is at least 10 tokens"),
         ("salient:thing@5", "“thing” is among the three strongest words"),

@@ -254,7 +254,7 @@ def test_slices_that_were_discovered_are_shown(store, tmp_path):
     found = pd.DataFrame([discovered("meta.region:EU")], columns=COLUMNS)
     keep_discovered(store.run(), found)
     text = Page(html_of(open_store(store.path), tmp_path)).text
-    assert "regionisEU402050.0%35.0%to65.0%10.0%" in text.replace(" ", "")
+    assert "“region”isEU402050.0%35.0%to65.0%10.0%" in text.replace(" ", "")
     keep_discovered(store.run(), found.head(0))
     text = Page(html_of(open_store(store.path), tmp_path)).text
     assert "no slice in which the model is wrong more often than chance" in text

@@ -76,7 +76,7 @@ def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
     )
     if how == "two tests":
         return (
-            f"It scores best on two tests combined: {hiding}; when two texts are joined, "
+            f"It scores best on the two tests combined: {hiding}; when two texts are joined, "
             f"{own['mosaic']:.0%} of its positive score falls on the text whose class was "
             f"predicted ({mosaics['chance']:.0%} would be chance)."
         )
@@ -95,8 +95,8 @@ def _why(run: Run, rows: pd.DataFrame, own: pd.Series) -> str:
             f"run `{program()} evaluate`."
         )
     return (
-        "Among texts with the same prediction, the words it points to are closer in meaning than "
-        f"those of the other layers (coherence {own['coherence']:.2f}). "
+        "Among texts with the same prediction, the words it points to are closer in meaning to one "
+        f"another than those that the other layers point to (coherence {own['coherence']:.2f}). "
         f"Nothing else was measured: to test the layers, run `{program()} evaluate`."
     )
 
@@ -108,8 +108,9 @@ def _readable(run: Run, rows: pd.DataFrame) -> str:
     also = "also " if layer == run.recommended else ""
     sentence = (
         f"Of the layers that do well in the tests, layer {layer} is {also}the most readable: among "
-        "texts with the same prediction, the words it points to are closer in meaning than those "
-        f"of the other layers (coherence {rows.loc[layer, 'coherence']:.2f})"
+        "texts with the same prediction, the words it points to are closer in meaning to one "
+        "another than those that the other layers point to (coherence "
+        f"{rows.loc[layer, 'coherence']:.2f})"
     )
     best = rows["choice"].max()
     if also or not best > 0:

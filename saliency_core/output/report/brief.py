@@ -128,8 +128,9 @@ def _against_shortcuts(view: View) -> Iterator[str]:
         )
         yield (
             f"Decide whether {name} should count as evidence for {row['class']}{rate}. If not, "
-            "use the Suspects page of the dashboard to create a training file cleaned of it, "
-            "retrain the model on that file, and run the regression tests from the same page."
+            "use the Suspects page of the dashboard to create a training file cleaned of this "
+            "shortcut, retrain the model on that file, and run the regression tests from the same "
+            "page."
         )
 
 

@@ -177,9 +177,10 @@ def examples_section(view: View, limit: int) -> Section | None:
         pieces = pieces_of_example(row, found, scale_of([word["score"] for word in found]))
         texts = [folded(one, SHOWN_CHARACTERS) for one in pieces]
         painted.append(PaintedExample(heading, details, texts))
+    of = "wrong predictions" if view.wrong else "predictions"
     lead = (
-        f"These are {len(painted)} of the {part.count():,}, with words highlighted by their scores "
-        f"at layer {view.layer}."
+        f"These are {len(painted)} of the {part.count():,} {of}, with words highlighted according "
+        f"to their scores at layer {view.layer}."
     )
     if view.wrong:
         lead += " Where the model is this confident, the label itself may be wrong."

@@ -237,9 +237,9 @@ def word_table_section(view: View) -> Section | None:
 
 def _share_meaning(view: View) -> str:
     return (
-        f"The words with the largest mean share at layer {view.layer}, among those in at least "
-        "five examples. A word's share is how much of a text's total support for the prediction "
-        "comes from that word."
+        f"The words with the largest mean share at layer {view.layer}, among those that occur in "
+        "at least five examples. A word's share is how much of a text's total support for the "
+        "prediction comes from that word."
     )
 
 

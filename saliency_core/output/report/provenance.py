@@ -127,8 +127,8 @@ def method_section(view: View) -> Section:
 def limits_section(view: View) -> Section:
     """Return what the numbers can't tell."""
     items = [
-        "This report shows what the model relies on, not what it should rely on. The model "
-        "also relies on words that carry the meaning of a class; a person must judge which is "
+        "This report shows what the model relies on, not what it should rely on. It may rely both "
+        "on shortcuts and on words that carry the meaning of a class; a person must judge which is "
         "which.",
         "A high share is evidence, not proof: only deleting a word and seeing the prediction "
         "change shows an effect.",

@@ -67,10 +67,11 @@ def _term(term: Term, negated: bool) -> str:
     if term.field == "salient":
         words = " or ".join(f"“{value.rpartition('@')[0] or value}”" for value in values)
         return f"{words} is {no}among the three strongest words"
-    what = IS.get(term.field) or term.field.removeprefix("meta.")
+    is_metadata = term.field.startswith("meta.")
+    what = f"“{term.field[5:]}”" if is_metadata else IS.get(term.field, term.field)
     if term.operator in COMPARED:
         unit = " tokens" if term.field == "length" else ""
         return f"{what} is {no}{COMPARED[term.operator]} {' or '.join(values)}{unit}"
-    if term.field in IS or term.field.startswith("meta."):
+    if term.field in IS or is_metadata:
         return f"{what} is {no}{' or '.join(values)}"
     return text_of(Not(term) if negated else term)
