@@ -17,11 +17,10 @@ from saliency_core.shortcuts.invariance_checks import PER_WORD, write_checks
 from saliency_core.store import Run
 
 WAYS = {
-    "mask": "the mask token takes the place of the words",
-    "drop": "texts that contain one of the words are left out",
+    "mask": ("mask the words", "the mask token takes their place"),
+    "drop": ("leave out texts with them", "the rest stays as it is"),
 }
-
-CALLED = {"mask": "mask the words", "drop": "leave out texts with them"}
+"""How training data are cleaned -> what it is called, and what it does."""
 
 
 def show(run: Run, current: str | None) -> None:
@@ -72,12 +71,12 @@ def _debias(run: Run, words: list[str]) -> None:
         columns = st.columns(2)
         text = columns[0].text_input("Text column", placeholder="guessed from its name")
         label = columns[1].text_input("Label column", placeholder="guessed from its name")
-        meanings = "; ".join(f"{name}: {meaning}" for name, meaning in WAYS.items())
+        meanings = "; ".join(": ".join(way) for way in WAYS.values())
         way = st.segmented_control(
             "Cleaning",
             list(WAYS),
             default="mask",
-            format_func=CALLED.__getitem__,
+            format_func=lambda name: WAYS[name][0],
             help=f"{meanings}.",
         )
         if st.form_submit_button("Create cleaned file", disabled=not words):

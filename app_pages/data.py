@@ -95,10 +95,10 @@ def labels():
         st.caption("Labels were not checked: this check needs exactly one label per example.")
         return
     st.caption(
-        f"Confident learning estimates that {facts['estimated']:,} of {facts['judged']:,} labels "
-        f"are wrong (95% interval {facts['low']:,.0f} to {facts['high']:,.0f}). Here are the "
-        "candidates, the least plausible label first. Some may be right, because the model can be "
-        "confidently wrong: check each label before you change it."
+        f"Confident learning estimates the number of wrong labels at {facts['estimated']:,} of "
+        f"{facts['judged']:,} (95% interval {facts['low']:,.0f} to {facts['high']:,.0f}). Here are "
+        "the candidates, the least plausible label first. Some may be right, because the model can "
+        "be confidently wrong: check each label before you change it."
     )
     if facts["trained_on"]:
         st.warning(session.escape(facts["trained_on"]))
@@ -318,7 +318,7 @@ def training():
             f"{facts['exact']:,} word for word, the rest nearly so.",
         ),
         "Accuracy on all texts": (_share(facts["accuracy"]), "Of all labelled examples."),
-        f"Accuracy without these {facts['leaked']:,}": (
+        "Accuracy without these": (
             _share(facts["accuracy_without"]),
             "Of labelled examples that are not in the training data.",
         ),

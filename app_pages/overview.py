@@ -39,7 +39,7 @@ def what_was_audited():
         f"dataset {dataset.source}",
         f"language-model head {head}",
         f"explained class: {'label' if settings.target == 'gold' else settings.target}",
-        "secant rule" if settings.rule == "secant" else f"path rule, {settings.steps} steps",
+        settings.rule_named,
         f"audited on {day(run.created)}",
     ]
     st.markdown(

@@ -122,6 +122,11 @@ class RunSettings:
     label_map: dict[str, str] = field(default_factory=dict)
     """Dataset label -> model label."""
 
+    @property
+    def rule_named(self) -> str:
+        """What computed the scores: `secant rule`, or `path rule, 4 steps`."""
+        return f"{self.rule} rule" + f", {self.steps} steps" * (self.rule == "path")
+
 
 _EARLIER_NAMES = {"blank_token": "reference"}
 

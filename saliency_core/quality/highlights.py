@@ -25,7 +25,8 @@ def _findings(found: DataQuality) -> Iterator[Finding]:
         count = labels["estimated"]
         yield Finding(
             "1 label" if count == 1 else f"{count:,} labels",
-            f"look wrong ({count / labels['judged']:.1%} of {labels['judged']:,})",
+            f"{'looks' if count == 1 else 'look'} wrong ({count / labels['judged']:.1%} of "
+            f"{labels['judged']:,})",
             severity=severity["label_issue"],
             page=PAGE,
             where="label_issue",

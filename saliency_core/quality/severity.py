@@ -83,9 +83,9 @@ def _label_issues(facts: Mapping[str, Any] | None) -> Iterator[DataFinding]:
         most = facts["noise"][0]
         times = "once" if most["examples"] == 1 else f"{most['examples']:,} times"
         message = (
-            f"Confident learning estimates that {count:,} of {judged:,} labels ({share:.1%}) are "
-            f"wrong (95% interval: {facts['low']:,.0f} to {facts['high']:,.0f} labels). The most "
-            f"common case: labelled “{most['gold']}” where “{most['likely']}” is suggested "
+            f"Confident learning estimates the number of wrong labels at {count:,} of {judged:,} "
+            f"({share:.1%}; 95% interval {facts['low']:,.0f} to {facts['high']:,.0f} labels). The "
+            f"most common case: labelled “{most['gold']}” where “{most['likely']}” is suggested "
             f"({times})."
         )
         severity = grade(facts["low"] / judged, 0.05, 0.01, -1)
@@ -114,8 +114,8 @@ def _duplicates(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding
         message = (
             f"{facts['examples']:,} examples are in {groups:,} "
             f"{'group' if groups == 1 else 'groups'} of identical or nearly identical texts; "
-            f"keeping only one text per group would mean removing {surplus:,} examples "
-            f"({share:.1%})."
+            f"keeping only one text per group would mean removing {surplus:,} of "
+            f"them ({share:.1%} of all)."
         )
         if facts["accuracy"] is not None and facts["accuracy_once"] is not None:
             message += (
@@ -138,8 +138,8 @@ def _train(facts: Mapping[str, Any], examples: int) -> Iterator[DataFinding]:
         )
         if facts["accuracy_without"] is not None:
             message += (
-                f" Accuracy is {facts['accuracy']:.1%}; without these {leaked:,} texts, it is "
-                f"{facts['accuracy_without']:.1%}."
+                f" Accuracy is {facts['accuracy']:.1%}; without the texts in the training data, it "
+                f"is {facts['accuracy_without']:.1%}."
             )
     else:
         message = f"None of the {facts['rows']:,} training texts is in the audited set."

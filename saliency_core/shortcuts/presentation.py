@@ -170,7 +170,7 @@ def _association(row: dict[str, Any]) -> str:
     low, high = wilson(int(row["k"]), int(row["n"]))
     shift = row.get("shift")
     trained = shift is not None and shift == shift
-    some = "All" if row["k"] == row["n"] else f"{row['k']:,} of the"
+    some = "All" if row["k"] == row["n"] > 1 else f"{row['k']:,} of the"
     sentence = (
         f"{some} {row['n']:,} labelled {'training ' * trained}texts with it have the label "
         f"{row['class']} ({rate:.0%}; 95% interval {low:.0%} to {high:.0%}), against "
@@ -322,7 +322,7 @@ def shortcut_doubt(part: Slice) -> str:
             if among := part.filter(own).count():
                 return (
                     f"In {among:,} of these {part.count():,}, {in_words(row['where'])} and "
-                    f"{row['class']} is predicted; in these cases, a shortcut rather than a wrong "
+                    f"{row['class']} is predicted, so a shortcut rather than a wrong "
                     "label may explain why label and prediction differ."
                 )
     return ""

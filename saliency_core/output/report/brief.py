@@ -166,11 +166,10 @@ def _against_labels(view: View) -> Iterator[str]:
         both = ""
         if kept_data_quality(view.run) and (listed := view.run.filter("label_issue").count()):
             among = of_sure.filter("label_issue").count()
-            some = "all" if among == sure else f"{among:,}"
-            both = f"; {some} of them are among the {listed:,} labels that look wrong"
+            both = f"; {among:,} also on the list of {listed:,} labels that look wrong"
         yield (
             f"Check the labels of wrong predictions made with more than {CONFIDENT:.0%} confidence "
-            f"(there are {sure:,}{both}): where the model is this confident, the label itself may "
+            f"({sure:,} in all{both}): where the model is this confident, the label itself may "
             f"be wrong. {shortcut_doubt(of_sure)}"
         ).rstrip()
 

@@ -10,13 +10,7 @@ from saliency_core.analysis.slice_comparison import settled_prediction
 from saliency_core.errors import UserError, lower_first
 from saliency_core.output.highlighting import folded, pieces_of_example, scale_of
 from saliency_core.output.report.blocks import Examples, PaintedExample, Paragraph, Section, Table
-from saliency_core.output.report.scope import (
-    View,
-    interval,
-    number,
-    percent,
-    plain_text,
-)
+from saliency_core.output.report.scope import View, interval, number, percent, plain_text
 from saliency_core.shortcuts.presentation import (
     companion,
     evidence,
@@ -48,7 +42,7 @@ SUSPECT_COLUMNS = (
     "Wrong predictions#",
 )
 EXPLAINED = 3
-"""Harmful suspects of which the association is told in words."""
+"""Harmful suspects whose association is put into a sentence."""
 SLICES = 30
 """Slices listed, saved and found each."""
 SHOWN_CHARACTERS = 1200
@@ -179,8 +173,8 @@ def examples_section(view: View, limit: int) -> Section | None:
         painted.append(PaintedExample(heading, details, texts))
     of = "wrong predictions" if view.wrong else "predictions"
     lead = (
-        f"These are {len(painted)} of the {part.count():,} {of}, with words highlighted according "
-        f"to their scores at layer {view.layer}."
+        f"The list shows {len(painted)} of the {part.count():,} {of}, with words highlighted "
+        f"according to their scores at layer {view.layer}."
     )
     if view.wrong:
         lead += " Where the model is this confident, the label itself may be wrong."

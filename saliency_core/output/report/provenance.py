@@ -21,8 +21,6 @@ def audited_section(view: View) -> Section:
     run, model, dataset = view.run, view.run.model, view.run.dataset
     settings = run.settings
     cut = "read in windows" if settings.long_text == "window" else "truncated"
-    rule = f"the {settings.rule} rule"
-    rule += f", {settings.steps} steps" * (settings.rule == "path")
     names = run.label_names
     labels = ", ".join(names[:NAMED]) + f", ... ({len(names)} in all)" * (len(names) > NAMED)
     roles = ", ".join(
@@ -38,7 +36,7 @@ def audited_section(view: View) -> Section:
         ["Metadata", ", ".join(run.metadata_columns())],
         ["Language-model head", name_of(model.lm_head)],
         ["Scores measure support for", TARGETS.get(settings.target, settings.target)],
-        ["Scores computed by", rule],
+        ["Scores computed by", f"the {settings.rule_named}"],
         ["Maximum length", f"{settings.max_length} tokens; longer texts are {cut}"],
         ["Computed in", settings.dtype],
         ["Checksum of the weights", model.model_digest],
